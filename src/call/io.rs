@@ -1,0 +1,151 @@
+//! What goes into the brain and what comes out. One input, one full drain of the outputs, then sleep until the timeout.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+
+use crate::domain::cause::Cause;
+use crate::domain::cdr::{Cdr, Direction};
+use crate::domain::id::{AgentId, BindingId, CallId, TenantId, TrunkId};
+use crate::domain::number::VirtualNumber;
+use crate::domain::route::{RouteAnswer, RouteQuery};
+use crate::rtp::plane;
+
+/// A SIP peer whose source address belongs to a configured trunk. Nobody else's bytes reach the brain.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Peer {
+    /// Where the datagram came from; answers go there and nowhere else.
+    pub address: SocketAddr,
+    /// The trunk of that address.
+    pub trunk: TrunkId,
+    /// Which side of the relay it is.
+    pub role: PeerRole,
+}
+
+/// Which side of the relay a peer is on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PeerRole {
+    /// A tenant's PBX.
+    Insurer {
+        /// Whose.
+        tenant: TenantId,
+    },
+    /// A carrier.
+    Carrier,
+}
+
+/// Something happened outside.
+#[derive(Debug)]
+pub enum Input {
+    /// One UDP datagram from a trunk.
+    Datagram {
+        /// From whom.
+        peer: Peer,
+        /// What was received.
+        bytes: Bytes,
+    },
+    /// The peer of an earlier [`Output::Transmit`] cannot be reached (ICMP).
+    Unreachable {
+        /// Which peer.
+        address: SocketAddr,
+    },
+    /// The answer to [`Output::FindRoute`].
+    Route {
+        /// The attempt that asked.
+        call: CallId,
+        /// What was found.
+        answer: RouteAnswer,
+    },
+    /// The media plane reports.
+    Media(plane::Report),
+    /// Somebody with authority wants something.
+    Control(Control),
+    /// The recorder has written records down: so many more attempts may be taken.
+    RecorderCredit(u32),
+    /// The time of `poll_timeout` has come.
+    Timeout,
+}
+
+/// Orders from the API, the sweep and the process itself.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Control {
+    /// End this call now.
+    Terminate {
+        /// Which.
+        call: CallId,
+    },
+    /// A binding may no longer be used: ringing calls through it end at once with `cause`.
+    BindingEnded {
+        /// Which.
+        binding: BindingId,
+        /// Why.
+        cause: Cause,
+        /// End talking calls too.
+        drop_calls: bool,
+    },
+    /// Take no new attempts; calls go on.
+    Drain,
+    /// End every call: the drain time is over.
+    TerminateAll,
+}
+
+/// What the shell has to do.
+#[derive(Debug)]
+pub enum Output {
+    /// Send one datagram.
+    Transmit {
+        /// Where to.
+        to: SocketAddr,
+        /// What.
+        bytes: Bytes,
+    },
+    /// Look a route up, under a deadline, and answer with [`Input::Route`].
+    FindRoute {
+        /// The attempt.
+        call: CallId,
+        /// What is known.
+        query: RouteQuery,
+    },
+    /// An order to the media plane.
+    Media(plane::Command),
+    /// A live call has changed its status.
+    Status(LiveCall),
+    /// Both legs are over: write this down, then give back one [`Input::RecorderCredit`].
+    Finished(Box<Cdr>),
+}
+
+/// A call as shown in lists of live calls.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LiveCall {
+    /// Which.
+    pub call: CallId,
+    /// Whose.
+    pub tenant: TenantId,
+    /// Through which binding.
+    pub binding: BindingId,
+    /// The agent, when one takes part.
+    pub agent: Option<AgentId>,
+    /// The number both sides see.
+    pub virtual_number: VirtualNumber,
+    /// Which way.
+    pub direction: Direction,
+    /// How far it is.
+    pub status: CallStatus,
+    /// Since when it exists.
+    pub started_at: std::time::SystemTime,
+    /// Since when it is bridged.
+    pub answered_at: Option<std::time::SystemTime>,
+}
+
+/// How far a call is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum CallStatus {
+    /// The callee is being called.
+    Calling,
+    /// The callee's phone rings.
+    Ringing,
+    /// Bridged.
+    Answered,
+    /// Both legs are over; the CDR follows.
+    Ended,
+}

@@ -1,0 +1,3 @@
+//! L1: the brain. A back-to-back user agent that couples two legs, without a socket, a clock or a store.
+
+pub mod io;

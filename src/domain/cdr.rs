@@ -1,0 +1,110 @@
+//! The call detail record: one per attempt, refused ones too. It never holds a real number.
+
+use std::time::{Duration, SystemTime};
+
+use super::cause::Cause;
+use super::id::{AgentId, BindingId, CallId, SubscriberId, TenantId, TrunkId};
+use super::number::VirtualNumber;
+
+/// Which way an attempt goes.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Direction {
+    /// An agent calls the subscriber.
+    ToSubscriber,
+    /// The subscriber (or a stranger) calls X.
+    FromSubscriber,
+}
+
+impl Direction {
+    /// The stable word in the store, events and the API.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::ToSubscriber => "to_subscriber",
+            Self::FromSubscriber => "from_subscriber",
+        }
+    }
+}
+
+/// Who ended a call.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum EndedBy {
+    /// The party that dialled.
+    Caller,
+    /// The party that was dialled.
+    Callee,
+    /// The relay itself: a rule, a timer, a fault, an operator.
+    Relay,
+}
+
+impl EndedBy {
+    /// The stable word in the store, events and the API.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Caller => "caller",
+            Self::Callee => "callee",
+            Self::Relay => "relay",
+        }
+    }
+}
+
+/// What the media plane counted on one side of a call.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct MediaCounts {
+    /// Packets received from this side's peer and relayed.
+    pub packets: u64,
+    /// Packets lost on the way in, by RFC 3550 §A.3.
+    pub lost: u64,
+    /// Packets dropped: malformed, or from an address that is not the advertised one.
+    pub dropped: u64,
+    /// Interarrival jitter in microseconds, RFC 3550 §A.8.
+    pub jitter_us: u32,
+}
+
+/// One attempt, from INVITE to the end of both legs.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Cdr {
+    /// The attempt.
+    pub call: CallId,
+    /// Whose it is; absent when the number belongs to nobody.
+    pub tenant: Option<TenantId>,
+    /// The binding, when one was found.
+    pub binding: Option<BindingId>,
+    /// The subscriber, when a binding was found.
+    pub subscriber: Option<SubscriberId>,
+    /// The agent, when one was recognised.
+    pub agent: Option<AgentId>,
+    /// The number that was dialled, when it was one.
+    pub virtual_number: Option<VirtualNumber>,
+    /// Which way.
+    pub direction: Direction,
+    /// The trunk of leg A.
+    pub trunk_a: TrunkId,
+    /// The trunk of leg B, when it was tried.
+    pub trunk_b: Option<TrunkId>,
+    /// When the INVITE arrived.
+    pub started_at: SystemTime,
+    /// When the callee first rang.
+    pub ringing_at: Option<SystemTime>,
+    /// When the callee answered and the sides were bridged.
+    pub answered_at: Option<SystemTime>,
+    /// When the last leg ended.
+    pub ended_at: SystemTime,
+    /// Answered time by the monotonic clock; zero when never answered.
+    pub duration: Duration,
+    /// INVITE in to the callee's INVITE out, by the monotonic clock; absent when the callee was not called.
+    pub setup: Option<Duration>,
+    /// Why it was refused or ended.
+    pub cause: Cause,
+    /// Every reason the gate found, in order; empty when allowed.
+    pub reasons: Vec<Cause>,
+    /// Who ended it.
+    pub ended_by: EndedBy,
+    /// The final SIP status sent to the caller, 200 when answered.
+    pub sip_status: u16,
+    /// ITU-T Q.850 cause value.
+    pub q850: u8,
+    /// Counted towards the caller and the callee; absent when no media was opened.
+    pub media: Option<[MediaCounts; 2]>,
+}

@@ -1,0 +1,9 @@
+//! L0: the nouns of the relay and their transitions. No clock, no I/O, no other part of the crate.
+
+pub mod binding;
+pub mod cause;
+pub mod cdr;
+pub mod id;
+pub mod now;
+pub mod number;
+pub mod route;

@@ -1,0 +1,116 @@
+//! A route: what one lookup returns about an attempt, ready to decide on.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::binding::BindingState;
+use super::cause::Cause;
+use super::id::{AgentId, BindingId, SubscriberId, TenantId, TrunkId};
+use super::number::{RealNumber, VirtualNumber};
+
+/// What the brain asks when an attempt arrives. It is answered by a [`RouteAnswer`].
+#[derive(Debug)]
+pub enum RouteQuery {
+    /// An attempt on a tenant's own trunk: an agent dials X.
+    FromInsurer {
+        /// The trunk it came from.
+        trunk: TrunkId,
+        /// The tenant that owns the trunk.
+        tenant: TenantId,
+        /// The number in the Request-URI.
+        dialled: VirtualNumber,
+        /// The calling extension as the PBX wrote it, at most [`CALLER_CHARS_MAX`] characters.
+        caller: Box<str>,
+    },
+    /// An attempt on a carrier trunk: somebody dials X from the public network.
+    FromCarrier {
+        /// The trunk it came from.
+        trunk: TrunkId,
+        /// The number in the Request-URI.
+        dialled: VirtualNumber,
+        /// The calling number, when the carrier gave one.
+        caller: Option<RealNumber>,
+    },
+}
+
+/// The longest calling extension that is looked up.
+pub const CALLER_CHARS_MAX: usize = 32;
+
+/// The answer to a [`RouteQuery`].
+#[derive(Debug)]
+pub enum RouteAnswer {
+    /// Somebody is reached by this number.
+    Found(Box<Route>),
+    /// Nobody is; the cause is one that sounds like [`Cause::NumberUnknown`] to the caller. The tenant is known when
+    /// the number or the trunk belongs to one.
+    Missing {
+        /// For the CDR: unknown, cooling, expired.
+        cause: Cause,
+        /// Whose CDR it is, if anybody's.
+        tenant: Option<TenantId>,
+    },
+    /// The store gave no answer in time; never the same as missing.
+    Failed,
+}
+
+/// Everything the gate and the call need to know of one attempt.
+#[derive(Debug)]
+pub struct Route {
+    /// Whose binding it is.
+    pub tenant: TenantId,
+    /// The tenant may place and receive calls.
+    pub tenant_active: bool,
+    /// The binding that was found.
+    pub binding: BindingId,
+    /// Its state as stored; judge it with [`BindingState::at`].
+    pub state: BindingState,
+    /// The subscriber behind it.
+    pub subscriber: SubscriberId,
+    /// The only caller number the callee ever sees.
+    pub virtual_number: VirtualNumber,
+    /// Who calls.
+    pub caller: CallerParty,
+    /// Who is called.
+    pub callee: Callee,
+    /// Trunks to try, best first.
+    pub targets: Vec<TrunkTarget>,
+    /// The longest answered duration; the configured default when absent.
+    pub duration_max: Option<Duration>,
+}
+
+/// Who calls, as far as the route lookup could tell.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum CallerParty {
+    /// A person at the tenant.
+    Agent {
+        /// Who.
+        id: AgentId,
+        /// May dial at all.
+        active: bool,
+    },
+    /// The tenant's trunk, but no agent of that calling extension.
+    UnknownAgent,
+    /// The subscriber of the binding.
+    Subscriber,
+    /// Anybody else on the public network.
+    Stranger,
+}
+
+/// Who is called.
+#[derive(Debug)]
+pub enum Callee {
+    /// The subscriber's own phone, over a carrier trunk.
+    Subscriber(Arc<RealNumber>),
+    /// The tenant's desk, over an insurer trunk: the user part its PBX knows.
+    Desk(Box<str>),
+}
+
+/// One trunk to try.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct TrunkTarget {
+    /// Which trunk.
+    pub trunk: TrunkId,
+    /// Where its SIP peer listens.
+    pub address: SocketAddr,
+}

@@ -1,0 +1,5 @@
+//! maskline: a privacy-number call relay. (The eight hops are described here.)
+
+pub mod call;
+pub mod domain;
+pub mod rtp;

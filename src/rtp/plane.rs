@@ -1,0 +1,137 @@
+//! The messages between the brain and the media plane: commands down, reports up. Plain values, so that the plane can
+//! live in a process of its own.
+
+use std::net::{IpAddr, SocketAddr};
+
+/// A call as the media plane knows it: an opaque number chosen by the brain, never reused while the call lives.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct SessionId(pub u128);
+
+/// One of the two sides of a call, by who dialled.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Side {
+    /// The caller.
+    A,
+    /// The callee.
+    B,
+}
+
+impl Side {
+    /// The far side.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::A => Self::B,
+            Self::B => Self::A,
+        }
+    }
+
+    /// 0 for A, 1 for B.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        match self {
+            Self::A => 0,
+            Self::B => 1,
+        }
+    }
+}
+
+/// Where one side says it receives media, from its SDP, and how it numbers the payloads.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RemoteMedia {
+    /// RTP, both the only accepted source and the destination.
+    pub rtp: SocketAddr,
+    /// RTCP: the next port unless `a=rtcp` says otherwise (RFC 3605).
+    pub rtcp: SocketAddr,
+    /// Payload types in this side's numbering, in the order of the call's codec list.
+    pub payloads: PayloadMap,
+    /// The side receives media: false on `sendonly` and `inactive`.
+    pub receives: bool,
+}
+
+/// The most payload types one side may have.
+pub const PAYLOADS_MAX: usize = 8;
+
+/// Payload types of one side, by position in the call's codec list; `None` where the codec was not agreed.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct PayloadMap(pub [Option<u8>; PAYLOADS_MAX]);
+
+/// Orders to the media plane. Each names its call; orders for an unknown call are ignored and counted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Command {
+    /// Open two port pairs. Answered by [`Report::Opened`] or [`Report::Failed`].
+    Open {
+        /// The call.
+        session: SessionId,
+    },
+    /// The SDP of one side is known, or has changed.
+    Update {
+        /// The call.
+        session: SessionId,
+        /// Whose SDP.
+        side: Side,
+        /// What it says.
+        remote: RemoteMedia,
+    },
+    /// Let media flow between the sides.
+    Bridge {
+        /// The call.
+        session: SessionId,
+    },
+    /// Close the ports and put them in quarantine. Answered by [`Report::Closed`].
+    Close {
+        /// The call.
+        session: SessionId,
+    },
+}
+
+/// What the media plane tells the brain.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Report {
+    /// Both sides have ports; RTCP is the next odd port.
+    Opened {
+        /// The call.
+        session: SessionId,
+        /// Our RTP address towards A and towards B, as to be advertised.
+        local: [SocketAddr; 2],
+    },
+    /// No ports could be opened.
+    Failed {
+        /// The call.
+        session: SessionId,
+    },
+    /// Both sides have sent nothing for the configured time.
+    Silent {
+        /// The call.
+        session: SessionId,
+    },
+    /// The ports are closed.
+    Closed {
+        /// The call.
+        session: SessionId,
+        /// What each side's peer sent.
+        counts: [SideCounts; 2],
+    },
+}
+
+/// What arrived from one side's peer.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct SideCounts {
+    /// Packets relayed.
+    pub packets: u64,
+    /// Packets lost before us, RFC 3550 §A.3.
+    pub lost: u64,
+    /// Malformed packets and packets of strangers.
+    pub dropped: u64,
+    /// Interarrival jitter in microseconds, RFC 3550 §A.8.
+    pub jitter_us: u32,
+}
+
+/// Where the media plane's sockets are bound and what is written into SDP.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PlaneAddress {
+    /// The local address of the sockets.
+    pub bind: IpAddr,
+    /// The address that peers are told.
+    pub advertise: IpAddr,
+}
