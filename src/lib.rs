@@ -2,4 +2,5 @@
 
 pub mod call;
 pub mod domain;
+pub mod policy;
 pub mod rtp;

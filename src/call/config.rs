@@ -1,0 +1,54 @@
+//! What the brain needs to know before the first call: our address, the limits and the timers.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// The settings of one [`super::core::CallCore`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CallConfig {
+    /// The address written into Via and Contact: where trunks reach this shard.
+    pub advertise: SocketAddr,
+    /// Written into our branches, tags and Call-IDs, so that replies find their shard.
+    pub shard: u8,
+    /// The calling code of the country whose national numbers are read without `+`.
+    pub country_code: Box<str>,
+    /// Calls at one time; more are refused with 503 before a transaction exists.
+    pub calls_max: usize,
+    /// Attempts waiting for their route at one time.
+    pub pending_routes_max: usize,
+    /// How many attempts may be taken before the recorder gives credit back.
+    pub recorder_credits: u32,
+    /// A route that comes later refuses the attempt.
+    pub route_deadline: Duration,
+    /// Ports that come later refuse the attempt.
+    pub media_deadline: Duration,
+    /// Silence of a trunk after which the next one is tried.
+    pub failover_timeout: Duration,
+    /// How long the callee rings.
+    pub ring_timeout: Duration,
+    /// The longest answered duration where the route sets none.
+    pub duration_max: Duration,
+    /// What `Retry-After` says in a 503.
+    pub retry_after: Duration,
+}
+
+impl CallConfig {
+    /// The defaults of `config/maskline.toml`, for the one address that a relay must be told.
+    #[must_use]
+    pub fn new(advertise: SocketAddr) -> Self {
+        Self {
+            advertise,
+            shard: 0,
+            country_code: "86".into(),
+            calls_max: 20_000,
+            pending_routes_max: 5_000,
+            recorder_credits: 10_000,
+            route_deadline: Duration::from_secs(2),
+            media_deadline: Duration::from_secs(2),
+            failover_timeout: Duration::from_secs(2),
+            ring_timeout: Duration::from_secs(60),
+            duration_max: Duration::from_secs(3 * 3_600),
+            retry_after: Duration::from_secs(5),
+        }
+    }
+}

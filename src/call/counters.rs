@@ -1,0 +1,71 @@
+//! What the brain has counted: read by the shell for metrics, never reset.
+
+/// Monotonic counters of one core. None of them is keyed by anything that came from outside.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Counters {
+    /// Datagrams that are no SIP message and could not be answered.
+    pub unreadable: u64,
+    /// Malformed requests answered by a 4xx or 5xx.
+    pub malformed_answered: u64,
+    /// Keep-alives: datagrams of nothing but line ends.
+    pub keepalives: u64,
+    /// Responses that belong to no transaction and no call.
+    pub stray_responses: u64,
+    /// ACKs that belong to no call.
+    pub stray_acks: u64,
+    /// Requests refused since they name no dialog of ours: 481.
+    pub unknown_dialogs: u64,
+    /// In-dialog messages from an address that is not the dialog's trunk: a possible attack.
+    pub foreign_sources: u64,
+    /// INVITEs that came back to us: 482.
+    pub loops: u64,
+    /// Copies of one request over several paths: 482.
+    pub merged_requests: u64,
+    /// Requests refused by method, extension or hop limit.
+    pub unsupported_requests: u64,
+    /// Attempts refused for lack of room, before a transaction existed.
+    pub refused_overload: u64,
+    /// Attempts refused since the recorder owes too many records.
+    pub refused_recorder: u64,
+    /// Attempts refused while draining.
+    pub refused_draining: u64,
+    /// Answers of the store, the media plane or an operator about a call that is gone.
+    pub late_answers: u64,
+    /// Attempts taken: each takes one credit and gives one record.
+    pub attempts: u64,
+    /// Calls that were bridged.
+    pub answered: u64,
+    /// Further trunks tried after one failed.
+    pub failovers: u64,
+    /// Own invariants found broken; each ended the call it was found in.
+    pub invariants_broken: u64,
+}
+
+/// How much state is held right now.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Occupancy {
+    /// Attempts and calls, until both legs are over.
+    pub calls: usize,
+    /// Attempts that wait for their route.
+    pub pending_routes: usize,
+    /// SIP transactions of all kinds.
+    pub transactions: usize,
+    /// Dialogs, early ones and dying ones included.
+    pub dialogs: usize,
+    /// Timers that are set.
+    pub timers: usize,
+    /// Records that may still be taken.
+    pub recorder_credits: u32,
+}
+
+impl Occupancy {
+    /// Nothing is left of any call.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.calls == 0
+            && self.pending_routes == 0
+            && self.transactions == 0
+            && self.dialogs == 0
+            && self.timers == 0
+    }
+}

@@ -1,0 +1,207 @@
+//! The gate: one pure decision about one attempt. Every rule is asked, the first refusal wins, in doubt it refuses.
+
+use std::time::SystemTime;
+
+use crate::domain::binding::BindingState;
+use crate::domain::cause::Cause;
+use crate::domain::cdr::Direction;
+use crate::domain::route::{Callee, CallerParty, Route};
+
+/// What the gate says.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Decision {
+    /// The callee may be called.
+    Allow,
+    /// The callee's phone does not ring.
+    Refuse {
+        /// What the caller is told: the first of `reasons`.
+        cause: Cause,
+        /// Every rule that refuses, in the order of the rules.
+        reasons: Vec<Cause>,
+    },
+}
+
+/// One rule: the cause for which it refuses, or nothing.
+type Rule = fn(&Route, Direction, SystemTime) -> Option<Cause>;
+
+/// In the order in which a caller is told: binding live, tenant, caller, direction.
+const RULES: [Rule; 4] = [binding_is_live, tenant_is_active, caller_is_known, direction_fits];
+
+/// Decides on an attempt at `now`. Pure and total: no rule can fail, and a rule that is not sure refuses.
+#[must_use]
+pub fn decide(route: &Route, direction: Direction, now: SystemTime) -> Decision {
+    // A stranger learns nothing at all, not even that the binding is suspended.
+    if matches!(route.caller, CallerParty::Stranger) {
+        return Decision::Refuse {
+            cause: Cause::NumberUnknown,
+            reasons: vec![Cause::NumberUnknown],
+        };
+    }
+    let reasons: Vec<Cause> =
+        RULES.iter().filter_map(|refuses| refuses(route, direction, now)).collect();
+    match reasons.first() {
+        None => Decision::Allow,
+        Some(&cause) => Decision::Refuse { cause, reasons },
+    }
+}
+
+fn binding_is_live(route: &Route, _direction: Direction, now: SystemTime) -> Option<Cause> {
+    match route.state.at(now) {
+        BindingState::Active { .. } => None,
+        BindingState::Suspended { .. } => Some(Cause::BindingSuspended),
+        // Not begun and over sound alike: nobody is reached by this number now.
+        BindingState::Pending { .. } => Some(Cause::NumberUnknown),
+        BindingState::Expired { .. } | BindingState::Released { .. } => Some(Cause::BindingExpired),
+    }
+}
+
+fn tenant_is_active(route: &Route, _direction: Direction, _now: SystemTime) -> Option<Cause> {
+    (!route.tenant_active).then_some(Cause::TenantSuspended)
+}
+
+fn caller_is_known(route: &Route, _direction: Direction, _now: SystemTime) -> Option<Cause> {
+    match route.caller {
+        CallerParty::Agent { active: true, .. } | CallerParty::Subscriber => None,
+        CallerParty::Agent { active: false, .. } | CallerParty::UnknownAgent => {
+            Some(Cause::AgentUnknown)
+        }
+        CallerParty::Stranger => Some(Cause::NumberUnknown),
+    }
+}
+
+/// An agent may only reach the subscriber, and the subscriber only the desk, each from its own side of the relay.
+fn direction_fits(route: &Route, direction: Direction, _now: SystemTime) -> Option<Cause> {
+    let fits = match (direction, &route.caller, &route.callee) {
+        (
+            Direction::ToSubscriber,
+            CallerParty::Agent { .. } | CallerParty::UnknownAgent,
+            Callee::Subscriber(_),
+        )
+        | (Direction::FromSubscriber, CallerParty::Subscriber, Callee::Desk(_)) => true,
+        (Direction::ToSubscriber | Direction::FromSubscriber, _, _) => false,
+    };
+    (!fits).then_some(Cause::DirectionNotAllowed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::binding::SuspendReason;
+    use crate::domain::id::{AgentId, BindingId, SubscriberId, TenantId};
+    use crate::domain::number::{RealNumber, VirtualNumber};
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    fn agent(active: bool) -> CallerParty {
+        CallerParty::Agent { id: AgentId::from_u128(1), active }
+    }
+
+    fn subscriber() -> Callee {
+        let number = RealNumber::parse("+8613800001234").expect("a valid number");
+        Callee::Subscriber(Arc::new(number))
+    }
+
+    fn route(state: BindingState, caller: CallerParty, callee: Callee) -> Route {
+        Route {
+            tenant: TenantId::from_u128(1),
+            tenant_active: true,
+            binding: BindingId::from_u128(2),
+            state,
+            subscriber: SubscriberId::from_u128(3),
+            virtual_number: VirtualNumber::parse("95012345678").expect("a valid number"),
+            caller,
+            callee,
+            targets: Vec::new(),
+            duration_max: None,
+        }
+    }
+
+    const ACTIVE: BindingState = BindingState::Active { expires_at: None };
+
+    fn refusals(decision: Decision) -> Vec<Cause> {
+        match decision {
+            Decision::Allow => Vec::new(),
+            Decision::Refuse { cause, reasons } => {
+                assert_eq!(Some(&cause), reasons.first(), "the first refusal wins");
+                reasons
+            }
+        }
+    }
+
+    #[test]
+    fn an_active_agent_reaches_the_subscriber_of_a_live_binding() {
+        let route = route(ACTIVE, agent(true), subscriber());
+        assert_eq!(decide(&route, Direction::ToSubscriber, at(1)), Decision::Allow);
+    }
+
+    #[test]
+    fn the_subscriber_reaches_the_desk() {
+        let route = route(ACTIVE, CallerParty::Subscriber, Callee::Desk("600".into()));
+        assert_eq!(decide(&route, Direction::FromSubscriber, at(1)), Decision::Allow);
+    }
+
+    #[test]
+    fn all_refusals_are_kept_and_the_first_one_wins() {
+        let suspended = BindingState::Suspended { reason: SuspendReason::Tenant, expires_at: None };
+        let mut route = route(suspended, agent(false), Callee::Desk("600".into()));
+        route.tenant_active = false;
+        assert_eq!(
+            refusals(decide(&route, Direction::ToSubscriber, at(1))),
+            [
+                Cause::BindingSuspended,
+                Cause::TenantSuspended,
+                Cause::AgentUnknown,
+                Cause::DirectionNotAllowed
+            ]
+        );
+    }
+
+    #[test]
+    fn a_binding_is_judged_by_the_time_of_the_attempt() {
+        let state = BindingState::Pending { starts_at: at(10), expires_at: Some(at(20)) };
+        let route = route(state, agent(true), subscriber());
+        let causes = |seconds| refusals(decide(&route, Direction::ToSubscriber, at(seconds)));
+        assert_eq!(causes(9), [Cause::NumberUnknown]);
+        assert_eq!(causes(10), []);
+        assert_eq!(causes(20), [Cause::BindingExpired]);
+        let released = BindingState::Released { released_at: at(1) };
+        let route = self::route(released, agent(true), subscriber());
+        assert_eq!(
+            refusals(decide(&route, Direction::ToSubscriber, at(2))),
+            [Cause::BindingExpired]
+        );
+    }
+
+    #[test]
+    fn a_stranger_learns_nothing_of_the_binding() {
+        let mut route = route(ACTIVE, CallerParty::Stranger, Callee::Desk("600".into()));
+        route.tenant_active = false;
+        assert_eq!(
+            refusals(decide(&route, Direction::FromSubscriber, at(1))),
+            [Cause::NumberUnknown]
+        );
+    }
+
+    #[test]
+    fn nobody_calls_from_the_wrong_side() {
+        let to_desk = route(ACTIVE, CallerParty::Subscriber, Callee::Desk("600".into()));
+        assert_eq!(
+            refusals(decide(&to_desk, Direction::ToSubscriber, at(1))),
+            [Cause::DirectionNotAllowed]
+        );
+        let to_self = route(ACTIVE, CallerParty::Subscriber, subscriber());
+        assert_eq!(
+            refusals(decide(&to_self, Direction::FromSubscriber, at(1))),
+            [Cause::DirectionNotAllowed]
+        );
+        let by_agent = route(ACTIVE, agent(true), subscriber());
+        assert_eq!(
+            refusals(decide(&by_agent, Direction::FromSubscriber, at(1))),
+            [Cause::DirectionNotAllowed]
+        );
+    }
+}

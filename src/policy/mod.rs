@@ -1,0 +1,3 @@
+//! L1: the gate. Whether a call may be placed, decided before anybody's phone rings.
+
+pub mod gate;
