@@ -1,4 +1,5 @@
-//! What goes into the brain and what comes out. One input, one full drain of the outputs, then sleep until the timeout.
+//! What goes into the brain and what comes out. One input, one full drain of the outputs, then
+//! sleep until the timeout.
 
 use std::net::SocketAddr;
 
@@ -11,7 +12,8 @@ use crate::domain::number::VirtualNumber;
 use crate::domain::route::{RouteAnswer, RouteQuery};
 use crate::rtp::plane;
 
-/// A SIP peer whose source address belongs to a configured trunk. Nobody else's bytes reach the brain.
+/// A SIP peer whose source address belongs to a configured trunk. Nobody else's bytes reach the
+/// brain.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Peer {
     /// Where the datagram came from; answers go there and nowhere else.

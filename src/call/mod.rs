@@ -1,4 +1,5 @@
-//! L1: the brain. A back-to-back user agent that couples two legs, without a socket, a clock or a store.
+//! L1: the brain. A back-to-back user agent that couples two legs, without a socket, a clock or a
+//! store.
 
 pub mod config;
 pub mod core;

@@ -32,7 +32,8 @@ impl SuspendReason {
     }
 }
 
-/// A binding's state, with the facts of that state. `expires_at` is absent for terms that follow the policy.
+/// A binding's state, with the facts of that state. `expires_at` is absent for terms that follow
+/// the policy.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum BindingState {
     /// Not yet valid; becomes active by itself at `starts_at`.

@@ -1,4 +1,5 @@
-//! The one list of reasons for which a call is refused or ends, and the one table that says what each means outside.
+//! The one list of reasons for which a call is refused or ends, and the one table that says what
+//! each means outside.
 
 /// What the caller is told: a SIP status of a refusal and the Q.850 cause that goes with it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -20,7 +21,8 @@ pub struct CauseRow {
 pub enum Announcement {
     /// Nothing is said.
     Silent,
-    /// "This contact number cannot connect you." The same for unknown, foreign, cooling and expired numbers.
+    /// "This contact number cannot connect you." The same for unknown, foreign, cooling and expired
+    /// numbers.
     CannotConnect,
     /// "The person you call is busy."
     Busy,

@@ -93,7 +93,8 @@ pub struct Cdr {
     pub ended_at: SystemTime,
     /// Answered time by the monotonic clock; zero when never answered.
     pub duration: Duration,
-    /// INVITE in to the callee's INVITE out, by the monotonic clock; absent when the callee was not called.
+    /// INVITE in to the callee's INVITE out, by the monotonic clock; absent when the callee was not
+    /// called.
     pub setup: Option<Duration>,
     /// Why it was refused or ended.
     pub cause: Cause,

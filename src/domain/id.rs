@@ -1,4 +1,5 @@
-//! Opaque identifiers: a prefix that names the kind, and a UUIDv7 (RFC 9562 §5.7) that sorts by birth.
+//! Opaque identifiers: a prefix that names the kind, and a UUIDv7 (RFC 9562 §5.7) that sorts by
+//! birth.
 
 use std::fmt;
 
@@ -31,7 +32,8 @@ macro_rules! ids {
             /// The text before the underscore.
             pub const PREFIX: &'static str = $prefix;
 
-            /// Makes an identifier from a wall time in Unix milliseconds and at least 74 random bits.
+            /// Makes an identifier from a wall time in Unix milliseconds and at least 74 random
+            /// bits.
             #[must_use]
             pub fn new(unix_ms: u64, random: u128) -> Self {
                 Self(uuid_v7(unix_ms, random))

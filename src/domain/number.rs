@@ -1,4 +1,5 @@
-//! Telephone numbers as types: the real number that must never leak, and the virtual number shown to both sides.
+//! Telephone numbers as types: the real number that must never leak, and the virtual number shown
+//! to both sides.
 
 use std::fmt;
 
@@ -65,8 +66,8 @@ pub enum Reveal {
     DialCarrier,
 }
 
-/// A subscriber's own number in E.164 form. Its `Debug` shows nothing; it has no `Display`, no `Serialize` and no
-/// `Clone`: share it behind an `Arc`. The memory is wiped when it is dropped.
+/// A subscriber's own number in E.164 form. Its `Debug` shows nothing; it has no `Display`, no
+/// `Serialize` and no `Clone`: share it behind an `Arc`. The memory is wiped when it is dropped.
 #[derive(Eq, PartialEq, Zeroize, ZeroizeOnDrop)]
 pub struct RealNumber(Box<str>);
 
@@ -84,8 +85,9 @@ impl RealNumber {
         Ok(Self(text.into()))
     }
 
-    /// Reads a number as a carrier of `country` (its calling code, such as `86`) spells a caller: `+86…`, `0086…`,
-    /// `86…` at full length, or a national number with or without the trunk prefix `0`.
+    /// Reads a number as a carrier of `country` (its calling code, such as `86`) spells a caller:
+    /// `+86…`, `0086…`, `86…` at full length, or a national number with or without the trunk prefix
+    /// `0`.
     ///
     /// # Errors
     /// [`InvalidNumber`] when none of these spellings fits.
@@ -97,7 +99,8 @@ impl RealNumber {
         if let Some(rest) = text.strip_prefix("00") {
             return Self::parse(&format!("+{rest}"));
         }
-        // A national number of at most 11 digits never reaches the length of one with its country code.
+        // A national number of at most 11 digits never reaches the length of one with its country
+        // code.
         if text.starts_with(country) && text.len() > NATIONAL_DIGITS_MAX {
             return Self::parse(&format!("+{text}"));
         }
@@ -111,7 +114,8 @@ impl RealNumber {
         &self.0
     }
 
-    /// First three and last four national digits at most, such as `138****0000`; everything else is hidden.
+    /// First three and last four national digits at most, such as `138****0000`; everything else is
+    /// hidden.
     #[must_use]
     pub fn masked(&self) -> String {
         let digits = self.0.trim_start_matches('+');
@@ -132,8 +136,8 @@ impl fmt::Debug for RealNumber {
     }
 }
 
-/// The number shown to both sides: a string of 3 to 15 digits, E.164 or national, 700-numbers of 15 digits included.
-/// It is stored without `+`; an extension travels apart.
+/// The number shown to both sides: a string of 3 to 15 digits, E.164 or national, 700-numbers of 15
+/// digits included. It is stored without `+`; an extension travels apart.
 #[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct VirtualNumber(Box<str>);
 

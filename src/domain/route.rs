@@ -42,8 +42,8 @@ pub const CALLER_CHARS_MAX: usize = 32;
 pub enum RouteAnswer {
     /// Somebody is reached by this number.
     Found(Box<Route>),
-    /// Nobody is; the cause is one that sounds like [`Cause::NumberUnknown`] to the caller. The tenant is known when
-    /// the number or the trunk belongs to one.
+    /// Nobody is; the cause is one that sounds like [`Cause::NumberUnknown`] to the caller. The
+    /// tenant is known when the number or the trunk belongs to one.
     Missing {
         /// For the CDR: unknown, cooling, expired.
         cause: Cause,

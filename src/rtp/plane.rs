@@ -1,9 +1,10 @@
-//! The messages between the brain and the media plane: commands down, reports up. Plain values, so that the plane can
-//! live in a process of its own.
+//! The messages between the brain and the media plane: commands down, reports up. Plain values, so
+//! that the plane can live in a process of its own.
 
 use std::net::{IpAddr, SocketAddr};
 
-/// A call as the media plane knows it: an opaque number chosen by the brain, never reused while the call lives.
+/// A call as the media plane knows it: an opaque number chosen by the brain, never reused while the
+/// call lives.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct SessionId(pub u128);
 
@@ -52,11 +53,13 @@ pub struct RemoteMedia {
 /// The most payload types one side may have.
 pub const PAYLOADS_MAX: usize = 8;
 
-/// Payload types of one side, by position in the call's codec list; `None` where the codec was not agreed.
+/// Payload types of one side, by position in the call's codec list; `None` where the codec was not
+/// agreed.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct PayloadMap(pub [Option<u8>; PAYLOADS_MAX]);
 
-/// Orders to the media plane. Each names its call; orders for an unknown call are ignored and counted.
+/// Orders to the media plane. Each names its call; orders for an unknown call are ignored and
+/// counted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Command {
     /// Open two port pairs. Answered by [`Report::Opened`] or [`Report::Failed`].
