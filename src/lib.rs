@@ -3,4 +3,5 @@
 pub mod call;
 pub mod domain;
 pub mod policy;
+pub mod relay;
 pub mod rtp;

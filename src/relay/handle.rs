@@ -1,0 +1,219 @@
+//! What the API and the jobs may ask of the running relay: forget what has changed, end calls, list
+//! them, stop.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::Notify;
+
+pub use crate::call::io::{CallStatus, LiveCall};
+
+use super::freshness::{Freshness, Subject};
+use super::live::LiveTable;
+use super::mailbox::Mailbox;
+use crate::call::io::Control;
+use crate::domain::cause::Cause;
+use crate::domain::id::{BindingId, CallId, TenantId};
+use crate::domain::number::VirtualNumber;
+
+/// A reference to the relay of this process; clones mean the same relay. Nothing here is `async`:
+/// when a function has returned, its effect is ordered before everything the relay does next.
+#[derive(Clone, Debug)]
+pub struct Handle(Arc<Shared>);
+
+/// What the shards, the API and the jobs share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) freshness: Freshness,
+    pub(crate) live: LiveTable,
+    pub(crate) checks: Checks,
+    pub(crate) trunks_changed: Notify,
+    mailboxes: OnceLock<Vec<Arc<Mailbox>>>,
+}
+
+/// What becomes of talking calls when their binding ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Talking {
+    /// They may be finished; ringing ones end.
+    GoesOn,
+    /// They end too.
+    Ends,
+}
+
+/// What became of an order to end a call.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Termination {
+    /// The call is being ended; its CDR follows.
+    Ordered,
+    /// This process has no such live call.
+    NotLive,
+}
+
+/// The relay does not take orders: a shard stands still. Answer 503 and do not acknowledge the
+/// change.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the relay does not answer")]
+pub struct RelayStuck;
+
+/// The conditions of readiness, as the shell last saw them.
+#[derive(Debug, Default)]
+pub(crate) struct Checks {
+    pub(crate) database: AtomicBool,
+    pub(crate) sip_socket: AtomicBool,
+    pub(crate) carrier_trunk: AtomicBool,
+    pub(crate) media_ports: AtomicBool,
+    pub(crate) draining: AtomicBool,
+}
+
+/// Whether new calls should be sent here, and why not.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Readiness {
+    /// The database answers and its schema is ours.
+    pub database: bool,
+    /// The SIP socket is open and its shard runs.
+    pub sip_socket: bool,
+    /// At least one carrier trunk is configured.
+    pub carrier_trunk: bool,
+    /// Enough media ports are free.
+    pub media_ports: bool,
+    /// The relay finishes its calls and takes no new ones.
+    pub draining: bool,
+}
+
+impl Readiness {
+    /// All conditions hold.
+    #[must_use]
+    pub const fn is_ready(&self) -> bool {
+        self.database && self.sip_socket && self.carrier_trunk && self.media_ports && !self.draining
+    }
+}
+
+impl Handle {
+    /// A relay without shards: it remembers and answers, and no call is ever live. For tests of the
+    /// API.
+    #[must_use]
+    pub fn detached() -> Self {
+        Self(Arc::new(Shared {
+            freshness: Freshness::new(),
+            live: LiveTable::default(),
+            checks: Checks::default(),
+            trunks_changed: Notify::new(),
+            mailboxes: OnceLock::new(),
+        }))
+    }
+
+    /// A binding was unbound, suspended or has expired: when this returns, no later attempt uses it
+    /// in this process, and ringing calls through it are being ended with `cause`. Call it after
+    /// the commit, before the answer.
+    ///
+    /// # Errors
+    /// [`RelayStuck`] when the change cannot be promised.
+    pub fn binding_ended(
+        &self,
+        binding: BindingId,
+        cause: Cause,
+        talking: Talking,
+    ) -> Result<(), RelayStuck> {
+        self.0.freshness.forget(Subject::Binding(binding));
+        // A lookup consumed before the line above is in the brain by now, and meets this order
+        // there.
+        let drop_calls = talking == Talking::Ends;
+        self.order(Control::BindingEnded { binding, cause, drop_calls })
+    }
+
+    /// What was known about this number may be wrong: it was bound, unbound, imported or resumed.
+    pub fn forget_routes(&self, number: &VirtualNumber) {
+        self.0.freshness.forget(Subject::Number(number));
+    }
+
+    /// Something about a tenant, its agents or its desk has changed.
+    pub fn forget_tenant(&self, tenant: TenantId) {
+        self.0.freshness.forget(Subject::Tenant(tenant));
+    }
+
+    /// Ends one live call.
+    ///
+    /// # Errors
+    /// [`RelayStuck`] when the order cannot be delivered.
+    pub fn terminate(&self, call: CallId) -> Result<Termination, RelayStuck> {
+        if self.find_live(call).is_none() {
+            return Ok(Termination::NotLive);
+        }
+        self.order(Control::Terminate { call }).map(|()| Termination::Ordered)
+    }
+
+    /// The live calls of one tenant, oldest first.
+    #[must_use]
+    pub fn live(&self, tenant: TenantId) -> Vec<LiveCall> {
+        self.0.live.of_tenant(tenant)
+    }
+
+    /// One live call, whosever it is: compare its tenant before you show it.
+    #[must_use]
+    pub fn find_live(&self, call: CallId) -> Option<LiveCall> {
+        self.0.live.find(call)
+    }
+
+    /// How many calls are live in this process.
+    #[must_use]
+    pub fn live_count(&self) -> usize {
+        self.0.live.len()
+    }
+
+    /// A trunk was added, changed or removed: routes are looked up anew at once, and the table of
+    /// source addresses is loaded again soon.
+    pub fn trunks_changed(&self) {
+        self.0.freshness.forget(Subject::Everything);
+        self.0.trunks_changed.notify_one();
+    }
+
+    /// Takes no new attempts from now on; calls go on.
+    ///
+    /// # Errors
+    /// [`RelayStuck`] when the order cannot be delivered.
+    pub fn drain(&self) -> Result<(), RelayStuck> {
+        self.0.checks.draining.store(true, Ordering::SeqCst);
+        self.order(Control::Drain)
+    }
+
+    /// Whether new calls should be sent here.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        let checks = &self.0.checks;
+        Readiness {
+            database: checks.database.load(Ordering::SeqCst),
+            sip_socket: checks.sip_socket.load(Ordering::SeqCst),
+            carrier_trunk: checks.carrier_trunk.load(Ordering::SeqCst),
+            media_ports: checks.media_ports.load(Ordering::SeqCst),
+            draining: checks.draining.load(Ordering::SeqCst),
+        }
+    }
+
+    fn order(&self, control: Control) -> Result<(), RelayStuck> {
+        let mailboxes = self.0.mailboxes.get().map(Vec::as_slice).unwrap_or_default();
+        mailboxes.iter().try_for_each(|mailbox| mailbox.order(control).map_err(|_| RelayStuck))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_detached_relay_has_no_live_calls_and_is_not_ready() {
+        let handle = Handle::detached();
+        assert_eq!(handle.terminate(CallId::new(1, 1)), Ok(Termination::NotLive));
+        assert!(handle.live(TenantId::new(1, 1)).is_empty());
+        assert!(!handle.readiness().is_ready());
+    }
+
+    #[test]
+    fn an_ended_binding_makes_earlier_lookups_unusable() {
+        let handle = Handle::detached();
+        let binding = BindingId::new(1, 1);
+        let before = handle.0.freshness.mark();
+        let ended = handle.binding_ended(binding, Cause::BindingExpired, Talking::GoesOn);
+        assert_eq!(ended, Ok(()));
+        assert!(!handle.0.freshness.is_unchanged(before, &[Subject::Binding(binding)]));
+    }
+}
