@@ -106,8 +106,8 @@ fn layers(source: &Source, packages: &BTreeSet<String>) -> Problems {
     let code: String = source.code().map(|(_, line)| format!("{line}\n")).collect();
     for path in crate_paths(&code) {
         let own = path == layer.module || path.starts_with(&format!("{}::", layer.module));
-        let allowed = |module: &&str| path == **module || path.starts_with(&format!("{module}::"));
-        if !own && !layer.modules.iter().any(|module| allowed(module)) {
+        let allowed = |module: &&str| path == *module || path.starts_with(&format!("{module}::"));
+        if !own && !layer.modules.iter().any(allowed) {
             problems.push(source.at(1, &format!("`{}` may not name crate::{path}", layer.module)));
         }
     }

@@ -1,0 +1,260 @@
+//! The control API as the command line uses it: one request, one answer, and a problem told in words
+//! that help.
+
+use std::fmt;
+use std::time::Duration;
+
+use reqwest::Method;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+
+/// The longest that one request may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// The most pages that one listing reads: 100,000 rows.
+const PAGES_MAX: usize = 500;
+
+/// Where the control API is and who asks.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Endpoint {
+    /// Address of the control API.
+    #[arg(long, env = "MASKLINE_URL", default_value = "http://127.0.0.1:8080", global = true)]
+    pub url: String,
+    /// API key, `mk_live_…`; better given by the environment than on the command line.
+    #[arg(long, env = "MASKLINE_KEY", hide_env_values = true, global = true)]
+    pub key: Option<SecretString>,
+}
+
+/// A client of the control API.
+pub struct Client {
+    http: reqwest::Client,
+    base: String,
+    key: SecretString,
+}
+
+/// Why a request brought nothing.
+#[derive(Debug)]
+pub enum ClientError {
+    /// No key was given.
+    KeyMissing,
+    /// Nothing answers there.
+    Unreachable {
+        /// The address that was tried.
+        url: String,
+        /// What the transport said.
+        why: String,
+    },
+    /// The service refused, and said why.
+    Problem(Problem),
+    /// Something answered that is not this API.
+    NotTheApi {
+        /// The address that was tried.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+    },
+}
+
+/// An RFC 9457 problem, as far as a person at a terminal needs it.
+#[derive(Debug, Default)]
+pub struct Problem {
+    /// HTTP status.
+    pub status: u16,
+    /// Stable code.
+    pub code: String,
+    /// One sentence.
+    pub detail: String,
+    /// For questions to the operator.
+    pub request_id: String,
+    /// Field and what is wrong with it.
+    pub fields: Vec<(String, String)>,
+}
+
+impl Problem {
+    fn read(status: u16, body: &Value) -> Self {
+        let text = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
+        let field = |error: &Value| {
+            let part = |name: &str| error[name].as_str().unwrap_or_default().to_owned();
+            (part("pointer"), part("message"))
+        };
+        let detail = if body["detail"].is_string() { text("detail") } else { text("title") };
+        let fields = body["errors"].as_array().map(|all| all.iter().map(field).collect());
+        Self {
+            status,
+            code: text("code"),
+            detail,
+            request_id: text("request_id"),
+            fields: fields.unwrap_or_default(),
+        }
+    }
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::KeyMissing => f.write_str(
+                "no API key: set MASKLINE_KEY or give --key (`maskline key create` makes one)",
+            ),
+            Self::Unreachable { url, why } => {
+                write!(f, "nothing answers at {url} ({why}); is `maskline serve` running?")
+            }
+            Self::NotTheApi { url, status } => {
+                write!(f, "{url} answered {status}, but not as the control API does")
+            }
+            Self::Problem(problem) => write!(f, "{problem}"),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}, {})", self.detail, self.status, self.code)?;
+        for (pointer, message) in &self.fields {
+            write!(f, "\n  {pointer}: {message}")?;
+        }
+        if !self.request_id.is_empty() {
+            write!(f, "\n  request id: {}", self.request_id)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ClientError {}
+
+impl Client {
+    /// A client for `endpoint`; no request is made yet.
+    ///
+    /// # Errors
+    /// [`ClientError::KeyMissing`] when no key was given.
+    pub fn new(endpoint: &Endpoint) -> Result<Self, ClientError> {
+        let key = endpoint.key.clone().ok_or(ClientError::KeyMissing)?;
+        let base = endpoint.url.trim_end_matches('/').to_owned();
+        let http = reqwest::Client::builder()
+            .timeout(REQUEST_TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(|error| ClientError::Unreachable { url: base.clone(), why: why(&error) })?;
+        Ok(Self { http, base, key })
+    }
+
+    /// Reads one resource; `path` starts with `/v1`.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn get(&self, path: &str) -> Result<Value, ClientError> {
+        self.send(Method::GET, path, None).await
+    }
+
+    /// Makes or changes something. Each call has an idempotency key of its own.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
+        self.send(Method::POST, path, Some(body)).await
+    }
+
+    /// All rows of a list, page by page, at most `rows_max`.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn list(&self, path: &str, rows_max: usize) -> Result<Vec<Value>, ClientError> {
+        let mut rows = Vec::new();
+        let mut cursor = String::new();
+        for _ in 0..PAGES_MAX {
+            let join = if path.contains('?') { '&' } else { '?' };
+            let page = self.get(&format!("{path}{join}limit=200{cursor}")).await?;
+            rows.extend(page["data"].as_array().cloned().unwrap_or_default());
+            rows.truncate(rows_max);
+            match page["next_cursor"].as_str() {
+                Some(next) if rows.len() < rows_max && page["has_more"] == true => {
+                    cursor = format!("&cursor={}", escape(next));
+                }
+                Some(_) | None => break,
+            }
+        }
+        Ok(rows)
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, ClientError> {
+        let url = format!("{}{path}", self.base);
+        let lost = |error: reqwest::Error| ClientError::Unreachable {
+            url: self.base.clone(),
+            why: why(&error),
+        };
+        let is_post = method == Method::POST;
+        let mut request = self.http.request(method, &url).bearer_auth(self.key.expose_secret());
+        if is_post {
+            request = request.header("Idempotency-Key", uuid::Uuid::now_v7().to_string());
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let response = request.send().await.map_err(lost)?;
+        let status = response.status();
+        let bytes = response.bytes().await.map_err(lost)?;
+        let read = serde_json::from_slice::<Value>(&bytes);
+        match read {
+            _ if status.is_success() && bytes.is_empty() => Ok(Value::Null),
+            Ok(value) if status.is_success() => Ok(value),
+            Ok(value) if value["code"].is_string() => {
+                Err(ClientError::Problem(Problem::read(status.as_u16(), &value)))
+            }
+            Ok(_) | Err(_) => Err(ClientError::NotTheApi { url, status: status.as_u16() }),
+        }
+    }
+}
+
+/// The innermost reason, without the address: that is told already.
+fn why(error: &reqwest::Error) -> String {
+    let mut inner: &dyn std::error::Error = error;
+    while let Some(source) = inner.source() {
+        inner = source;
+    }
+    inner.to_string()
+}
+
+/// A value as part of a path or a query: everything but letters, digits and `-._~` escaped.
+pub fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_problem_names_fields_and_the_request() {
+        let body = json!({
+            "title": "Invalid", "status": 422, "code": "invalid", "detail": "Two fields are wrong.",
+            "request_id": "r-1", "errors": [{"pointer": "/pool", "code": "unknown", "message": "unknown"}],
+        });
+        let told = ClientError::Problem(Problem::read(422, &body)).to_string();
+        let wanted = "Two fields are wrong. (422, invalid)\n  /pool: unknown\n  request id: r-1";
+        assert_eq!(told, wanted);
+    }
+
+    #[test]
+    fn a_query_value_cannot_end_its_query() {
+        assert_eq!(escape("a&b=c/é"), "a%26b%3Dc%2F%C3%A9");
+    }
+
+    #[test]
+    fn no_key_is_said_before_any_request() {
+        let endpoint = Endpoint { url: "http://127.0.0.1:1".to_owned(), key: None };
+        assert!(matches!(Client::new(&endpoint), Err(ClientError::KeyMissing)));
+    }
+}
