@@ -3,6 +3,8 @@
 pub mod call;
 pub mod cli;
 pub mod domain;
+pub mod media;
 pub mod policy;
 pub mod relay;
 pub mod rtp;
+pub mod sdp;

@@ -44,17 +44,23 @@ pub struct RemoteMedia {
     pub rtp: SocketAddr,
     /// RTCP: the next port unless `a=rtcp` says otherwise (RFC 3605).
     pub rtcp: SocketAddr,
-    /// Payload types in this side's numbering, in the order of the call's codec list.
-    pub payloads: PayloadMap,
+    /// Payload types it understands: the numbers of its own SDP. Packets to it carry these.
+    pub payloads_to: PayloadMap,
+    /// Payload types it was told to use: the numbers of our SDP to it. Packets from it carry these;
+    /// they differ from `payloads_to` only when it answered our offer with numbers of its own.
+    pub payloads_from: PayloadMap,
     /// The side receives media: false on `sendonly` and `inactive`.
     pub receives: bool,
 }
 
 /// The most payload types one side may have.
 pub const PAYLOADS_MAX: usize = 8;
+/// Where telephone events stand in the call's codec list. Their timestamps stand still, so jitter
+/// leaves them out.
+pub const EVENT_POSITION: usize = 3;
 
 /// Payload types of one side, by position in the call's codec list; `None` where the codec was not
-/// agreed.
+/// agreed. Position [`EVENT_POSITION`] is that of telephone events.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct PayloadMap(pub [Option<u8>; PAYLOADS_MAX]);
 
@@ -88,6 +94,19 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// The call it names.
+    #[must_use]
+    pub const fn session(&self) -> SessionId {
+        match self {
+            Self::Open { session }
+            | Self::Update { session, .. }
+            | Self::Bridge { session }
+            | Self::Close { session } => *session,
+        }
+    }
+}
+
 /// What the media plane tells the brain.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Report {
@@ -103,7 +122,8 @@ pub enum Report {
         /// The call.
         session: SessionId,
     },
-    /// Both sides have sent nothing for the configured time.
+    /// Both sides have sent nothing for the configured time. Repeated each time that span passes
+    /// again, so a brain that has lost track of a call can answer with [`Command::Close`].
     Silent {
         /// The call.
         session: SessionId,

@@ -1,0 +1,61 @@
+//! Joins SDP and media: what a side's description means for the packets to and from it. Neither
+//! `sdp` nor `rtp` knows the other.
+
+use crate::rtp::plane::{PayloadMap, RemoteMedia};
+use crate::sdp::{Codec, CodecSet, Payloads, Session};
+
+/// The media of the side that offered: we answered it in its own numbering.
+#[must_use]
+pub fn offerer_media(offer: &Session, agreed: CodecSet) -> RemoteMedia {
+    remote_media(offer, offer.payloads, agreed)
+}
+
+/// The media of the side that answered our offer, which was in our numbering.
+#[must_use]
+pub fn answerer_media(answer: &Session, agreed: CodecSet) -> RemoteMedia {
+    remote_media(answer, Payloads::ours(), agreed)
+}
+
+fn remote_media(theirs: &Session, told: Payloads, agreed: CodecSet) -> RemoteMedia {
+    RemoteMedia {
+        rtp: theirs.rtp,
+        rtcp: theirs.rtcp,
+        payloads_to: payload_map(&theirs.payloads.only(agreed)),
+        payloads_from: payload_map(&told.only(agreed)),
+        receives: theirs.direction.receives(),
+    }
+}
+
+fn payload_map(payloads: &Payloads) -> PayloadMap {
+    let mut map = PayloadMap::default();
+    for (position, codec) in map.0.iter_mut().zip(Codec::ALL) {
+        *position = payloads.of(codec);
+    }
+    map
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rtp::plane::EVENT_POSITION;
+    use crate::sdp;
+
+    const ANSWER: &[u8] =
+        b"v=0\r\no=- 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\n\
+        m=audio 6000 RTP/AVP 8 96\r\na=rtpmap:96 telephone-event/8000\r\n";
+
+    #[test]
+    fn telephone_events_stand_where_the_media_plane_expects_them() {
+        assert_eq!(Codec::TelephoneEvent.index(), EVENT_POSITION);
+    }
+
+    #[test]
+    fn an_answer_in_numbers_of_its_own_is_sent_those_and_heard_in_ours() {
+        let answer = sdp::parse(ANSWER).expect("a valid answer");
+        let media = answerer_media(&answer, answer.codecs());
+        assert_eq!(media.payloads_to.0[EVENT_POSITION], Some(96));
+        assert_eq!(media.payloads_from.0[EVENT_POSITION], Some(101));
+        assert_eq!(media.payloads_to.0[Codec::Pcmu.index()], None);
+        assert!(media.receives);
+    }
+}

@@ -1,0 +1,225 @@
+//! The two queues between a signalling shard and the media threads. Both are bounded; both wake
+//! their reader.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::event::{EventfdFlags, eventfd};
+
+use crate::rtp::plane::{Command, Report};
+
+/// The most commands waiting for one media thread.
+pub const COMMANDS_MAX: usize = 16_384;
+/// From this many waiting commands on, `Open` is refused, so that calls that run can still be
+/// changed and closed.
+pub const OPENS_WAITING_MAX: usize = 1_024;
+/// The most reports waiting for one shard. When they are full the media threads take no commands
+/// until there is room, and in turn `Open` is refused: nothing is lost.
+pub const REPORTS_MAX: usize = 16_384;
+
+/// Called from a media thread after it has queued reports for a shard; it must not block. Writing
+/// to an eventfd is meant.
+pub type Waker = Box<dyn Fn() + Send + Sync>;
+
+/// The command was not taken: too many are waiting. For `Open` this means the same as
+/// [`Report::Failed`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the media plane has too many commands waiting")]
+pub struct Full;
+
+/// A shard's end. Reports about a call come to the link that opened it.
+pub struct Link {
+    id: usize,
+    threads: Arc<[Arc<CommandQueue>]>,
+    reports: Receiver<Report>,
+}
+
+impl Link {
+    /// Queues a command to the thread of its call. Never blocks.
+    pub fn send(&self, command: Command) -> Result<(), Full> {
+        let folded = (command.session().0 ^ (command.session().0 >> 64)) as u64;
+        // Fibonacci hashing: neighbouring numbers spread evenly, and so do those that differ only
+        // in their high bits.
+        let spread = (folded.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as usize;
+        self.threads[spread % self.threads.len()].push(self.id, command)
+    }
+
+    /// The next report, if one is waiting.
+    pub fn try_report(&mut self) -> Option<Report> {
+        self.reports.try_recv().ok()
+    }
+
+    /// Waits for a report. For tests and tools that have nothing else to wait for.
+    pub fn wait_report(&mut self, timeout: Duration) -> Option<Report> {
+        match self.reports.recv_timeout(timeout) {
+            Ok(report) => Some(report),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
+        }
+    }
+}
+
+/// Makes the links of all shards, and what the media threads need to answer them.
+pub(super) fn links(wakers: Vec<Waker>, threads: usize) -> io::Result<(Vec<Link>, Ends)> {
+    let queues: io::Result<Vec<_>> =
+        (0..threads).map(|_| CommandQueue::new().map(Arc::new)).collect();
+    let queues: Arc<[_]> = queues?.into();
+    let mut links = Vec::with_capacity(wakers.len());
+    let mut reporters = Vec::with_capacity(wakers.len());
+    for (id, waker) in wakers.into_iter().enumerate() {
+        let (sender, reports) = sync_channel(REPORTS_MAX);
+        links.push(Link { id, threads: Arc::clone(&queues), reports });
+        reporters.push(Reporter { sender, waker: Arc::from(waker) });
+    }
+    Ok((links, Ends { queues, reporters }))
+}
+
+/// The media threads' ends of all links.
+pub(super) struct Ends {
+    /// One a thread.
+    pub(super) queues: Arc<[Arc<CommandQueue>]>,
+    /// One a link, by its id.
+    pub(super) reporters: Vec<Reporter>,
+}
+
+/// Sends reports to one shard.
+#[derive(Clone)]
+pub(super) struct Reporter {
+    sender: SyncSender<Report>,
+    waker: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl Reporter {
+    /// Queues a report without blocking. `Err` when there is no room now; a shard that is gone
+    /// takes everything.
+    pub(super) fn offer(&self, report: Report) -> Result<(), Full> {
+        match self.sender.try_send(report) {
+            Ok(()) | Err(TrySendError::Disconnected(_)) => Ok(()),
+            Err(TrySendError::Full(_)) => Err(Full),
+        }
+    }
+
+    /// Tells the shard that reports wait.
+    pub(super) fn wake(&self) {
+        (self.waker)();
+    }
+}
+
+/// Commands to one media thread, from all links.
+pub(super) struct CommandQueue {
+    waiting: Mutex<VecDeque<(usize, Command)>>,
+    stopping: AtomicBool,
+    event: OwnedFd,
+}
+
+impl CommandQueue {
+    fn new() -> io::Result<Self> {
+        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let waiting = Mutex::new(VecDeque::with_capacity(OPENS_WAITING_MAX));
+        Ok(Self { waiting, stopping: AtomicBool::new(false), event })
+    }
+
+    fn push(&self, link: usize, command: Command) -> Result<(), Full> {
+        let limit = match command {
+            Command::Open { .. } => OPENS_WAITING_MAX,
+            Command::Update { .. } | Command::Bridge { .. } | Command::Close { .. } => COMMANDS_MAX,
+        };
+        let was_empty = {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            if waiting.len() >= limit {
+                return Err(Full);
+            }
+            waiting.push_back((link, command));
+            waiting.len() == 1
+        };
+        if was_empty {
+            self.wake();
+        }
+        Ok(())
+    }
+
+    /// The oldest command.
+    pub(super) fn pop(&self) -> Option<(usize, Command)> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    /// Asks the thread to end.
+    pub(super) fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Has the thread been asked to end?
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Readable while there is something to do.
+    pub(super) fn event(&self) -> BorrowedFd<'_> {
+        self.event.as_fd()
+    }
+
+    /// Takes the wake-up back before the commands are read, so that none is missed.
+    pub(super) fn clear_event(&self) {
+        let mut count = [0; 8];
+        // It fails only when there was no wake-up, and that is fine.
+        let _ = rustix::io::read(&self.event, &mut count);
+    }
+
+    fn wake(&self) {
+        // It fails only when the counter is at its end, and then the thread is awake anyway.
+        let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rtp::plane::SessionId;
+
+    fn open(n: usize) -> Command {
+        Command::Open { session: SessionId(n as u128) }
+    }
+
+    #[test]
+    fn too_many_waiting_calls_are_refused_while_running_ones_can_still_be_closed() {
+        let (links, ends) = links(vec![Box::new(|| {})], 1).expect("eventfd");
+        for n in 0..OPENS_WAITING_MAX {
+            links[0].send(open(n)).expect("room");
+        }
+        assert_eq!(links[0].send(open(OPENS_WAITING_MAX)), Err(Full));
+        links[0].send(Command::Close { session: SessionId(0) }).expect("room for a close");
+        assert_eq!(ends.queues[0].pop(), Some((0, open(0))));
+    }
+
+    #[test]
+    fn a_shard_that_does_not_read_fills_its_queue_and_no_more() {
+        let (links, ends) = links(vec![Box::new(|| {})], 1).expect("eventfd");
+        let report = Report::Failed { session: SessionId(1) };
+        for _ in 0..REPORTS_MAX {
+            ends.reporters[0].offer(report).expect("room");
+        }
+        assert_eq!(ends.reporters[0].offer(report), Err(Full));
+        drop(links);
+        assert_eq!(ends.reporters[0].offer(report), Ok(()));
+    }
+
+    #[test]
+    fn calls_spread_over_the_threads() {
+        let (links, ends) = links(vec![Box::new(|| {})], 4).expect("eventfd");
+        for n in 0..400 {
+            links[0].send(open(n)).expect("room");
+        }
+        for queue in ends.queues.iter() {
+            let mut taken = 0;
+            while queue.pop().is_some() {
+                taken += 1;
+            }
+            assert!((50..=150).contains(&taken), "{taken} of 400 on one thread");
+        }
+    }
+}

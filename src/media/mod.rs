@@ -1,0 +1,26 @@
+//! L3: the media plane. Dedicated threads move packets between the two sides of each call; the
+//! brain commands them by messages and hears back by messages.
+//!
+//! ```no_run
+//! use maskline::media::{Plane, PlaneConfig};
+//! use maskline::rtp::plane::{Command, SessionId};
+//! # fn main() -> std::io::Result<()> {
+//! let config = PlaneConfig::on("127.0.0.1".parse().unwrap(), [7; 32]);
+//! let (plane, mut links) = Plane::start(config, vec![Box::new(|| { /* wake the shard */ })])?;
+//! let mut link = links.remove(0);
+//! if link.send(Command::Open { session: SessionId(1) }).is_err() {
+//!     // Full: the same as `Report::Failed`.
+//! }
+//! while let Some(report) = link.try_report() { /* Input::Media(report) */ }
+//! plane.stop();
+//! # Ok(())
+//! # }
+//! ```
+
+mod config;
+mod link;
+mod plane;
+
+pub use config::PlaneConfig;
+pub use link::{COMMANDS_MAX, Full, Link, OPENS_WAITING_MAX, REPORTS_MAX, Waker};
+pub use plane::Plane;

@@ -1,0 +1,146 @@
+//! The facts that a peer's session description holds for us, and nothing else of it.
+
+use std::net::SocketAddr;
+
+use super::codec::{CodecSet, Payloads};
+
+/// What one side's SDP says about its audio.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Session {
+    /// Where it receives RTP, and the only place it sends from. The address is unspecified on an
+    /// old-style hold (`c=0.0.0.0`, RFC 3264 §8.4).
+    pub rtp: SocketAddr,
+    /// Where it receives RTCP: the next port, unless `a=rtcp` says otherwise (RFC 3605).
+    pub rtcp: SocketAddr,
+    /// Its payload types of the codecs we know.
+    pub payloads: Payloads,
+    /// Seen from its side; `c=0.0.0.0` counts as not receiving.
+    pub direction: Direction,
+    /// The packet length it asks for, in milliseconds, when it is a usual one.
+    pub ptime_ms: Option<u8>,
+    /// The position of its audio line among its media lines.
+    pub(super) audio_at: usize,
+    /// Its other media lines in order, which our answer has to refuse one by one.
+    pub(super) others: Vec<OtherLine>,
+}
+
+impl Session {
+    /// The codecs it can do and we know.
+    #[must_use]
+    pub fn codecs(&self) -> CodecSet {
+        self.payloads.codecs()
+    }
+}
+
+/// A media line we do not take part in. It is only ever written back to the side it came from.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct OtherLine {
+    /// `video`, `image`, a second `audio`.
+    pub(super) kind: Box<str>,
+    /// `RTP/SAVP`, `udptl`.
+    pub(super) protocol: Box<str>,
+    /// The first format.
+    pub(super) format: Box<str>,
+}
+
+/// Which way media flows, seen from the side that wrote the SDP.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Direction {
+    /// Both ways.
+    #[default]
+    SendRecv,
+    /// It sends and does not listen: the other side is on hold.
+    SendOnly,
+    /// It listens only.
+    RecvOnly,
+    /// Neither.
+    Inactive,
+}
+
+impl Direction {
+    /// The side sends.
+    #[must_use]
+    pub const fn sends(self) -> bool {
+        matches!(self, Self::SendRecv | Self::SendOnly)
+    }
+
+    /// The side listens.
+    #[must_use]
+    pub const fn receives(self) -> bool {
+        matches!(self, Self::SendRecv | Self::RecvOnly)
+    }
+
+    /// The same flow, seen from the other side.
+    #[must_use]
+    pub const fn reversed(self) -> Self {
+        match self {
+            Self::SendRecv => Self::SendRecv,
+            Self::SendOnly => Self::RecvOnly,
+            Self::RecvOnly => Self::SendOnly,
+            Self::Inactive => Self::Inactive,
+        }
+    }
+
+    /// What both allow, seen from the same side.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        match (self.sends() && other.sends(), self.receives() && other.receives()) {
+            (true, true) => Self::SendRecv,
+            (true, false) => Self::SendOnly,
+            (false, true) => Self::RecvOnly,
+            (false, false) => Self::Inactive,
+        }
+    }
+
+    /// The attribute's name.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::SendRecv => "sendrecv",
+            Self::SendOnly => "sendonly",
+            Self::RecvOnly => "recvonly",
+            Self::Inactive => "inactive",
+        }
+    }
+
+    pub(super) fn of_attribute(name: &str) -> Option<Self> {
+        [Self::SendRecv, Self::SendOnly, Self::RecvOnly, Self::Inactive]
+            .into_iter()
+            .find(|direction| direction.label() == name)
+    }
+}
+
+/// Why a session description is of no use. It holds no text of it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum InvalidSdp {
+    /// A limit is exceeded: bytes, lines, media lines or formats.
+    #[error("the session description is too large")]
+    TooLarge,
+    /// Not a session description. An offer like this is answered with 400.
+    #[error("the session description is malformed")]
+    Malformed,
+    /// No plain RTP audio at a unicast address. An offer like this is answered with 488.
+    #[error("the session description has no audio we can relay")]
+    NoAudio,
+    /// Audio, but no codec we know (or both sides know). An offer like this is answered with 488.
+    #[error("the session description has no codec in common")]
+    NoCodec,
+}
+
+/// The codecs of a call: those both sides can do. What we answer the offerer, and what flows.
+pub fn agree(offer: &Session, answer: &Session) -> Result<CodecSet, InvalidSdp> {
+    let common = offer.codecs().intersection(answer.codecs());
+    if common.has_audio() { Ok(common) } else { Err(InvalidSdp::NoCodec) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_sides_wishes_limit_the_flow() {
+        assert_eq!(Direction::SendRecv.and(Direction::SendOnly), Direction::SendOnly);
+        assert_eq!(Direction::RecvOnly.and(Direction::SendOnly), Direction::Inactive);
+        assert_eq!(Direction::SendOnly.reversed(), Direction::RecvOnly);
+    }
+}
