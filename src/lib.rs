@@ -2,9 +2,11 @@
 
 pub mod call;
 pub mod cli;
+pub mod config;
 pub mod domain;
 pub mod media;
 pub mod policy;
 pub mod relay;
 pub mod rtp;
 pub mod sdp;
+pub mod telemetry;

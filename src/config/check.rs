@@ -1,0 +1,110 @@
+//! What the single keys cannot know: bounds, and settings that do not fit together.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::load::{Loading, Problem};
+use super::{Config, PortRange};
+
+/// The fewest ports that make a relay: one call.
+const PORTS_MIN: u16 = 4;
+/// Ports below are the system's.
+const PORT_FIRST_MIN: u16 = 1_024;
+
+/// Adds what is wrong with the whole.
+pub(super) fn check(loading: &mut Loading) {
+    let mut found = Vec::new();
+    durations(&loading.config, &mut found);
+    numbers(&loading.config, &mut found);
+    addresses(&loading.config, &mut found);
+    for (path, what) in found {
+        let place = loading.place(path);
+        // A key that could not be read has been reported already.
+        if !loading.problems.iter().any(|problem| problem.key == path) {
+            loading.problems.push(Problem { place, key: path.to_owned(), what });
+        }
+    }
+}
+
+type Found = Vec<(&'static str, String)>;
+
+fn durations(config: &Config, found: &mut Found) {
+    let second = Duration::from_secs(1);
+    let bounds = [
+        ("drain_timeout", config.drain_timeout, Duration::ZERO, second * 86_400),
+        ("sip.ring_timeout", config.sip.ring_timeout, second * 5, second * 180),
+        ("sip.route_deadline", config.sip.route_deadline, second / 20, second * 10),
+        ("sip.duration_max", config.sip.duration_max, second * 10, second * 86_400),
+        ("sip.failover_timeout", config.sip.failover_timeout, second / 2, second * 32),
+        ("media.port_quarantine", config.media.port_quarantine, Duration::ZERO, second * 3_600),
+        ("media.silence_timeout", config.media.silence_timeout, second, second * 3_600),
+    ];
+    for (path, value, least, most) in bounds {
+        if value < least || most < value {
+            found.push((path, format!("must be between {least:?} and {most:?}")));
+        }
+    }
+}
+
+fn numbers(config: &Config, found: &mut Found) {
+    let bounds = [
+        ("sip.calls_max", config.sip.calls_max, 1, 200_000),
+        ("recorder.queue_max", config.recorder.queue_max, 100, 1_000_000),
+        ("database.connections_max", config.database.connections_max as usize, 2, 500),
+        ("media.threads", config.media.threads, 0, 256),
+    ];
+    for (path, value, least, most) in bounds {
+        if value < least || most < value {
+            found.push((path, format!("must be between {least} and {most}")));
+        }
+    }
+    let code = &config.sip.country_code;
+    if !(1..=3).contains(&code.len()) || !code.bytes().all(|byte| byte.is_ascii_digit()) {
+        found.push(("sip.country_code", "must be one to three digits".to_owned()));
+    }
+    let urls = [
+        ("database.url", &config.database.url),
+        ("database.app_url", &config.database.app_url),
+        ("database.relay_url", &config.database.relay_url),
+    ];
+    for (path, url) in urls {
+        let Some(url) = url else { continue };
+        if !["postgres://", "postgresql://"].iter().any(|scheme| url.expose().starts_with(scheme)) {
+            found.push((path, "must start with postgres://".to_owned()));
+        }
+    }
+    if config.database.url.is_none()
+        && (config.database.app_url.is_some() || config.database.relay_url.is_some())
+    {
+        found.push(("database.url", "is needed beside app_url and relay_url".to_owned()));
+    }
+}
+
+fn addresses(config: &Config, found: &mut Found) {
+    if overlap(config.api.listen, config.admin.listen) {
+        found.push(("admin.listen", "is the same as api.listen".to_owned()));
+    }
+    let PortRange { first, last } = config.media.ports;
+    if last < first || last - first < PORTS_MIN - 1 {
+        found.push(("media.ports", format!("must hold at least {PORTS_MIN} ports, low to high")));
+    } else if first < PORT_FIRST_MIN {
+        found.push(("media.ports", format!("must begin at {PORT_FIRST_MIN} or above")));
+    } else if first % 2 == 1 || last % 2 == 0 {
+        found.push(("media.ports", "must begin with an even port and end with an odd one".into()));
+    }
+    if config.media.ports.contains(config.sip.listen.port()) {
+        found.push(("sip.listen", "its port is one of media.ports".to_owned()));
+    }
+    if config.sip.advertise.is_some_and(|address| address.ip().is_unspecified()) {
+        found.push(("sip.advertise", "must be an address that trunks can reach".to_owned()));
+    }
+    if config.media.advertise.is_some_and(|address| address.is_unspecified()) {
+        found.push(("media.advertise", "must be an address that trunks can reach".to_owned()));
+    }
+}
+
+/// The two cannot be listened on at once. Port 0 is any free port.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let any = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port() && one.port() != 0 && (any || one.ip() == other.ip())
+}

@@ -1,0 +1,103 @@
+//! The table of all keys: name, explanation, and how each is read and shown.
+
+use std::fmt::Write as _;
+
+use super::Config;
+use super::setting::{Raw, Setting};
+
+/// One key of the file.
+pub(super) struct Key {
+    /// The section, empty for the top of the file.
+    pub(super) section: &'static str,
+    /// The name within the section.
+    pub(super) name: &'static str,
+    /// One line of explanation.
+    pub(super) explanation: &'static str,
+    /// Puts a value in its place, or says what was expected.
+    pub(super) read: fn(&mut Config, &Raw<'_>) -> Result<(), String>,
+    /// The value as TOML; secrets are not shown.
+    pub(super) show: fn(&Config) -> String,
+}
+
+impl Key {
+    /// `section.name`, as problems name it.
+    pub(super) fn path(&self) -> String {
+        match self.section {
+            "" => self.name.to_owned(),
+            section => format!("{section}.{}", self.name),
+        }
+    }
+}
+
+macro_rules! key {
+    ($section:ident . $name:ident, $explanation:literal) => {
+        Key {
+            section: stringify!($section),
+            name: stringify!($name),
+            explanation: $explanation,
+            read: |config, raw| {
+                config.$section.$name = Setting::read(raw)?;
+                Ok(())
+            },
+            show: |config| config.$section.$name.show(),
+        }
+    };
+}
+
+/// In the order of the file.
+pub(super) const KEYS: &[Key] = &[
+    Key {
+        section: "",
+        name: "drain_timeout",
+        explanation: "a graceful stop waits this long for calls to end by themselves",
+        read: |config, raw| {
+            config.drain_timeout = Setting::read(raw)?;
+            Ok(())
+        },
+        show: |config| config.drain_timeout.show(),
+    },
+    key!(database.url, "PostgreSQL as the owner; empty: start the system's own PostgreSQL"),
+    key!(database.app_url, "PostgreSQL as maskline_app; empty: derived from url and the root key"),
+    key!(database.relay_url, "PostgreSQL as maskline_relay; empty: derived the same way"),
+    key!(database.data_dir, "files of the embedded PostgreSQL; empty: the usual state directory"),
+    key!(database.bin_dir, "where initdb and postgres are; empty: searched for"),
+    key!(database.connections_max, "connections of each of the two pools"),
+    key!(keys.root_file, "the root key, made once by `maskline key init`, mode 0400"),
+    key!(api.listen, "the control API"),
+    key!(admin.listen, "/healthz /readyz /metrics /version; keep it away from the public"),
+    key!(sip.listen, "UDP address for trunks"),
+    key!(sip.advertise, "address in Via and Contact; empty: this machine's main address"),
+    key!(sip.country_code, "calling code of national numbers that carriers write without +"),
+    key!(sip.ring_timeout, "a callee rings this long"),
+    key!(sip.route_deadline, "an attempt whose route is not known by then is refused"),
+    key!(sip.duration_max, "the longest answered duration"),
+    key!(sip.failover_timeout, "a trunk silent for so long is given up for the next one"),
+    key!(sip.calls_max, "calls at one time; more are refused with 503"),
+    key!(media.bind, "local address of the RTP sockets"),
+    key!(media.advertise, "address in SDP; empty: the address of sip.advertise"),
+    key!(media.ports, "even port RTP, odd port RTCP; four ports a call"),
+    key!(media.port_quarantine, "a used port stays silent this long, so no call hears another"),
+    key!(media.silence_timeout, "a call ends when both sides are silent this long"),
+    key!(media.threads, "threads that forward packets; 0: one for each processor"),
+    key!(recorder.queue_max, "CDRs that may wait for the store; beyond it new calls are refused"),
+    key!(log.filter, "which lines are written: a level, or target=level,.."),
+    key!(log.format, "json or pretty"),
+];
+
+/// The whole file.
+pub(super) fn dump(config: &Config) -> String {
+    let mut text = String::new();
+    let mut section = "";
+    for key in KEYS {
+        if key.section != section {
+            section = key.section;
+            text.push_str("\n[");
+            text.push_str(section);
+            text.push_str("]\n");
+        }
+        // Writing into a String cannot fail.
+        let setting = format!("{} = {}", key.name, (key.show)(config));
+        writeln!(text, "{setting:<34} # {}", key.explanation).ok();
+    }
+    text
+}

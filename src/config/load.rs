@@ -1,0 +1,265 @@
+//! Reads the file and the environment, and gathers every problem on the way.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::Path;
+
+use toml::de::{DeTable, DeValue};
+
+use super::key::{KEYS, Key};
+use super::setting::Raw;
+use super::{Config, check};
+
+/// What variables of ours start with; a section and a key follow, parted by two underscores.
+pub const ENVIRONMENT_PREFIX: &str = "MASKLINE__";
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Problem {
+    /// `file:line`, or `environment`, or the name of the file for the whole of it.
+    pub place: String,
+    /// The key, empty when the text could not be read as TOML.
+    pub key: String,
+    /// What is wrong. It never holds the value of a secret.
+    pub what: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.place)?;
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        f.write_str(&self.what)
+    }
+}
+
+/// Everything that is wrong with a configuration.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Invalid(pub Vec<Problem>);
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the configuration has {} problem(s):", self.0.len())?;
+        self.0.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
+    }
+}
+
+impl std::error::Error for Invalid {}
+
+/// A configuration on its way, with what is wrong so far and where each key was set.
+pub(super) struct Loading {
+    pub(super) config: Config,
+    pub(super) problems: Vec<Problem>,
+    set_at: Vec<(String, String)>,
+    file: String,
+}
+
+impl Loading {
+    /// Where the key was set last: the place that has to be changed.
+    pub(super) fn place(&self, path: &str) -> String {
+        let set = self.set_at.iter().rev().find(|(key, _)| key == path);
+        set.map_or_else(|| self.file.clone(), |(_, place)| place.clone())
+    }
+
+    fn problem(&mut self, place: String, key: impl Into<String>, what: impl Into<String>) {
+        self.problems.push(Problem { place, key: key.into(), what: what.into() });
+    }
+
+    fn read(&mut self, key: &Key, raw: &Raw<'_>, place: String) {
+        match (key.read)(&mut self.config, raw) {
+            Ok(()) => self.set_at.push((key.path(), place)),
+            Err(what) => self.problem(place, key.path(), what),
+        }
+    }
+
+    fn read_file(&mut self, text: &str) {
+        let (table, errors) = DeTable::parse_recoverable(text);
+        for error in errors {
+            let place = self.line(text, error.span().map_or(0, |span| span.start));
+            self.problem(place, "", error.message().trim());
+        }
+        for (name, value) in table.get_ref() {
+            let place = self.line(text, name.span().start);
+            match value.get_ref() {
+                DeValue::Table(section) if is_section(name.get_ref()) => {
+                    self.read_section(text, name.get_ref(), section);
+                }
+                other => self.read_named(name.get_ref().to_string(), &Raw::Toml(other), place),
+            }
+        }
+    }
+
+    fn read_section(&mut self, text: &str, section: &str, table: &DeTable<'_>) {
+        for (name, value) in table {
+            let place = self.line(text, name.span().start);
+            let path = format!("{section}.{}", name.get_ref());
+            self.read_named(path, &Raw::Toml(value.get_ref()), place);
+        }
+    }
+
+    fn read_environment(&mut self, variables: impl Iterator<Item = (OsString, OsString)>) {
+        for (name, value) in variables {
+            let name = name.to_string_lossy().into_owned();
+            let Some(rest) = name.strip_prefix(ENVIRONMENT_PREFIX) else { continue };
+            let path = rest.to_ascii_lowercase().replace("__", ".");
+            let place = format!("environment {name}");
+            match value.to_str() {
+                Some(value) => self.read_named(path, &Raw::Text(value), place),
+                None => self.problem(place, path, "the value is not UTF-8"),
+            }
+        }
+    }
+
+    fn read_named(&mut self, path: String, raw: &Raw<'_>, place: String) {
+        if let Some(key) = KEYS.iter().find(|key| key.path() == path) {
+            return self.read(key, raw, place);
+        }
+        let section = path.split_once('.').map_or("", |(section, _)| section);
+        let known: Vec<_> =
+            KEYS.iter().filter(|key| key.section == section).map(|key| key.name).collect();
+        let what = match known.as_slice() {
+            [] => format!("there is no section [{section}]"),
+            names => format!("there is no such key; there are {}", names.join(", ")),
+        };
+        self.problem(place, path, what);
+    }
+
+    fn line(&self, text: &str, offset: usize) -> String {
+        let before = text.bytes().take(offset);
+        format!("{}:{}", self.file, before.filter(|byte| *byte == b'\n').count() + 1)
+    }
+}
+
+fn is_section(name: &str) -> bool {
+    KEYS.iter().any(|key| key.section == name)
+}
+
+/// Reads the file, then the environment, then checks the whole.
+pub(super) fn load(
+    file: Option<&Path>,
+    environment: impl Iterator<Item = (OsString, OsString)>,
+) -> Result<Config, Invalid> {
+    let name = file.map_or_else(|| "defaults".to_owned(), |file| file.display().to_string());
+    let mut loading = Loading {
+        config: Config::default(),
+        problems: Vec::new(),
+        set_at: Vec::new(),
+        file: name.clone(),
+    };
+    match file.map(std::fs::read_to_string) {
+        Some(Ok(text)) => loading.read_file(&text),
+        Some(Err(error)) => loading.problem(name, "", format!("cannot be read: {error}")),
+        None => {}
+    }
+    loading.read_environment(environment);
+    check::check(&mut loading);
+    if loading.problems.is_empty() { Ok(loading.config) } else { Err(Invalid(loading.problems)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn in_file(text: &str) -> Result<Config, Invalid> {
+        with_environment(text, &[])
+    }
+
+    fn with_environment(text: &str, environment: &[(&str, &str)]) -> Result<Config, Invalid> {
+        let mut loading = Loading {
+            config: Config::default(),
+            problems: Vec::new(),
+            set_at: Vec::new(),
+            file: "a.toml".to_owned(),
+        };
+        loading.read_file(text);
+        loading
+            .read_environment(environment.iter().map(|(name, value)| (name.into(), value.into())));
+        check::check(&mut loading);
+        let Loading { config, problems, .. } = loading;
+        if problems.is_empty() { Ok(config) } else { Err(Invalid(problems)) }
+    }
+
+    fn problems(text: &str) -> Vec<String> {
+        in_file(text).expect_err("problems").0.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_shipped_file_explains_every_key_and_says_the_defaults() {
+        let shipped = include_str!("../../config/maskline.toml");
+        assert_eq!(in_file(shipped), Ok(Config::default()));
+        let body = shipped.split_once("\n\n").expect("a heading").1;
+        assert_eq!(body, Config::default().dump(), "maskline config dump gives the wanted text");
+    }
+
+    #[test]
+    fn the_file_for_development_is_valid() {
+        in_file(include_str!("../../config/maskline.dev.toml")).expect("a valid file");
+    }
+
+    #[test]
+    fn all_mistakes_are_reported_at_once_with_file_line_and_key() {
+        let found = problems(
+            "drain_timeout = 300\ncolour = 1\n[sip]\nlisten = \"here\"\ncalls_max = \"many\"\n\
+             lisen = \"0.0.0.0:1\"\n[media]\nports = \"30000-20000\"\n[speech]\nrate = 1\n",
+        );
+        let starts = [
+            "a.toml:1: drain_timeout: expected text",
+            "a.toml:2: colour: there is no such key",
+            "a.toml:4: sip.listen: expected address:port",
+            "a.toml:5: sip.calls_max: expected a whole number",
+            "a.toml:6: sip.lisen: there is no such key; there are listen, advertise",
+            "a.toml:8: media.ports: ",
+            "a.toml:9: speech: there is no such key",
+        ];
+        for start in starts {
+            assert!(found.iter().any(|problem| problem.starts_with(start)), "{start}: {found:#?}");
+        }
+        assert_eq!(found.len(), starts.len(), "{found:#?}");
+    }
+
+    #[test]
+    fn broken_toml_is_reported_with_its_line() {
+        let found = problems("[sip]\nlisten = \n");
+        assert!(found.iter().any(|problem| problem.starts_with("a.toml:2: ")), "{found:?}");
+    }
+
+    #[test]
+    fn the_environment_overrides_the_file_and_is_named_in_problems() {
+        let file = "[sip]\ncalls_max = 10\n";
+        let config = with_environment(file, &[("MASKLINE__SIP__CALLS_MAX", "20")]);
+        assert_eq!(config.expect("valid").sip.calls_max, 20);
+        let invalid = with_environment(file, &[("MASKLINE__SIP__CALLS_MAX", "-1")]);
+        assert_eq!(
+            invalid.expect_err("a problem").0.first().map(|problem| problem.place.clone()),
+            Some("environment MASKLINE__SIP__CALLS_MAX".to_owned())
+        );
+        let unknown = with_environment("", &[("MASKLINE__SIP__COLOUR", "red")]);
+        assert_eq!(unknown.expect_err("a problem").0.len(), 1);
+    }
+
+    #[test]
+    fn a_password_is_neither_dumped_nor_debugged_nor_named_in_a_problem() {
+        let config = in_file("[database]\nurl = \"postgres://u:hunter2@h/d\"\n").expect("valid");
+        assert!(!config.dump().contains("hunter2"));
+        assert!(!format!("{config:?}").contains("hunter2"));
+        let invalid = in_file("[database]\nurl = \"hunter2\"\n").expect_err("not a URL");
+        assert!(!invalid.to_string().contains("hunter2"));
+    }
+
+    #[test]
+    fn clashing_addresses_are_reported() {
+        let clash = "[admin]\nlisten = \"127.0.0.1:8080\"\n[sip]\nlisten = \"0.0.0.0:20010\"\n";
+        let found = problems(clash);
+        assert!(found.iter().any(|text| text.starts_with("a.toml:2: admin.listen")), "{found:?}");
+        assert!(found.iter().any(|text| text.starts_with("a.toml:4: sip.listen")), "{found:?}");
+    }
+
+    #[test]
+    fn every_duration_round_trips() {
+        let text = "[sip]\nring_timeout = \"90s\"\nfailover_timeout = \"1500ms\"\n";
+        let config = in_file(text).expect("valid");
+        assert_eq!(config.sip.failover_timeout.as_millis(), 1_500);
+        assert_eq!(in_file(&config.dump()), Ok(config));
+    }
+}

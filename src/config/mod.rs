@@ -1,0 +1,236 @@
+//! The settings of the process: one TOML file, overridden by `MASKLINE__SECTION__KEY`. Everything
+//! that is wrong is reported at once, with the file and the key.
+
+mod check;
+mod key;
+mod load;
+mod setting;
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use load::{ENVIRONMENT_PREFIX, Invalid, Problem};
+
+/// All settings. [`Config::default`] is what `config/maskline.toml` says.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Config {
+    /// Where the store is.
+    pub database: Database,
+    /// Where the root key is.
+    pub keys: Keys,
+    /// The control API.
+    pub api: Api,
+    /// The listener for health, readiness and metrics.
+    pub admin: Admin,
+    /// Signalling.
+    pub sip: Sip,
+    /// The media plane.
+    pub media: Media,
+    /// The writer of CDRs.
+    pub recorder: Recorder,
+    /// Log lines.
+    pub log: Log,
+    /// How long a graceful stop waits for calls to end by themselves.
+    pub drain_timeout: Duration,
+}
+
+/// `[database]`
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Database {
+    /// The owner's URL; absent means that we start the system's own PostgreSQL.
+    pub url: Option<Secret>,
+    /// The API's own URL; derived from `url` and the root key when absent.
+    pub app_url: Option<Secret>,
+    /// The relay's own URL; derived from `url` and the root key when absent.
+    pub relay_url: Option<Secret>,
+    /// Where the embedded PostgreSQL keeps its files; a usual place when absent.
+    pub data_dir: Option<PathBuf>,
+    /// Where `initdb` and `postgres` are; searched for when absent.
+    pub bin_dir: Option<PathBuf>,
+    /// Connections of each pool.
+    pub connections_max: u32,
+}
+
+/// `[keys]`
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Keys {
+    /// The file of the root key, mode 0400.
+    pub root_file: PathBuf,
+}
+
+/// `[api]`
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Api {
+    /// Where HTTP is served.
+    pub listen: SocketAddr,
+}
+
+/// `[admin]`
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Admin {
+    /// Where health and metrics are served.
+    pub listen: SocketAddr,
+}
+
+/// `[sip]`
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Sip {
+    /// The UDP address that trunks send to.
+    pub listen: SocketAddr,
+    /// The address written into Via and Contact; this machine's main address when absent.
+    pub advertise: Option<SocketAddr>,
+    /// The calling code of the country whose national numbers carriers write without `+`.
+    pub country_code: String,
+    /// How long a callee rings.
+    pub ring_timeout: Duration,
+    /// A route that comes later refuses the attempt.
+    pub route_deadline: Duration,
+    /// The longest answered duration.
+    pub duration_max: Duration,
+    /// Silence of a trunk after which the next one is tried.
+    pub failover_timeout: Duration,
+    /// Calls at one time.
+    pub calls_max: usize,
+}
+
+/// `[media]`
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Media {
+    /// The local address of the RTP sockets.
+    pub bind: IpAddr,
+    /// The address written into SDP; the SIP address when absent.
+    pub advertise: Option<IpAddr>,
+    /// The range of RTP and RTCP ports.
+    pub ports: PortRange,
+    /// How long a used port stays silent.
+    pub port_quarantine: Duration,
+    /// Silence of both sides after which a call ends.
+    pub silence_timeout: Duration,
+    /// Threads that forward packets; 0 means one for each processor.
+    pub threads: usize,
+}
+
+/// `[recorder]`
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Recorder {
+    /// CDRs that may wait for the store; beyond it new attempts are refused.
+    pub queue_max: usize,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Log {
+    /// Which lines are written.
+    pub filter: String,
+    /// How they look.
+    pub format: LogFormat,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Pretty,
+}
+
+/// A range of UDP ports, both ends included.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PortRange {
+    /// The lowest, even.
+    pub first: u16,
+    /// The highest, odd.
+    pub last: u16,
+}
+
+impl PortRange {
+    /// The port is one of ours.
+    #[must_use]
+    pub const fn contains(&self, port: u16) -> bool {
+        self.first <= port && port <= self.last
+    }
+}
+
+/// A value that holds a password. Its `Debug` shows nothing.
+#[derive(Clone, Eq, PartialEq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a value.
+    #[must_use]
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(value.into())
+    }
+
+    /// The value itself; never to be logged.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(***)")
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        Self {
+            database: Database {
+                url: None,
+                app_url: None,
+                relay_url: None,
+                data_dir: None,
+                bin_dir: None,
+                connections_max: 16,
+            },
+            keys: Keys { root_file: PathBuf::from("/etc/maskline/root.key") },
+            api: Api { listen: SocketAddr::new(loopback, 8080) },
+            admin: Admin { listen: SocketAddr::new(loopback, 9090) },
+            sip: Sip {
+                listen: SocketAddr::new(any, 5060),
+                advertise: None,
+                country_code: "86".to_owned(),
+                ring_timeout: Duration::from_secs(60),
+                route_deadline: Duration::from_secs(2),
+                duration_max: Duration::from_secs(3 * 3_600),
+                failover_timeout: Duration::from_secs(2),
+                calls_max: 20_000,
+            },
+            media: Media {
+                bind: any,
+                advertise: None,
+                ports: PortRange { first: 20_000, last: 29_999 },
+                port_quarantine: Duration::from_secs(60),
+                silence_timeout: Duration::from_secs(30),
+                threads: 0,
+            },
+            recorder: Recorder { queue_max: 10_000 },
+            log: Log { filter: "info".to_owned(), format: LogFormat::Json },
+            drain_timeout: Duration::from_secs(300),
+        }
+    }
+}
+
+impl Config {
+    /// Reads the file, if one is named, then the environment of the process, and checks the whole.
+    ///
+    /// # Errors
+    /// [`Invalid`] lists every problem.
+    pub fn load(file: Option<&std::path::Path>) -> Result<Self, Invalid> {
+        load::load(file, std::env::vars_os())
+    }
+
+    /// The whole configuration as TOML, with one line of explanation for each key and no secrets.
+    #[must_use]
+    pub fn dump(&self) -> String {
+        key::dump(self)
+    }
+}

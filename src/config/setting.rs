@@ -1,0 +1,206 @@
+//! How one value is read from TOML or the environment, and shown again.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use toml::de::DeValue;
+
+use super::{LogFormat, PortRange, Secret};
+
+/// A value as found.
+pub(super) enum Raw<'a> {
+    /// In a file, with its type.
+    Toml(&'a DeValue<'a>),
+    /// In the environment: always text.
+    Text(&'a str),
+}
+
+impl Raw<'_> {
+    fn text(&self) -> Result<&str, String> {
+        match self {
+            Self::Text(text) => Ok(text),
+            Self::Toml(DeValue::String(text)) => Ok(text),
+            Self::Toml(other) => Err(format!("expected text in quotes, found {}", kind(other))),
+        }
+    }
+
+    fn whole_number(&self) -> Result<u64, String> {
+        let (digits, radix) = match self {
+            Self::Text(text) => (*text, 10),
+            Self::Toml(DeValue::Integer(integer)) => (integer.as_str(), integer.radix()),
+            Self::Toml(other) => {
+                return Err(format!("expected a whole number, found {}", kind(other)));
+            }
+        };
+        u64::from_str_radix(digits, radix)
+            .map_err(|_| "expected a whole number that is not negative".to_owned())
+    }
+}
+
+fn kind(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "text",
+        DeValue::Integer(_) => "a whole number",
+        DeValue::Float(_) => "a number with a fraction",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date or time",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a section",
+    }
+}
+
+/// A type of setting.
+pub(super) trait Setting: Sized {
+    /// Reads a value, or says what was expected.
+    fn read(raw: &Raw<'_>) -> Result<Self, String>;
+    /// As TOML.
+    fn show(&self) -> String;
+}
+
+/// Text in TOML quotes.
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+impl Setting for String {
+    fn read(raw: &Raw<'_>) -> Result<Self, String> {
+        raw.text().map(str::to_owned)
+    }
+
+    fn show(&self) -> String {
+        quoted(self)
+    }
+}
+
+impl Setting for PathBuf {
+    fn read(raw: &Raw<'_>) -> Result<Self, String> {
+        match raw.text()? {
+            "" => Err("expected a path".to_owned()),
+            path => Ok(Self::from(path)),
+        }
+    }
+
+    fn show(&self) -> String {
+        quoted(&self.to_string_lossy())
+    }
+}
+
+impl Setting for Secret {
+    fn read(raw: &Raw<'_>) -> Result<Self, String> {
+        raw.text().map(Self::new)
+    }
+
+    fn show(&self) -> String {
+        quoted("***")
+    }
+}
+
+impl Setting for SocketAddr {
+    fn read(raw: &Raw<'_>) -> Result<Self, String> {
+        raw.text()?.parse().map_err(|_| "expected address:port, such as 127.0.0.1:8080".to_owned())
+    }
+
+    fn show(&self) -> String {
+        quoted(&self.to_string())
+    }
+}
+
+impl Setting for IpAddr {
+    fn read(raw: &Raw<'_>) -> Result<Self, String> {
+        raw.text()?.parse().map_err(|_| "expected an IP address, such as 192.0.2.1".to_owned())
+    }
+
+    fn show(&self) -> String {
+        quoted(&self.to_string())
+    }
+}
+
+/// Empty text means absent.
+impl<T: Setting> Setting for Option<T> {
+    fn read(raw: &Raw<'_>) -> Result<Self, String> {
+        match raw.text()? {
+            "" => Ok(None),
+            _ => T::read(raw).map(Some),
+        }
+    }
+
+    fn show(&self) -> String {
+        self.as_ref().map_or_else(|| quoted(""), T::show)
+    }
+}
+
+impl Setting for usize {
+    fn read(raw: &Raw<'_>) -> Result<Self, String> {
+        raw.whole_number()?.try_into().map_err(|_| "the number is too large".to_owned())
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Setting for u32 {
+    fn read(raw: &Raw<'_>) -> Result<Self, String> {
+        raw.whole_number()?.try_into().map_err(|_| "the number is too large".to_owned())
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// Units of durations, largest first, in milliseconds.
+const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+
+impl Setting for Duration {
+    fn read(raw: &Raw<'_>) -> Result<Self, String> {
+        let expected = || "expected a duration, such as \"500ms\", \"60s\", \"5m\"".to_owned();
+        let text = raw.text()?;
+        let unit_at = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(expected)?;
+        let (digits, unit) = text.split_at(unit_at);
+        let (_, unit_ms) =
+            UNITS.into_iter().find(|(name, _)| *name == unit).ok_or_else(expected)?;
+        let count: u64 = digits.parse().map_err(|_| expected())?;
+        count.checked_mul(unit_ms).map(Self::from_millis).ok_or_else(expected)
+    }
+
+    fn show(&self) -> String {
+        let ms = u64::try_from(self.as_millis()).unwrap_or(u64::MAX);
+        // Minutes are read but not written: people compare seconds more easily.
+        let mut shown = UNITS.into_iter().filter(|(unit, _)| *unit != "m");
+        let whole = shown.find(|(_, unit_ms)| ms >= *unit_ms && ms % unit_ms == 0);
+        let (unit, unit_ms) = whole.unwrap_or(("s", 1_000));
+        quoted(&format!("{}{unit}", ms / unit_ms))
+    }
+}
+
+impl Setting for PortRange {
+    fn read(raw: &Raw<'_>) -> Result<Self, String> {
+        let expected = || "expected two ports, such as \"20000-29999\"".to_owned();
+        let (first, last) = raw.text()?.split_once('-').ok_or_else(expected)?;
+        let port = |text: &str| text.trim().parse().map_err(|_| expected());
+        Ok(Self { first: port(first)?, last: port(last)? })
+    }
+
+    fn show(&self) -> String {
+        quoted(&format!("{}-{}", self.first, self.last))
+    }
+}
+
+impl Setting for LogFormat {
+    fn read(raw: &Raw<'_>) -> Result<Self, String> {
+        match raw.text()? {
+            "json" => Ok(Self::Json),
+            "pretty" => Ok(Self::Pretty),
+            _ => Err("expected \"json\" or \"pretty\"".to_owned()),
+        }
+    }
+
+    fn show(&self) -> String {
+        quoted(match self {
+            Self::Json => "json",
+            Self::Pretty => "pretty",
+        })
+    }
+}
