@@ -1,6 +1,7 @@
 //! The command line: one binary serves, administers and shows.
 
 pub mod client;
+pub mod config_check;
 pub mod health;
 pub mod output;
 
@@ -22,6 +23,8 @@ struct Cli {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    /// Check or show the settings.
+    Config(config_check::Args),
     /// Ask the running service whether it lives.
     Health(health::Args),
 }
@@ -30,6 +33,7 @@ enum Command {
 #[must_use]
 pub fn run() -> ExitCode {
     let outcome = match Cli::parse().command {
+        Command::Config(args) => config_check::run(&args),
         Command::Health(args) => health::run(&args),
     };
     match outcome {

@@ -62,6 +62,9 @@ fn numbers(config: &Config, found: &mut Found) {
     if !(1..=3).contains(&code.len()) || !code.bytes().all(|byte| byte.is_ascii_digit()) {
         found.push(("sip.country_code", "must be one to three digits".to_owned()));
     }
+    if let Err(error) = tracing_subscriber::EnvFilter::try_new(&config.log.filter) {
+        found.push(("log.filter", format!("{error}")));
+    }
     let urls = [
         ("database.url", &config.database.url),
         ("database.app_url", &config.database.app_url),
