@@ -1,5 +1,5 @@
-//! The control API as the command line uses it: one request, one answer, and a problem told in words
-//! that help.
+//! The control API as the command line uses it: one request, one answer, and a problem told in
+//! words that help.
 
 use std::fmt;
 use std::time::Duration;
@@ -238,9 +238,10 @@ mod tests {
 
     #[test]
     fn a_problem_names_fields_and_the_request() {
+        let error = json!({"pointer": "/pool", "code": "unknown", "message": "unknown"});
         let body = json!({
             "title": "Invalid", "status": 422, "code": "invalid", "detail": "Two fields are wrong.",
-            "request_id": "r-1", "errors": [{"pointer": "/pool", "code": "unknown", "message": "unknown"}],
+            "request_id": "r-1", "errors": [error],
         });
         let told = ClientError::Problem(Problem::read(422, &body)).to_string();
         let wanted = "Two fields are wrong. (422, invalid)\n  /pool: unknown\n  request id: r-1";

@@ -1,5 +1,5 @@
-//! `maskline health`: asks the running service whether it lives. Needs no shell and no certificates,
-//! so that an image with nothing but the binary can check itself.
+//! `maskline health`: asks the running service whether it lives. Needs no shell and no
+//! certificates, so that an image with nothing but the binary can check itself.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

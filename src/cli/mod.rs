@@ -1,17 +1,23 @@
 //! The command line: one binary serves, administers and shows.
 
+pub mod bindings;
+pub mod calls;
 pub mod client;
 pub mod config_check;
 pub mod health;
+pub mod numbers;
 pub mod output;
 
+use std::future::Future;
 use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
 
-/// What a command comes to; the error is told in one line.
-pub type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+/// Why a command failed: told to a person, and to nobody else.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+/// What a command comes to.
+pub type Outcome = Result<(), Failure>;
 
 /// Self-hosted privacy-number call relay for insurers.
 #[derive(Debug, Parser)]
@@ -25,6 +31,12 @@ struct Cli {
 enum Command {
     /// Check or show the settings.
     Config(config_check::Args),
+    /// Virtual numbers.
+    Numbers(numbers::Args),
+    /// Policies bound to virtual numbers.
+    Bindings(bindings::Args),
+    /// Calls and their records.
+    Calls(calls::Args),
     /// Ask the running service whether it lives.
     Health(health::Args),
 }
@@ -34,6 +46,9 @@ enum Command {
 pub fn run() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Config(args) => config_check::run(&args),
+        Command::Numbers(args) => numbers::run(&args),
+        Command::Bindings(args) => bindings::run(&args),
+        Command::Calls(args) => calls::run(&args),
         Command::Health(args) => health::run(&args),
     };
     match outcome {
@@ -44,4 +59,13 @@ pub fn run() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Waits for one request of a client command: such a process does nothing else.
+fn on_runtime<T, E>(request: impl Future<Output = Result<T, E>>) -> Result<T, Failure>
+where
+    E: Into<Failure>,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(request).map_err(Into::into)
 }

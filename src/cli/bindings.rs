@@ -1,0 +1,198 @@
+//! `maskline bindings`: ties a policy to a virtual number, shows and ends it.
+
+use std::io::{self, BufRead};
+
+use serde_json::{Value, json};
+
+use super::client::{Client, ClientError, Endpoint, escape};
+use super::output::{self, Column, Format};
+use super::{Outcome, on_runtime};
+
+const COLUMNS: &[Column] = &[
+    ("ID", "id"),
+    ("NUMBER", "virtual_number"),
+    ("STATE", "state"),
+    ("SUBSCRIBER", "masked"),
+    ("POLICY", "policy.ref"),
+    ("EXTERNAL ID", "external_id"),
+    ("UNTIL", "valid_until"),
+];
+/// The longest line that is read as a real number.
+const REAL_NUMBER_CHARS_MAX: usize = 64;
+
+/// Arguments of `maskline bindings`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+    #[command(flatten)]
+    endpoint: Endpoint,
+    /// How to print the answer.
+    #[arg(short, long, value_enum, default_value_t, global = true)]
+    output: Format,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Bind a policy to a virtual number.
+    Create(Create),
+    /// Show one binding.
+    Get {
+        /// `bnd_…`
+        id: String,
+    },
+    /// List bindings.
+    List {
+        /// Only those in this state.
+        #[arg(long)]
+        state: Option<String>,
+        /// Only the one of this external id.
+        #[arg(long)]
+        external_id: Option<String>,
+        /// At most so many rows.
+        #[arg(long, default_value_t = 100)]
+        rows: usize,
+    },
+    /// End a binding; its virtual number cools down.
+    Unbind {
+        /// `bnd_…`
+        id: String,
+        /// End talking calls too, not only ringing ones.
+        #[arg(long)]
+        drop_calls: bool,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Create {
+    /// Your own id of this binding: the same one again gives the same binding.
+    #[arg(long)]
+    external_id: String,
+    /// Policy reference.
+    #[arg(long)]
+    policy: String,
+    /// The subscriber, `sub_…`; without it the real number is read from standard input, so that it
+    /// stands neither in the process list nor in the shell's history.
+    #[arg(long)]
+    subscriber: Option<String>,
+    /// The pool to take the virtual number from.
+    #[arg(long)]
+    pool: Option<String>,
+    /// When it ends, RFC 3339.
+    #[arg(long)]
+    valid_until: Option<String>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When the API refuses or cannot be reached.
+pub fn run(args: &Args) -> Outcome {
+    let client = Client::new(&args.endpoint)?;
+    let mut out = io::stdout().lock();
+    match &args.action {
+        Action::List { state, external_id, rows } => {
+            let path = list_path(state.as_deref(), external_id.as_deref());
+            let bindings = on_runtime(client.list(&path, *rows))?;
+            output::write_rows(&mut out, args.output, COLUMNS, &bindings)?;
+        }
+        Action::Create(create) => {
+            let body = create_body(create, &mut io::stdin().lock())?;
+            let binding = on_runtime(client.post("/v1/bindings", &body))?;
+            output::write_one(&mut out, args.output, COLUMNS, &binding)?;
+        }
+        Action::Get { id } => {
+            let path = format!("/v1/bindings/{}", escape(id));
+            let binding = on_runtime(client.get(&path))?;
+            output::write_one(&mut out, args.output, COLUMNS, &binding)?;
+        }
+        Action::Unbind { id, drop_calls } => {
+            let binding = on_runtime(unbind(&client, id, *drop_calls))?;
+            output::write_one(&mut out, args.output, COLUMNS, &binding)?;
+        }
+    }
+    Ok(())
+}
+
+async fn unbind(client: &Client, id: &str, drop_calls: bool) -> Result<Value, ClientError> {
+    let path = format!("/v1/bindings/{}/unbind", escape(id));
+    client.post(&path, &json!({"drop_calls": drop_calls})).await
+}
+
+fn list_path(state: Option<&str>, external_id: Option<&str>) -> String {
+    let filters = [("state", state), ("external_id", external_id)];
+    let given = filters.iter().filter_map(|(name, value)| Some((name, (*value)?)));
+    let query: Vec<String> =
+        given.map(|(name, value)| format!("{name}={}", escape(value))).collect();
+    if query.is_empty() {
+        "/v1/bindings".to_owned()
+    } else {
+        format!("/v1/bindings?{}", query.join("&"))
+    }
+}
+
+fn create_body(create: &Create, input: &mut impl BufRead) -> Result<Value, io::Error> {
+    let subscriber = match &create.subscriber {
+        Some(id) => json!({"id": id}),
+        None => json!({"real_number": read_real_number(input)?}),
+    };
+    let mut body = json!({
+        "external_id": create.external_id,
+        "mode": "ax",
+        "policy": {"ref": create.policy},
+        "subscriber": subscriber,
+    });
+    let optional = [("pool", &create.pool), ("valid_until", &create.valid_until)];
+    for (name, value) in optional.iter().filter_map(|(name, value)| Some((name, value.as_ref()?))) {
+        body[*name] = json!(value);
+    }
+    Ok(body)
+}
+
+/// One line; it goes into the request and nowhere else.
+fn read_real_number(input: &mut impl BufRead) -> Result<String, io::Error> {
+    let mut line = String::new();
+    input.read_line(&mut line)?;
+    let number = line.trim();
+    if number.is_empty() || number.len() > REAL_NUMBER_CHARS_MAX {
+        let told = "give the real number on standard input, as + and digits, or use --subscriber";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, told));
+    }
+    Ok(number.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn create(subscriber: Option<&str>) -> Create {
+        Create {
+            external_id: "E-1".to_owned(),
+            policy: "P-1".to_owned(),
+            subscriber: subscriber.map(str::to_owned),
+            pool: None,
+            valid_until: None,
+        }
+    }
+
+    #[test]
+    fn the_real_number_comes_from_standard_input() {
+        let body = create_body(&create(None), &mut "+8613800001234\n".as_bytes()).expect("a body");
+        assert_eq!(body["subscriber"], json!({"real_number": "+8613800001234"}));
+        assert!(create_body(&create(None), &mut "".as_bytes()).is_err());
+    }
+
+    #[test]
+    fn a_known_subscriber_needs_no_number() {
+        let body = create_body(&create(Some("sub_1")), &mut "".as_bytes()).expect("a body");
+        assert_eq!(body["subscriber"], json!({"id": "sub_1"}));
+        assert_eq!(body.get("pool"), None);
+    }
+
+    #[test]
+    fn filters_are_escaped() {
+        assert_eq!(list_path(None, None), "/v1/bindings");
+        let wanted = "/v1/bindings?state=active&external_id=a%26b";
+        assert_eq!(list_path(Some("active"), Some("a&b")), wanted);
+    }
+}

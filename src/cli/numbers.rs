@@ -1,0 +1,114 @@
+//! `maskline numbers`: brings virtual numbers into a pool.
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::client::{Client, Endpoint};
+use super::output::{self, Column, Format};
+use super::{Outcome, on_runtime};
+use crate::domain::number::VirtualNumber;
+
+/// The most numbers one import takes; larger lists go in several.
+const IMPORT_NUMBERS_MAX: usize = 10_000;
+/// The most bytes of a file that are read.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+const COLUMNS: &[Column] = &[("IMPORTED", "imported"), ("KNOWN", "known")];
+
+/// Arguments of `maskline numbers`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+    #[command(flatten)]
+    endpoint: Endpoint,
+    /// How to print the answer.
+    #[arg(short, long, value_enum, default_value_t, global = true)]
+    output: Format,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Import virtual numbers: one a line, or the first column of a CSV; `-` reads standard input.
+    Import {
+        /// The file.
+        file: PathBuf,
+        /// The pool, `pool_…`.
+        #[arg(long)]
+        pool: String,
+    },
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When the file is wrong (every wrong line is named) or the API refuses.
+pub fn run(args: &Args) -> Outcome {
+    let Action::Import { file, pool } = &args.action;
+    let numbers = read_numbers(&read_file(file)?)?;
+    let client = Client::new(&args.endpoint)?;
+    let body = json!({"pool": pool, "numbers": numbers});
+    let answer = on_runtime(client.post("/v1/numbers:import", &body))?;
+    output::write_one(&mut io::stdout().lock(), args.output, COLUMNS, &answer)?;
+    Ok(())
+}
+
+fn read_file(file: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    if file == Path::new("-") {
+        io::stdin().lock().take(FILE_BYTES_MAX).read_to_string(&mut text)?;
+    } else {
+        let shown = |error| io::Error::other(format!("{}: {error}", file.display()));
+        let file = fs::File::open(file).map_err(shown)?;
+        file.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
+    }
+    Ok(text)
+}
+
+/// The numbers of a text; empty lines, `#` comments and a header line are passed over.
+fn read_numbers(text: &str) -> Result<Vec<Value>, String> {
+    let mut numbers = Vec::new();
+    let mut wrong = Vec::new();
+    for (at, line) in text.lines().enumerate() {
+        let first = line.split(',').next().unwrap_or_default().trim().trim_matches('"');
+        let is_header = at == 0 && first.chars().any(char::is_alphabetic);
+        if first.is_empty() || first.starts_with('#') || is_header {
+            continue;
+        }
+        match VirtualNumber::parse(first) {
+            Ok(number) => numbers.push(Value::from(number.as_str())),
+            Err(rule) => wrong.push(format!("line {}: {rule}", at + 1)),
+        }
+    }
+    if numbers.len() > IMPORT_NUMBERS_MAX {
+        wrong.push(format!("more than {IMPORT_NUMBERS_MAX} numbers: import them in several files"));
+    }
+    if numbers.is_empty() && wrong.is_empty() {
+        wrong.push("no numbers in it".to_owned());
+    }
+    if wrong.is_empty() { Ok(numbers) } else { Err(wrong.join("\n")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn header_comments_and_empty_lines_are_passed_over() {
+        let text = "number,city\n95001,Shanghai\n\n# more\n\"700123456789012\",\n";
+        assert_eq!(read_numbers(text), Ok(vec![json!("95001"), json!("700123456789012")]));
+    }
+
+    #[test]
+    fn every_wrong_line_is_named_at_once() {
+        let told = read_numbers("95001\n9x\n1\n").expect_err("two wrong lines");
+        assert_eq!(told, "line 2: has a character that is not a digit\nline 3: has too few digits");
+    }
+
+    #[test]
+    fn an_empty_file_is_an_error() {
+        assert!(read_numbers("number\n").is_err());
+    }
+}
