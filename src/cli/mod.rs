@@ -4,6 +4,7 @@ pub mod bindings;
 pub mod calls;
 pub mod client;
 pub mod config_check;
+pub mod demo;
 pub mod health;
 pub mod numbers;
 pub mod output;

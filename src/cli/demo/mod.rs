@@ -1,0 +1,3 @@
+//! `maskline demo`: one call through the whole service on this machine, shown and proven.
+
+pub mod leak;
