@@ -9,4 +9,6 @@ pub mod policy;
 pub mod relay;
 pub mod rtp;
 pub mod sdp;
+pub mod store;
 pub mod telemetry;
+pub mod vault;

@@ -1,0 +1,88 @@
+//! Brings a database to this program's schema, as its owner, and prepares the roles and partitions.
+
+use std::time::SystemTime;
+
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::{PgConnection, SqlSafeStr as _};
+
+use super::convert::to_sql;
+use super::error::StoreError;
+use crate::vault::{DatabaseRole, KeyStore};
+
+/// Every file of `migrations/`, oldest first; they are part of the binary.
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "roles", include_str!("../../migrations/0001_roles.sql")),
+    (2, "tenancy", include_str!("../../migrations/0002_tenancy.sql")),
+    (3, "numbers", include_str!("../../migrations/0003_numbers.sql")),
+    (4, "bindings", include_str!("../../migrations/0004_bindings.sql")),
+    (5, "records", include_str!("../../migrations/0005_records.sql")),
+];
+
+/// So many months of records have partitions ahead of time.
+pub const PARTITION_MONTHS: i32 = 7;
+
+/// Applies what is missing. Two programs that start together do not disturb each other.
+///
+/// # Errors
+/// [`StoreError::Migration`] when the database belongs to a later program or was changed by hand.
+pub async fn migrate(owner: &mut PgConnection) -> Result<(), StoreError> {
+    let migrations = MIGRATIONS.iter().map(|(version, name, sql)| {
+        Migration::new(*version, (*name).into(), MigrationType::Simple, sql.into_sql_str(), false)
+    });
+    Migrator::with_migrations(migrations.collect()).run(owner).await?;
+    Ok(())
+}
+
+/// Makes the partitions of the months from the one before `now` on.
+///
+/// # Errors
+/// [`StoreError`] when the database refuses or is away.
+pub async fn create_partitions(
+    connection: &mut PgConnection,
+    now: SystemTime,
+) -> Result<(), StoreError> {
+    sqlx::query("select create_month_partitions($1 - interval '1 month', $2)")
+        .bind(to_sql(now)?)
+        .bind(PARTITION_MONTHS)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Gives a role the password that this program derives from its root key.
+///
+/// # Errors
+/// [`StoreError`] when the key store fails or the owner may not change the role.
+pub async fn set_role_password(
+    owner: &mut PgConnection,
+    role: DatabaseRole,
+    keys: &dyn KeyStore,
+) -> Result<(), StoreError> {
+    sqlx::query("select set_role_verifier($1, $2)")
+        .bind(role.name())
+        .bind(role.verifier(keys)?)
+        .execute(owner)
+        .await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_of_the_folder_is_in_the_binary() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+        let mut files: Vec<String> = std::fs::read_dir(folder)
+            .expect("the folder")
+            .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+            .filter(|name| name.ends_with(".sql"))
+            .collect();
+        files.sort();
+        let listed: Vec<String> = MIGRATIONS
+            .iter()
+            .map(|(version, name, _)| format!("{version:04}_{name}.sql"))
+            .collect();
+        assert_eq!(files, listed);
+    }
+}

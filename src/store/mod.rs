@@ -1,0 +1,215 @@
+//! L2: the only SQL. One file per group of tables; every change, its events and its audit trail share one transaction.
+//!
+//! A tenant's work runs in a [`TenantTx`]: row-level security shows it that tenant's rows and nothing else. The platform's
+//! own work runs in a [`PlatformTx`]. The relay has a role and a pool of its own.
+
+pub mod convert;
+pub mod database;
+pub mod error;
+pub mod migrate;
+pub mod outbox;
+pub mod page;
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use sqlx::{PgConnection, Postgres, Transaction};
+
+pub use database::{AppPool, Database, DatabaseConfig, RelayPool};
+pub use error::StoreError;
+pub use page::{Page, PageRequest};
+
+use crate::domain::id::TenantId;
+use crate::vault::{SealedTenantKeys, TenantKeys, Vault};
+
+/// The tenant of records that belong to nobody: attempts on numbers that no tenant holds.
+pub const NOBODY: TenantId = TenantId::from_u128(0);
+
+/// The channel on which other nodes hear that cached routes are stale.
+pub const ROUTES_CHANNEL: &str = "maskline_routes";
+
+/// The store as the API and the jobs use it.
+#[derive(Clone, Debug)]
+pub struct Store {
+    app: AppPool,
+    vault: Arc<Vault>,
+}
+
+impl Store {
+    /// A store on the API's pool.
+    #[must_use]
+    pub const fn new(app: AppPool, vault: Arc<Vault>) -> Self {
+        Self { app, vault }
+    }
+
+    /// The vault, for API keys and new tenants.
+    #[must_use]
+    pub fn vault(&self) -> &Vault {
+        &self.vault
+    }
+
+    /// Begins a transaction that sees one tenant's rows only. Dropping it undoes it.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when there is no connection in time.
+    pub async fn tenant(&self, tenant: TenantId) -> Result<TenantTx, StoreError> {
+        let mut transaction = self.app.0.begin().await?;
+        sqlx::query("select set_config('maskline.tenant', $1, true)")
+            .bind(convert::uuid(tenant.as_u128()).to_string())
+            .execute(&mut *transaction)
+            .await?;
+        let vault = Arc::clone(&self.vault);
+        Ok(TenantTx { tenant, vault, inner: Inner { transaction, routes: None } })
+    }
+
+    /// Begins a transaction of the platform itself: tenants, keys, trunks, pools, numbers, and no subscriber's row.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when there is no connection in time.
+    pub async fn platform(&self) -> Result<PlatformTx, StoreError> {
+        let mut transaction = self.app.0.begin().await?;
+        sqlx::query("select set_config('maskline.platform', 'on', true)")
+            .execute(&mut *transaction)
+            .await?;
+        Ok(PlatformTx { inner: Inner { transaction, routes: None } })
+    }
+
+    /// Makes the record partitions of the coming months; a job runs this now and then.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database refuses or is away.
+    pub async fn create_partitions(&self, now: SystemTime) -> Result<(), StoreError> {
+        migrate::create_partitions(&mut *self.app.0.acquire().await?, now).await
+    }
+
+    /// Whether the database answers; for readiness.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when it does not.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query("select 1").execute(&self.app.0).await?;
+        Ok(())
+    }
+}
+
+/// A table whose changes make cached routes stale; the only thing that other nodes are told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum RouteTable {
+    /// A tenant was suspended, resumed or changed.
+    Tenant,
+    /// An agent or a calling extension.
+    Agent,
+    /// A trunk, or a pool's trunks.
+    Trunk,
+    /// A virtual number's state.
+    VirtualNumber,
+    /// A binding's state.
+    Binding,
+    /// A subscriber's number.
+    Subscriber,
+}
+
+impl RouteTable {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Tenant => "tenant",
+            Self::Agent => "agent",
+            Self::Trunk => "trunk",
+            Self::VirtualNumber => "virtual_number",
+            Self::Binding => "binding",
+            Self::Subscriber => "subscriber",
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Inner {
+    transaction: Transaction<'static, Postgres>,
+    routes: Option<RouteTable>,
+}
+
+impl Inner {
+    /// One NOTIFY at most per transaction, with a table name and a version and nothing else.
+    async fn commit(mut self) -> Result<(), StoreError> {
+        if let Some(table) = self.routes {
+            sqlx::query("select pg_notify($1, $2 || ' ' || nextval('route_version'))")
+                .bind(ROUTES_CHANNEL)
+                .bind(table.label())
+                .execute(&mut *self.transaction)
+                .await?;
+        }
+        Ok(self.transaction.commit().await?)
+    }
+}
+
+/// A transaction that sees and writes one tenant's rows only.
+#[derive(Debug)]
+pub struct TenantTx {
+    tenant: TenantId,
+    vault: Arc<Vault>,
+    inner: Inner,
+}
+
+impl TenantTx {
+    /// Whose rows it sees.
+    #[must_use]
+    pub const fn tenant(&self) -> TenantId {
+        self.tenant
+    }
+
+    /// The connection, for the queries of this module's files.
+    pub(in crate::store) fn connection(&mut self) -> &mut PgConnection {
+        &mut self.inner.transaction
+    }
+
+    /// Cached routes that touch this table are stale once this transaction is committed.
+    pub const fn touch_routes(&mut self, table: RouteTable) {
+        self.inner.routes = Some(table);
+    }
+
+    /// Makes everything durable, then tells the other nodes if routes changed.
+    ///
+    /// # Errors
+    /// [`StoreError`]; it is then unknown whether the change was made, unless the error is a conflict.
+    pub async fn commit(self) -> Result<(), StoreError> {
+        self.inner.commit().await
+    }
+
+    /// This tenant's open keys.
+    pub(in crate::store) async fn keys(&mut self) -> Result<Arc<TenantKeys>, StoreError> {
+        let tenant = self.tenant;
+        let (wrapping, lookup): (Vec<u8>, Vec<u8>) = sqlx::query_as(
+            "select wrapping_key_sealed, lookup_key_sealed from tenant where id = $1",
+        )
+        .bind(convert::uuid(tenant.as_u128()))
+        .fetch_one(self.connection())
+        .await?;
+        Ok(self.vault.open_tenant(tenant, &SealedTenantKeys { wrapping, lookup })?)
+    }
+}
+
+/// A transaction of the platform itself.
+#[derive(Debug)]
+pub struct PlatformTx {
+    inner: Inner,
+}
+
+impl PlatformTx {
+    /// The connection, for the queries of this module's files.
+    pub(in crate::store) fn connection(&mut self) -> &mut PgConnection {
+        &mut self.inner.transaction
+    }
+
+    /// Cached routes that touch this table are stale once this transaction is committed.
+    pub const fn touch_routes(&mut self, table: RouteTable) {
+        self.inner.routes = Some(table);
+    }
+
+    /// Makes everything durable, then tells the other nodes if routes changed.
+    ///
+    /// # Errors
+    /// [`StoreError`]; it is then unknown whether the change was made, unless the error is a conflict.
+    pub async fn commit(self) -> Result<(), StoreError> {
+        self.inner.commit().await
+    }
+}

@@ -1,0 +1,156 @@
+//! The outbox: what tenants will be told, written in the transaction of the change itself.
+
+use std::time::SystemTime;
+
+use serde_json::Value;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::convert::{from_sql, to_sql, unix_ms, uuid};
+use super::error::StoreError;
+use super::page::PAGE_ITEMS_MAX;
+use super::{PlatformTx, RelayPool, TenantTx};
+use crate::domain::id::{EventId, TenantId};
+use crate::vault::random_u128;
+
+/// A fact for a tenant. It never holds a real number, not even masked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewEvent {
+    /// Such as `binding.created`; the list is in the API's contract.
+    pub kind: &'static str,
+    /// The bits of the identifier of the thing it is about; events of one thing keep their order.
+    pub subject: u128,
+    /// The body as the tenant will see it.
+    pub data: Value,
+}
+
+/// A stored event.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// The same at every delivery.
+    pub id: EventId,
+    /// Counts a tenant's events without a gap.
+    pub sequence: u64,
+    /// Such as `binding.created`.
+    pub kind: String,
+    /// When it happened.
+    pub occurred_at: SystemTime,
+    /// The body.
+    pub data: Value,
+}
+
+impl TenantTx {
+    /// Adds an event of this tenant. Call it after the change it tells of: the lock on the changed row orders the events.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database refuses or is away.
+    pub async fn emit(&mut self, now: SystemTime, event: NewEvent) -> Result<EventId, StoreError> {
+        let tenant = self.tenant();
+        insert(self.connection(), tenant, now, event).await
+    }
+
+    /// Events in their order, from the one after `sequence` on; only those that have a sequence already.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database refuses or is away.
+    pub async fn list_events(&mut self, sequence: u64) -> Result<Vec<Event>, StoreError> {
+        let tenant = uuid(self.tenant().as_u128());
+        let rows: Vec<(Uuid, i64, String, jiff_sqlx::Timestamp, Value)> = sqlx::query_as(
+            "select id, sequence, type, occurred_at, data from event
+             where tenant_id = $1 and sequence > $2 order by sequence limit $3",
+        )
+        .bind(tenant)
+        .bind(i64::try_from(sequence).unwrap_or(i64::MAX))
+        .bind(i64::from(PAGE_ITEMS_MAX))
+        .fetch_all(self.connection())
+        .await?;
+        let event = |(id, sequence, kind, at, data): (Uuid, i64, _, _, _)| Event {
+            id: EventId::from_u128(id.as_u128()),
+            sequence: u64::try_from(sequence).unwrap_or(0),
+            kind,
+            occurred_at: from_sql(at),
+            data,
+        };
+        Ok(rows.into_iter().map(event).collect())
+    }
+}
+
+impl PlatformTx {
+    /// Adds an event for a tenant.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database refuses or is away.
+    pub async fn emit(
+        &mut self,
+        tenant: TenantId,
+        now: SystemTime,
+        event: NewEvent,
+    ) -> Result<EventId, StoreError> {
+        insert(self.connection(), tenant, now, event).await
+    }
+}
+
+async fn insert(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    now: SystemTime,
+    event: NewEvent,
+) -> Result<EventId, StoreError> {
+    let id = EventId::new(unix_ms(now), random_u128()?);
+    sqlx::query(
+        "insert into event (tenant_id, id, type, subject_id, occurred_at, data)
+         values ($1, $2, $3, $4, $5, $6)",
+    )
+    .bind(uuid(tenant.as_u128()))
+    .bind(uuid(id.as_u128()))
+    .bind(event.kind)
+    .bind(uuid(event.subject))
+    .bind(to_sql(now)?)
+    .bind(event.data)
+    .execute(connection)
+    .await?;
+    Ok(id)
+}
+
+/// The most events that get their sequence in one transaction.
+pub const SEQUENCE_BATCH_MAX: i64 = 1_000;
+
+/// Gives committed events their place in their tenant's sequence, and returns how many. One node at a time does this; the
+/// others find the lock taken and do nothing.
+///
+/// # Errors
+/// [`StoreError`] when the database refuses or is away.
+pub async fn assign_sequences(relay: &RelayPool) -> Result<u64, StoreError> {
+    let mut transaction = relay.0.begin().await?;
+    let (mine,): (bool,) =
+        sqlx::query_as("select pg_try_advisory_xact_lock(hashtext('maskline.event_sequence'))")
+            .fetch_one(&mut *transaction)
+            .await?;
+    if !mine {
+        return Ok(0);
+    }
+    let done = sqlx::query(
+        "with pending as (
+             select tenant_id, id, position,
+                    row_number() over (partition by tenant_id order by position) as nth,
+                    count(*) over (partition by tenant_id) as pending_count
+             from (select tenant_id, id, position from event where sequence is null
+                   order by position limit $1) as oldest
+         ), counter as (
+             insert into event_counter as c (tenant_id, sequence)
+             select distinct tenant_id, pending_count from pending
+             on conflict (tenant_id) do update set sequence = c.sequence + excluded.sequence
+             returning tenant_id, sequence
+         )
+         update event e
+         set sequence = counter.sequence - pending.pending_count + pending.nth
+         from pending join counter using (tenant_id)
+         where e.tenant_id = pending.tenant_id and e.id = pending.id",
+    )
+    .bind(SEQUENCE_BATCH_MAX)
+    .execute(&mut *transaction)
+    .await?
+    .rows_affected();
+    transaction.commit().await?;
+    Ok(done)
+}
