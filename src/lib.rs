@@ -9,6 +9,7 @@ pub mod policy;
 pub mod relay;
 pub mod rtp;
 pub mod sdp;
+pub mod sip;
 pub mod store;
 pub mod telemetry;
 pub mod vault;

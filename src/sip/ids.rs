@@ -1,0 +1,177 @@
+//! Tags, branches and Call-IDs of ours. Each carries the number of its shard, so that whatever
+//! comes back finds its thread without a shared table, and random bits nobody can guess.
+
+use std::fmt;
+
+use rand_core::Rng;
+
+/// The number of a shard: a thread that owns one core.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Shard(u16);
+
+impl Shard {
+    /// How many shards can be told apart.
+    pub const COUNT_MAX: u16 = 1024;
+
+    /// `None` at [`Self::COUNT_MAX`] and above.
+    #[must_use]
+    pub const fn new(number: u16) -> Option<Self> {
+        if number < Self::COUNT_MAX { Some(Self(number)) } else { None }
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn number(self) -> u16 {
+        self.0
+    }
+}
+
+/// Lower case only: some peers fold the case of tokens.
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghijklmnopqrstuv";
+const SHARD_CHARS: usize = 2;
+
+fn letter(five_bits: u8) -> u8 {
+    ALPHABET[usize::from(five_bits & 31)]
+}
+
+fn five_bits(letter: u8) -> Option<u16> {
+    match letter {
+        b'0'..=b'9' => Some(u16::from(letter - b'0')),
+        b'a'..=b'v' => Some(u16::from(letter - b'a') + 10),
+        _ => None,
+    }
+}
+
+fn fill(text: &mut [u8], shard: Shard, rng: &mut (impl Rng + ?Sized)) {
+    rng.fill_bytes(text);
+    for byte in text.iter_mut() {
+        *byte = letter(*byte);
+    }
+    let number = shard.0.to_be_bytes();
+    let high = number[0] << 3 | number[1] >> 5;
+    for (place, bits) in text.iter_mut().zip([high, number[1]]) {
+        *place = letter(bits);
+    }
+}
+
+fn shard_in(text: &[u8]) -> Option<Shard> {
+    if text.len() < SHARD_CHARS || !text.iter().all(|byte| five_bits(*byte).is_some()) {
+        return None;
+    }
+    let number = text.iter().take(SHARD_CHARS).try_fold(0, |n, b| Some(n * 32 + five_bits(*b)?));
+    number.and_then(Shard::new)
+}
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident = $prefix:literal + $random:literal;)+) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
+        pub struct $name([u8; $prefix.len() + SHARD_CHARS + $random]);
+
+        impl $name {
+            /// A new one; five random bits in each character behind the shard number.
+            #[must_use]
+            pub fn new(shard: Shard, rng: &mut (impl Rng + ?Sized)) -> Self {
+                let mut text = [0; $prefix.len() + SHARD_CHARS + $random];
+                let (prefix, rest) = text.split_at_mut($prefix.len());
+                prefix.copy_from_slice($prefix);
+                fill(rest, shard, rng);
+                Self(text)
+            }
+
+            /// Reads one of ours; `None` for what another party made.
+            #[must_use]
+            pub fn parse(text: &[u8]) -> Option<Self> {
+                shard_in(text.strip_prefix($prefix)?)?;
+                text.try_into().ok().map(Self)
+            }
+
+            /// The shard that made it.
+            #[must_use]
+            pub fn shard(&self) -> Shard {
+                self.0.strip_prefix($prefix).and_then(shard_in).unwrap_or(Shard(0))
+            }
+
+            /// As on the wire.
+            #[must_use]
+            pub fn as_bytes(&self) -> &[u8] {
+                &self.0
+            }
+
+            /// As on the wire.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                std::str::from_utf8(&self.0).unwrap_or_default()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self.as_str())
+            }
+        }
+    )+};
+}
+
+ids! {
+    /// A From or To tag of ours; 80 random bits.
+    Tag = b"" + 16;
+    /// A Via branch of ours; 80 random bits behind the magic cookie.
+    Branch = b"z9hG4bK" + 16;
+    /// A Call-ID of ours; 120 random bits, and no host name.
+    SipCallId = b"" + 24;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use rand_chacha::ChaCha8Rng;
+    use rand_core::SeedableRng;
+
+    use super::*;
+
+    #[test]
+    fn every_shard_finds_its_own_values() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        for number in 0..Shard::COUNT_MAX {
+            let shard = Shard::new(number).expect("below the maximum");
+            let tag = Tag::new(shard, &mut rng);
+            assert_eq!(tag.shard(), shard);
+            assert_eq!(Tag::parse(tag.as_bytes()), Some(tag));
+            assert_eq!(Branch::new(shard, &mut rng).shard(), shard);
+            assert_eq!(SipCallId::new(shard, &mut rng).shard(), shard);
+        }
+        assert_eq!(Shard::new(Shard::COUNT_MAX), None);
+    }
+
+    #[test]
+    fn values_of_others_are_not_ours() {
+        for text in ["", "z9hG4bK", "z9hG4bK-524287-1---abc", "98asjd8", "zzzzzzzzzzzzzzzzzz"] {
+            assert_eq!(Branch::parse(text.as_bytes()), None);
+            assert_eq!(Tag::parse(text.as_bytes()), None);
+        }
+    }
+
+    #[test]
+    fn a_hundred_thousand_values_never_repeat_and_use_every_letter_everywhere() {
+        let shard = Shard::new(7).expect("below the maximum");
+        let mut rng = ChaCha8Rng::seed_from_u64(2);
+        let mut seen = BTreeSet::new();
+        let mut letters = [0_u32; 16];
+        for _ in 0..100_000 {
+            let tag = Tag::new(shard, &mut rng);
+            for (place, byte) in letters.iter_mut().zip(&tag.as_bytes()[SHARD_CHARS..]) {
+                *place |= 1 << five_bits(*byte).expect("a letter of ours");
+            }
+            assert!(seen.insert(tag));
+        }
+        assert_eq!(letters, [u32::MAX; 16]);
+    }
+}

@@ -1,0 +1,19 @@
+//! L0: SIP alone. It has never heard of a binding, a socket or a clock.
+
+pub mod address;
+pub mod header;
+pub mod ids;
+mod lex;
+pub mod limits;
+pub mod malformed;
+pub mod message;
+pub mod method;
+mod parse;
+pub mod status;
+pub mod timers;
+pub mod uri;
+pub mod via;
+pub mod write;
+
+pub use lex::InvalidValue;
+pub use parse::Fault;

@@ -1,0 +1,274 @@
+//! SIP, SIPS and tel URIs, read without copying.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::net::Ipv6Addr;
+
+use super::lex::{self, InvalidValue};
+
+/// The scheme of a URI.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Scheme {
+    /// `sip:`
+    Sip,
+    /// `sips:`
+    Sips,
+    /// `tel:`
+    Tel,
+    /// Any other; its URI is not looked into. As a Request-URI it is answered 416.
+    Other,
+}
+
+/// The parts of a URI. `Debug` shows no text: it may be a number.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub struct Uri<'a> {
+    /// Which kind.
+    pub scheme: Scheme,
+    /// The part before `@` and before a password, still escaped; the number of a `tel:` URI.
+    pub user: Option<&'a str>,
+    /// Host name, IPv4 address, or IPv6 address in brackets. Empty for `tel:` and other schemes.
+    pub host: &'a str,
+    /// The port, when one is written.
+    pub port: Option<u16>,
+    /// Everything between the first `;` after the host and the `?`, without that `;`.
+    pub params: &'a str,
+    /// Everything after the `?`.
+    pub headers: &'a str,
+}
+
+impl<'a> Uri<'a> {
+    /// Reads a URI.
+    ///
+    /// # Errors
+    /// [`InvalidValue`] for anything the grammar does not allow.
+    pub fn parse(text: &'a [u8]) -> Result<Self, InvalidValue> {
+        if !text.iter().all(|byte| lex::is_uri(*byte) && byte.is_ascii()) {
+            return Err(InvalidValue);
+        }
+        let text = std::str::from_utf8(text).map_err(|_| InvalidValue)?;
+        let (scheme, rest) = text.split_once(':').ok_or(InvalidValue)?;
+        match scheme_of(scheme.as_bytes())? {
+            scheme @ (Scheme::Sip | Scheme::Sips) => Self::parse_sip(scheme, rest),
+            Scheme::Tel => Self::parse_tel(rest),
+            Scheme::Other if rest.is_empty() => Err(InvalidValue),
+            Scheme::Other => Ok(Self::bare(Scheme::Other, None, "")),
+        }
+    }
+
+    fn bare(scheme: Scheme, user: Option<&'a str>, params: &'a str) -> Self {
+        Self { scheme, user, host: "", port: None, params, headers: "" }
+    }
+
+    fn parse_tel(rest: &'a str) -> Result<Self, InvalidValue> {
+        let (number, params) = rest.split_once(';').unwrap_or((rest, ""));
+        let digits = number.strip_prefix('+').unwrap_or(number);
+        let is_phone_digit = |b: u8| b.is_ascii_hexdigit() || b"-.()*#".contains(&b);
+        if digits.is_empty() || !digits.bytes().all(is_phone_digit) {
+            return Err(InvalidValue);
+        }
+        Ok(Self::bare(Scheme::Tel, Some(number), params))
+    }
+
+    fn parse_sip(scheme: Scheme, rest: &'a str) -> Result<Self, InvalidValue> {
+        let (user, rest) = match rest.split_once('@') {
+            Some((user, rest)) => (Some(checked_user(user)?), rest),
+            None => (None, rest),
+        };
+        let (host, rest) = split_host(rest)?;
+        let (port, rest) = split_port(rest)?;
+        let (rest, headers) = rest.split_once('?').unwrap_or((rest, ""));
+        let params = match rest.strip_prefix(';') {
+            Some("") => return Err(InvalidValue),
+            Some(params) => params,
+            None if rest.is_empty() => "",
+            None => return Err(InvalidValue),
+        };
+        if params.contains('@') || headers.contains('@') {
+            return Err(InvalidValue);
+        }
+        Ok(Self { scheme, user, host, port, params, headers })
+    }
+
+    /// The user part with its escapes undone. `None` without a user, or when it is not UTF-8 then.
+    #[must_use]
+    pub fn user_unescaped(&self) -> Option<Cow<'a, str>> {
+        let user = self.user?;
+        if !user.contains('%') {
+            return Some(Cow::Borrowed(user));
+        }
+        let mut bytes = Vec::with_capacity(user.len());
+        let mut rest = user.as_bytes();
+        while let Some((first, tail)) = rest.split_first() {
+            match (first, tail) {
+                (b'%', [high, low, tail @ ..]) => {
+                    bytes.push(hex(*high)? << 4 | hex(*low)?);
+                    rest = tail;
+                }
+                _ => {
+                    bytes.push(*first);
+                    rest = tail;
+                }
+            }
+        }
+        String::from_utf8(bytes).ok().map(Cow::Owned)
+    }
+
+    /// The dialled number: the user part unescaped, without the parameters of a
+    /// telephone-subscriber (`;phone-context=`, `;npdi`), which never choose a destination.
+    #[must_use]
+    pub fn number(&self) -> Option<Cow<'a, str>> {
+        match self.user_unescaped()? {
+            Cow::Borrowed(user) => {
+                Some(Cow::Borrowed(user.split_once(';').map_or(user, |(number, _)| number)))
+            }
+            Cow::Owned(mut user) => {
+                user.truncate(user.find(';').unwrap_or(user.len()));
+                Some(Cow::Owned(user))
+            }
+        }
+    }
+
+    /// The value of a URI parameter; the empty text for one without a value. Names in any case.
+    #[must_use]
+    pub fn param(&self, name: &str) -> Option<&'a str> {
+        self.params.split(';').find_map(|param| {
+            let (key, value) = param.split_once('=').unwrap_or((param, ""));
+            key.eq_ignore_ascii_case(name).then_some(value)
+        })
+    }
+}
+
+impl fmt::Debug for Uri<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Uri({:?}, ***)", self.scheme)
+    }
+}
+
+/// The scheme at the start of a URI; the text before the colon.
+pub(crate) fn scheme_of(scheme: &[u8]) -> Result<Scheme, InvalidValue> {
+    if scheme.eq_ignore_ascii_case(b"sip") {
+        return Ok(Scheme::Sip);
+    }
+    if scheme.eq_ignore_ascii_case(b"sips") {
+        return Ok(Scheme::Sips);
+    }
+    if scheme.eq_ignore_ascii_case(b"tel") {
+        return Ok(Scheme::Tel);
+    }
+    let starts_well = scheme.first().is_some_and(u8::is_ascii_alphabetic);
+    let goes_on_well =
+        scheme.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
+    if starts_well && goes_on_well { Ok(Scheme::Other) } else { Err(InvalidValue) }
+}
+
+/// The user part without its password; escapes must be whole.
+fn checked_user(userinfo: &str) -> Result<&str, InvalidValue> {
+    let user = userinfo.split_once(':').map_or(userinfo, |(user, _)| user);
+    let mut bytes = userinfo.as_bytes();
+    while let Some(at) = memchr::memchr(b'%', bytes) {
+        let escape = bytes.get(at + 1..at + 3).ok_or(InvalidValue)?;
+        if !escape.iter().all(u8::is_ascii_hexdigit) {
+            return Err(InvalidValue);
+        }
+        bytes = bytes.get(at + 3..).ok_or(InvalidValue)?;
+    }
+    let allowed = |byte: u8| !matches!(byte, b'[' | b']' | b'#');
+    if user.is_empty() || !userinfo.bytes().all(allowed) {
+        return Err(InvalidValue);
+    }
+    Ok(user)
+}
+
+/// Takes a host from the front.
+fn split_host(text: &str) -> Result<(&str, &str), InvalidValue> {
+    let end = host_len(text.as_bytes())?;
+    text.split_at_checked(end).ok_or(InvalidValue)
+}
+
+/// The length of the host at the front: a name, an IPv4 address, or an IPv6 address in brackets.
+pub(crate) fn host_len(text: &[u8]) -> Result<usize, InvalidValue> {
+    if let Some(inner) = text.strip_prefix(b"[") {
+        let len = memchr::memchr(b']', inner).ok_or(InvalidValue)?;
+        let address = inner.get(..len).and_then(|address| std::str::from_utf8(address).ok());
+        let valid = address.is_some_and(|address| address.parse::<Ipv6Addr>().is_ok());
+        return if valid { Ok(len + 2) } else { Err(InvalidValue) };
+    }
+    let len = text.iter().position(|byte| !lex::is_host(*byte)).unwrap_or(text.len());
+    if len == 0 { Err(InvalidValue) } else { Ok(len) }
+}
+
+fn split_port(text: &str) -> Result<(Option<u16>, &str), InvalidValue> {
+    let Some(rest) = text.strip_prefix(':') else { return Ok((None, text)) };
+    let end = rest.bytes().position(|byte| !byte.is_ascii_digit()).unwrap_or(rest.len());
+    let (digits, rest) = rest.split_at_checked(end).ok_or(InvalidValue)?;
+    let port = lex::decimal(digits.as_bytes(), u64::from(u16::MAX)).ok_or(InvalidValue)?;
+    Ok((u16::try_from(port).ok(), rest))
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Uri<'_> {
+        Uri::parse(text.as_bytes()).expect("a valid URI of this test")
+    }
+
+    #[test]
+    fn all_parts_of_a_sip_uri_are_found() {
+        let uri = parsed("sip:+8613800000001;npdi:pw@[2001:db8::10]:5070;user=phone;lr?a=b");
+        assert_eq!(uri.scheme, Scheme::Sip);
+        assert_eq!(uri.number().as_deref(), Some("+8613800000001"));
+        assert_eq!((uri.host, uri.port), ("[2001:db8::10]", Some(5070)));
+        assert_eq!((uri.param("USER"), uri.param("lr")), (Some("phone"), Some("")));
+        assert_eq!(uri.headers, "a=b");
+    }
+
+    #[test]
+    fn a_tel_uri_gives_its_number() {
+        let uri = parsed("tel:+86-138-0000-0001;phone-context=x");
+        assert_eq!((uri.scheme, uri.user), (Scheme::Tel, Some("+86-138-0000-0001")));
+        assert!(Uri::parse(b"tel:alice").is_err());
+    }
+
+    #[test]
+    fn escapes_in_the_user_part_never_make_a_second_uri() {
+        let uri = parsed("sip:sips%3Auser%40example.com@example.net");
+        assert_eq!(uri.user_unescaped().as_deref(), Some("sips:user@example.com"));
+        assert_eq!(uri.host, "example.net");
+        assert_eq!(parsed("sip:%00@h").user_unescaped().as_deref(), Some("\0"));
+    }
+
+    #[test]
+    fn broken_uris_are_refused() {
+        for bad in [
+            "",
+            ":",
+            "sip",
+            "sip:",
+            "sip:@h",
+            "sip:/",
+            "sip:a@",
+            "sip:a@b@c",
+            "sip:h:",
+            "sip:h:70000",
+            "sip:h;",
+            "sip:2001:db8::10",
+            "sip:[2001:db8:::192.0.2.1]",
+            "sip:[::1",
+            "sip:a%4@h",
+            "sip:a%zz@h",
+            "sip:a b@h",
+            "sip:h:5060x",
+            "1sip:h",
+            "tel:",
+            "tel:+",
+            "isbn:",
+        ] {
+            assert!(Uri::parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! The Via value on top: where an answer goes, and which transaction a message belongs to.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use super::lex::{self, Cursor, InvalidValue};
+use super::uri;
+
+/// One Via value. `Debug` shows no text.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub struct Via<'a> {
+    /// The whole value, byte for byte, up to the comma or the end of the header.
+    pub raw: &'a [u8],
+    /// The transport as written; unknown ones are kept (an answer goes to the packet's source).
+    pub transport: &'a [u8],
+    /// The host of sent-by; IPv6 in brackets.
+    pub host: &'a [u8],
+    /// The port of sent-by, when one is written.
+    pub port: Option<u16>,
+    /// The branch, when there is one.
+    pub branch: Option<&'a [u8]>,
+    /// The parameter `received` from its `;`; never believed, only replaced.
+    pub received: Option<&'a [u8]>,
+    /// The parameter `rport` from its `;`: the sender asks for the source port (RFC 3581).
+    pub rport: Option<&'a [u8]>,
+    /// What follows behind the comma, when the header holds several values.
+    pub more: Option<&'a [u8]>,
+}
+
+impl<'a> Via<'a> {
+    /// Reads the first value of a Via header.
+    ///
+    /// # Errors
+    /// [`InvalidValue`] for anything the grammar does not allow, and for a repeated branch.
+    pub fn parse(value: &'a [u8]) -> Result<Self, InvalidValue> {
+        let text = lex::trim(value);
+        let mut cursor = Cursor::new(text);
+        let transport = sent_protocol(&mut cursor)?;
+        let host_len = uri::host_len(cursor.rest())?;
+        let (host, rest) = cursor.rest().split_at_checked(host_len).ok_or(InvalidValue)?;
+        cursor = Cursor::new(rest);
+        let port = sent_port(&mut cursor)?;
+        let mut via = Self {
+            raw: text,
+            transport,
+            host,
+            port,
+            branch: None,
+            received: None,
+            rport: None,
+            more: None,
+        };
+        via.read_params(&mut cursor)?;
+        let rest = cursor.rest();
+        if let Some(more) = rest.strip_prefix(b",") {
+            via.more = Some(more);
+            via.raw = lex::trim(text.get(..text.len() - rest.len()).ok_or(InvalidValue)?);
+        }
+        Ok(via)
+    }
+
+    /// Where an answer goes: always the packet's source address (RFC 3581 §4), and its port when
+    /// asked, else the port of sent-by. Neither `maddr` nor a host in here is ever obeyed.
+    #[must_use]
+    pub fn reply_address(&self, source: SocketAddr) -> SocketAddr {
+        match (self.rport, self.port) {
+            (Some(_), _) => source,
+            (None, port) => SocketAddr::new(source.ip(), port.unwrap_or(DEFAULT_PORT)),
+        }
+    }
+
+    fn read_params(&mut self, cursor: &mut Cursor<'a>) -> Result<(), InvalidValue> {
+        loop {
+            cursor.skip_lws();
+            let before = cursor.rest();
+            let Some((name, value)) = lex::next_param(cursor)? else { return Ok(()) };
+            let slot = if name.eq_ignore_ascii_case(b"branch") {
+                Some((&mut self.branch, value.ok_or(InvalidValue)?))
+            } else if name.eq_ignore_ascii_case(b"rport") {
+                Some((&mut self.rport, taken(before, cursor)?))
+            } else if name.eq_ignore_ascii_case(b"received") {
+                Some((&mut self.received, taken(before, cursor)?))
+            } else {
+                None
+            };
+            if let Some((slot, found)) = slot
+                && slot.replace(found).is_some()
+            {
+                return Err(InvalidValue);
+            }
+        }
+    }
+}
+
+/// What was read since `before`.
+fn taken<'a>(before: &'a [u8], cursor: &Cursor<'a>) -> Result<&'a [u8], InvalidValue> {
+    before.get(..before.len() - cursor.rest().len()).ok_or(InvalidValue)
+}
+
+/// The port of SIP over UDP and TCP when none is written.
+pub const DEFAULT_PORT: u16 = 5060;
+
+impl fmt::Debug for Via<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Via(***)")
+    }
+}
+
+/// `SIP/2.0/UDP` and the white space behind it; white space round the slashes is legal and rare.
+fn sent_protocol<'a>(cursor: &mut Cursor<'a>) -> Result<&'a [u8], InvalidValue> {
+    if !cursor.eat_text(b"SIP/2.0/") {
+        for word in [&b"SIP"[..], b"2.0"] {
+            if !cursor.token()?.eq_ignore_ascii_case(word) {
+                return Err(InvalidValue);
+            }
+            cursor.skip_lws();
+            if !cursor.eat(b'/') {
+                return Err(InvalidValue);
+            }
+            cursor.skip_lws();
+        }
+    }
+    cursor.skip_lws();
+    let transport = cursor.token()?;
+    if !cursor.peek().is_some_and(lex::is_lws) {
+        return Err(InvalidValue);
+    }
+    cursor.skip_lws();
+    Ok(transport)
+}
+
+fn sent_port(cursor: &mut Cursor<'_>) -> Result<Option<u16>, InvalidValue> {
+    cursor.skip_lws();
+    if !cursor.eat(b':') {
+        return Ok(None);
+    }
+    cursor.skip_lws();
+    let digits = cursor.take_while(|byte| byte.is_ascii_digit());
+    let port = lex::decimal(digits, u64::from(u16::MAX)).ok_or(InvalidValue)?;
+    Ok(u16::try_from(port).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usual_and_odd_spellings_are_read() {
+        let via = Via::parse(b"SIP/2.0/UDP 192.0.2.1:5070;branch=z9hG4bKx;rport").expect("valid");
+        assert_eq!((via.host, via.port), (&b"192.0.2.1"[..], Some(5070)));
+        assert_eq!((via.branch, via.rport), (Some(&b"z9hG4bKx"[..]), Some(&b";rport"[..])));
+        let odd =
+            b"SIP  / 2.0\r\n /TCP   spindle.example.com   ;\r\n branch =  z9hG4bK9 , SIP/2.0/UDP b";
+        let via = Via::parse(odd).expect("valid");
+        assert_eq!((via.transport, via.branch), (&b"TCP"[..], Some(&b"z9hG4bK9"[..])));
+        assert_eq!(via.more, Some(&b" SIP/2.0/UDP b"[..]));
+        assert!(via.raw.ends_with(b"z9hG4bK9"));
+    }
+
+    #[test]
+    fn received_with_and_without_brackets_is_read() {
+        for received in ["[2001:db8::9:255]", "2001:db8::9:255"] {
+            let text = format!("SIP/2.0/UDP [2001:db8::9:1];received={received};branch=z9hG4bKas3");
+            let via = Via::parse(text.as_bytes()).expect("valid");
+            assert_eq!(via.received, Some(format!(";received={received}").as_bytes()));
+            assert_eq!((via.host, via.port), (&b"[2001:db8::9:1]"[..], None));
+        }
+    }
+
+    #[test]
+    fn faults_are_refused() {
+        for bad in [
+            "",
+            "SIP/2.0/UDP",
+            "SIP/2.0/UDP ",
+            "SIP/2.0/UDP h;;,;,,",
+            "SIP/3.0/UDP h",
+            "SIP/2.0/UDP h:x",
+            "SIP/2.0/UDP h:70000",
+            "SIP/2.0/UDP h;branch=1;branch=2",
+            "SIP/2.0/UDP h;branch",
+            "h;branch=1",
+            "SIP/2.0/UDP [::g]",
+        ] {
+            assert!(Via::parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+}

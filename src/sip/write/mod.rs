@@ -1,0 +1,107 @@
+//! Writes messages into one growing buffer and hands out shared pieces of it.
+//!
+//! The buffer is a scratch of the caller: what a writer left unfinished is dropped by the next.
+
+mod derived;
+pub(crate) mod reply;
+mod request;
+mod response;
+
+use std::net::IpAddr;
+
+use bytes::BytesMut;
+
+pub use derived::{ack_of, cancel_of};
+pub use request::{Request, RequestHead, RequestWriter};
+pub use response::ResponseWriter;
+
+/// What a message of ours usually fits in; a new piece of buffer is a multiple of it.
+const MESSAGE_USUAL: usize = 2048;
+
+/// A buffer for writers: about thirty messages share one allocation.
+#[must_use]
+pub fn new_buffer() -> BytesMut {
+    BytesMut::with_capacity(16 * MESSAGE_USUAL)
+}
+
+fn begin(out: &mut BytesMut) {
+    out.clear();
+    out.reserve(MESSAGE_USUAL);
+}
+
+/// Writes a value on one line: whatever would start another line becomes a space.
+fn put_value(out: &mut BytesMut, value: &[u8]) {
+    if memchr::memchr2(b'\r', b'\n', value).is_none() {
+        out.extend_from_slice(value);
+        return;
+    }
+    out.extend(value.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }));
+}
+
+fn put_header(out: &mut BytesMut, name: &str, value: &[u8]) {
+    put_value(out, name.as_bytes());
+    out.extend_from_slice(b": ");
+    put_value(out, value);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn put_decimal(out: &mut BytesMut, number: u64) {
+    let mut digits = [0; 20];
+    let mut start = digits.len();
+    let mut rest = number;
+    for place in digits.iter_mut().rev() {
+        *place = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        start -= 1;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(digits.get(start..).unwrap_or_default());
+}
+
+fn put_ip(out: &mut BytesMut, ip: IpAddr) {
+    match ip {
+        IpAddr::V4(ip) => {
+            let [first, rest @ ..] = ip.octets();
+            put_decimal(out, u64::from(first));
+            for octet in rest {
+                out.extend_from_slice(b".");
+                put_decimal(out, u64::from(octet));
+            }
+        }
+        IpAddr::V6(ip) => out.extend_from_slice(ip.to_string().as_bytes()),
+    }
+}
+
+fn put_end(out: &mut BytesMut, content_type: Option<&str>, body: &[u8]) {
+    if let Some(content_type) = content_type {
+        put_header(out, "Content-Type", content_type.as_bytes());
+    }
+    out.extend_from_slice(b"Content-Length: ");
+    put_decimal(out, body.len() as u64);
+    out.extend_from_slice(b"\r\n\r\n");
+    out.extend_from_slice(body);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_in_full() {
+        let mut out = new_buffer();
+        for number in [0, 9, 10, 65_535, u64::MAX] {
+            out.clear();
+            put_decimal(&mut out, number);
+            assert_eq!(out, number.to_string().as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_value_never_starts_another_line() {
+        let mut out = new_buffer();
+        put_header(&mut out, "Subject", b"a\r\nRoute: <sip:evil>\nx");
+        assert_eq!(out, &b"Subject: a  Route: <sip:evil> x\r\n"[..]);
+    }
+}
