@@ -6,6 +6,7 @@ pub mod client;
 pub mod config_check;
 pub mod demo;
 pub mod health;
+pub mod key;
 pub mod numbers;
 pub mod output;
 
@@ -32,6 +33,8 @@ struct Cli {
 enum Command {
     /// Check or show the settings.
     Config(config_check::Args),
+    /// The root key.
+    Key(key::Args),
     /// Virtual numbers.
     Numbers(numbers::Args),
     /// Policies bound to virtual numbers.
@@ -47,6 +50,7 @@ enum Command {
 pub fn run() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Config(args) => config_check::run(&args),
+        Command::Key(args) => key::run(&args),
         Command::Numbers(args) => numbers::run(&args),
         Command::Bindings(args) => bindings::run(&args),
         Command::Calls(args) => calls::run(&args),

@@ -1,0 +1,224 @@
+//! The outside world of these tests, from Debian packages: sipp as PBX and carrier, baresip as
+//! phones. Each process belongs to one value and ends with it.
+
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::sound;
+
+/// The insurer's PBX, the carrier, and somebody in no trunk.
+pub const INSURER: &str = "127.0.0.2";
+pub const CARRIER: &str = "127.0.0.3";
+pub const STRANGER: &str = "127.0.0.4";
+
+/// No wait in these tests is longer.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Looks again until `found` gives something.
+#[expect(clippy::disallowed_methods, reason = "other processes are waited for by the real clock")]
+pub fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(value) = found() {
+            return value;
+        }
+        assert!(begun.elapsed() < PATIENCE, "waited too long for {what}");
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}
+
+/// A port of `address` that nobody uses now.
+pub fn free_port(address: &str) -> u16 {
+    let socket = UdpSocket::bind((address, 0)).expect("a free port");
+    socket.local_addr().expect("an address").port()
+}
+
+/// A process that ends with its value; its output goes to a file.
+pub struct Process {
+    child: Child,
+    pub output: PathBuf,
+    name: String,
+}
+
+impl Process {
+    pub fn start(mut command: Command, output: PathBuf) -> Self {
+        let name = command.get_program().to_string_lossy().into_owned();
+        let file = File::create(&output).expect("a writable folder");
+        let errors = file.try_clone().expect("a second handle");
+        command.stdin(Stdio::null()).stdout(file).stderr(errors);
+        let child = command.spawn().unwrap_or_else(|error| {
+            panic!("{name}: {error}; `scripts/test` installs sip-tester and baresip-core")
+        });
+        Self { child, output, name }
+    }
+
+    pub fn text(&self) -> String {
+        let mut bytes = Vec::new();
+        File::open(&self.output).expect("its output").read_to_end(&mut bytes).expect("readable");
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Waits until the process says `words`.
+    pub fn await_words(&mut self, words: &str) {
+        until(&format!("`{words}` from {}", self.name), || {
+            if self.text().contains(words) {
+                return Some(());
+            }
+            let ended = self.child.try_wait().expect("a child");
+            assert!(ended.is_none(), "{} ended before `{words}`:\n{}", self.name, self.text());
+            None
+        });
+    }
+
+    /// Waits until it ends by itself.
+    pub fn wait(&mut self) -> ExitStatus {
+        let name = self.name.clone();
+        until(&format!("the end of {name}"), || self.child.try_wait().expect("a child"))
+    }
+
+    /// Waits for a good end.
+    pub fn succeeds(&mut self) {
+        let status = self.wait();
+        assert!(status.success(), "{} ended with {status}:\n{}", self.name, self.text());
+    }
+
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
+        // It may have ended by itself.
+        let _ = rustix::process::kill_process(pid.expect("a process id"), signal);
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            let _ = self.child.kill();
+        }
+        let _ = self.child.wait();
+    }
+}
+
+/// One run of a sipp scenario.
+pub struct Sipp {
+    pub process: Process,
+    /// All messages sent and received.
+    pub messages: PathBuf,
+}
+
+/// What sipp does.
+pub struct Scenario<'a> {
+    /// A file of `tests/e2e/sipp`.
+    pub file: &'a str,
+    /// What stands for `STATUS` in it.
+    pub status: &'a str,
+    /// Where it runs.
+    pub local: SocketAddr,
+    /// Whom it calls; nobody when it waits.
+    pub remote: Option<SocketAddr>,
+    /// Who calls whom: the fields of the scenario.
+    pub fields: &'a str,
+    pub calls: u32,
+    pub calls_per_second: u32,
+}
+
+impl Sipp {
+    pub fn start(folder: &Path, scenario: &Scenario<'_>) -> Self {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/sipp");
+        let text = fs::read_to_string(here.join(scenario.file)).expect("a scenario");
+        let name = format!("{}-{}", scenario.file.trim_end_matches(".xml"), scenario.local.port());
+        let [file, fields, messages, output] =
+            ["xml", "csv", "messages", "out"].map(|end| folder.join(format!("{name}.{end}")));
+        fs::write(&file, text.replace("STATUS", scenario.status)).expect("a writable folder");
+        fs::write(&fields, format!("SEQUENTIAL\n{}\n", scenario.fields)).expect("writable");
+        let mut command = Command::new("sipp");
+        if let Some(remote) = scenario.remote {
+            command.arg(remote.to_string());
+        }
+        let ip = scenario.local.ip().to_string();
+        command.args(["-i", &ip, "-mi", &ip, "-p", &scenario.local.port().to_string()]);
+        command.arg("-sf").arg(&file).arg("-inf").arg(&fields);
+        command.args(["-m", &scenario.calls.to_string()]);
+        command.args(["-r", &scenario.calls_per_second.to_string(), "-nostdin", "-trace_msg"]);
+        command.arg("-message_file").arg(&messages).args(["-timeout", "50s", "-timeout_error"]);
+        let this = Self { process: Process::start(command, output), messages };
+        if scenario.remote.is_none() {
+            // It waits for calls once its port is taken.
+            until("sipp's port", || UdpSocket::bind(scenario.local).err().map(|_| ()));
+        }
+        this
+    }
+
+    /// Waits until all its calls went as the scenario says.
+    pub fn succeeds(&mut self) {
+        self.process.succeeds();
+    }
+}
+
+/// A baresip softphone with a tone instead of a microphone and a file instead of a loudspeaker.
+pub struct Softphone {
+    pub process: Process,
+    folder: PathBuf,
+}
+
+impl Softphone {
+    /// Starts one that answers every call, or that dials `to` at once and hangs up after some
+    /// seconds.
+    pub fn start(
+        folder: &Path,
+        user: &str,
+        ip: IpAddr,
+        port: u16,
+        hz: u32,
+        to: Option<&str>,
+    ) -> Self {
+        let folder = folder.join(format!("phone-{port}"));
+        fs::create_dir_all(&folder).expect("a writable folder");
+        let tone = folder.join("tone.wav");
+        sound::write_tone(&tone, hz, 30);
+        let config = format!(
+            "module_path {}\nmodule g711.so\nmodule aufile.so\nmodule sndfile.so\n\
+             module_app account.so\nmodule_app menu.so\nnet_interface {ip}\n\
+             sip_listen {ip}:{port}\naudio_source aufile,{}\nsnd_path {}\n",
+            module_folder(),
+            tone.display(),
+            folder.display()
+        );
+        fs::write(folder.join("config"), config).expect("a writable folder");
+        fs::write(folder.join("contacts"), "").expect("a writable folder");
+        let account = format!(
+            "<sip:{user}@{ip}:{port}>;regint=0;answermode=auto;audio_codecs=PCMA\n"
+        );
+        fs::write(folder.join("accounts"), account).expect("a writable folder");
+        let mut command = Command::new("baresip");
+        command.arg("-s").arg("-f").arg(&folder);
+        if let Some(to) = to {
+            command.args(["-e", &format!("/dial {to}"), "-t", "6"]);
+        }
+        let mut process = Process::start(command, folder.join("out"));
+        process.await_words("baresip is ready");
+        Self { process, folder }
+    }
+
+    /// What it heard.
+    pub fn heard(&self) -> Vec<i16> {
+        let recording = fs::read_dir(&self.folder).expect("its folder").find_map(|entry| {
+            let path = entry.expect("an entry").path();
+            path.to_string_lossy().ends_with("-dec.wav").then_some(path)
+        });
+        sound::read_samples(&recording.expect("a recording of the call"))
+    }
+}
+
+/// Debian puts the modules into a folder of the architecture on some releases.
+fn module_folder() -> String {
+    let found = fs::read_dir("/usr/lib").expect("/usr/lib").find_map(|entry| {
+        let path = entry.expect("an entry").path().join("baresip/modules");
+        path.is_dir().then(|| path.display().to_string())
+    });
+    let plain = "/usr/lib/baresip/modules";
+    if Path::new(plain).is_dir() { plain.to_owned() } else { found.unwrap_or_default() }
+}
