@@ -41,6 +41,8 @@ create table api_key (
     scopes text[] not null,
     is_test boolean not null,
     secret_hash bytea not null,
+    -- The last characters, by which people recognise it in a list.
+    hint text not null,
     source_networks cidr[] not null default '{}',
     created_at timestamptz not null,
     expires_at timestamptz,
@@ -50,6 +52,7 @@ create table api_key (
     constraint api_key_tenant foreign key (tenant_id) references tenant (id),
     constraint api_key_secret_hash unique (secret_hash),
     constraint api_key_name_length check (length(name) between 1 and 200),
+    constraint api_key_hint_length check (length(hint) between 1 and 8),
     constraint api_key_role_known check (role in ('operator', 'insurer_admin', 'insurer_crm', 'insurer_auditor',
         'compliance', 'approver', 'regulator', 'ops')),
     constraint api_key_role_side check (case
@@ -66,10 +69,11 @@ create policy api_key_tenant on api_key to maskline_app
 create policy api_key_platform on api_key to maskline_app using (is_platform()) with check (is_platform());
 grant select, insert, update on api_key to maskline_app;
 
--- One row per Idempotency-Key; `tenant_id` is nobody() for keys of the platform.
+-- One row per Idempotency-Key; `tenant_id` is nobody() for keys of the platform. The answer is sealed: it may hold a
+-- secret that is shown once.
 create table idempotency (
     tenant_id uuid not null,
-    key text not null,
+    key_hash bytea not null,
     request_hash bytea not null,
     started_at timestamptz not null,
     -- A request that died is forgotten after this, and may be tried again.
@@ -77,13 +81,13 @@ create table idempotency (
     expires_at timestamptz not null,
     completed_at timestamptz,
     response_status smallint,
-    response_headers jsonb,
-    response_body bytea,
-    constraint idempotency_pkey primary key (tenant_id, key),
-    constraint idempotency_key_length check (length(key) between 1 and 255),
+    response_location text,
+    response_body_sealed bytea,
+    constraint idempotency_pkey primary key (tenant_id, key_hash),
+    constraint idempotency_key_hash_length check (length(key_hash) = 32),
     constraint idempotency_request_hash_length check (length(request_hash) = 32),
     constraint idempotency_answer_whole check ((completed_at is null) = (response_status is null)
-        and (completed_at is null) = (response_body is null))
+        and (completed_at is null) = (response_body_sealed is null))
 );
 create index idempotency_expiry on idempotency (expires_at);
 alter table idempotency enable row level security;

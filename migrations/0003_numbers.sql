@@ -12,9 +12,9 @@ create table agent (
     version bigint not null default 1,
     created_at timestamptz not null,
     updated_at timestamptz not null,
+    deleted_at timestamptz,
     constraint agent_pkey primary key (tenant_id, id),
     constraint agent_tenant foreign key (tenant_id) references tenant (id),
-    constraint agent_employee_id unique (tenant_id, employee_id),
     constraint agent_employee_id_length check (length(employee_id) between 1 and 64),
     constraint agent_name_length check (length(name) between 1 and 200),
     constraint agent_licence_length check (length(licence) between 1 and 64),
@@ -22,12 +22,13 @@ create table agent (
     constraint agent_filing_known check (filing in ('filed', 'missing', 'expired')),
     constraint agent_state_known check (state in ('active', 'disabled'))
 );
+create unique index agent_employee_id on agent (tenant_id, employee_id) where deleted_at is null;
 alter table agent enable row level security;
 alter table agent force row level security;
 create policy agent_tenant on agent to maskline_app
     using (tenant_id = current_tenant()) with check (tenant_id = current_tenant());
 create policy agent_relay on agent for select to maskline_relay using (true);
-grant select, insert, update, delete on agent to maskline_app;
+grant select, insert, update on agent to maskline_app;
 grant select on agent to maskline_relay;
 
 -- The calling extensions by which a PBX names an agent.
@@ -56,35 +57,39 @@ create table trunk (
     role text not null,
     name text not null,
     source_networks cidr[] not null,
-    target_address inet not null,
-    target_port integer not null,
+    -- Addresses with ports, such as `192.0.2.1:5060` and `[2001:db8::1]:5060`, tried in this order.
+    targets text[] not null,
     priority smallint not null,
     weight smallint not null,
     country_code text not null,
     enabled boolean not null,
+    channels_max integer,
+    cps_max integer,
     version bigint not null default 1,
     created_at timestamptz not null,
     updated_at timestamptz not null,
+    deleted_at timestamptz,
     constraint trunk_pkey primary key (id),
     constraint trunk_tenant foreign key (tenant_id) references tenant (id),
-    constraint trunk_name unique (name),
     constraint trunk_name_length check (length(name) between 1 and 200),
     constraint trunk_role_known check (role in ('insurer', 'carrier')),
     constraint trunk_role_side check ((role = 'insurer') = (tenant_id is not null)),
     constraint trunk_source_networks_some check (cardinality(source_networks) between 1 and 64),
-    constraint trunk_target_host check (masklen(target_address) in (32, 128)),
-    constraint trunk_target_port_range check (target_port between 1 and 65535),
+    constraint trunk_targets_some check (cardinality(targets) between 1 and 8),
+    constraint trunk_channels_max_range check (channels_max between 1 and 1000000),
+    constraint trunk_cps_max_range check (cps_max between 1 and 100000),
     constraint trunk_priority_range check (priority between 0 and 1000),
     constraint trunk_weight_range check (weight between 0 and 1000),
     constraint trunk_country_code_digits check (country_code ~ '^[1-9][0-9]{0,2}$')
 );
+create unique index trunk_name on trunk (name) where deleted_at is null;
 create index trunk_by_tenant on trunk (tenant_id, priority, id);
 alter table trunk enable row level security;
 alter table trunk force row level security;
 create policy trunk_tenant on trunk for select to maskline_app using (tenant_id = current_tenant());
 create policy trunk_platform on trunk to maskline_app using (is_platform()) with check (is_platform());
 create policy trunk_relay on trunk for select to maskline_relay using (true);
-grant select, insert, update, delete on trunk to maskline_app;
+grant select, insert, update on trunk to maskline_app;
 grant select on trunk to maskline_relay;
 
 -- A set of virtual numbers of one class, reached by the same carrier trunks.

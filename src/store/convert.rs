@@ -1,4 +1,5 @@
-//! Between the domain's types and those of the wire. Times are kept to the microsecond, as PostgreSQL keeps them.
+//! Between the domain's types and those of the wire. Times are kept to the microsecond, as
+//! PostgreSQL keeps them.
 
 use std::time::{Duration, SystemTime};
 

@@ -61,7 +61,8 @@ pub struct Database {
 }
 
 impl Database {
-    /// Migrates as the owner, then logs in as the two roles and makes sure that they are as weak as they should be.
+    /// Migrates as the owner, then logs in as the two roles and makes sure that they are as weak as
+    /// they should be.
     ///
     /// # Errors
     /// [`StoreError`]: unreachable, not our database, or a role with too many rights.
@@ -119,7 +120,8 @@ impl RelayPool {
     }
 }
 
-/// Statements are not logged: their timing is a metric, and a log is the last place for a parameter.
+/// Statements are not logged: their timing is a metric, and a log is the last place for a
+/// parameter.
 fn quiet(options: PgConnectOptions) -> PgConnectOptions {
     options.application_name("maskline").disable_statement_logging()
 }
@@ -139,7 +141,8 @@ async fn open_pool(
     Ok(pool)
 }
 
-/// A superuser, an owner or a role that may bypass row-level security would see every tenant's rows.
+/// A superuser, an owner or a role that may bypass row-level security would see every tenant's
+/// rows.
 async fn check_role(pool: &PgPool, role: DatabaseRole) -> Result<(), StoreError> {
     let (superuser, bypasses, owns, memberships): (bool, bool, bool, bool) = sqlx::query_as(
         "select r.rolsuper, r.rolbypassrls,

@@ -1,4 +1,5 @@
-//! What can go wrong with the store. No variant holds a value of a row or a parameter: it may be logged as it is.
+//! What can go wrong with the store. No variant holds a value of a row or a parameter: it may be
+//! logged as it is.
 
 use std::fmt;
 use std::io;
@@ -44,7 +45,8 @@ pub enum StoreError {
     Migration(String),
 }
 
-/// What failed, in words that hold no values: an SQLSTATE with the server's own name for it, or a kind of I/O error.
+/// What failed, in words that hold no values: an SQLSTATE with the server's own name for it, or a
+/// kind of I/O error.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Fault(String);
 
@@ -138,7 +140,8 @@ fn from_sqlstate(code: &str, constraint: Option<&str>) -> StoreError {
     let fault = || Fault(format!("SQLSTATE {code}"));
     match (code.get(..2).unwrap_or_default(), constraint) {
         ("23", Some(constraint)) => StoreError::Conflict { constraint: constraint.to_owned() },
-        // Connection, rollback (deadlock), resources, operator intervention (shutdown, timeout), system errors.
+        // Connection, rollback (deadlock), resources, operator intervention (shutdown, timeout),
+        // system errors.
         ("08" | "40" | "53" | "57" | "58", _) => StoreError::Unavailable(fault()),
         // Lock not available; read-only because it is a standby now.
         _ if matches!(code, "55P03" | "25006" | "25P03") => StoreError::Unavailable(fault()),

@@ -1,7 +1,9 @@
-//! L2: the only SQL. One file per group of tables; every change, its events and its audit trail share one transaction.
+//! L2: the only SQL. One file per group of tables; every change, its events and its audit trail
+//! share one transaction.
 //!
-//! A tenant's work runs in a [`TenantTx`]: row-level security shows it that tenant's rows and nothing else. The platform's
-//! own work runs in a [`PlatformTx`]. The relay has a role and a pool of its own.
+//! A tenant's work runs in a [`TenantTx`]: row-level security shows it that tenant's rows and
+//! nothing else. The platform's own work runs in a [`PlatformTx`]. The relay has a role and a pool
+//! of its own.
 
 pub mod convert;
 pub mod database;
@@ -62,7 +64,8 @@ impl Store {
         Ok(TenantTx { tenant, vault, inner: Inner { transaction, routes: None } })
     }
 
-    /// Begins a transaction of the platform itself: tenants, keys, trunks, pools, numbers, and no subscriber's row.
+    /// Begins a transaction of the platform itself: tenants, keys, trunks, pools, numbers, and no
+    /// subscriber's row.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] when there is no connection in time.
@@ -170,7 +173,8 @@ impl TenantTx {
     /// Makes everything durable, then tells the other nodes if routes changed.
     ///
     /// # Errors
-    /// [`StoreError`]; it is then unknown whether the change was made, unless the error is a conflict.
+    /// [`StoreError`]; it is then unknown whether the change was made, unless the error is a
+    /// conflict.
     pub async fn commit(self) -> Result<(), StoreError> {
         self.inner.commit().await
     }
@@ -208,7 +212,8 @@ impl PlatformTx {
     /// Makes everything durable, then tells the other nodes if routes changed.
     ///
     /// # Errors
-    /// [`StoreError`]; it is then unknown whether the change was made, unless the error is a conflict.
+    /// [`StoreError`]; it is then unknown whether the change was made, unless the error is a
+    /// conflict.
     pub async fn commit(self) -> Result<(), StoreError> {
         self.inner.commit().await
     }

@@ -40,7 +40,8 @@ pub struct Event {
 }
 
 impl TenantTx {
-    /// Adds an event of this tenant. Call it after the change it tells of: the lock on the changed row orders the events.
+    /// Adds an event of this tenant. Call it after the change it tells of: the lock on the changed
+    /// row orders the events.
     ///
     /// # Errors
     /// [`StoreError`] when the database refuses or is away.
@@ -49,7 +50,8 @@ impl TenantTx {
         insert(self.connection(), tenant, now, event).await
     }
 
-    /// Events in their order, from the one after `sequence` on; only those that have a sequence already.
+    /// Events in their order, from the one after `sequence` on; only those that have a sequence
+    /// already.
     ///
     /// # Errors
     /// [`StoreError`] when the database refuses or is away.
@@ -115,8 +117,8 @@ async fn insert(
 /// The most events that get their sequence in one transaction.
 pub const SEQUENCE_BATCH_MAX: i64 = 1_000;
 
-/// Gives committed events their place in their tenant's sequence, and returns how many. One node at a time does this; the
-/// others find the lock taken and do nothing.
+/// Gives committed events their place in their tenant's sequence, and returns how many. One node at
+/// a time does this; the others find the lock taken and do nothing.
 ///
 /// # Errors
 /// [`StoreError`] when the database refuses or is away.

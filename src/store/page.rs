@@ -11,7 +11,8 @@ pub struct PageRequest {
 }
 
 impl PageRequest {
-    /// At most `limit` items (1 to [`PAGE_ITEMS_MAX`]), after the one whose identifier a former page gave as `next`.
+    /// At most `limit` items (1 to [`PAGE_ITEMS_MAX`]), after the one whose identifier a former
+    /// page gave as `next`.
     #[must_use]
     pub fn new(limit: u16, before: Option<u128>) -> Self {
         Self { limit: limit.clamp(1, PAGE_ITEMS_MAX), before }

@@ -1,4 +1,5 @@
-//! Keys derived from the root key with HKDF-SHA-256 (RFC 5869), one for each purpose, so that no key does two jobs.
+//! Keys derived from the root key with HKDF-SHA-256 (RFC 5869), one for each purpose, so that no
+//! key does two jobs.
 
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
 
@@ -9,6 +10,8 @@ use super::{SecretKey, VaultError};
 pub enum Purpose {
     /// Wraps tenants' keys.
     WrapTenantKeys,
+    /// Seals answers kept for repeated requests.
+    SealAnswers,
     /// Hashes the secrets of API keys.
     ApiKeyPepper,
     /// The password of the database role of the API.
@@ -25,6 +28,7 @@ impl Purpose {
     const fn label(self) -> &'static [u8] {
         match self {
             Self::WrapTenantKeys => b"maskline.wrap-tenant-keys.1",
+            Self::SealAnswers => b"maskline.seal-answers.1",
             Self::ApiKeyPepper => b"maskline.api-key-pepper.1",
             Self::AppRolePassword => b"maskline.database-password.app.1",
             Self::RelayRolePassword => b"maskline.database-password.relay.1",

@@ -1,8 +1,9 @@
 //! The stored form of a sealed value, and the place it is tied to.
 //!
-//! `suite (1) | key version (2, big endian) | nonce (12) | ciphertext | tag (16)`. Suite and version stand in front so that
-//! rotation and another suite need no migration; both are part of the associated data, with the cell's tenant, row and
-//! column, so a value opens in its own place only.
+//! `suite (1) | key version (2, big endian) | nonce (12) | ciphertext | tag (16)`. Suite and
+//! version stand in front so that rotation and another suite need no migration; both are part of
+//! the associated data, with the cell's tenant, row and column, so a value opens in its own place
+//! only.
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use zeroize::Zeroizing;
@@ -10,7 +11,8 @@ use zeroize::Zeroizing;
 use super::{SecretKey, VaultError};
 use crate::domain::id::{SubscriberId, TenantId};
 
-/// AES-256-GCM-SIV (RFC 8452) with a random nonce: a repeated nonce only shows that two values were equal.
+/// AES-256-GCM-SIV (RFC 8452) with a random nonce: a repeated nonce only shows that two values were
+/// equal.
 const SUITE_AES_256_GCM_SIV: u8 = 1;
 const HEADER_LEN: usize = 3;
 const TAG_LEN: usize = 16;
@@ -26,6 +28,8 @@ pub enum Column {
     SubscriberKey,
     /// `subscriber.number_sealed`
     SubscriberNumber,
+    /// `idempotency.response_body_sealed`
+    IdempotentAnswer,
 }
 
 impl Column {
@@ -35,6 +39,7 @@ impl Column {
             Self::TenantLookupKey => 2,
             Self::SubscriberKey => 3,
             Self::SubscriberNumber => 4,
+            Self::IdempotentAnswer => 5,
         }
     }
 }
@@ -58,6 +63,13 @@ impl Cell {
     #[must_use]
     pub const fn of_subscriber(tenant: TenantId, row: SubscriberId, column: Column) -> Self {
         Self { tenant, row: row.as_u128(), column }
+    }
+
+    /// The answer kept for a repeated request, in the row of this key hash.
+    #[must_use]
+    pub fn of_answer(tenant: TenantId, key_hash: &[u8; 32]) -> Self {
+        let (&row, _) = key_hash.split_first_chunk::<16>().expect("16 of 32 bytes");
+        Self { tenant, row: u128::from_be_bytes(row), column: Column::IdempotentAnswer }
     }
 
     fn associated_data(&self, suite: u8, version: u16) -> Vec<u8> {

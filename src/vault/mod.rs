@@ -1,5 +1,6 @@
-//! L2: keys and sealed numbers. A root key wraps each tenant's key, which wraps each subscriber's key, which seals one real
-//! number; numbers are found by a keyed hash. Nothing here knows SQL or HTTP.
+//! L2: keys and sealed numbers. A root key wraps each tenant's key, which wraps each subscriber's
+//! key, which seals one real number; numbers are found by a keyed hash. Nothing here knows SQL or
+//! HTTP.
 
 mod derive;
 mod envelope;
@@ -21,6 +22,7 @@ pub use scram::DatabaseRole;
 pub use tenant::{LookupHash, SealedNumber, SealedTenantKeys, TenantKeys};
 
 use crate::domain::id::TenantId;
+use envelope::SealingKey;
 
 /// The most tenants whose keys are kept open.
 pub const TENANTS_OPEN_MAX: u64 = 10_000;
@@ -108,6 +110,7 @@ pub trait KeyStore: Send + Sync {
 pub struct Vault {
     keys: Arc<dyn KeyStore>,
     api_key_pepper: aws_lc_rs::hmac::Key,
+    answers: SealingKey,
     open_tenants: Cache<TenantId, Arc<OpenTenant>>,
 }
 
@@ -124,11 +127,12 @@ impl Vault {
     /// [`VaultError`] when the key store fails.
     pub fn new(keys: Arc<dyn KeyStore>) -> Result<Self, VaultError> {
         let pepper = keys.derive_key(Purpose::ApiKeyPepper)?;
+        let answers = SealingKey::new(&keys.derive_key(Purpose::SealAnswers)?, 1)?;
         let open_tenants =
             Cache::builder().max_capacity(TENANTS_OPEN_MAX).time_to_live(TENANT_OPEN_TIME).build();
         let api_key_pepper =
             aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, pepper.as_bytes());
-        Ok(Self { keys, api_key_pepper, open_tenants })
+        Ok(Self { keys, api_key_pepper, answers, open_tenants })
     }
 
     /// Makes the two keys of a new tenant, ready to be stored.
@@ -164,6 +168,27 @@ impl Vault {
         let open = OpenTenant { sealed: sealed.clone(), keys: Arc::clone(&keys) };
         self.open_tenants.insert(tenant, Arc::new(open));
         Ok(keys)
+    }
+
+    /// Seals an answer that is kept for a repeated request: it may hold a secret that is shown
+    /// once.
+    ///
+    /// # Errors
+    /// [`VaultError::Library`] when the library fails.
+    pub fn seal_answer(&self, cell: &Cell, answer: &[u8]) -> Result<Vec<u8>, VaultError> {
+        self.answers.seal(cell, answer)
+    }
+
+    /// Opens such an answer.
+    ///
+    /// # Errors
+    /// [`VaultError`] when it was changed or moved.
+    pub fn open_answer(
+        &self,
+        cell: &Cell,
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, VaultError> {
+        self.answers.open(cell, sealed)
     }
 
     /// What is stored of an API key's secret, and what it is found by.

@@ -61,7 +61,8 @@ pub enum RootKeyError {
 }
 
 impl RootKey {
-    /// Makes a new random root key in a new file of mode 0400, and makes sure that it is on the disk.
+    /// Makes a new random root key in a new file of mode 0400, and makes sure that it is on the
+    /// disk.
     ///
     /// # Errors
     /// [`RootKeyError`], most of all when the file exists.

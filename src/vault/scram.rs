@@ -1,5 +1,6 @@
-//! Database passwords that nobody has to choose or store: derived from the root key, and given to the server as a
-//! SCRAM-SHA-256 verifier (RFC 5803), so that not even the server's log can hold them.
+//! Database passwords that nobody has to choose or store: derived from the root key, and given to
+//! the server as a SCRAM-SHA-256 verifier (RFC 5803), so that not even the server's log can hold
+//! them.
 
 use std::num::NonZeroU32;
 

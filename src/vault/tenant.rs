@@ -33,7 +33,8 @@ pub struct SealedNumber {
     pub key: Vec<u8>,
 }
 
-/// A keyed hash by which one tenant finds a number. Another tenant's hash of the same number differs.
+/// A keyed hash by which one tenant finds a number. Another tenant's hash of the same number
+/// differs.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct LookupHash([u8; 16]);
 

@@ -82,6 +82,17 @@ fn a_later_suite_and_a_later_key_version_are_named() {
     assert_eq!(vault.open_tenant(tenant, &sealed).err(), Some(VaultError::Malformed));
 }
 
+#[test]
+fn a_kept_answer_opens_for_its_own_key_only() {
+    let vault = vault();
+    let tenant = TenantId::new(1, 1);
+    let cell = Cell::of_answer(tenant, &[1; 32]);
+    let sealed = vault.seal_answer(&cell, b"mk_live_once").expect("sealed");
+    let opened = vault.open_answer(&cell, &sealed).expect("opened");
+    assert_eq!(opened.as_slice(), b"mk_live_once");
+    assert!(vault.open_answer(&Cell::of_answer(tenant, &[2; 32]), &sealed).is_err());
+}
+
 /// A cell of the store: the tenant and row it stands in, and which of the four columns.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Place {
