@@ -27,8 +27,10 @@ impl Source {
     /// Lines above the file's own unit tests, with their numbers.
     fn production(&self) -> impl Iterator<Item = (usize, &str)> {
         let is_crate_code = self.path.starts_with("src/");
+        // Long unit tests have a file of their own: `src/sdp/tests.rs`, `src/rtp/session_tests.rs`.
+        let is_tests = is_crate_code && self.path.ends_with("tests.rs");
         let lines = self.text.lines().enumerate().map(|(at, line)| (at + 1, line));
-        lines.take_while(move |(_, line)| !is_crate_code || *line != "#[cfg(test)]")
+        lines.take_while(move |(_, line)| !is_tests && (!is_crate_code || *line != "#[cfg(test)]"))
     }
 
     /// The production lines without comments.

@@ -1,3 +1,10 @@
 //! L0: RTP and RTCP as pure code: where a packet goes, and what leaves for what came in.
 
+mod flow;
+pub mod header;
 pub mod plane;
+pub mod ports;
+pub mod rtcp;
+pub mod session;
+pub mod stats;
+pub mod time;

@@ -4,7 +4,8 @@
 //! ```
 //! use maskline::sdp::{self, Codec, Local};
 //! # fn main() -> Result<(), sdp::InvalidSdp> {
-//! let body = b"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 8 0\r\n";
+//! let body = b"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n\
+//!     m=audio 4000 RTP/AVP 8 0\r\n";
 //! let offer = sdp::parse(body)?;
 //! assert!(offer.codecs().contains(Codec::Pcma));
 //! let ours = Local::new("198.51.100.7:20000".parse().unwrap(), 42);
@@ -23,3 +24,6 @@ pub use codec::{Codec, CodecSet, Payloads};
 pub use parse::{FORMATS_MAX, LINES_MAX, MEDIA_LINES_MAX, SDP_BYTES_MAX, parse};
 pub use session::{Direction, InvalidSdp, Session, agree};
 pub use write::{Local, answer, offer};
+
+#[cfg(test)]
+mod tests;

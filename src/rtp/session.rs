@@ -1,0 +1,301 @@
+//! A call's media: two flows, our reports, and silence. Pure: bytes and time in, bytes and facts
+//! out. The media threads and the simulation run this same code.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::time::Duration;
+
+use rand_core::Rng;
+
+use super::flow::{Flow, Gate};
+use super::plane::{RemoteMedia, Side, SideCounts};
+use super::rtcp::{self, CNAME_BYTES, REPORT_BYTES_MAX};
+use super::time::Moment;
+
+/// The media of one call.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// What comes from A, and what comes from B.
+    flows: [Flow; 2],
+    legs: [Leg; 2],
+    silence_timeout: Duration,
+    opened_at: Moment,
+    /// Absent until the sides are joined.
+    bridged: Option<Bridged>,
+}
+
+/// What is known of one leg besides its packets.
+#[derive(Clone, Debug)]
+struct Leg {
+    remote: Option<RemoteMedia>,
+    /// When its peer last sent RTCP.
+    rtcp_heard_at: Moment,
+    /// The peer's last sender report, and when it came.
+    sender_report: Option<(u32, Moment)>,
+    /// What had been sent to it at our last report.
+    sent_at_report: u32,
+    cname: [u8; CNAME_BYTES],
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Bridged {
+    /// Silence counts from here on at the earliest.
+    silent_since: Moment,
+    report_at: Moment,
+}
+
+/// Where a packet has to go, and which part of the buffer it is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Forward {
+    /// The other side's RTP address; it is sent from our RTP socket of that side.
+    pub to: SocketAddr,
+    /// The bytes to send.
+    pub bytes: Range<usize>,
+}
+
+/// Why a packet went nowhere.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Dropped {
+    /// It is not from the address that the side advertised.
+    Stranger,
+    /// Not RTP or RTCP, or its lengths lie.
+    Malformed,
+    /// A payload type that was not agreed.
+    UnknownPayload,
+    /// The sides are not joined.
+    NotBridged,
+    /// The other side does not listen now.
+    Held,
+}
+
+impl Dropped {
+    /// All reasons.
+    pub const ALL: [Self; 5] =
+        [Self::Stranger, Self::Malformed, Self::UnknownPayload, Self::NotBridged, Self::Held];
+
+    /// The label in metrics.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Stranger => "stranger",
+            Self::Malformed => "malformed",
+            Self::UnknownPayload => "unknown_payload",
+            Self::NotBridged => "not_bridged",
+            Self::Held => "held",
+        }
+    }
+
+    /// The position in [`Self::ALL`].
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// What is due at a timeout.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Due {
+    /// Send our reports to both sides: [`Session::write_report`].
+    pub reports: bool,
+    /// Both sides have been silent for too long. Told again after the same time.
+    pub silent: bool,
+}
+
+impl Session {
+    /// A call whose sides are not known yet: everything is dropped.
+    pub fn open(now: Moment, silence_timeout: Duration, rng: &mut impl Rng) -> Self {
+        let flows = [Flow::new(rng), Flow::new(rng)];
+        let legs = [Leg::new(rng), Leg::new(rng)];
+        Self { flows, legs, silence_timeout, opened_at: now, bridged: None }
+    }
+
+    /// The SDP of one side is known or has changed.
+    pub fn update(&mut self, now: Moment, side: Side, remote: &RemoteMedia) {
+        self.flows[side.index()].set_source(remote.rtp, remote.payloads_from);
+        self.flows[side.other().index()].set_destination(remote.rtp, remote.payloads_to);
+        self.legs[side.index()].remote = Some(*remote);
+        if let Some(bridged) = &mut self.bridged {
+            bridged.silent_since = now;
+        }
+        self.set_gates();
+    }
+
+    /// Lets media flow.
+    pub fn bridge(&mut self, now: Moment, rng: &mut impl Rng) {
+        let report_at = now + report_interval(rng);
+        self.bridged = Some(Bridged { silent_since: now, report_at });
+        self.set_gates();
+    }
+
+    /// Takes an RTP packet that reached our RTP socket of side `from`. It is rewritten in place.
+    #[inline]
+    pub fn receive_rtp(
+        &mut self,
+        now: Moment,
+        from: Side,
+        source: SocketAddr,
+        packet: &mut [u8],
+    ) -> Result<Forward, Dropped> {
+        let flow = &mut self.flows[from.index()];
+        let bytes = flow.relay(now, source, packet)?;
+        Ok(Forward { to: flow.destination(), bytes })
+    }
+
+    /// Takes an RTCP packet that reached our RTCP socket of side `from`. It ends here.
+    pub fn receive_rtcp(
+        &mut self,
+        now: Moment,
+        from: Side,
+        source: SocketAddr,
+        packet: &[u8],
+    ) -> Result<(), Dropped> {
+        let flow = &mut self.flows[from.index()];
+        let leg = &mut self.legs[from.index()];
+        let advertised = leg.remote.map(|remote| remote.rtcp);
+        if !advertised.is_some_and(|rtcp| same_place(rtcp, source)) {
+            return Err(flow.drop_as(Dropped::Stranger));
+        }
+        let incoming = rtcp::parse(packet).map_err(|_| flow.drop_as(Dropped::Malformed))?;
+        leg.rtcp_heard_at = now;
+        if let Some(ntp) = incoming.sender_report {
+            leg.sender_report = Some((ntp, now));
+        }
+        Ok(())
+    }
+
+    /// Counts a packet that was longer than any buffer.
+    pub fn refuse_oversized(&mut self, from: Side) -> Dropped {
+        self.flows[from.index()].drop_as(Dropped::Malformed)
+    }
+
+    /// Does what the time asks for. Call it at [`Self::poll_timeout`] or later.
+    pub fn handle_timeout(&mut self, now: Moment, rng: &mut impl Rng) -> Due {
+        let mut due = Due::default();
+        let silent_at = self.silent_at();
+        if let Some(bridged) = &mut self.bridged {
+            due.reports = now >= bridged.report_at;
+            if due.reports {
+                bridged.report_at = now + report_interval(rng);
+            }
+            due.silent = silent_at.is_some_and(|at| now >= at);
+            if due.silent {
+                bridged.silent_since = now;
+            }
+        }
+        due
+    }
+
+    /// Our report to one side and where it goes; `None` while there is nowhere to send it.
+    pub fn write_report(
+        &mut self,
+        now: Moment,
+        side: Side,
+        buffer: &mut [u8; REPORT_BYTES_MAX],
+    ) -> Option<(SocketAddr, usize)> {
+        let leg = &mut self.legs[side.index()];
+        let to = leg.remote.map(|remote| remote.rtcp).filter(|to| !to.ip().is_unspecified())?;
+        let outgoing = &self.flows[side.other().index()];
+        let (packets, octets) = outgoing.sent();
+        let ssrc = outgoing.ssrc_out();
+        // RFC 3550 §6.4: a sender report if something was sent since the last report.
+        let sent = (packets != leg.sent_at_report).then(|| rtcp::Sent {
+            ntp: ntp(now.since(self.opened_at)),
+            timestamp: outgoing.timestamp_at(now),
+            packets,
+            octets,
+        });
+        leg.sent_at_report = packets;
+        let incoming = &mut self.flows[side.index()];
+        let heard = incoming.ssrc_in().map(|ssrc| rtcp::Heard {
+            ssrc,
+            block: incoming.reception_mut().report(),
+            last_report: leg.sender_report.map_or(0, |(ntp, _)| ntp),
+            since_last_report: leg
+                .sender_report
+                .map_or(0, |(_, at)| (ntp(now.since(at)) >> 16) as u32),
+        });
+        let report = rtcp::Report { ssrc, sent, heard, cname: &leg.cname };
+        Some((to, report.write(buffer)))
+    }
+
+    /// When [`Self::handle_timeout`] has something to do; `None` before the sides are joined.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Moment> {
+        let report_at = self.bridged?.report_at;
+        Some(self.silent_at().map_or(report_at, |silent_at| silent_at.min(report_at)))
+    }
+
+    /// What each side's peer has sent.
+    #[must_use]
+    pub fn counts(&self) -> [SideCounts; 2] {
+        [0, 1].map(|side| {
+            let flow = &self.flows[side];
+            SideCounts {
+                packets: u64::from(flow.sent().0),
+                lost: flow.reception().lost(),
+                dropped: flow.dropped(),
+                jitter_us: flow.reception().jitter_us(),
+            }
+        })
+    }
+
+    /// When the silence will have lasted too long. Never while a side is on hold.
+    fn silent_at(&self) -> Option<Moment> {
+        let bridged = self.bridged?;
+        let is_held = self.legs.iter().any(|leg| leg.remote.is_some_and(|remote| !remote.receives));
+        let heard = self.flows.iter().map(Flow::heard_at);
+        let rtcp = self.legs.iter().map(|leg| leg.rtcp_heard_at);
+        let last = heard.chain(rtcp).fold(bridged.silent_since, Moment::max);
+        (!is_held).then_some(last + self.silence_timeout)
+    }
+
+    fn set_gates(&mut self) {
+        for side in [Side::A, Side::B] {
+            let to = self.legs[side.other().index()].remote;
+            let gate = match (self.bridged, to) {
+                (None, _) | (_, None) => Gate::NotBridged,
+                (Some(_), Some(to)) if to.receives && !to.rtp.ip().is_unspecified() => Gate::Open,
+                (Some(_), Some(_)) => Gate::Held,
+            };
+            self.flows[side.index()].set_gate(gate);
+        }
+    }
+}
+
+impl Leg {
+    fn new(rng: &mut impl Rng) -> Self {
+        let mut random = [0; CNAME_BYTES / 2];
+        rng.fill_bytes(&mut random);
+        let mut cname = [0; CNAME_BYTES];
+        for (digits, byte) in cname.chunks_exact_mut(2).zip(random) {
+            digits.copy_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+        }
+        let rtcp_heard_at = Moment::default();
+        Self { remote: None, rtcp_heard_at, sender_report: None, sent_at_report: 0, cname }
+    }
+}
+
+/// The same address and port; an IPv4 address may be written as an IPv6 one.
+fn same_place(a: SocketAddr, b: SocketAddr) -> bool {
+    a.port() == b.port() && a.ip().to_canonical() == b.ip().to_canonical()
+}
+
+/// RFC 3550 §6.3.1: five seconds, half to one and a half times, so that reports do not march in
+/// step.
+fn report_interval(rng: &mut impl Rng) -> Duration {
+    let half = REPORT_INTERVAL_MS / 2;
+    let extra = (u64::from(rng.next_u32()) * REPORT_INTERVAL_MS) >> 32;
+    Duration::from_millis(half + extra)
+}
+
+/// 32.32 bits.
+fn ntp(since: Duration) -> u64 {
+    since.as_secs() << 32 | (u64::from(since.subsec_nanos()) << 32) / 1_000_000_000
+}
+
+const REPORT_INTERVAL_MS: u64 = 5_000;
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;
