@@ -4,7 +4,9 @@
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hash};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
+use super::now::now;
 use crate::domain::id::{BindingId, TenantId};
 use crate::domain::number::VirtualNumber;
 
@@ -33,6 +35,9 @@ pub(crate) struct Freshness {
     all: AtomicU64,
     stripes: Box<[AtomicU64]>,
     hasher: RandomState,
+    /// The origin of `confirmed_ms`.
+    born_at: Instant,
+    confirmed_ms: AtomicU64,
 }
 
 /// At a thousand changes a second a stripe is hit by chance about once a minute, the age limit of a
@@ -46,7 +51,20 @@ impl Freshness {
             all: AtomicU64::new(0),
             stripes: (0..STRIPES).map(|_| AtomicU64::new(0)).collect(),
             hasher: RandomState::new(),
+            born_at: now().monotonic,
+            confirmed_ms: AtomicU64::new(0),
         }
+    }
+
+    /// Every change in the store up to `at` is known here, those of other nodes too.
+    pub(crate) fn confirm(&self, at: Instant) {
+        let ms = at.saturating_duration_since(self.born_at).as_millis();
+        self.confirmed_ms.fetch_max(u64::try_from(ms).unwrap_or(u64::MAX), Ordering::SeqCst);
+    }
+
+    /// Until when every change in the store is known here.
+    pub(crate) fn confirmed_at(&self) -> Instant {
+        self.born_at + Duration::from_millis(self.confirmed_ms.load(Ordering::SeqCst))
     }
 
     /// Makes every route about `subject` unusable whose lookup began before now.

@@ -10,7 +10,7 @@ pub use crate::call::io::{CallStatus, LiveCall};
 
 use super::freshness::{Freshness, Subject};
 use super::live::LiveTable;
-use super::mailbox::Mailbox;
+use super::mailbox::TakesOrders;
 use crate::call::io::Control;
 use crate::domain::cause::Cause;
 use crate::domain::id::{BindingId, CallId, TenantId};
@@ -28,7 +28,8 @@ pub(crate) struct Shared {
     pub(crate) live: LiveTable,
     pub(crate) checks: Checks,
     pub(crate) trunks_changed: Notify,
-    mailboxes: OnceLock<Vec<Arc<Mailbox>>>,
+    pub(crate) shard_gone: Notify,
+    shards: OnceLock<Vec<Arc<dyn TakesOrders>>>,
 }
 
 /// What becomes of talking calls when their binding ends.
@@ -98,7 +99,8 @@ impl Handle {
             live: LiveTable::default(),
             checks: Checks::default(),
             trunks_changed: Notify::new(),
-            mailboxes: OnceLock::new(),
+            shard_gone: Notify::new(),
+            shards: OnceLock::new(),
         }))
     }
 
@@ -189,9 +191,24 @@ impl Handle {
         }
     }
 
+    /// Connects the shards; once, before they run.
+    pub(crate) fn connect(&self, shards: Vec<Arc<dyn TakesOrders>>) {
+        self.0.shards.set(shards).expect("the shards are connected once, by app::start");
+    }
+
+    /// What the shards and the tasks of the shell share with the API.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.0
+    }
+
+    /// Ends every call: the drain time is over.
+    pub(crate) fn terminate_all(&self) -> Result<(), RelayStuck> {
+        self.order(Control::TerminateAll)
+    }
+
     fn order(&self, control: Control) -> Result<(), RelayStuck> {
-        let mailboxes = self.0.mailboxes.get().map(Vec::as_slice).unwrap_or_default();
-        mailboxes.iter().try_for_each(|mailbox| mailbox.order(control).map_err(|_| RelayStuck))
+        let shards = self.0.shards.get().map(Vec::as_slice).unwrap_or_default();
+        shards.iter().try_for_each(|shard| shard.order(control).map_err(|_| RelayStuck))
     }
 }
 

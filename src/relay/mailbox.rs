@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,43 +18,52 @@ pub(crate) const CONTROLS_MAX: usize = 4_096;
 /// How long an order waits for room before it is given up as undeliverable.
 const ROOM_WAIT: Duration = Duration::from_secs(5);
 
-/// A shard's inbox, shared with everybody who talks to it.
+/// A shard's inbox, shared with everybody who talks to it. `F` is the answer of a lookup.
 #[derive(Debug)]
-pub(crate) struct Mailbox {
-    inbox: Mutex<Inbox>,
+pub(crate) struct Mailbox<F> {
+    inbox: Mutex<Inbox<F>>,
     room: Condvar,
-    wake: OwnedFd,
+    rung: AtomicBool,
+    bell: OwnedFd,
 }
 
 /// What has arrived since the shard last looked.
-#[derive(Debug, Default)]
-pub(crate) struct Inbox {
+#[derive(Debug)]
+pub(crate) struct Inbox<F> {
     /// Orders, oldest first.
     pub(crate) controls: VecDeque<Control>,
+    /// Answers of lookups. The shard asks for no more than it may have waiting, so they need no
+    /// bound of their own.
+    pub(crate) found: Vec<F>,
     /// Attempts that may be taken again, because their CDRs are durable.
     pub(crate) credit: u32,
-    woken: bool,
+    /// The thread shall end.
+    pub(crate) stop: bool,
+}
+
+impl<F> Default for Inbox<F> {
+    fn default() -> Self {
+        Self { controls: VecDeque::new(), found: Vec::new(), credit: 0, stop: false }
+    }
 }
 
 /// The shard has not looked into its inbox for [`ROOM_WAIT`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct ShardStuck;
 
-impl Mailbox {
-    /// # Errors
-    /// The process has no descriptor left.
-    pub(crate) fn new() -> io::Result<Self> {
-        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Self { inbox: Mutex::default(), room: Condvar::new(), wake })
-    }
-
+/// Takes orders for a shard, whatever its lookups answer.
+pub(crate) trait TakesOrders: std::fmt::Debug + Send + Sync {
     /// Hands an order over. An order is never dropped for want of room: it waits for the shard.
     ///
     /// # Errors
     /// [`ShardStuck`] when the shard stands still; the caller may not acknowledge what it ordered.
-    pub(crate) fn order(&self, control: Control) -> Result<(), ShardStuck> {
+    fn order(&self, control: Control) -> Result<(), ShardStuck>;
+}
+
+impl<F: std::fmt::Debug + Send> TakesOrders for Mailbox<F> {
+    fn order(&self, control: Control) -> Result<(), ShardStuck> {
         let inbox = self.lock();
-        let full = |inbox: &mut Inbox| inbox.controls.len() >= CONTROLS_MAX;
+        let full = |inbox: &mut Inbox<F>| inbox.controls.len() >= CONTROLS_MAX;
         let (mut inbox, wait) = self
             .room
             .wait_timeout_while(inbox, ROOM_WAIT, full)
@@ -62,45 +72,120 @@ impl Mailbox {
             return Err(ShardStuck);
         }
         inbox.controls.push_back(control);
-        self.wake_up(&mut inbox);
+        drop(inbox);
+        self.ring();
         Ok(())
+    }
+}
+
+impl<F> Mailbox<F> {
+    /// # Errors
+    /// The process has no descriptor left.
+    pub(crate) fn new() -> io::Result<Self> {
+        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let rung = AtomicBool::new(false);
+        Ok(Self { inbox: Mutex::default(), room: Condvar::new(), rung, bell })
+    }
+
+    /// Brings the answer of a lookup.
+    pub(crate) fn answer(&self, found: F) {
+        self.lock().found.push(found);
+        self.ring();
     }
 
     /// Gives credit back. It adds up in one number, so it needs no bound.
     pub(crate) fn credit(&self, records: u32) {
         let mut inbox = self.lock();
         inbox.credit = inbox.credit.saturating_add(records);
-        self.wake_up(&mut inbox);
+        drop(inbox);
+        self.ring();
     }
 
-    /// Moves everything that has arrived into `taken`, whose own (empty) buffers are used next.
-    pub(crate) fn take(&self, taken: &mut Inbox) {
-        *taken = Inbox { controls: std::mem::take(&mut taken.controls), ..Inbox::default() };
-        taken.controls.clear();
-        // Reset the eventfd first: a letter that comes later sets it again.
+    /// Lets the thread end after it has handled what came before.
+    pub(crate) fn stop(&self) {
+        self.lock().stop = true;
+        self.ring();
+    }
+
+    /// Wakes the shard; it then looks at everything that may have arrived for it.
+    pub(crate) fn ring(&self) {
+        if !self.rung.swap(true, Ordering::SeqCst) {
+            // It can only fail by overflow, and then the shard is awake already.
+            rustix::io::write(&self.bell, &1_u64.to_ne_bytes()).ok();
+        }
+    }
+
+    /// Moves everything that has arrived into `taken`, which must be empty: its buffers are used
+    /// next.
+    pub(crate) fn take(&self, taken: &mut Inbox<F>) {
+        // Silence the bell first: whoever comes after this line rings it anew.
         let mut count = [0_u8; 8];
         // Nothing to read means that nobody has rung; both are fine.
-        rustix::io::read(&self.wake, &mut count).ok();
-        let mut inbox = self.lock();
-        std::mem::swap(&mut *inbox, taken);
-        inbox.woken = false;
-        drop(inbox);
+        rustix::io::read(&self.bell, &mut count).ok();
+        self.rung.store(false, Ordering::SeqCst);
+        std::mem::swap(&mut *self.lock(), taken);
         self.room.notify_all();
     }
 
     /// To be watched for reading.
-    pub(crate) fn wake_fd(&self) -> BorrowedFd<'_> {
-        self.wake.as_fd()
+    pub(crate) fn bell_fd(&self) -> BorrowedFd<'_> {
+        self.bell.as_fd()
     }
 
-    fn wake_up(&self, inbox: &mut Inbox) {
-        if !std::mem::replace(&mut inbox.woken, true) {
-            // It can only fail by overflow, and then the shard is awake already.
-            rustix::io::write(&self.wake, &1_u64.to_ne_bytes()).ok();
+    fn lock(&self) -> MutexGuard<'_, Inbox<F>> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::id::CallId;
+
+    #[test]
+    fn everything_that_arrived_is_taken_once_and_in_order() {
+        let mailbox = Mailbox::<u8>::new().expect("a descriptor");
+        let orders = [1, 2].map(|n| Control::Terminate { call: CallId::new(n, 0) });
+        orders.iter().for_each(|order| mailbox.order(*order).expect("room"));
+        mailbox.answer(7);
+        mailbox.credit(3);
+        mailbox.credit(4);
+        let mut taken = Inbox::default();
+        mailbox.take(&mut taken);
+        assert_eq!(taken.controls, orders);
+        assert_eq!((taken.found, taken.credit, taken.stop), (vec![7], 7, false));
+        let mut again = Inbox::default();
+        mailbox.take(&mut again);
+        assert!(again.controls.is_empty() && again.found.is_empty() && again.credit == 0);
+    }
+
+    #[test]
+    fn the_bell_rings_again_after_a_look() {
+        let mailbox = Mailbox::<u8>::new().expect("a descriptor");
+        for _ in 0..2 {
+            mailbox.credit(1);
+            let mut count = [0_u8; 8];
+            assert_eq!(rustix::io::read(mailbox.bell_fd(), &mut count), Ok(8));
+            mailbox.ring(); // Already rung: no second write.
+            assert!(rustix::io::read(mailbox.bell_fd(), &mut count).is_err());
+            mailbox.take(&mut Inbox::default());
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inbox> {
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    #[test]
+    fn an_order_waits_for_room() {
+        let mailbox = Mailbox::<u8>::new().expect("a descriptor");
+        let order = |n: usize| Control::Terminate { call: CallId::new(n as u64, 0) };
+        (0..CONTROLS_MAX).for_each(|n| mailbox.order(order(n)).expect("room"));
+        std::thread::scope(|scope| {
+            let late = scope.spawn(|| mailbox.order(order(CONTROLS_MAX)));
+            let mut count = 0;
+            while count <= CONTROLS_MAX {
+                let mut taken = Inbox::default();
+                mailbox.take(&mut taken);
+                count += taken.controls.len();
+            }
+            assert_eq!(late.join().expect("no panic"), Ok(()));
+        });
     }
 }

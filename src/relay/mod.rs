@@ -3,7 +3,14 @@
 
 pub mod handle;
 pub mod now;
+pub mod recorder;
+pub mod routes;
 
 mod freshness;
 mod live;
 mod mailbox;
+mod memory;
+mod shard;
+mod sip_udp;
+mod tally;
+mod trunks;

@@ -93,6 +93,7 @@ pub(super) const ENGINE_PACKAGES: &[&str] = &[
     "tokio",
     "tokio_util",
     "rustix",
+    "libc",
     "socket2",
     "rustls",
     "bytes",

@@ -1,0 +1,324 @@
+//! Hop 8: writes CDRs down in batches, waits out a store that is away, and gives each shard its
+//! credit back when its records are durable.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+
+use crate::domain::cdr::Cdr;
+
+/// The most records in one transaction.
+pub const BATCH_MAX: usize = 200;
+/// How long the first record of a batch waits for company.
+pub const BATCH_WAIT: Duration = Duration::from_millis(50);
+
+/// How patient the recorder is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// The first wait after a failure; each further one is twice as long.
+    pub(crate) retry_first: Duration,
+    /// The longest wait between two tries.
+    pub(crate) retry_max: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { retry_first: Duration::from_millis(100), retry_max: Duration::from_secs(5) }
+    }
+}
+
+/// Where records become durable: a CDR, its facts and its events in one transaction. Writing the
+/// same record twice leaves one.
+pub trait RecordStore: Send + Sync + 'static {
+    /// Writes all of them or none.
+    fn insert(&self, records: &[Cdr]) -> impl Future<Output = Result<(), RecordFailure>> + Send;
+}
+
+/// Why records were not written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum RecordFailure {
+    /// The store is away: try again.
+    Unavailable,
+    /// The store will not take one of them, however often it is tried.
+    Refused,
+}
+
+/// Takes credit back for a shard.
+pub(crate) trait TakesCredit: Send + Sync + 'static {
+    /// So many records are durable.
+    fn credit(&self, records: u32);
+}
+
+impl<F: Send + 'static> TakesCredit for super::mailbox::Mailbox<F> {
+    fn credit(&self, records: u32) {
+        Self::credit(self, records);
+    }
+}
+
+/// A shard's end of the recorder.
+pub(crate) struct Recorder {
+    queue: mpsc::Sender<Record>,
+    shard: Arc<dyn TakesCredit>,
+}
+
+struct Record {
+    cdr: Box<Cdr>,
+    shard: Arc<dyn TakesCredit>,
+}
+
+impl Recorder {
+    /// Queues one record. There is room: the shard holds one credit for each place.
+    pub(crate) fn push(&self, cdr: Box<Cdr>) {
+        let call = cdr.call;
+        let record = Record { cdr, shard: Arc::clone(&self.shard) };
+        if self.queue.try_send(record).is_err() {
+            metrics::counter!("maskline_recorder_lost_total").increment(1);
+            tracing::error!(call.id = %call, "Call {call}: the recorder is gone, its CDR is lost");
+        }
+    }
+}
+
+/// The writing end, not yet running.
+pub(crate) struct RecorderQueue {
+    sender: mpsc::Sender<Record>,
+    receiver: mpsc::Receiver<Record>,
+}
+
+impl RecorderQueue {
+    /// Room for `queue_max` records: hand out no more credits than that.
+    pub(crate) fn new(queue_max: usize) -> Self {
+        let (sender, receiver) = mpsc::channel(queue_max);
+        Self { sender, receiver }
+    }
+
+    /// The end of one shard.
+    pub(crate) fn recorder(&self, shard: Arc<dyn TakesCredit>) -> Recorder {
+        Recorder { queue: self.sender.clone(), shard }
+    }
+
+    /// Writes until every shard's end is dropped and everything is written. `jitter` gives numbers
+    /// from 0 to 1.
+    pub(crate) async fn run<S: RecordStore>(
+        self,
+        store: S,
+        pace: Pace,
+        jitter: impl Fn() -> f64 + Send + Sync,
+    ) {
+        let Self { sender, mut receiver } = self;
+        drop(sender);
+        let writer = Writer { store, pace, jitter };
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        while gather(&mut receiver, &mut batch).await {
+            let (cdrs, shards) = batch.drain(..).map(|r| (*r.cdr, r.shard)).unzip();
+            writer.write(cdrs).await;
+            give_credit(shards);
+        }
+    }
+}
+
+/// Waits for the next batch; `false` when there will be none.
+async fn gather(receiver: &mut mpsc::Receiver<Record>, batch: &mut Vec<Record>) -> bool {
+    let Some(first) = receiver.recv().await else { return false };
+    batch.push(first);
+    let until = Instant::now() + BATCH_WAIT;
+    while batch.len() < BATCH_MAX {
+        let room = BATCH_MAX - batch.len();
+        match timeout_at(until, receiver.recv_many(batch, room)).await {
+            Ok(0) | Err(_) => break,
+            Ok(_) => {}
+        }
+    }
+    let waiting = u32::try_from(receiver.len()).unwrap_or(u32::MAX);
+    metrics::gauge!("maskline_recorder_waiting").set(f64::from(waiting));
+    true
+}
+
+struct Writer<S, J> {
+    store: S,
+    pace: Pace,
+    jitter: J,
+}
+
+/// The store will not take a record, however often it is tried.
+struct RecordRefused;
+
+impl<S: RecordStore, J: Fn() -> f64 + Send + Sync> Writer<S, J> {
+    /// Writes a batch, however long the store is away.
+    async fn write(&self, cdrs: Vec<Cdr>) {
+        match self.persist(&cdrs).await {
+            Ok(()) => cdrs.iter().for_each(count),
+            // One of them is refused; it may not take the others with it.
+            Err(RecordRefused) => {
+                for cdr in cdrs {
+                    match self.persist(std::slice::from_ref(&cdr)).await {
+                        Ok(()) => count(&cdr),
+                        Err(RecordRefused) => refused(&cdr),
+                    }
+                }
+            }
+        }
+    }
+
+    async fn persist(&self, cdrs: &[Cdr]) -> Result<(), RecordRefused> {
+        let mut wait = self.pace.retry_first;
+        loop {
+            match self.store.insert(cdrs).await {
+                Ok(()) => return Ok(()),
+                Err(RecordFailure::Refused) => return Err(RecordRefused),
+                Err(RecordFailure::Unavailable) => {
+                    metrics::counter!("maskline_recorder_retries_total").increment(1);
+                    let (records, wait_ms) = (cdrs.len(), wait.as_millis());
+                    tracing::warn!(records, wait_ms, "The store is away; CDRs wait {wait_ms} ms");
+                    // Half of it to all of it, so that nodes do not come back in step.
+                    let part = 0.5 + 0.5 * (self.jitter)().clamp(0.0, 1.0);
+                    tokio::time::sleep(wait.mul_f64(part)).await;
+                    wait = (wait * 2).min(self.pace.retry_max);
+                }
+            }
+        }
+    }
+}
+
+fn refused(cdr: &Cdr) {
+    metrics::counter!("maskline_recorder_lost_total").increment(1);
+    tracing::error!(call.id = %cdr.call, "Call {}: the store refuses its CDR", cdr.call);
+}
+
+/// Tells each shard how many of its records are durable, in one message each.
+fn give_credit(mut shards: Vec<Arc<dyn TakesCredit>>) {
+    while let Some(shard) = shards.pop() {
+        let before = shards.len();
+        shards.retain(|other| !Arc::ptr_eq(other, &shard));
+        shard.credit(u32::try_from(before - shards.len() + 1).unwrap_or(u32::MAX));
+    }
+}
+
+/// What an attempt adds to the metrics of calls.
+fn count(cdr: &Cdr) {
+    let cause = cdr.cause.label();
+    let direction = cdr.direction.label();
+    if cdr.answered_at.is_some() {
+        metrics::counter!("maskline_calls_total", "direction" => direction, "result" => "answered")
+            .increment(1);
+        metrics::histogram!("maskline_call_duration_seconds").record(cdr.duration);
+    } else if cdr.trunk_b.is_some() {
+        metrics::counter!("maskline_calls_total", "direction" => direction, "result" => "failed")
+            .increment(1);
+    } else {
+        metrics::counter!("maskline_calls_total", "direction" => direction, "result" => "refused")
+            .increment(1);
+        metrics::counter!("maskline_attempts_refused_total", "cause" => cause).increment(1);
+    }
+    if let Some(setup) = cdr.setup {
+        metrics::histogram!("maskline_call_setup_seconds").record(setup);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::SystemTime;
+
+    use crate::domain::cause::Cause;
+    use crate::domain::cdr::{Direction, EndedBy};
+    use crate::domain::id::{CallId, TrunkId};
+
+    #[derive(Default)]
+    struct Shard(AtomicU32);
+
+    impl TakesCredit for Shard {
+        fn credit(&self, records: u32) {
+            self.0.fetch_add(records, Ordering::SeqCst);
+        }
+    }
+
+    /// Refuses one call, and is away for the first tries.
+    #[derive(Clone, Default)]
+    struct Store {
+        away_for: Arc<AtomicU32>,
+        refuses: Option<CallId>,
+        batches: Arc<Mutex<Vec<Vec<CallId>>>>,
+    }
+
+    impl RecordStore for Store {
+        async fn insert(&self, records: &[Cdr]) -> Result<(), RecordFailure> {
+            let away = self.away_for.load(Ordering::SeqCst);
+            if away > 0 {
+                self.away_for.store(away - 1, Ordering::SeqCst);
+                return Err(RecordFailure::Unavailable);
+            }
+            if records.iter().any(|cdr| Some(cdr.call) == self.refuses) {
+                return Err(RecordFailure::Refused);
+            }
+            let calls = records.iter().map(|cdr| cdr.call).collect();
+            self.batches.lock().expect("no panic").push(calls);
+            Ok(())
+        }
+    }
+
+    fn cdr(n: u64) -> Box<Cdr> {
+        Box::new(Cdr {
+            call: CallId::new(n, 0),
+            tenant: None,
+            binding: None,
+            subscriber: None,
+            agent: None,
+            virtual_number: None,
+            direction: Direction::ToSubscriber,
+            trunk_a: TrunkId::new(1, 0),
+            trunk_b: None,
+            started_at: SystemTime::UNIX_EPOCH,
+            ringing_at: None,
+            answered_at: None,
+            ended_at: SystemTime::UNIX_EPOCH,
+            duration: Duration::ZERO,
+            setup: None,
+            cause: Cause::NumberUnknown,
+            reasons: vec![],
+            ended_by: EndedBy::Relay,
+            sip_status: 404,
+            q850: 1,
+            media: None,
+        })
+    }
+
+    /// Pushes records, closes the queue, and runs the recorder to its end with little patience.
+    fn record(store: &Store, records: u64) -> (Vec<usize>, u32) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        runtime.expect("a runtime").block_on(async {
+            let queue = RecorderQueue::new(1_000);
+            let shard = Arc::new(Shard::default());
+            let recorder = queue.recorder(Arc::clone(&shard) as Arc<dyn TakesCredit>);
+            (0..records).for_each(|n| recorder.push(cdr(n)));
+            drop(recorder);
+            let ms = Duration::from_millis(1);
+            let pace = Pace { retry_first: ms, retry_max: ms };
+            queue.run(store.clone(), pace, || 0.5).await;
+            let batches = store.batches.lock().expect("no panic");
+            (batches.iter().map(Vec::len).collect(), shard.0.load(Ordering::SeqCst))
+        })
+    }
+
+    #[test]
+    fn records_are_written_in_batches_and_each_gives_one_credit_back() {
+        assert_eq!(record(&Store::default(), 450), (vec![200, 200, 50], 450));
+    }
+
+    #[test]
+    fn a_store_that_is_away_is_waited_for_and_nothing_is_lost() {
+        let store = Store { away_for: Arc::new(AtomicU32::new(7)), ..Store::default() };
+        assert_eq!(record(&store, 3), (vec![3], 3));
+    }
+
+    #[test]
+    fn one_refused_record_does_not_take_the_others_with_it() {
+        let store = Store { refuses: Some(CallId::new(1, 0)), ..Store::default() };
+        let (batches, credit) = record(&store, 3);
+        assert_eq!((batches, credit), (vec![1, 1], 3));
+    }
+}

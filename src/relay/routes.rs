@@ -1,0 +1,324 @@
+//! Hop 3: a route from memory at once, else one lookup in the store under a deadline. Whatever
+//! has changed since a lookup began makes its answer unusable.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use metrics::Histogram;
+
+use super::freshness::{Mark, Subject};
+use super::handle::Shared;
+use super::mailbox::Mailbox;
+use super::memory::{Known, Memory, Question};
+use super::now::now;
+use crate::domain::id::CallId;
+use crate::domain::route::{RouteAnswer, RouteQuery};
+
+/// Routes kept in memory, of one shard.
+pub(crate) const ROUTES_MAX: usize = 100_000;
+
+/// Where routes come from when memory has none.
+pub trait RouteSource: Send + Sync + 'static {
+    /// A route as it is kept in memory: with its numbers sealed.
+    type Sealed: Send + Sync + 'static;
+
+    /// Looks a route up.
+    fn find(&self, question: Question) -> impl Future<Output = Lookup<Self::Sealed>> + Send;
+
+    /// Makes the answer to one attempt: recognises the caller and opens the callee's number.
+    fn open(&self, sealed: &Self::Sealed, query: &RouteQuery) -> RouteAnswer;
+}
+
+/// What the store says.
+#[derive(Debug)]
+pub enum Lookup<S> {
+    /// There is a binding.
+    Found(Known<S>),
+    /// There is none.
+    Missing(RouteAnswer),
+    /// The store did not answer.
+    Failed,
+}
+
+/// The answer of a lookup on its way back to the shard.
+pub(crate) struct Found<S> {
+    call: CallId,
+    mark: Mark,
+    lookup: Lookup<S>,
+}
+
+impl<S> std::fmt::Debug for Found<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Found({})", self.call)
+    }
+}
+
+/// An attempt whose route is being looked up.
+struct Waiting {
+    query: RouteQuery,
+    until: Instant,
+}
+
+/// The routes of one shard. Lives in the shard's thread; only lookups leave it.
+pub(crate) struct Routes<R: RouteSource> {
+    source: Arc<R>,
+    runtime: tokio::runtime::Handle,
+    mailbox: Arc<Mailbox<Found<R::Sealed>>>,
+    shared: Arc<Shared>,
+    memory: Memory<R::Sealed>,
+    waiting: BTreeMap<CallId, Waiting>,
+    waiting_max: usize,
+    deadline: Duration,
+    from_memory: Histogram,
+}
+
+impl<R: RouteSource> Routes<R> {
+    /// Nothing known yet. `waiting_max` lookups at one time, each for at most `deadline`.
+    pub(crate) fn new(
+        source: Arc<R>,
+        runtime: tokio::runtime::Handle,
+        mailbox: Arc<Mailbox<Found<R::Sealed>>>,
+        shared: Arc<Shared>,
+        limits: (usize, Duration),
+    ) -> Self {
+        Self {
+            source,
+            runtime,
+            mailbox,
+            shared,
+            memory: Memory::new(ROUTES_MAX),
+            waiting: BTreeMap::new(),
+            waiting_max: limits.0,
+            deadline: limits.1,
+            from_memory: metrics::histogram!("maskline_route_lookup_seconds", "source" => "memory"),
+        }
+    }
+
+    /// The answer from memory, or that there is no room to wait; `None` when it comes later.
+    pub(crate) fn ask(
+        &mut self,
+        at: Instant,
+        call: CallId,
+        query: RouteQuery,
+    ) -> Option<RouteAnswer> {
+        if let Some(sealed) = self.memory.find(&query, at, &self.shared.freshness) {
+            let answer = self.source.open(sealed, &query);
+            self.from_memory.record(now().monotonic.saturating_duration_since(at));
+            return Some(answer);
+        }
+        if self.waiting.len() >= self.waiting_max {
+            return Some(RouteAnswer::Failed);
+        }
+        let until = at + self.deadline;
+        self.look_up(call, Question::of(&query), until);
+        self.waiting.insert(call, Waiting { query, until });
+        None
+    }
+
+    /// Takes the answer of a lookup. `None` when it came too late to be used and was asked again.
+    pub(crate) fn take(
+        &mut self,
+        at: Instant,
+        found: Found<R::Sealed>,
+    ) -> Option<(CallId, RouteAnswer)> {
+        let Found { call, mark, lookup } = found;
+        let Waiting { query, until } = self.waiting.remove(&call)?;
+        let question = Question::of(&query);
+        if !self.may_be_used(&question, mark, &lookup) {
+            if at >= until {
+                return Some((call, RouteAnswer::Failed));
+            }
+            self.look_up(call, question, until);
+            self.waiting.insert(call, Waiting { query, until });
+            return None;
+        }
+        let answer = match lookup {
+            Lookup::Found(known) => {
+                let answer = self.source.open(&known.sealed, &query);
+                self.memory.learn(question, known, mark, at);
+                answer
+            }
+            Lookup::Missing(answer) => answer,
+            Lookup::Failed => RouteAnswer::Failed,
+        };
+        Some((call, answer))
+    }
+
+    /// Nothing that the answer says has changed since it was asked for.
+    fn may_be_used(&self, question: &Question, mark: Mark, lookup: &Lookup<R::Sealed>) -> bool {
+        let number = Subject::Number(question.dialled());
+        let freshness = &self.shared.freshness;
+        match lookup {
+            Lookup::Found(known) => freshness.is_unchanged(
+                mark,
+                &[number, Subject::Binding(known.binding), Subject::Tenant(known.tenant)],
+            ),
+            Lookup::Missing(_) => freshness.is_unchanged(mark, &[number]),
+            Lookup::Failed => true,
+        }
+    }
+
+    fn look_up(&self, call: CallId, question: Question, until: Instant) {
+        // Taken before the question is asked: a change after this line spoils the answer.
+        let mark = self.shared.freshness.mark();
+        let (source, mailbox) = (Arc::clone(&self.source), Arc::clone(&self.mailbox));
+        self.runtime.spawn(async move {
+            let asked_at = now().monotonic;
+            let lookup = tokio::time::timeout_at(until.into(), source.find(question)).await;
+            metrics::histogram!("maskline_route_lookup_seconds", "source" => "store")
+                .record(now().monotonic.saturating_duration_since(asked_at));
+            let lookup = lookup.unwrap_or(Lookup::Failed);
+            mailbox.answer(Found { call, mark, lookup });
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::cause::Cause;
+    use crate::domain::id::{BindingId, TenantId, TrunkId};
+    use crate::domain::number::VirtualNumber;
+    use crate::relay::handle::{Handle, Talking};
+    use crate::relay::mailbox::Inbox;
+    use std::sync::atomic::{AtomicU16, Ordering};
+
+    /// Finds the same binding each time, and tells by the tenant's cause how often it was asked.
+    struct Source {
+        asked: AtomicU16,
+        answers: bool,
+    }
+
+    impl RouteSource for Source {
+        type Sealed = u16;
+
+        async fn find(&self, _question: Question) -> Lookup<u16> {
+            let sealed = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
+            if !self.answers {
+                std::future::pending::<()>().await;
+            }
+            Lookup::Found(Known { tenant: TenantId::new(1, 1), binding: binding(), sealed })
+        }
+
+        fn open(&self, sealed: &u16, _query: &RouteQuery) -> RouteAnswer {
+            // Any answer that carries the count to the assertion.
+            let tenant = TenantId::new(u64::from(*sealed), 0);
+            RouteAnswer::Missing { cause: Cause::NumberUnknown, tenant: Some(tenant) }
+        }
+    }
+
+    /// Longer than any test takes.
+    const WITHIN: Duration = Duration::from_secs(60);
+
+    fn binding() -> BindingId {
+        BindingId::new(1, 1)
+    }
+
+    fn query() -> RouteQuery {
+        RouteQuery::FromInsurer {
+            trunk: TrunkId::new(1, 1),
+            tenant: TenantId::new(1, 1),
+            dialled: VirtualNumber::parse("17000001234").expect("a valid number"),
+            caller: "8001".into(),
+        }
+    }
+
+    struct Bench {
+        runtime: tokio::runtime::Runtime,
+        routes: Routes<Source>,
+        relay: Handle,
+    }
+
+    impl Bench {
+        fn new(answers: bool, waiting_max: usize) -> Self {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_time()
+                .build()
+                .expect("a runtime");
+            let relay = Handle::detached();
+            let routes = Routes::new(
+                Arc::new(Source { asked: AtomicU16::new(0), answers }),
+                runtime.handle().clone(),
+                Arc::new(Mailbox::new().expect("a descriptor")),
+                Arc::clone(relay.shared()),
+                (waiting_max, if answers { WITHIN } else { Duration::ZERO }),
+            );
+            Self { runtime, routes, relay }
+        }
+
+        fn ask(&mut self, n: u64) -> Option<u64> {
+            self.routes.ask(now().monotonic, CallId::new(n, 0), query()).map(|a| times(&a))
+        }
+
+        /// Lets the lookup finish, but does not look at its answer.
+        fn next_found(&mut self) -> Found<u16> {
+            let mailbox = Arc::clone(&self.routes.mailbox);
+            self.runtime.block_on(async move {
+                let mut inbox = Inbox::default();
+                loop {
+                    mailbox.take(&mut inbox);
+                    match inbox.found.pop() {
+                        Some(found) => return found,
+                        None => tokio::task::yield_now().await,
+                    }
+                }
+            })
+        }
+
+        fn take(&mut self, found: Found<u16>) -> Option<u64> {
+            self.routes.take(now().monotonic, found).map(|(_, answer)| times(&answer))
+        }
+    }
+
+    /// How often the source had been asked when it gave this answer; 0 for a failure.
+    fn times(answer: &RouteAnswer) -> u64 {
+        match answer {
+            RouteAnswer::Missing { tenant: Some(tenant), .. } => {
+                u64::try_from(tenant.as_u128() >> 80).expect("48 bits")
+            }
+            RouteAnswer::Missing { tenant: None, .. }
+            | RouteAnswer::Found(_)
+            | RouteAnswer::Failed => 0,
+        }
+    }
+
+    #[test]
+    fn a_route_is_looked_up_once_and_then_known() {
+        let mut bench = Bench::new(true, 10);
+        assert_eq!(bench.ask(1), None);
+        let found = bench.next_found();
+        assert_eq!(bench.take(found), Some(1));
+        assert_eq!(bench.ask(2), Some(1));
+    }
+
+    #[test]
+    fn a_lookup_overtaken_by_an_unbind_is_neither_used_nor_remembered() {
+        let mut bench = Bench::new(true, 10);
+        assert_eq!(bench.ask(1), None);
+        let found = bench.next_found();
+        let ended = bench.relay.binding_ended(binding(), Cause::BindingExpired, Talking::GoesOn);
+        assert_eq!(ended, Ok(()));
+        assert_eq!(bench.take(found), None, "asked again");
+        let found = bench.next_found();
+        assert_eq!(bench.take(found), Some(2));
+        bench.relay.forget_routes(&VirtualNumber::parse("17000001234").expect("valid"));
+        assert_eq!(bench.ask(2), None, "what was known is not used either");
+    }
+
+    #[test]
+    fn a_store_that_does_not_answer_fails_the_attempt_at_the_deadline() {
+        let mut bench = Bench::new(false, 10);
+        assert_eq!(bench.ask(1), None);
+        let found = bench.next_found();
+        assert_eq!(bench.take(found), Some(0));
+    }
+
+    #[test]
+    fn more_attempts_than_may_wait_fail_at_once() {
+        let mut bench = Bench::new(false, 1);
+        assert_eq!(bench.ask(1), None);
+        assert_eq!(bench.ask(2), Some(0));
+    }
+}

@@ -1,0 +1,292 @@
+//! One shard: a thread that owns a brain and its socket. It waits for one thing, feeds it in, and
+//! does everything the brain asks for. No decision about a call is taken here.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use rustix::event::{Timespec, epoll};
+use rustix::io::Errno;
+
+use super::handle::Shared;
+use super::mailbox::{Inbox, Mailbox};
+use super::now::now;
+use super::recorder::Recorder;
+use super::routes::{Found, RouteSource, Routes};
+use super::sip_udp::{Received, SipSocket};
+use super::tally::{Published, Tally};
+use super::trunks::{KnownPeers, TrunkTable};
+use crate::call::core::CallCore;
+use crate::call::io::{Input, Output};
+use crate::domain::now::Now;
+use crate::media::Link;
+use crate::rtp::plane::{Command, Report};
+
+/// Datagrams taken before orders and timers have their turn.
+const ROUND_MAX: usize = 64;
+/// How often the counts of a shard are shown.
+const PUBLISH_EVERY: Duration = Duration::from_secs(1);
+/// How often a line about strangers is written.
+const STRANGER_LOG_EVERY: Duration = Duration::from_secs(1);
+const SOCKET: u64 = 0;
+const BELL: u64 = 1;
+
+/// Everything a shard works with.
+pub(crate) struct Shard<R: RouteSource> {
+    pub(crate) core: CallCore,
+    pub(crate) socket: SipSocket,
+    pub(crate) mailbox: Arc<Mailbox<Found<R::Sealed>>>,
+    pub(crate) media: Link,
+    pub(crate) routes: Routes<R>,
+    pub(crate) recorder: Recorder,
+    pub(crate) trunks: Arc<ArcSwap<TrunkTable>>,
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl<R: RouteSource> Shard<R> {
+    /// Runs the shard in a thread of its own until its mailbox says stop.
+    ///
+    /// # Errors
+    /// No descriptor or no thread is left.
+    pub(crate) fn start(self, index: u8) -> io::Result<JoinHandle<()>> {
+        let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let readable = epoll::EventFlags::IN;
+        epoll::add(&poll, &self.socket, epoll::EventData::new_u64(SOCKET), readable)?;
+        let bell = self.mailbox.bell_fd();
+        epoll::add(&poll, bell, epoll::EventData::new_u64(BELL), readable)?;
+        let running = Running::new(self, poll);
+        std::thread::Builder::new().name(format!("sip-{index}")).spawn(move || running.run())
+    }
+}
+
+/// A shard at work.
+struct Running<R: RouteSource> {
+    shard: Shard<R>,
+    poll: rustix::fd::OwnedFd,
+    inbox: Inbox<Found<R::Sealed>>,
+    table: Arc<TrunkTable>,
+    peers: KnownPeers,
+    /// Answers that were ready before the brain had been drained.
+    ready: VecDeque<Input>,
+    /// Orders that the media plane had no room for.
+    held: VecDeque<Command>,
+    /// Datagrams taken before the socket is asked whether there are more.
+    budget: usize,
+    tally: Tally,
+    published: Published,
+    publish_at: Instant,
+    stranger_log_at: Instant,
+}
+
+impl<R: RouteSource> Running<R> {
+    fn new(shard: Shard<R>, poll: rustix::fd::OwnedFd) -> Self {
+        let at = now().monotonic;
+        Self {
+            table: shard.trunks.load_full(),
+            shard,
+            poll,
+            inbox: Inbox::default(),
+            peers: KnownPeers::default(),
+            ready: VecDeque::new(),
+            held: VecDeque::new(),
+            budget: 1,
+            tally: Tally::default(),
+            published: Published::new(),
+            publish_at: at,
+            stranger_log_at: at,
+        }
+    }
+
+    fn run(mut self) {
+        let _gone = MarkGone(Arc::clone(&self.shard.shared));
+        self.shard.shared.checks.sip_socket.store(true, Ordering::SeqCst);
+        let mut events = Vec::with_capacity(2);
+        loop {
+            events.clear();
+            self.wait(&mut events);
+            for event in &events {
+                match event.data.u64() {
+                    SOCKET => self.receive(event.flags),
+                    _ => self.read_mail(),
+                }
+            }
+            self.keep_time();
+            if self.inbox.stop {
+                return;
+            }
+        }
+    }
+
+    /// Sleeps until something arrives, or the brain or the metrics want their turn.
+    fn wait(&self, events: &mut Vec<epoll::Event>) {
+        let core_at = self.shard.core.poll_timeout().unwrap_or(self.publish_at);
+        let wait = core_at.min(self.publish_at).saturating_duration_since(now().monotonic);
+        let wait = Timespec::try_from(wait).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 });
+        match epoll::wait(&self.poll, rustix::buffer::spare_capacity(events), Some(&wait)) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => tracing::error!(%error, "The shard cannot wait: {error}"),
+        }
+    }
+
+    /// Takes what is on the socket. A lone datagram is the usual case under little load, and then
+    /// the question whether there is another is left to the next wait.
+    fn receive(&mut self, flags: epoll::EventFlags) {
+        if flags.contains(epoll::EventFlags::ERR) {
+            while let Some(address) = self.shard.socket.unreachable() {
+                self.unreachable(address);
+            }
+        }
+        let table = self.shard.trunks.load();
+        if !Arc::ptr_eq(&table, &self.table) {
+            self.table = Arc::clone(&table);
+            self.peers.forget();
+        }
+        drop(table);
+        for taken in 0..self.budget {
+            match self.shard.socket.receive() {
+                Received::Empty => {
+                    self.budget = taken.max(1);
+                    return;
+                }
+                Received::Unreachable(address) => self.unreachable(address),
+                Received::Datagram { source, bytes } => {
+                    let Some(peer) = self.peers.find(&self.table, source) else {
+                        self.stranger(source);
+                        continue;
+                    };
+                    self.tally.received(bytes);
+                    let bytes = Bytes::copy_from_slice(bytes);
+                    self.feed(now(), Input::Datagram { peer, bytes });
+                }
+            }
+        }
+        self.budget = (self.budget * 2).min(ROUND_MAX);
+    }
+
+    fn unreachable(&mut self, address: SocketAddr) {
+        self.tally.unreachable += 1;
+        self.feed(now(), Input::Unreachable { address });
+    }
+
+    /// Silence, a count, and now and then a line for whoever watches the door.
+    fn stranger(&mut self, source: SocketAddr) {
+        self.tally.strangers += 1;
+        let at = now().monotonic;
+        if self.stranger_log_at <= at {
+            self.stranger_log_at = at + STRANGER_LOG_EVERY;
+            tracing::warn!(
+                target: "maskline::security",
+                event = "sip_stranger",
+                source = %source.ip(),
+                strangers = self.tally.strangers,
+                "Dropped a datagram from {}, which is no trunk",
+                source.ip()
+            );
+        }
+    }
+
+    /// Takes what other threads have sent.
+    fn read_mail(&mut self) {
+        let mut inbox = std::mem::take(&mut self.inbox);
+        self.shard.mailbox.take(&mut inbox);
+        while let Some(control) = inbox.controls.pop_front() {
+            self.feed(now(), Input::Control(control));
+        }
+        for found in inbox.found.drain(..) {
+            let at = now();
+            if let Some((call, answer)) = self.shard.routes.take(at.monotonic, found) {
+                self.feed(at, Input::Route { call, answer });
+            }
+        }
+        while let Some(report) = self.shard.media.try_report() {
+            self.feed(now(), Input::Media(report));
+        }
+        let credit = std::mem::take(&mut inbox.credit);
+        if credit > 0 {
+            self.feed(now(), Input::RecorderCredit(credit));
+        }
+        self.inbox = inbox;
+    }
+
+    /// Fires the brain's timers, retries what had no room, and shows the counts.
+    fn keep_time(&mut self) {
+        let at = now();
+        if self.shard.core.poll_timeout().is_some_and(|due| due <= at.monotonic) {
+            self.feed(at, Input::Timeout);
+        }
+        while let Some(command) = self.held.pop_front() {
+            if self.shard.media.send(command).is_err() {
+                self.held.push_front(command);
+                break;
+            }
+        }
+        if self.publish_at <= at.monotonic {
+            self.publish_at = at.monotonic + PUBLISH_EVERY;
+            self.published.show(&self.tally, &self.shard.core);
+        }
+    }
+
+    /// One input, and a full drain of the outputs, until nothing more comes of it.
+    fn feed(&mut self, at: Now, input: Input) {
+        self.shard.core.handle_input(at, input);
+        loop {
+            while let Some(output) = self.shard.core.poll_output() {
+                self.execute(at, output);
+            }
+            match self.ready.pop_front() {
+                Some(answer) => self.shard.core.handle_input(at, answer),
+                None => return,
+            }
+        }
+    }
+
+    fn execute(&mut self, at: Now, output: Output) {
+        match output {
+            Output::Transmit { to, bytes } => {
+                self.tally.sent(&bytes);
+                if !self.shard.socket.send(to, &bytes) {
+                    self.tally.unsent += 1;
+                }
+            }
+            Output::FindRoute { call, query } => {
+                if let Some(answer) = self.shard.routes.ask(at.monotonic, call, query) {
+                    self.ready.push_back(Input::Route { call, answer });
+                }
+            }
+            Output::Media(command) => self.command(command),
+            Output::Status(call) => self.shard.shared.live.record(call),
+            Output::Finished(cdr) => self.shard.recorder.push(cdr),
+        }
+    }
+
+    /// A plane without room refuses new calls; orders about running ones wait in order.
+    fn command(&mut self, command: Command) {
+        if self.held.is_empty() && self.shard.media.send(command).is_ok() {
+            return;
+        }
+        match command {
+            Command::Open { session } => {
+                self.ready.push_back(Input::Media(Report::Failed { session }));
+            }
+            Command::Update { .. } | Command::Bridge { .. } | Command::Close { .. } => {
+                self.held.push_back(command);
+            }
+        }
+    }
+}
+
+/// Whatever ends the thread, the process knows that its socket is deaf.
+struct MarkGone(Arc<Shared>);
+
+impl Drop for MarkGone {
+    fn drop(&mut self) {
+        self.0.checks.sip_socket.store(false, Ordering::SeqCst);
+        self.0.shard_gone.notify_one();
+    }
+}

@@ -1,0 +1,193 @@
+//! The UDP socket of one shard: never blocks, never fails; what goes wrong is a counter.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
+
+use bytes::Bytes;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, recvfrom, sendto};
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// The longest UDP payload, and so the longest message.
+pub(crate) const DATAGRAM_MAX: usize = 65_535;
+/// Room for bursts while the shard is busy; the system may grant less (`maskline doctor` looks).
+pub(crate) const RECEIVE_BUFFER: usize = 4 * 1_024 * 1_024;
+
+/// A socket and the one buffer that everything is received into.
+#[derive(Debug)]
+pub(crate) struct SipSocket {
+    socket: Socket,
+    buffer: Box<[u8]>,
+}
+
+/// What receiving came to.
+#[derive(Debug)]
+pub(crate) enum Received<'a> {
+    /// A datagram; its bytes are in the socket's buffer until the next call.
+    Datagram {
+        /// From where.
+        source: SocketAddr,
+        /// What.
+        bytes: &'a [u8],
+    },
+    /// ICMP says that an earlier datagram did not arrive there.
+    Unreachable(SocketAddr),
+    /// Nothing is waiting.
+    Empty,
+}
+
+impl SipSocket {
+    /// Binds the address for one of several shards.
+    ///
+    /// # Errors
+    /// The address is not ours, or is taken.
+    pub(crate) fn bind(address: SocketAddr) -> io::Result<Self> {
+        // Shards share the port, but two processes may not: the first, exclusive, bind finds out.
+        let address = match address.port() {
+            0 => address,
+            _ => open(address)?.local_addr()?.as_socket().unwrap_or(address),
+        };
+        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+        socket.set_reuse_port(true)?;
+        socket.bind(&address.into())?;
+        socket.set_nonblocking(true)?;
+        // A smaller buffer than wished is no reason not to serve.
+        socket.set_recv_buffer_size(RECEIVE_BUFFER).ok();
+        socket.set_send_buffer_size(RECEIVE_BUFFER).ok();
+        report_icmp_errors(&socket, address);
+        Ok(Self { socket, buffer: vec![0; DATAGRAM_MAX].into_boxed_slice() })
+    }
+
+    /// Where it is bound.
+    pub(crate) fn local_address(&self) -> io::Result<SocketAddr> {
+        let address = self.socket.local_addr()?.as_socket();
+        address.ok_or_else(|| io::Error::other("the socket has no IP address"))
+    }
+
+    /// The next datagram, if one is waiting.
+    pub(crate) fn receive(&mut self) -> Received<'_> {
+        loop {
+            match recvfrom(&self.socket, &mut *self.buffer, RecvFlags::DONTWAIT) {
+                Ok((_, length, source)) => {
+                    let Some(source) = source.and_then(|source| source.try_into().ok()) else {
+                        continue;
+                    };
+                    let bytes = self.buffer.get(..length).unwrap_or_default();
+                    return Received::Datagram { source, bytes };
+                }
+                Err(Errno::AGAIN) => return Received::Empty,
+                Err(Errno::INTR) => {}
+                // An error that ICMP left behind: the queue says whose it is.
+                Err(_) => match self.unreachable() {
+                    Some(address) => return Received::Unreachable(address),
+                    None => return Received::Empty,
+                },
+            }
+        }
+    }
+
+    /// The destination of a datagram that did not arrive.
+    pub(crate) fn unreachable(&self) -> Option<SocketAddr> {
+        let mut start = [0_u8; 64];
+        let flags = RecvFlags::ERRQUEUE | RecvFlags::DONTWAIT;
+        let (_, _, destination) = recvfrom(&self.socket, &mut start, flags).ok()?;
+        destination?.try_into().ok()
+    }
+
+    /// Sends one datagram; `false` when the system would not take it.
+    pub(crate) fn send(&self, to: SocketAddr, bytes: &Bytes) -> bool {
+        for _ in 0..SEND_ATTEMPTS_MAX {
+            match sendto(&self.socket, bytes, SendFlags::DONTWAIT, &to) {
+                Ok(_) => return true,
+                Err(Errno::AGAIN) => return false,
+                // Interrupted, or the ICMP error of another datagram: this one was not tried yet.
+                Err(_) => {}
+            }
+        }
+        false
+    }
+}
+
+impl AsFd for SipSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// Each pending ICMP error costs one attempt.
+const SEND_ATTEMPTS_MAX: usize = 3;
+
+fn open(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// Asks the system to keep ICMP errors with the address that they are about. Without it a dead
+/// trunk is noticed by its silence only, so a refusal is no reason not to serve.
+#[expect(unsafe_code, reason = "no safe wrapper in our crates sets IP_RECVERR")]
+fn report_icmp_errors(socket: &Socket, address: SocketAddr) {
+    let (level, option) = match address {
+        SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_RECVERR),
+        SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
+    };
+    let on: libc::c_int = 1;
+    let size = libc::socklen_t::try_from(size_of_val(&on)).unwrap_or_default();
+    // SAFETY: the descriptor is open, and the option's value is an int of the given size that
+    // outlives the call.
+    unsafe {
+        libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const on).cast(), size);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn loopback() -> SocketAddr {
+        "127.0.0.1:0".parse().expect("an address")
+    }
+
+    fn wait_readable(socket: &impl AsFd) {
+        let mut fds = [rustix::event::PollFd::new(socket, rustix::event::PollFlags::IN)];
+        rustix::event::poll(&mut fds, None).expect("a socket that can be polled");
+    }
+
+    #[test]
+    fn what_is_sent_is_received_with_its_source() {
+        let mut one = SipSocket::bind(loopback()).expect("a free port");
+        let other = SipSocket::bind(loopback()).expect("a free port");
+        assert!(matches!(one.receive(), Received::Empty));
+        assert!(other.send(one.local_address().expect("bound"), &Bytes::from_static(b"hello")));
+        wait_readable(&one);
+        match one.receive() {
+            Received::Datagram { source, bytes } => {
+                assert_eq!(bytes, b"hello");
+                assert_eq!(Ok(source), other.local_address().map_err(|_| ()));
+            }
+            Received::Unreachable(_) | Received::Empty => panic!("a datagram was sent"),
+        }
+    }
+
+    #[test]
+    fn a_dead_peer_is_reported_with_its_address() {
+        let mut socket = SipSocket::bind(loopback()).expect("a free port");
+        let dead = SipSocket::bind(loopback()).and_then(|peer| peer.local_address());
+        let dead = dead.expect("a port that is closed again");
+        assert!(socket.send(dead, &Bytes::from_static(b"is anybody there")));
+        wait_readable(&socket);
+        match socket.receive() {
+            Received::Unreachable(address) => assert_eq!(address, dead),
+            other => panic!("{other:?}"),
+        }
+        assert!(matches!(socket.receive(), Received::Empty));
+    }
+
+    #[test]
+    fn a_second_process_on_the_port_is_refused() {
+        let first = SipSocket::bind(loopback()).expect("a free port");
+        let address = first.local_address().expect("bound");
+        assert!(SipSocket::bind(address).is_err());
+    }
+}

@@ -1,0 +1,190 @@
+//! Who may talk to us: the trunk of a source address, before a byte of the message is looked at.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::call::io::{Peer, PeerRole};
+use crate::domain::id::TrunkId;
+
+/// One configured SIP peer, as the store has it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct TrunkEntry {
+    /// Which.
+    pub(crate) trunk: TrunkId,
+    /// Which side of the relay it is on.
+    pub(crate) role: PeerRole,
+    /// Where it listens: among several trunks of one network, this is the one.
+    pub(crate) target: SocketAddr,
+    /// Where it sends from.
+    pub(crate) sources: Vec<Network>,
+}
+
+/// An address block.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+impl Network {
+    /// A block of `prefix` leading bits; a longer prefix than the address has bits means one
+    /// address.
+    pub(crate) const fn new(address: IpAddr, prefix: u8) -> Self {
+        Self { address, prefix }
+    }
+
+    fn contains(&self, address: IpAddr) -> bool {
+        let shared_bits = match (self.address, address) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => (a.to_bits() ^ b.to_bits()).leading_zeros(),
+            (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits() ^ b.to_bits()).leading_zeros(),
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => return false,
+        };
+        let address_bits = if address.is_ipv4() { 32 } else { 128 };
+        shared_bits >= u32::from(self.prefix).min(address_bits)
+    }
+}
+
+/// All trunks, searched by source address. Replaced as a whole when a trunk changes.
+#[derive(Debug, Default)]
+pub(crate) struct TrunkTable {
+    entries: Vec<TrunkEntry>,
+}
+
+impl TrunkTable {
+    pub(crate) fn new(mut entries: Vec<TrunkEntry>) -> Self {
+        entries.sort_by_key(|entry| entry.trunk);
+        Self { entries }
+    }
+
+    /// The trunk of a source: the one that listens there, else the one with the closest network.
+    /// Where two of different owners fit equally well, it is nobody's.
+    pub(crate) fn find(&self, source: SocketAddr) -> Option<Peer> {
+        let mut best: Option<((bool, u8), &TrunkEntry)> = None;
+        let mut ambiguous = false;
+        for entry in &self.entries {
+            let networks = entry.sources.iter().filter(|block| block.contains(source.ip()));
+            let Some(prefix) = networks.map(|block| block.prefix).max() else { continue };
+            let rank = (entry.target == source, prefix);
+            match best {
+                Some((highest, _)) if highest > rank => {}
+                Some((highest, first)) if highest == rank => ambiguous |= first.role != entry.role,
+                Some(_) | None => (best, ambiguous) = (Some((rank, entry)), false),
+            }
+        }
+        let (_, entry) = best.filter(|_| !ambiguous)?;
+        Some(Peer { address: source, trunk: entry.trunk, role: entry.role })
+    }
+
+    /// There is somebody to reach subscribers by.
+    pub(crate) fn has_carrier(&self) -> bool {
+        self.entries.iter().any(|entry| entry.role == PeerRole::Carrier)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+}
+
+/// A shard's own memory of the sources it has met, so that a known peer costs one hash.
+#[derive(Debug, Default)]
+pub(crate) struct KnownPeers(hashbrown::HashMap<SocketAddr, Peer>);
+
+/// Sources remembered; beyond it the memory starts anew.
+const PEERS_MAX: usize = 4_096;
+
+impl KnownPeers {
+    /// The peer of a source; strangers are not remembered.
+    pub(crate) fn find(&mut self, table: &TrunkTable, source: SocketAddr) -> Option<Peer> {
+        if let Some(peer) = self.0.get(&source) {
+            return Some(*peer);
+        }
+        let peer = table.find(source)?;
+        if self.0.len() >= PEERS_MAX {
+            self.0.clear();
+        }
+        self.0.insert(source, peer);
+        Some(peer)
+    }
+
+    /// The table has changed.
+    pub(crate) fn forget(&mut self) {
+        self.0.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::id::TenantId;
+
+    fn entry(n: u64, role: PeerRole, target: &str, block: (&str, u8)) -> TrunkEntry {
+        let address = block.0.parse().expect("an address");
+        TrunkEntry {
+            trunk: TrunkId::new(n, 0),
+            role,
+            target: target.parse().expect("an address and port"),
+            sources: vec![Network::new(address, block.1)],
+        }
+    }
+
+    fn insurer(n: u64) -> PeerRole {
+        PeerRole::Insurer { tenant: TenantId::new(n, 0) }
+    }
+
+    fn trunk_of(table: &TrunkTable, source: &str) -> Option<TrunkId> {
+        table.find(source.parse().expect("an address and port")).map(|peer| peer.trunk)
+    }
+
+    #[test]
+    fn the_closest_network_wins_and_strangers_have_none() {
+        let table = TrunkTable::new(vec![
+            entry(1, insurer(1), "198.51.100.1:5060", ("198.51.100.0", 24)),
+            entry(2, PeerRole::Carrier, "198.51.100.9:5060", ("198.51.100.8", 29)),
+            entry(3, PeerRole::Carrier, "[2001:db8::9]:5060", ("2001:db8::", 32)),
+        ]);
+        assert_eq!(trunk_of(&table, "198.51.100.200:4000"), Some(TrunkId::new(1, 0)));
+        assert_eq!(trunk_of(&table, "198.51.100.12:4000"), Some(TrunkId::new(2, 0)));
+        assert_eq!(trunk_of(&table, "[2001:db8:1::5]:5060"), Some(TrunkId::new(3, 0)));
+        assert_eq!(trunk_of(&table, "203.0.113.1:5060"), None);
+        assert_eq!(trunk_of(&table, "[2001:db9::1]:5060"), None);
+    }
+
+    #[test]
+    fn several_trunks_on_one_host_are_told_by_their_ports() {
+        let table = TrunkTable::new(vec![
+            entry(1, insurer(1), "127.0.0.1:5070", ("127.0.0.1", 32)),
+            entry(2, PeerRole::Carrier, "127.0.0.1:5080", ("127.0.0.1", 32)),
+        ]);
+        assert_eq!(trunk_of(&table, "127.0.0.1:5070"), Some(TrunkId::new(1, 0)));
+        assert_eq!(trunk_of(&table, "127.0.0.1:5080"), Some(TrunkId::new(2, 0)));
+    }
+
+    #[test]
+    fn a_source_that_may_be_either_of_two_tenants_is_nobody() {
+        let table = TrunkTable::new(vec![
+            entry(1, insurer(1), "192.0.2.1:5060", ("192.0.2.0", 24)),
+            entry(2, insurer(2), "192.0.2.2:5060", ("192.0.2.0", 24)),
+        ]);
+        assert_eq!(trunk_of(&table, "192.0.2.77:5060"), None);
+        assert_eq!(trunk_of(&table, "192.0.2.2:5060"), Some(TrunkId::new(2, 0)));
+    }
+
+    #[test]
+    fn two_gateways_of_one_owner_share_a_network() {
+        let table = TrunkTable::new(vec![
+            entry(2, PeerRole::Carrier, "192.0.2.1:5060", ("192.0.2.0", 24)),
+            entry(1, PeerRole::Carrier, "192.0.2.2:5060", ("192.0.2.0", 24)),
+        ]);
+        assert_eq!(trunk_of(&table, "192.0.2.77:5060"), Some(TrunkId::new(1, 0)));
+    }
+
+    #[test]
+    fn a_listening_address_outside_the_networks_may_not_send() {
+        let table = TrunkTable::new(vec![entry(
+            1,
+            PeerRole::Carrier,
+            "203.0.113.5:5060",
+            ("198.51.100.0", 24),
+        )]);
+        assert_eq!(trunk_of(&table, "203.0.113.5:5060"), None);
+    }
+}
