@@ -1,3 +1,4 @@
 //! `maskline demo`: one call through the whole service on this machine, shown and proven.
 
+pub mod ladder;
 pub mod leak;
