@@ -11,6 +11,7 @@ pub mod error;
 pub mod migrate;
 pub mod outbox;
 pub mod page;
+pub mod watch;
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -113,6 +114,18 @@ pub enum RouteTable {
 }
 
 impl RouteTable {
+    fn find_label(label: &str) -> Option<Self> {
+        let all = [
+            Self::Tenant,
+            Self::Agent,
+            Self::Trunk,
+            Self::VirtualNumber,
+            Self::Binding,
+            Self::Subscriber,
+        ];
+        all.into_iter().find(|table| table.label() == label)
+    }
+
     const fn label(self) -> &'static str {
         match self {
             Self::Tenant => "tenant",
@@ -132,12 +145,13 @@ struct Inner {
 }
 
 impl Inner {
-    /// One NOTIFY at most per transaction, with a table name and a version and nothing else.
+    /// One NOTIFY at most per transaction: a table name, a version, and the node that sends it.
     async fn commit(mut self) -> Result<(), StoreError> {
         if let Some(table) = self.routes {
-            sqlx::query("select pg_notify($1, $2 || ' ' || nextval('route_version'))")
+            sqlx::query("select pg_notify($1, $2 || ' ' || nextval('route_version') || ' ' || $3)")
                 .bind(ROUTES_CHANNEL)
                 .bind(table.label())
+                .bind(watch::node())
                 .execute(&mut *self.transaction)
                 .await?;
         }
