@@ -5,12 +5,18 @@
 //! nothing else. The platform's own work runs in a [`PlatformTx`]. The relay has a role and a pool
 //! of its own.
 
+pub mod agent;
+pub mod api_key;
 pub mod convert;
 pub mod database;
 pub mod error;
+pub mod idempotency;
 pub mod migrate;
 pub mod outbox;
 pub mod page;
+pub mod pool;
+pub mod tenant;
+pub mod trunk;
 pub mod watch;
 
 use std::sync::Arc;

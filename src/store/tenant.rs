@@ -1,0 +1,281 @@
+//! Tenants: made, listed and changed by the platform.
+
+use std::time::SystemTime;
+
+use jiff_sqlx::Timestamp;
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use super::convert::{from_sql, label, to_sql, uuid};
+use super::outbox::NewEvent;
+use super::page::{Page, PageRequest};
+use super::{PlatformTx, RouteTable, Store, StoreError, TenantTx};
+use crate::domain::id::TenantId;
+
+/// Whether a tenant may work.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TenantState {
+    /// Calls are relayed.
+    Active,
+    /// No calls and no new bindings.
+    Suspended,
+}
+
+impl TenantState {
+    /// The stable word in the store, events and the API.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Suspended => "suspended",
+        }
+    }
+
+    fn find_label(label: &str) -> Option<Self> {
+        [Self::Active, Self::Suspended].into_iter().find(|state| state.label() == label)
+    }
+}
+
+/// A tenant, without its keys.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[expect(missing_docs, reason = "the columns of the table")]
+pub struct Tenant {
+    pub id: TenantId,
+    pub name: String,
+    pub state: TenantState,
+    pub is_test: bool,
+    pub accept_real_numbers: bool,
+    pub desk_user: Option<String>,
+    pub language: String,
+    pub time_zone: String,
+    pub country_code: String,
+    pub version: i64,
+    pub created_at: SystemTime,
+    pub updated_at: SystemTime,
+}
+
+/// A tenant to be made; it begins active.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "the columns of the table")]
+pub struct NewTenant {
+    pub id: TenantId,
+    pub name: String,
+    pub is_test: bool,
+    pub accept_real_numbers: bool,
+    pub desk_user: Option<String>,
+    pub language: &'static str,
+    pub time_zone: String,
+    pub country_code: String,
+}
+
+/// What changes of a tenant; absent fields stay.
+#[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "the columns of the table")]
+pub struct TenantChange {
+    pub name: Option<String>,
+    pub state: Option<TenantState>,
+    pub accept_real_numbers: Option<bool>,
+    pub desk_user: Option<Option<String>>,
+    pub language: Option<&'static str>,
+    pub time_zone: Option<String>,
+}
+
+#[derive(FromRow)]
+struct Row {
+    id: Uuid,
+    name: String,
+    state: String,
+    is_test: bool,
+    accept_real_numbers: bool,
+    desk_user: Option<String>,
+    language: String,
+    time_zone: String,
+    country_code: String,
+    version: i64,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+impl TryFrom<Row> for Tenant {
+    type Error = StoreError;
+
+    fn try_from(row: Row) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: TenantId::from_u128(row.id.as_u128()),
+            name: row.name,
+            state: label("tenant.state", &row.state, TenantState::find_label)?,
+            is_test: row.is_test,
+            accept_real_numbers: row.accept_real_numbers,
+            desk_user: row.desk_user,
+            language: row.language,
+            time_zone: row.time_zone,
+            country_code: row.country_code,
+            version: row.version,
+            created_at: from_sql(row.created_at),
+            updated_at: from_sql(row.updated_at),
+        })
+    }
+}
+
+impl Store {
+    /// Makes a tenant with fresh keys.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database or the vault fails.
+    pub async fn insert_tenant(
+        &self,
+        new: NewTenant,
+        now: SystemTime,
+    ) -> Result<Tenant, StoreError> {
+        let keys = self.vault().create_tenant_keys(new.id)?;
+        let mut tx = self.platform().await?;
+        let row: Row = sqlx::query_as(
+            "insert into tenant (id, name, state, is_test, accept_real_numbers, desk_user, language,
+                 time_zone, country_code, wrapping_key_sealed, lookup_key_sealed, created_at,
+                 updated_at)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12)
+             returning *",
+        )
+        .bind(uuid(new.id.as_u128()))
+        .bind(new.name)
+        .bind(TenantState::Active.label())
+        .bind(new.is_test)
+        .bind(new.accept_real_numbers)
+        .bind(new.desk_user)
+        .bind(new.language)
+        .bind(new.time_zone)
+        .bind(new.country_code)
+        .bind(keys.wrapping)
+        .bind(keys.lookup)
+        .bind(to_sql(now)?)
+        .fetch_one(tx.connection())
+        .await?;
+        tx.commit().await?;
+        row.try_into()
+    }
+
+    /// Finds a tenant for the platform.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database is away.
+    pub async fn find_tenant(&self, id: TenantId) -> Result<Option<Tenant>, StoreError> {
+        self.platform().await?.find_tenant(id).await
+    }
+
+    /// Lists tenants, newest first; `only_test` hides the real ones.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database is away.
+    pub async fn list_tenants(
+        &self,
+        only_test: bool,
+        page: PageRequest,
+    ) -> Result<Page<Tenant>, StoreError> {
+        let mut tx = self.platform().await?;
+        let rows: Vec<Row> = sqlx::query_as(
+            "select * from tenant where id < $1 and (is_test or not $2) order by id desc limit $3",
+        )
+        .bind(page.before())
+        .bind(only_test)
+        .bind(page.fetch())
+        .fetch_all(tx.connection())
+        .await?;
+        let tenants = rows.into_iter().map(Tenant::try_from).collect::<Result<_, _>>()?;
+        Ok(page.page(tenants, |tenant: &Tenant| tenant.id.as_u128()))
+    }
+
+    /// Changes a tenant if it has the wanted `version`; `None` when it has not, or is not there.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database refuses or is away.
+    pub async fn update_tenant(
+        &self,
+        id: TenantId,
+        change: TenantChange,
+        version: Option<i64>,
+        now: SystemTime,
+    ) -> Result<Option<Tenant>, StoreError> {
+        let mut tx = self.platform().await?;
+        let before: Option<(String,)> =
+            sqlx::query_as("select state from tenant where id = $1 for update")
+                .bind(uuid(id.as_u128()))
+                .fetch_optional(tx.connection())
+                .await?;
+        let wanted = change.state;
+        let row = tx.write_tenant(id, change, version, now).await?;
+        let (Some((before,)), Some(row)) = (before, row) else { return Ok(None) };
+        if let Some(state) = wanted.filter(|state| state.label() != before) {
+            let kind = match state {
+                TenantState::Active => "tenant.resumed",
+                TenantState::Suspended => "tenant.suspended",
+            };
+            let data = serde_json::json!({ "tenant_id": id.to_string(), "state": state.label() });
+            tx.emit(id, now, NewEvent { kind, subject: id.as_u128(), data }).await?;
+        }
+        tx.touch_routes(RouteTable::Tenant);
+        tx.commit().await?;
+        Tenant::try_from(row).map(Some)
+    }
+}
+
+impl PlatformTx {
+    /// Finds a tenant in this transaction.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database is away.
+    pub async fn find_tenant(&mut self, id: TenantId) -> Result<Option<Tenant>, StoreError> {
+        let row: Option<Row> = sqlx::query_as("select * from tenant where id = $1")
+            .bind(uuid(id.as_u128()))
+            .fetch_optional(self.connection())
+            .await?;
+        row.map(Tenant::try_from).transpose()
+    }
+
+    async fn write_tenant(
+        &mut self,
+        id: TenantId,
+        change: TenantChange,
+        version: Option<i64>,
+        now: SystemTime,
+    ) -> Result<Option<Row>, StoreError> {
+        Ok(sqlx::query_as(
+            "update tenant set
+                 name = coalesce($3, name),
+                 state = coalesce($4, state),
+                 accept_real_numbers = coalesce($5, accept_real_numbers),
+                 desk_user = case when $6 then $7 else desk_user end,
+                 language = coalesce($8, language),
+                 time_zone = coalesce($9, time_zone),
+                 version = version + 1, updated_at = $10
+             where id = $1 and ($2::bigint is null or version = $2)
+             returning *",
+        )
+        .bind(uuid(id.as_u128()))
+        .bind(version)
+        .bind(change.name)
+        .bind(change.state.map(TenantState::label))
+        .bind(change.accept_real_numbers)
+        .bind(change.desk_user.is_some())
+        .bind(change.desk_user.flatten())
+        .bind(change.language)
+        .bind(change.time_zone)
+        .bind(to_sql(now)?)
+        .fetch_optional(self.connection())
+        .await?)
+    }
+}
+
+impl TenantTx {
+    /// The tenant of this transaction.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database is away.
+    pub async fn load_tenant(&mut self) -> Result<Tenant, StoreError> {
+        let id = uuid(self.tenant().as_u128());
+        let row: Row = sqlx::query_as("select * from tenant where id = $1")
+            .bind(id)
+            .fetch_one(self.connection())
+            .await?;
+        row.try_into()
+    }
+}

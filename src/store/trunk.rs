@@ -1,0 +1,340 @@
+//! Trunks: the SIP peers, written by the platform and read by the relay.
+
+use std::net::SocketAddr;
+use std::time::SystemTime;
+
+use jiff_sqlx::Timestamp;
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use super::convert::{from_sql, label, to_sql, uuid};
+use super::page::{Page, PageRequest};
+use super::{RelayPool, RouteTable, Store, StoreError};
+use crate::domain::id::{TenantId, TrunkId};
+use crate::domain::network::Network;
+
+/// The most trunks that the relay loads.
+pub const TRUNKS_MAX: i64 = 10_000;
+
+/// Which side of the relay a trunk is on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TrunkSide {
+    /// A tenant's PBX.
+    Insurer {
+        /// Whose.
+        tenant: TenantId,
+    },
+    /// A carrier, reached on behalf of the platform.
+    Carrier,
+}
+
+impl TrunkSide {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Insurer { .. } => "insurer",
+            Self::Carrier => "carrier",
+        }
+    }
+
+    fn tenant(self) -> Option<Uuid> {
+        match self {
+            Self::Insurer { tenant } => Some(uuid(tenant.as_u128())),
+            Self::Carrier => None,
+        }
+    }
+}
+
+/// A trunk.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Trunk {
+    /// Its identifier.
+    pub id: TrunkId,
+    /// Which side, and whose.
+    pub side: TrunkSide,
+    /// Unique among the living.
+    pub name: String,
+    /// Only these may send to us as this trunk.
+    pub source_networks: Vec<Network>,
+    /// Where it listens, tried in this order.
+    pub targets: Vec<SocketAddr>,
+    /// Lower is tried first.
+    pub priority: u16,
+    /// Share among equals.
+    pub weight: u16,
+    /// Calling code of the national numbers it sends.
+    pub country_code: String,
+    /// Takes part at all.
+    pub enabled: bool,
+    /// The most calls at once.
+    pub channels_max: Option<u32>,
+    /// The most new calls in a second.
+    pub cps_max: Option<u32>,
+    /// Counts the changes.
+    pub version: i64,
+    /// When it was made.
+    pub created_at: SystemTime,
+    /// When it was last changed.
+    pub updated_at: SystemTime,
+}
+
+/// A trunk to be made.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "those of Trunk")]
+pub struct NewTrunk {
+    pub id: TrunkId,
+    pub side: TrunkSide,
+    pub name: String,
+    pub source_networks: Vec<Network>,
+    pub targets: Vec<SocketAddr>,
+    pub priority: u16,
+    pub weight: u16,
+    pub country_code: String,
+    pub enabled: bool,
+    pub channels_max: Option<u32>,
+    pub cps_max: Option<u32>,
+}
+
+/// What changes of a trunk; absent fields stay.
+#[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "those of Trunk")]
+pub struct TrunkChange {
+    pub name: Option<String>,
+    pub source_networks: Option<Vec<Network>>,
+    pub targets: Option<Vec<SocketAddr>>,
+    pub priority: Option<u16>,
+    pub weight: Option<u16>,
+    pub country_code: Option<String>,
+    pub enabled: Option<bool>,
+    pub channels_max: Option<Option<u32>>,
+    pub cps_max: Option<Option<u32>>,
+}
+
+#[derive(FromRow)]
+struct Row {
+    id: Uuid,
+    tenant_id: Option<Uuid>,
+    role: String,
+    name: String,
+    networks: Vec<String>,
+    targets: Vec<String>,
+    priority: i16,
+    weight: i16,
+    country_code: String,
+    enabled: bool,
+    channels_max: Option<i32>,
+    cps_max: Option<i32>,
+    version: i64,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+impl TryFrom<Row> for Trunk {
+    type Error = StoreError;
+
+    fn try_from(row: Row) -> Result<Self, StoreError> {
+        let tenant = row.tenant_id.map(|id| TenantId::from_u128(id.as_u128()));
+        let side = label("trunk.role", &row.role, |role| match (role, tenant) {
+            ("insurer", Some(tenant)) => Some(TrunkSide::Insurer { tenant }),
+            ("carrier", None) => Some(TrunkSide::Carrier),
+            _ => None,
+        })?;
+        let network =
+            |text: &String| label("trunk.source_networks", text, |text| Network::parse(text).ok());
+        let target = |text: &String| label("trunk.targets", text, |text| text.parse().ok());
+        Ok(Self {
+            id: TrunkId::from_u128(row.id.as_u128()),
+            side,
+            name: row.name,
+            source_networks: row.networks.iter().map(network).collect::<Result<_, _>>()?,
+            targets: row.targets.iter().map(target).collect::<Result<_, _>>()?,
+            priority: u16::try_from(row.priority).unwrap_or(u16::MAX),
+            weight: u16::try_from(row.weight).unwrap_or(0),
+            country_code: row.country_code,
+            enabled: row.enabled,
+            channels_max: row.channels_max.and_then(|max| max.try_into().ok()),
+            cps_max: row.cps_max.and_then(|max| max.try_into().ok()),
+            version: row.version,
+            created_at: from_sql(row.created_at),
+            updated_at: from_sql(row.updated_at),
+        })
+    }
+}
+
+impl RelayPool {
+    /// Loads every trunk that takes part, for the table of source addresses and of targets.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database is away.
+    pub async fn load_trunks(&self) -> Result<Vec<Trunk>, StoreError> {
+        let rows: Vec<Row> = sqlx::query_as(
+            "select *, source_networks::text[] as networks from trunk
+             where deleted_at is null and enabled order by priority, id limit $1",
+        )
+        .bind(TRUNKS_MAX)
+        .fetch_all(&self.0)
+        .await?;
+        rows.into_iter().map(Trunk::try_from).collect()
+    }
+}
+
+impl Store {
+    /// Makes a trunk.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when the name is taken.
+    pub async fn insert_trunk(&self, new: NewTrunk, now: SystemTime) -> Result<Trunk, StoreError> {
+        let mut tx = self.platform().await?;
+        let row: Row = sqlx::query_as(
+            "insert into trunk (id, tenant_id, role, name, source_networks, targets, priority,
+                 weight, country_code, enabled, channels_max, cps_max, created_at, updated_at)
+             values ($1, $2, $3, $4, $5::text[]::cidr[], $6, $7, $8, $9, $10, $11, $12, $13, $13)
+             returning *, source_networks::text[] as networks",
+        )
+        .bind(uuid(new.id.as_u128()))
+        .bind(new.side.tenant())
+        .bind(new.side.label())
+        .bind(new.name)
+        .bind(texts(&new.source_networks))
+        .bind(texts(&new.targets))
+        .bind(new.priority.cast_signed())
+        .bind(new.weight.cast_signed())
+        .bind(new.country_code)
+        .bind(new.enabled)
+        .bind(new.channels_max.map(u32::cast_signed))
+        .bind(new.cps_max.map(u32::cast_signed))
+        .bind(to_sql(now)?)
+        .fetch_one(tx.connection())
+        .await?;
+        tx.touch_routes(RouteTable::Trunk);
+        tx.commit().await?;
+        row.try_into()
+    }
+
+    /// Finds a living trunk.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database is away.
+    pub async fn find_trunk(&self, id: TrunkId) -> Result<Option<Trunk>, StoreError> {
+        let mut tx = self.platform().await?;
+        let row: Option<Row> = sqlx::query_as(
+            "select *, source_networks::text[] as networks from trunk
+             where id = $1 and deleted_at is null",
+        )
+        .bind(uuid(id.as_u128()))
+        .fetch_optional(tx.connection())
+        .await?;
+        row.map(Trunk::try_from).transpose()
+    }
+
+    /// Lists living trunks, newest first.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database is away.
+    pub async fn list_trunks(&self, page: PageRequest) -> Result<Page<Trunk>, StoreError> {
+        let mut tx = self.platform().await?;
+        let rows: Vec<Row> = sqlx::query_as(
+            "select *, source_networks::text[] as networks from trunk
+             where id < $1 and deleted_at is null order by id desc limit $2",
+        )
+        .bind(page.before())
+        .bind(page.fetch())
+        .fetch_all(tx.connection())
+        .await?;
+        let trunks = rows.into_iter().map(Trunk::try_from).collect::<Result<_, _>>()?;
+        Ok(page.page(trunks, |trunk: &Trunk| trunk.id.as_u128()))
+    }
+
+    /// Changes a trunk if it has the wanted `version`; `None` when it has not, or is not there.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when the name is taken.
+    pub async fn update_trunk(
+        &self,
+        id: TrunkId,
+        change: TrunkChange,
+        version: Option<i64>,
+        now: SystemTime,
+    ) -> Result<Option<Trunk>, StoreError> {
+        let mut tx = self.platform().await?;
+        let row: Option<Row> = sqlx::query_as(
+            "update trunk set
+                 name = coalesce($3, name),
+                 source_networks = coalesce($4::text[]::cidr[], source_networks),
+                 targets = coalesce($5, targets),
+                 priority = coalesce($6, priority),
+                 weight = coalesce($7, weight),
+                 country_code = coalesce($8, country_code),
+                 enabled = coalesce($9, enabled),
+                 channels_max = case when $10 then $11 else channels_max end,
+                 cps_max = case when $12 then $13 else cps_max end,
+                 version = version + 1, updated_at = $14
+             where id = $1 and deleted_at is null and ($2::bigint is null or version = $2)
+             returning *, source_networks::text[] as networks",
+        )
+        .bind(uuid(id.as_u128()))
+        .bind(version)
+        .bind(change.name)
+        .bind(change.source_networks.as_deref().map(texts))
+        .bind(change.targets.as_deref().map(texts))
+        .bind(change.priority.map(u16::cast_signed))
+        .bind(change.weight.map(u16::cast_signed))
+        .bind(change.country_code)
+        .bind(change.enabled)
+        .bind(change.channels_max.is_some())
+        .bind(change.channels_max.flatten().map(u32::cast_signed))
+        .bind(change.cps_max.is_some())
+        .bind(change.cps_max.flatten().map(u32::cast_signed))
+        .bind(to_sql(now)?)
+        .fetch_optional(tx.connection())
+        .await?;
+        tx.touch_routes(RouteTable::Trunk);
+        tx.commit().await?;
+        row.map(Trunk::try_from).transpose()
+    }
+
+    /// Removes a trunk from sight and from its pools; false when it is not there.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database is away.
+    pub async fn delete_trunk(&self, id: TrunkId, now: SystemTime) -> Result<bool, StoreError> {
+        let mut tx = self.platform().await?;
+        let deleted = sqlx::query(
+            "update trunk set deleted_at = $2, enabled = false, version = version + 1,
+                 updated_at = $2
+             where id = $1 and deleted_at is null",
+        )
+        .bind(uuid(id.as_u128()))
+        .bind(to_sql(now)?)
+        .execute(tx.connection())
+        .await?
+        .rows_affected();
+        sqlx::query("delete from pool_trunk where trunk_id = $1")
+            .bind(uuid(id.as_u128()))
+            .execute(tx.connection())
+            .await?;
+        tx.touch_routes(RouteTable::Trunk);
+        tx.commit().await?;
+        Ok(deleted > 0)
+    }
+
+    /// Those of `ids` that are living carrier trunks.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database is away.
+    pub async fn filter_carrier_trunks(&self, ids: &[TrunkId]) -> Result<Vec<TrunkId>, StoreError> {
+        let mut tx = self.platform().await?;
+        let ids: Vec<Uuid> = ids.iter().map(|id| uuid(id.as_u128())).collect();
+        let found: Vec<(Uuid,)> = sqlx::query_as(
+            "select id from trunk
+             where id = any ($1) and role = 'carrier' and deleted_at is null",
+        )
+        .bind(ids)
+        .fetch_all(tx.connection())
+        .await?;
+        Ok(found.into_iter().map(|(id,)| TrunkId::from_u128(id.as_u128())).collect())
+    }
+}
+
+fn texts<T: ToString>(items: &[T]) -> Vec<String> {
+    items.iter().map(ToString::to_string).collect()
+}
