@@ -9,6 +9,7 @@ pub mod agent;
 pub mod api_key;
 pub mod convert;
 pub mod database;
+pub mod embedded;
 pub mod error;
 pub mod idempotency;
 pub mod migrate;

@@ -1,0 +1,115 @@
+//! Row-level security: what a tenant, the platform and the relay can see.
+
+use maskline::domain::id::TenantId;
+use maskline::store::StoreError;
+use maskline::store::database::{Database, DatabaseConfig, RoleLogin};
+use maskline::vault::{KeyStore, RootKey};
+use std::sync::Arc;
+
+use crate::support;
+
+/// Tables whose rows belong to no tenant, each with the reason.
+const PLATFORM_TABLES: &[&str] = &[
+    "_sqlx_migrations", // the program's roles have no right on it
+    "pool",             // offered to all tenants
+    "pool_trunk",       // of the platform
+    "tenant",           // its own id is the tenant
+];
+
+#[tokio::test]
+async fn every_tenant_table_forces_row_level_security_and_has_a_policy() {
+    let test = support::database().await;
+    let mut superuser = test.superuser().await;
+    let tables: Vec<(String, bool, bool, bool, bool, bool)> = sqlx::query_as(
+        "select c.relname, c.relrowsecurity, c.relforcerowsecurity, c.relispartition,
+                exists (select from pg_policy p where p.polrelid = c.oid),
+                exists (select from pg_attribute a where a.attrelid = c.oid
+                        and a.attname = 'tenant_id' and not a.attisdropped)
+         from pg_class c join pg_namespace n on n.oid = c.relnamespace
+         where n.nspname = 'public' and c.relkind in ('r', 'p') order by 1",
+    )
+    .fetch_all(&mut superuser)
+    .await
+    .expect("the catalogue");
+    assert!(tables.len() > 20, "the catalogue was read");
+    for (name, enabled, forced, partition, has_policy, has_tenant) in tables {
+        let platform = PLATFORM_TABLES.contains(&name.as_str());
+        assert!(has_tenant != platform, "{name}: tenant_id, or a line in PLATFORM_TABLES");
+        if name != "_sqlx_migrations" {
+            assert!(enabled && forced, "{name}: row-level security must be enabled and forced");
+            // A partition is reached through its parent only: no role has a right on it.
+            assert!(has_policy != partition, "{name}: a policy");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_programs_roles_own_nothing_and_touch_no_partition() {
+    let test = support::database().await;
+    let mut superuser = test.superuser().await;
+    let excess: Vec<(String, String)> = sqlx::query_as(
+        "select r.rolname::text, c.relname::text
+         from pg_roles r cross join pg_class c join pg_namespace n on n.oid = c.relnamespace
+         where n.nspname = 'public' and r.rolname in ('maskline_app', 'maskline_relay')
+           and (c.relowner = r.oid
+                or c.relkind in ('r', 'p') and has_table_privilege(r.oid, c.oid, 'truncate')
+                or c.relispartition and c.relkind = 'r'
+                   and has_any_column_privilege(r.oid, c.oid, 'select, insert, update'))",
+    )
+    .fetch_all(&mut superuser)
+    .await
+    .expect("the catalogue");
+    assert_eq!(excess, []);
+    let strong: Vec<(String,)> = sqlx::query_as(
+        "select rolname::text from pg_roles where rolname in ('maskline_app', 'maskline_relay')
+           and (rolsuper or rolbypassrls or rolcreaterole or rolcreatedb)",
+    )
+    .fetch_all(&mut superuser)
+    .await
+    .expect("the roles");
+    assert_eq!(strong, []);
+}
+
+#[tokio::test]
+async fn a_superuser_or_the_owner_is_refused_as_a_role_of_the_program() {
+    let test = support::database().await;
+    let keys: Arc<dyn KeyStore> = Arc::new(RootKey::ephemeral().expect("randomness"));
+    for role in ["postgres", "maskline_owner"] {
+        let strong = Box::new(test.owner().username(role));
+        let login = RoleLogin::Given { app: strong.clone(), relay: strong };
+        let config = DatabaseConfig { owner: test.owner(), login, connections_max: 2 };
+        let refused = Database::connect(config, &keys, support::noon()).await.err();
+        assert!(matches!(refused, Some(StoreError::RoleTooStrong { .. })), "{role}");
+    }
+}
+
+#[tokio::test]
+async fn derived_passwords_are_accepted_by_the_server() {
+    let test = support::database().await;
+    let keys: Arc<dyn KeyStore> = Arc::new(RootKey::ephemeral().expect("randomness"));
+    let login = RoleLogin::Derived;
+    let config = DatabaseConfig { owner: test.owner(), login, connections_max: 2 };
+    // Trust authentication does not ask; what counts is that the server takes the verifier.
+    Database::connect(config, &keys, support::noon())
+        .await
+        .expect("set and logged in")
+        .close()
+        .await;
+    let mut superuser = test.superuser().await;
+    let (verifiers,): (i64,) = sqlx::query_as(
+        "select count(*) from pg_authid where rolname in ('maskline_app', 'maskline_relay')
+           and rolpassword like 'SCRAM-SHA-256$4096:%'",
+    )
+    .fetch_one(&mut superuser)
+    .await
+    .expect("the verifiers");
+    assert_eq!(verifiers, 2);
+}
+
+#[tokio::test]
+async fn a_transaction_ends_its_tenant() {
+    let test = support::database().await;
+    let tenant = test.store.tenant(TenantId::new(1, 1)).await.expect("begun");
+    assert_eq!(tenant.tenant(), TenantId::new(1, 1));
+    tenant.commit().await.expect("committed");
+}

@@ -1,0 +1,7 @@
+//! The store on a real PostgreSQL, as the program's own roles.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod embedded;
+mod isolation;

@@ -1,0 +1,139 @@
+//! Real PostgreSQL for tests: one throw-away cluster for each test binary, one database for each
+//! test, and the program's own roles, so that row-level security is always in force.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
+
+use maskline::store::database::RoleLogin;
+use maskline::store::embedded::{Cluster, Durability, EmbeddedConfig};
+use maskline::store::{Database, DatabaseConfig, Store};
+use maskline::vault::{KeyStore, RootKey, Vault};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection};
+
+const TEMPLATE: &str = "maskline_template";
+const CONNECTIONS_MAX: u32 = 20;
+
+/// A moment that every test starts from: 2025-06-15 04:00 UTC, noon in Shanghai.
+pub fn noon() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_749_960_000)
+}
+
+/// A database of one test.
+pub struct TestDatabase {
+    pub database: Database,
+    pub store: Store,
+    pub vault: Arc<Vault>,
+    name: String,
+}
+
+impl TestDatabase {
+    /// A connection that no row-level security binds: to lay things out and to look behind.
+    pub async fn superuser(&self) -> PgConnection {
+        let options = cluster().superuser().database(&self.name);
+        options.connect().await.expect("the superuser connects")
+    }
+
+    /// A connection as one of the program's own roles.
+    pub async fn connect_as(&self, role: &str) -> PgConnection {
+        let options = cluster().superuser().database(&self.name).username(role);
+        options.connect().await.expect("the role connects")
+    }
+
+    /// How the owner of the tables connects.
+    pub fn owner(&self) -> PgConnectOptions {
+        cluster().owner().database(&self.name)
+    }
+}
+
+/// A fresh, migrated database.
+pub async fn database() -> TestDatabase {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    let mut superuser = cluster().superuser().connect().await.expect("the superuser connects");
+    let sql = format!("create database {name} template {TEMPLATE} owner maskline_owner");
+    sqlx::query(AssertSqlSafe(sql)).execute(&mut superuser).await.expect("a new database");
+    superuser.close().await.expect("closed");
+
+    let keys: Arc<dyn KeyStore> = Arc::new(RootKey::ephemeral().expect("randomness"));
+    let database = connect(&name, &keys).await;
+    let vault = Arc::new(Vault::new(keys).expect("a vault"));
+    let store = Store::new(database.app.clone(), Arc::clone(&vault));
+    TestDatabase { database, store, vault, name }
+}
+
+async fn connect(name: &str, keys: &Arc<dyn KeyStore>) -> Database {
+    let owner = cluster().owner().database(name);
+    let login = RoleLogin::Trusted;
+    let config = DatabaseConfig { owner, login, connections_max: CONNECTIONS_MAX };
+    Database::connect(config, keys, noon()).await.expect("migrated and connected")
+}
+
+/// The cluster of this test binary. It goes down when the binary ends, and its folder is used
+/// again by the next run.
+pub fn cluster() -> &'static Cluster {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    static TEMPLATE_MADE: OnceLock<()> = OnceLock::new();
+    let cluster = CLUSTER.get_or_init(|| block_on_apart(start));
+    // The template is made with the cluster's help, so it has a lock of its own.
+    if std::thread::current().name() != Some(APART) {
+        TEMPLATE_MADE.get_or_init(|| block_on_apart(make_template));
+    }
+    cluster
+}
+
+const APART: &str = "cluster-set-up";
+
+/// Tests have runtimes of their own; what they share is set up outside of all of them.
+fn block_on_apart<T: Send, F: Future<Output = T>>(work: fn() -> F) -> T {
+    let run = move || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.enable_all().build().expect("a runtime");
+        runtime.block_on(work())
+    };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name(APART.to_owned());
+        thread.spawn_scoped(scope, run).expect("a thread").join().expect("no panic")
+    })
+}
+
+async fn start() -> Cluster {
+    let config = EmbeddedConfig {
+        folder: folder(),
+        bin_dir: None,
+        connections_max: 300,
+        durability: Durability::ThrowAway,
+    };
+    let cluster = Cluster::start(config).await.expect("PostgreSQL starts");
+    let mut superuser = cluster.superuser().connect().await.expect("the superuser connects");
+    let leftovers: Vec<(String,)> = sqlx::query_as(
+        "select datname from pg_database where datname like 'test\\_%' or datname = $1",
+    )
+    .bind(TEMPLATE)
+    .fetch_all(&mut superuser)
+    .await
+    .expect("the databases");
+    let drops = leftovers.into_iter().map(|(name,)| format!("drop database {name} with (force)"));
+    let create = format!("create database {TEMPLATE} owner maskline_owner");
+    for sql in drops.chain([create]) {
+        sqlx::query(AssertSqlSafe(sql)).execute(&mut superuser).await.expect("set up");
+    }
+    superuser.close().await.expect("closed");
+    cluster
+}
+
+async fn make_template() {
+    let keys: Arc<dyn KeyStore> = Arc::new(RootKey::ephemeral().expect("randomness"));
+    connect(TEMPLATE, &keys).await.close().await;
+}
+
+/// One for each test binary of each work tree, so that none waits for another.
+fn folder() -> PathBuf {
+    let mut hasher = DefaultHasher::new();
+    std::env::current_exe().expect("a path").hash(&mut hasher);
+    let name = env!("CARGO_CRATE_NAME");
+    std::env::temp_dir().join(format!("maskline-test-{name}-{:016x}", hasher.finish()))
+}
