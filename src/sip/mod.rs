@@ -11,9 +11,14 @@ pub mod method;
 mod parse;
 pub mod status;
 pub mod timers;
+pub mod transaction;
 pub mod uri;
 pub mod via;
+pub mod wheel;
 pub mod write;
 
 pub use lex::InvalidValue;
 pub use parse::Fault;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,383 @@
+//! The table of all transactions of one shard.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+
+use super::client::Client;
+use super::client_invite::ClientInvite;
+use super::key::{matched_method_name, write_merge_key, write_server_key};
+use super::server::Server;
+use super::server_invite::ServerInvite;
+use super::slot::{Audience, Cancel, Key, Listed, Machine, Role, Slot, SlotId};
+use super::table::Table;
+use super::{
+    ClientFailure, ClientId, Effects, Event, Full, Output, Owner, Reliability, ServerId, Verdict,
+};
+use crate::sip::header::HeaderId;
+use crate::sip::ids::Branch;
+use crate::sip::message::Message;
+use crate::sip::method::Method;
+use crate::sip::write::{Request, ack_of, cancel_of, new_buffer};
+
+/// Most transactions of one shard. A full table is answered 503 without a transaction.
+pub const TRANSACTIONS_MAX: usize = 1 << 18;
+/// Above this only requests inside dialogs and our own are taken, so that calls can still end.
+pub const ATTEMPT_TRANSACTIONS_MAX: usize = attempts_max(TRANSACTIONS_MAX);
+/// Most outputs that may wait. Datagrams above it are lost, as the network may lose them too.
+pub const OUTPUTS_MAX: usize = 1 << 16;
+
+/// The transactions of one shard. After every call, drain [`Self::poll_output`], then sleep until
+/// [`Self::poll_timeout`].
+pub struct Transactions {
+    table: Table,
+    outputs: VecDeque<Output>,
+    lost_transmits: u64,
+    key: Vec<u8>,
+    buffer: BytesMut,
+    transactions_max: usize,
+}
+
+impl Default for Transactions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Transactions {
+    /// An empty table.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_max(TRANSACTIONS_MAX)
+    }
+
+    /// An empty table with another maximum.
+    #[must_use]
+    pub fn with_max(transactions_max: usize) -> Self {
+        Self {
+            table: Table::new(),
+            outputs: VecDeque::new(),
+            lost_transmits: 0,
+            key: Vec::new(),
+            buffer: new_buffer(),
+            transactions_max,
+        }
+    }
+
+    /// Takes a message that came from `source`.
+    pub fn receive(&mut self, now: Instant, message: Message, source: SocketAddr) -> Event {
+        match (message.status(), message.method()) {
+            (Some(status), _) => self.receive_response(now, message, status),
+            (None, Method::Ack) => self.receive_ack(now, message),
+            (
+                None,
+                Method::Invite
+                | Method::Bye
+                | Method::Cancel
+                | Method::Options
+                | Method::Register
+                | Method::Prack
+                | Method::Update
+                | Method::Info
+                | Method::Refer
+                | Method::Subscribe
+                | Method::Notify
+                | Method::Publish
+                | Method::Message
+                | Method::Other,
+            ) => self.receive_request(now, message, source),
+        }
+    }
+
+    /// Answers a request: `bytes` is the encoded response with `status`. A 2xx to an INVITE may be
+    /// given again and is then sent again; any other answer after a final one is ignored.
+    pub fn respond(&mut self, now: Instant, server: ServerId, status: u16, bytes: Bytes) {
+        self.step(now, server.0, |machine| machine.respond(now, status, bytes));
+    }
+
+    /// Sends a request of ours; anything but an ACK, which has no transaction.
+    ///
+    /// # Errors
+    /// [`Full`] when the table is; nothing was sent then.
+    pub fn request(
+        &mut self,
+        now: Instant,
+        request: Request,
+        to: SocketAddr,
+        owner: Owner,
+    ) -> Result<ClientId, Full> {
+        if self.table.len() >= self.transactions_max {
+            return Err(Full);
+        }
+        self.transmit(to, request.bytes.clone());
+        Ok(ClientId(self.insert_client(now, request, to, owner, Audience::User)))
+    }
+
+    /// Withdraws an INVITE of ours: its CANCEL goes out as soon as a provisional response has come.
+    /// Nothing happens after a final response.
+    pub fn cancel(&mut self, now: Instant, client: ClientId) {
+        let Some(slot) = self.table.slot_mut(client.0) else { return };
+        if slot.cancel != Cancel::No || slot.machine.unfinished_invite().is_none() {
+            return;
+        }
+        slot.cancel = Cancel::Wanted;
+        if !slot.machine.is_unanswered() {
+            self.send_cancel(now, client.0);
+        }
+    }
+
+    /// The network says that nobody is at `address`: every request there that has not been
+    /// answered at all fails.
+    pub fn unreachable(&mut self, now: Instant, address: SocketAddr) {
+        for id in self.table.unanswered_at(address) {
+            let step = self.step(now, id, |machine| machine.unreachable(now));
+            self.tell_failure(id, step, ClientFailure::Unreachable);
+        }
+    }
+
+    /// The time of [`Self::poll_timeout`] has come.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(id) = self.table.pop_due(now) {
+            let step = self.step(now, id, |machine| machine.time_out(now));
+            self.tell_failure(id, step, ClientFailure::Timeout);
+        }
+    }
+
+    /// Ties a request of a peer to what the layer above made of it.
+    pub fn set_owner(&mut self, server: ServerId, owner: Owner) {
+        if let Some(slot) = self.table.slot_mut(server.0) {
+            slot.owner = owner;
+        }
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to call [`Self::handle_timeout`] next.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.table.next_deadline()
+    }
+
+    /// How many transactions there are, the lingering ones among them.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether nothing is left: no transaction, no timer, no index entry.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// How many datagrams were not sent since nobody fetched the outputs.
+    #[must_use]
+    pub fn lost_transmits(&self) -> u64 {
+        self.lost_transmits
+    }
+
+    fn receive_request(&mut self, now: Instant, message: Message, source: SocketAddr) -> Event {
+        write_server_key(&mut self.key, &message, matched_method_name(&message));
+        let hash = self.table.hash(&self.key);
+        if let Some(id) = self.table.find_server(hash, &self.key) {
+            self.step(now, id, |machine| machine.repeat_request(now));
+            return Event::Absorbed;
+        }
+        let is_attempt = message.to().tag.is_none() && message.method() != Method::Cancel;
+        let max =
+            if is_attempt { attempts_max(self.transactions_max) } else { self.transactions_max };
+        if self.table.len() >= max {
+            return Event::Full(message);
+        }
+        let key = Key::Server(self.key.as_slice().into());
+        let merge = if is_attempt { Some(self.merge_hash(&message)) } else { None };
+        let merged = merge.is_some_and(|merge| self.table.find_ongoing(merge));
+        let reliability = Reliability::Unreliable;
+        let machine = if message.method() == Method::Invite {
+            Machine::ServerInvite(ServerInvite::new(reliability))
+        } else {
+            Machine::Server(Server::new(reliability))
+        };
+        let server = ServerId(self.table.insert(Slot {
+            machine,
+            key,
+            hash,
+            merge,
+            serial: 0,
+            owner: Owner::default(),
+            peer: message.reply_address(source),
+            cancel: Cancel::No,
+            audience: Audience::User,
+            listed: Listed::No,
+        }));
+        if message.method() == Method::Cancel {
+            let invite = self.find_invite(&message);
+            return Event::Cancel { server, invite, message };
+        }
+        if merged { Event::Merged { server, message } } else { Event::Request { server, message } }
+    }
+
+    fn merge_hash(&mut self, message: &Message) -> u64 {
+        write_merge_key(&mut self.key, message);
+        self.table.hash(&self.key)
+    }
+
+    /// The INVITE that a CANCEL or an ACK means.
+    fn find_invite(&mut self, message: &Message) -> Option<(ServerId, Owner)> {
+        write_server_key(&mut self.key, message, Method::Invite.name().as_bytes());
+        let id = self.table.find_server(self.table.hash(&self.key), &self.key)?;
+        Some((ServerId(id), self.table.slot_mut(id)?.owner))
+    }
+
+    fn receive_ack(&mut self, now: Instant, message: Message) -> Event {
+        let Some((server, _)) = self.find_invite(&message) else { return Event::Ack { message } };
+        match self.step(now, server.0, |machine| machine.ack(now)) {
+            Some(Step { verdict: Verdict::Deliver, .. }) => Event::Ack { message },
+            Some(_) | None => Event::Absorbed,
+        }
+    }
+
+    fn receive_response(&mut self, now: Instant, message: Message, status: u16) -> Event {
+        let via = message.top_via();
+        // A response to us has our Via alone (RFC 3261 §8.1.3.3).
+        if via.more.is_some() || message.headers(HeaderId::Via).nth(1).is_some() {
+            return Event::Absorbed;
+        }
+        let branch = via.branch.and_then(Branch::parse);
+        let Some(id) = branch.and_then(|branch| self.table.find_client(branch, message.method()))
+        else {
+            return Event::Stray(message);
+        };
+        let ack = if status >= 300 { self.make_ack(id, &message) } else { None };
+        let Some(step) = self.step(now, id, |machine| machine.response(now, status, ack)) else {
+            return Event::Absorbed;
+        };
+        if step.cancel == Cancel::Wanted && status < 200 {
+            self.send_cancel(now, id);
+        }
+        match (step.verdict, step.audience) {
+            (Verdict::Deliver, Audience::User) => {
+                Event::Response { client: ClientId(id), owner: step.owner, message }
+            }
+            (Verdict::Deliver, Audience::Nobody) | (Verdict::Absorb | Verdict::Fail, _) => {
+                Event::Absorbed
+            }
+        }
+    }
+
+    fn make_ack(&mut self, id: SlotId, response: &Message) -> Option<Bytes> {
+        let invite = self.table.slot_mut(id)?.machine.unfinished_invite()?.clone();
+        let invite = Message::parse(invite).ok()?;
+        Some(ack_of(&mut self.buffer, &invite, response))
+    }
+
+    fn send_cancel(&mut self, now: Instant, id: SlotId) {
+        let Some(slot) = self.table.slot_mut(id) else { return };
+        let Some(invite) = slot.machine.unfinished_invite().cloned() else { return };
+        let Key::Client(branch, _) = slot.key else { return };
+        let peer = slot.peer;
+        slot.cancel = Cancel::Sent;
+        slot.machine.cancelled(now);
+        self.table.settle(now, id);
+        let Ok(invite) = Message::parse(invite) else { return };
+        let bytes = cancel_of(&mut self.buffer, &invite);
+        self.transmit(peer, bytes.clone());
+        // In a full table it goes out once: better than not at all.
+        if self.table.len() < self.transactions_max {
+            let request = Request { method: Method::Cancel, branch, bytes };
+            self.insert_client(now, request, peer, Owner::default(), Audience::Nobody);
+        }
+    }
+
+    fn insert_client(
+        &mut self,
+        now: Instant,
+        request: Request,
+        to: SocketAddr,
+        owner: Owner,
+        audience: Audience,
+    ) -> SlotId {
+        let Request { method, branch, bytes } = request;
+        let reliability = Reliability::Unreliable;
+        let machine = if method == Method::Invite {
+            Machine::ClientInvite(ClientInvite::new(now, bytes, reliability))
+        } else {
+            Machine::Client(Client::new(now, bytes, reliability))
+        };
+        let id = self.table.insert(Slot {
+            machine,
+            key: Key::Client(branch, method),
+            hash: self.table.client_hash(branch, method),
+            merge: None,
+            serial: 0,
+            owner,
+            peer: to,
+            cancel: Cancel::No,
+            audience,
+            listed: Listed::No,
+        });
+        self.table.settle(now, id);
+        id
+    }
+
+    /// Runs one machine by one input and sends what it wants sent. `None` when it is gone.
+    fn step(
+        &mut self,
+        now: Instant,
+        id: SlotId,
+        input: impl FnOnce(&mut Machine) -> Effects,
+    ) -> Option<Step> {
+        let slot = self.table.slot_mut(id)?;
+        let Effects { transmit, verdict } = input(&mut slot.machine);
+        let step = Step {
+            verdict,
+            role: slot.key.role(),
+            owner: slot.owner,
+            audience: slot.audience,
+            cancel: slot.cancel,
+        };
+        let peer = slot.peer;
+        self.table.settle(now, id);
+        if let Some(bytes) = transmit {
+            self.transmit(peer, bytes);
+        }
+        Some(step)
+    }
+
+    fn tell_failure(&mut self, id: SlotId, step: Option<Step>, why: ClientFailure) {
+        let Some(Step { verdict: Verdict::Fail, role, owner, audience: Audience::User, .. }) = step
+        else {
+            return;
+        };
+        self.outputs.push_back(match role {
+            Role::Server => Output::AckMissing { server: ServerId(id), owner },
+            Role::Client => Output::ClientFailed { client: ClientId(id), owner, why },
+        });
+    }
+
+    fn transmit(&mut self, to: SocketAddr, bytes: Bytes) {
+        if self.outputs.len() < OUTPUTS_MAX {
+            self.outputs.push_back(Output::Transmit { to, bytes });
+        } else {
+            self.lost_transmits += 1;
+        }
+    }
+}
+
+/// What a step did, and of whose transaction: that may be gone by now.
+struct Step {
+    verdict: Verdict,
+    role: Role,
+    owner: Owner,
+    audience: Audience,
+    cancel: Cancel,
+}
+
+const fn attempts_max(transactions_max: usize) -> usize {
+    transactions_max / 4 * 3
+}
