@@ -2,3 +2,5 @@
 
 pub mod ladder;
 pub mod leak;
+pub mod progress;
+pub mod provision;
