@@ -189,9 +189,8 @@ impl Softphone {
         );
         fs::write(folder.join("config"), config).expect("a writable folder");
         fs::write(folder.join("contacts"), "").expect("a writable folder");
-        let account = format!(
-            "<sip:{user}@{ip}:{port}>;regint=0;answermode=auto;audio_codecs=PCMA\n"
-        );
+        let account =
+            format!("<sip:{user}@{ip}:{port}>;regint=0;answermode=auto;audio_codecs=PCMA\n");
         fs::write(folder.join("accounts"), account).expect("a writable folder");
         let mut command = Command::new("baresip");
         command.arg("-s").arg("-f").arg(&folder);

@@ -34,6 +34,8 @@ pub struct Provisioned {
     pub crm_key: SecretString,
     /// The pool of virtual numbers.
     pub pool: String,
+    /// The carrier's trunk.
+    pub carrier_trunk: String,
 }
 
 /// Makes tenant, trunks, pool, numbers, keys and agent. `operator_key` is the first key of the
@@ -59,8 +61,8 @@ pub async fn provision(
         "name": "example-carrier", "role": "carrier",
         "source_networks": [sides.carrier.ip()], "target": sides.carrier,
     });
-    let carrier = id(&operator.post("/v1/trunks", &carrier).await?);
-    let pool = json!({"name": "example-mobile", "class": "mobile", "trunks": [carrier]});
+    let carrier_trunk = id(&operator.post("/v1/trunks", &carrier).await?);
+    let pool = json!({"name": "example-mobile", "class": "mobile", "trunks": [carrier_trunk]});
     let pool = id(&operator.post("/v1/pools", &pool).await?);
     let numbers = json!({"pool": pool, "numbers": NUMBERS});
     operator.post("/v1/numbers:import", &numbers).await?;
@@ -68,7 +70,7 @@ pub async fn provision(
     let crm_key = issue(&operator, &tenant, "insurer_crm").await?;
     let agent = json!({"employee_id": "A-4821", "name": "Demo Agent", "caller_numbers": [AGENT]});
     client(admin_key)?.post("/v1/agents", &agent).await?;
-    Ok(Provisioned { crm: client(crm_key.clone())?, crm_key, pool })
+    Ok(Provisioned { crm: client(crm_key.clone())?, crm_key, pool, carrier_trunk })
 }
 
 async fn add_insurer_trunk(

@@ -1,0 +1,7 @@
+//! End to end: the real binary, real sockets, real peers.
+
+mod calls;
+mod peers;
+mod service;
+mod sound;
+mod voices;

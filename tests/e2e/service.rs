@@ -1,0 +1,167 @@
+//! The real binary in a folder of its own: private PostgreSQL, free ports, logs at trace level.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use maskline::cli::client::Client;
+use maskline::cli::demo::provision::{self, Provisioned, Sides};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::peers::{CARRIER, INSURER, Process, free_port, until};
+
+/// The service, its folder and its addresses.
+pub struct Service {
+    pub folder: PathBuf,
+    pub process: Process,
+    /// The control API.
+    pub url: String,
+    pub admin: SocketAddr,
+    /// Where trunks send SIP.
+    pub sip: SocketAddr,
+    /// Where the tests' PBX and carrier listen.
+    pub sides: Sides,
+    /// What was made for the tests.
+    pub made: Provisioned,
+    pub operator: Client,
+    /// The last API key, for requests by hand.
+    pub operator_key: String,
+    runtime: tokio::runtime::Runtime,
+}
+
+/// Starts the binary with this arguments and waits for its good end; its standard output.
+fn run(folder: &Path, arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_maskline"))
+        .args(arguments)
+        .arg("--config")
+        .arg(folder.join("maskline.toml"))
+        .output()
+        .expect("the binary");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "maskline {arguments:?} failed:\n{errors}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+fn free_tcp_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
+
+/// One GET; `None` when nobody answers.
+pub fn http_get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let status = answer.split(' ').nth(1)?.parse().ok()?;
+    Some((status, answer))
+}
+
+impl Service {
+    /// Starts it and makes tenant, trunks, pool, numbers, keys and agent.
+    pub fn start(name: &str) -> Self {
+        let folder =
+            std::env::temp_dir().join(format!("maskline-e2e-{}-{name}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a writable folder for temporary files");
+        // Under root, PostgreSQL runs as another user and must reach its directory.
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("our folder");
+        let [api, admin] =
+            [free_tcp_port(), free_tcp_port()].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        let sip = SocketAddr::from(([127, 0, 0, 1], free_port("127.0.0.1")));
+        let config = format!(
+            "drain_timeout = \"2s\"\n[database]\ndata_dir = \"{0}/pg\"\n\
+             [keys]\nroot_file = \"{0}/root.key\"\n[api]\nlisten = \"{api}\"\n\
+             [admin]\nlisten = \"{admin}\"\n[sip]\nlisten = \"{sip}\"\n\
+             [media]\nbind = \"127.0.0.1\"\nthreads = 1\n[log]\nfilter = \"trace\"\n",
+            folder.display()
+        );
+        fs::write(folder.join("maskline.toml"), config).expect("a writable folder");
+        run(&folder, &["key", "init"]);
+        let operator_key =
+            run(&folder, &["key", "create", "--role", "operator", "--quiet"]).trim().to_owned();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_maskline"));
+        command.arg("serve").arg("--config").arg(folder.join("maskline.toml"));
+        let process = Process::start(command, folder.join("service.log"));
+        until("the service", || http_get(admin, "/readyz").filter(|(status, _)| *status == 200));
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let url = format!("http://{api}");
+        let sides = Sides {
+            insurer: SocketAddr::new(INSURER.parse().expect("an address"), free_port(INSURER)),
+            carrier: SocketAddr::new(CARRIER.parse().expect("an address"), free_port(CARRIER)),
+            softphone: None,
+        };
+        let key = || operator_key.as_str().into();
+        let made = runtime
+            .block_on(provision::provision(&url, key(), sides))
+            .expect("the API makes what is needed");
+        let endpoint = maskline::cli::client::Endpoint { url: url.clone(), key: Some(key()) };
+        let operator = Client::new(&endpoint).expect("a key is given");
+        Self { folder, process, url, admin, sip, sides, made, operator, operator_key, runtime }
+    }
+
+    /// Binds a policy to a virtual number.
+    pub fn bind(&self, external_id: &str, real_number: &str) -> Value {
+        self.bind_from(&self.made.pool, external_id, real_number)
+    }
+
+    /// Binds a policy to a virtual number of this pool.
+    pub fn bind_from(&self, pool: &str, external_id: &str, real_number: &str) -> Value {
+        let request = provision::bind(&self.made.crm, pool, external_id, real_number);
+        self.runtime.block_on(request).expect("a free number")
+    }
+
+    /// Reads from the API as the CRM.
+    pub fn get(&self, path: &str) -> Value {
+        self.runtime.block_on(self.made.crm.get(path)).expect("an answer")
+    }
+
+    /// Changes something as the CRM.
+    pub fn post(&self, path: &str, body: &Value) -> Value {
+        self.runtime.block_on(self.made.crm.post(path, body)).expect("an answer")
+    }
+
+    /// Changes something as the operator.
+    pub fn operate(&self, path: &str, body: &Value) -> Value {
+        self.runtime.block_on(self.operator.post(path, body)).expect("an answer")
+    }
+
+    /// Waits until so many calls are on record, newest first.
+    pub fn records(&self, count: usize) -> Vec<Value> {
+        until("the records", || {
+            let calls = self.get("/v1/calls?limit=200")["data"].as_array().cloned();
+            calls.filter(|calls| calls.len() >= count)
+        })
+    }
+
+    /// Everything it has logged.
+    pub fn log(&self) -> Vec<u8> {
+        fs::read(&self.process.output).expect("its output")
+    }
+
+    /// Asks it to end and waits for its good end.
+    pub fn stop(&mut self) {
+        self.process.signal(Signal::TERM);
+        let status = self.process.wait();
+        assert!(status.success(), "it ended with {status}:\n{}", self.process.text());
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.process.signal(Signal::TERM);
+        self.process.wait();
+        if std::thread::panicking() {
+            eprintln!("what it wrote is in {}", self.folder.display());
+        } else {
+            // The folder is temporary in any case.
+            let _ = fs::remove_dir_all(&self.folder);
+        }
+    }
+}

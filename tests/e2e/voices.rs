@@ -1,0 +1,51 @@
+//! Two baresip softphones, a tone in each direction, found at the other end by its frequency.
+
+use std::fs;
+
+use crate::peers::Softphone;
+use crate::service::Service;
+use crate::sound;
+
+const AGENT_HZ: u32 = 440;
+const SUBSCRIBER_HZ: u32 = 880;
+
+#[test]
+fn each_side_hears_the_tone_of_the_other() {
+    let service = Service::start("voices");
+    let binding = service.bind("E-1", "+8613800001234");
+    let x = binding["virtual_number"].as_str().expect("a number").to_owned();
+    let (insurer, carrier) = (service.sides.insurer, service.sides.carrier);
+    let subscriber = Softphone::start(
+        &service.folder,
+        "+8613800001234",
+        carrier.ip(),
+        carrier.port(),
+        SUBSCRIBER_HZ,
+        None,
+    );
+    let to = format!("sip:{x}@{}", service.sip);
+    let mut agent = Softphone::start(
+        &service.folder,
+        "4821",
+        insurer.ip(),
+        insurer.port(),
+        AGENT_HZ,
+        Some(&to),
+    );
+    agent.process.await_words("Call established");
+    agent.process.wait();
+    let record = &service.records(1)[0];
+    assert_eq!(record["cause"], "caller_hangup", "{record}");
+    let (at_agent, at_subscriber) = (agent.heard(), subscriber.heard());
+    for (heard, theirs, own) in
+        [(&at_agent, SUBSCRIBER_HZ, AGENT_HZ), (&at_subscriber, AGENT_HZ, SUBSCRIBER_HZ)]
+    {
+        let (theirs, own) = (sound::best_share(heard, theirs), sound::best_share(heard, own));
+        assert!(
+            theirs > 0.9 && own < 0.1,
+            "heard {theirs:.2} of the far tone, {own:.2} of its own"
+        );
+    }
+    let received = fs::read_to_string(&agent.process.output).expect("baresip's trace");
+    assert!(!received.contains("13800001234"), "the agent's phone saw the real number");
+}
