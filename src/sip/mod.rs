@@ -1,6 +1,7 @@
 //! L0: SIP alone. It has never heard of a binding, a socket or a clock.
 
 pub mod address;
+pub mod dialog;
 pub mod header;
 pub mod ids;
 mod lex;
@@ -9,6 +10,7 @@ pub mod malformed;
 pub mod message;
 pub mod method;
 mod parse;
+pub mod screen;
 pub mod status;
 pub mod timers;
 pub mod transaction;
