@@ -6,7 +6,7 @@
 //! use maskline::rtp::plane::{Command, SessionId};
 //! # fn main() -> std::io::Result<()> {
 //! let config = PlaneConfig::on("127.0.0.1".parse().unwrap(), [7; 32]);
-//! let (plane, mut links) = Plane::start(config, vec![Box::new(|| { /* wake the shard */ })])?;
+//! let (plane, mut links) = Plane::start(&config, vec![Box::new(|| { /* wake the shard */ })])?;
 //! let mut link = links.remove(0);
 //! if link.send(Command::Open { session: SessionId(1) }).is_err() {
 //!     // Full: the same as `Report::Failed`.
@@ -17,9 +17,16 @@
 //! # }
 //! ```
 
+mod calls;
+mod clock;
 mod config;
+mod limits;
 mod link;
+mod meter;
+mod pace;
 mod plane;
+mod sockets;
+mod worker;
 
 pub use config::PlaneConfig;
 pub use link::{COMMANDS_MAX, Full, Link, OPENS_WAITING_MAX, REPORTS_MAX, Waker};

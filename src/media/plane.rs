@@ -2,10 +2,18 @@
 
 use std::io;
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+
+use super::calls::{Calls, Room};
+use super::clock::Clock;
 use super::config::PlaneConfig;
+use super::limits::sessions_by_descriptors;
 use super::link::{CommandQueue, Link, Waker, links};
+use super::worker::Worker;
+use crate::rtp::ports::Ports;
 
 /// The media threads. They end, and all ports close, when this is dropped or stopped.
 pub struct Plane {
@@ -14,10 +22,29 @@ pub struct Plane {
 }
 
 impl Plane {
-    /// Starts the threads. There is one link for each waker, in order.
-    pub fn start(config: PlaneConfig, wakers: Vec<Waker>) -> io::Result<(Self, Vec<Link>)> {
-        let (links, ends) = links(wakers, config.threads.max(1))?;
-        Ok((Self { queues: ends.queues, threads: Vec::new() }, links))
+    /// Starts the threads, after the file limit has been raised to the hard limit. There is one
+    /// link for each waker, in order. Install the recorder of metrics before.
+    pub fn start(config: &PlaneConfig, wakers: Vec<Waker>) -> io::Result<(Self, Vec<Link>)> {
+        let threads = config.threads.clamp(1, THREADS_MAX);
+        let room = Arc::new(Room::new(config.sessions_max.min(sessions_by_descriptors())));
+        let clock = Clock::start();
+        let (links, ends) = links(wakers, threads)?;
+        let mut plane = Self { queues: Arc::clone(&ends.queues), threads: Vec::new() };
+        for (part, queue) in ends.queues.iter().enumerate() {
+            let ports = Ports::new(&config.ports, config.port_quarantine, part, threads);
+            if ports.free() < 2 {
+                return Err(io::Error::other("the RTP port range is too small for its threads"));
+            }
+            let mut rng = ChaCha20Rng::from_seed(config.seed);
+            rng.set_stream(part as u64);
+            let calls =
+                Calls::new(config.address, ports, config.silence_timeout, Arc::clone(&room));
+            let queue = Arc::clone(queue);
+            let worker = Worker::new(clock, queue, ends.reporters.clone(), calls, rng)?;
+            let thread = thread::Builder::new().name(format!("media-{part}"));
+            plane.threads.push(thread.spawn(move || worker.run())?);
+        }
+        Ok((plane, links))
     }
 
     /// All threads are alive.
@@ -47,3 +74,6 @@ impl Drop for Plane {
         self.end();
     }
 }
+
+/// More threads than any machine of ours has cores.
+const THREADS_MAX: usize = 256;

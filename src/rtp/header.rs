@@ -150,10 +150,8 @@ mod tests {
             mut packet in proptest::collection::vec(any::<u8>(), 0..96),
         ) {
             // Half of the cases get past the version, so that the lengths are tried too.
-            if let Some(first) = packet.first_mut() {
-                if *first & 1 == 0 {
-                    *first = *first & 0x3f | 0x80;
-                }
+            if let Some(first) = packet.first_mut().filter(|first| **first & 1 == 0) {
+                *first = (*first & 0x3f) | 0x80;
             }
             if let Ok(header) = Header::parse(&packet) {
                 prop_assert!(header.payload_start >= HEADER_BYTES);

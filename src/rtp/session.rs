@@ -290,7 +290,7 @@ fn report_interval(rng: &mut impl Rng) -> Duration {
 
 /// 32.32 bits.
 fn ntp(since: Duration) -> u64 {
-    since.as_secs() << 32 | (u64::from(since.subsec_nanos()) << 32) / 1_000_000_000
+    (since.as_secs() << 32) | ((u64::from(since.subsec_nanos()) << 32) / 1_000_000_000)
 }
 
 const REPORT_INTERVAL_MS: u64 = 5_000;

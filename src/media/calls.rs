@@ -1,0 +1,201 @@
+//! The calls of one media thread: a flat array found by slot, ports, and the count that all threads
+//! share.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use rand_core::Rng;
+use slab::Slab;
+
+use super::sockets::{Sockets, for_family};
+use crate::rtp::plane::{PlaneAddress, RemoteMedia, SessionId, Side, SideCounts};
+use crate::rtp::ports::Ports;
+use crate::rtp::session::Session;
+use crate::rtp::time::Moment;
+
+/// One call.
+pub(super) struct Call {
+    pub(super) session: Session,
+    pub(super) sockets: Sockets,
+    pub(super) id: SessionId,
+    /// Who opened it, and hears about it.
+    pub(super) link: usize,
+    /// The number of its latest timer.
+    pub(super) timer: u64,
+    ports: [u16; 2],
+}
+
+/// All calls of one thread.
+pub(super) struct Calls {
+    slots: Slab<Call>,
+    by_id: HashMap<SessionId, usize>,
+    ports: Ports,
+    address: PlaneAddress,
+    silence_timeout: Duration,
+    room: Arc<Room>,
+}
+
+/// How many calls all threads may hold together.
+#[derive(Debug)]
+pub(super) struct Room {
+    taken: AtomicUsize,
+    sessions_max: usize,
+}
+
+impl Room {
+    pub(super) const fn new(sessions_max: usize) -> Self {
+        Self { taken: AtomicUsize::new(0), sessions_max }
+    }
+
+    fn take(&self) -> io::Result<()> {
+        let more = |taken| (taken < self.sessions_max).then_some(taken + 1);
+        match self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(io::Error::other("the media plane is full")),
+        }
+    }
+
+    fn give_back(&self) {
+        self.taken.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Calls {
+    pub(super) fn new(
+        address: PlaneAddress,
+        ports: Ports,
+        silence_timeout: Duration,
+        room: Arc<Room>,
+    ) -> Self {
+        let (slots, by_id) = (Slab::new(), HashMap::new());
+        Self { slots, by_id, ports, address, silence_timeout, room }
+    }
+
+    /// The call at a slot.
+    #[inline]
+    pub(super) fn at(&mut self, slot: usize) -> Option<&mut Call> {
+        self.slots.get_mut(slot)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    pub(super) const fn ports(&self) -> &Ports {
+        &self.ports
+    }
+
+    /// Opens the ports of a new call and says our RTP address towards each side.
+    pub(super) fn open(
+        &mut self,
+        now: Moment,
+        link: usize,
+        id: SessionId,
+        poller: &OwnedFd,
+        rng: &mut impl Rng,
+    ) -> io::Result<[SocketAddr; 2]> {
+        if self.by_id.contains_key(&id) {
+            return Err(io::Error::other("the call is open already"));
+        }
+        self.room.take()?;
+        let opened = self.open_sockets(now, rng);
+        let (sockets, ports) = opened.inspect_err(|_| self.room.give_back())?;
+        let session = Session::open(now, self.silence_timeout, rng);
+        let slot = self.slots.insert(Call { session, sockets, id, link, timer: 0, ports });
+        self.by_id.insert(id, slot);
+        if let Err(error) = self.slots[slot].sockets.watch(poller, slot) {
+            self.close(now, id);
+            return Err(error);
+        }
+        Ok(ports.map(|port| SocketAddr::new(self.address.advertise, port)))
+    }
+
+    /// Two random pairs. A port that somebody else holds goes into quarantine, and another is
+    /// tried.
+    fn open_sockets(&mut self, now: Moment, rng: &mut impl Rng) -> io::Result<(Sockets, [u16; 2])> {
+        let mut last = io::Error::other("no RTP port is free");
+        for _ in 0..TRIES_MAX {
+            let Some(a) = self.ports.take(now, rng) else { break };
+            let Some(b) = self.ports.take(now, rng) else {
+                self.ports.release(now, a);
+                break;
+            };
+            match Sockets::open(self.address.bind, [a, b]) {
+                Ok(sockets) => return Ok((sockets, [a, b])),
+                Err(error) => last = error,
+            }
+            self.ports.release(now, a);
+            self.ports.release(now, b);
+            if last.kind() != io::ErrorKind::AddrInUse {
+                break;
+            }
+        }
+        Err(last)
+    }
+
+    /// Takes the SDP of one side; the slot of the call, if it is known.
+    pub(super) fn update(
+        &mut self,
+        now: Moment,
+        id: SessionId,
+        side: Side,
+        remote: RemoteMedia,
+    ) -> Option<usize> {
+        let slot = *self.by_id.get(&id)?;
+        let bind = self.address.bind;
+        let rtp = for_family(bind, remote.rtp);
+        let rtcp = for_family(bind, remote.rtcp);
+        self.at(slot)?.session.update(now, side, &RemoteMedia { rtp, rtcp, ..remote });
+        Some(slot)
+    }
+
+    /// Joins the sides; the slot of the call, if it is known.
+    pub(super) fn bridge(
+        &mut self,
+        now: Moment,
+        id: SessionId,
+        rng: &mut impl Rng,
+    ) -> Option<usize> {
+        let slot = *self.by_id.get(&id)?;
+        self.at(slot)?.session.bridge(now, rng);
+        Some(slot)
+    }
+
+    /// Closes the ports of a call; who opened it and what was counted, if it is known.
+    pub(super) fn close(&mut self, now: Moment, id: SessionId) -> Option<(usize, [SideCounts; 2])> {
+        let slot = self.by_id.remove(&id)?;
+        let call = self.slots.try_remove(slot)?;
+        for port in call.ports {
+            self.ports.release(now, port);
+        }
+        self.room.give_back();
+        Some((call.link, call.session.counts()))
+    }
+}
+
+/// How many times other ports are tried when some are held by somebody else.
+const TRIES_MAX: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_plane_holds_no_more_calls_than_it_may() {
+        let room = Room::new(2);
+        assert!(room.take().is_ok());
+        assert!(room.take().is_ok());
+        assert!(room.take().is_err());
+        room.give_back();
+        assert!(room.take().is_ok());
+    }
+}

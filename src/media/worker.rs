@@ -1,0 +1,327 @@
+//! One media thread: wait, take a packet of each ready socket, send it on, obey, report, pause.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand_chacha::ChaCha20Rng;
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
+use rustix::io::Errno;
+
+use super::calls::Calls;
+use super::clock::{Clock, pause};
+use super::link::{CommandQueue, Reporter};
+use super::meter::{FLUSH_INTERVAL, Meter};
+use super::pace::Pace;
+use super::sockets::{Channel, PACKET_BYTES_MAX, Place};
+use crate::rtp::plane::{Command, Report, Side};
+use crate::rtp::rtcp::REPORT_BYTES_MAX;
+use crate::rtp::session::Dropped;
+use crate::rtp::time::Moment;
+
+/// The most events of one round.
+const EVENTS_MAX: usize = 512;
+/// The most commands of one round: opening ports takes longer than sending packets, and packets
+/// wait.
+const COMMANDS_PER_ROUND_MAX: usize = 16;
+/// How soon a report that found no room is offered again.
+const REPORT_RETRY: Duration = Duration::from_millis(5);
+/// The token of the command queue's event. No slot is this high.
+const COMMANDS_TOKEN: u64 = u64::MAX;
+
+/// A media thread.
+pub(super) struct Worker {
+    clock: Clock,
+    poller: OwnedFd,
+    buffer: Box<[u8; PACKET_BYTES_MAX]>,
+    queue: Arc<CommandQueue>,
+    commands_wait: bool,
+    calls: Calls,
+    timers: BinaryHeap<Reverse<Timer>>,
+    /// Reports that found no room yet. While there are some, no command is taken.
+    unsent: VecDeque<(usize, Report)>,
+    reporters: Vec<Reporter>,
+    /// Links that have got reports in this round.
+    to_wake: Vec<usize>,
+    rng: ChaCha20Rng,
+    pace: Pace,
+    meter: Meter,
+}
+
+/// When a call wants to be asked. Outdated ones are recognised by their number and passed over.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+struct Timer {
+    at: Moment,
+    slot: usize,
+    number: u64,
+}
+
+impl Worker {
+    pub(super) fn new(
+        clock: Clock,
+        queue: Arc<CommandQueue>,
+        reporters: Vec<Reporter>,
+        calls: Calls,
+        rng: ChaCha20Rng,
+    ) -> io::Result<Self> {
+        let poller = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let token = epoll::EventData::new_u64(COMMANDS_TOKEN);
+        epoll::add(&poller, queue.event(), token, epoll::EventFlags::IN)?;
+        Ok(Self {
+            clock,
+            poller,
+            buffer: Box::new([0; PACKET_BYTES_MAX]),
+            queue,
+            commands_wait: false,
+            calls,
+            timers: BinaryHeap::new(),
+            unsent: VecDeque::new(),
+            to_wake: Vec::with_capacity(reporters.len()),
+            reporters,
+            rng,
+            pace: Pace::default(),
+            meter: Meter::new(),
+        })
+    }
+
+    /// Runs until the plane stops.
+    pub(super) fn run(mut self) {
+        let mut events = Vec::with_capacity(EVENTS_MAX);
+        let mut now = self.clock.now();
+        while !self.queue.is_stopping() {
+            if let Err(error) = self.wait(now, &mut events) {
+                tracing::error!(%error, "A media thread cannot wait for packets and ends");
+                break;
+            }
+            now = self.clock.now();
+            let packets = self.take_packets(now, &events);
+            self.send_unsent();
+            self.take_commands(now);
+            self.run_timers(now);
+            self.wake_links();
+            self.meter.flush_if_due(now);
+            if let Some(time) = self.pace.after_round(now, packets) {
+                pause(time);
+            }
+        }
+        self.meter.ports(0, self.calls.ports());
+        self.meter.flush();
+    }
+
+    fn wait(&self, now: Moment, events: &mut Vec<epoll::Event>) -> io::Result<()> {
+        let timeout = self.timeout(now);
+        let timeout = timeout.map(|timeout| Timespec {
+            tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(timeout.subsec_nanos()),
+        });
+        events.clear();
+        match epoll::wait(&self.poller, spare_capacity(events), timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// For ever, when nothing but packets and commands can happen.
+    fn timeout(&self, now: Moment) -> Option<Duration> {
+        if self.commands_wait && self.unsent.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let retry = (!self.unsent.is_empty()).then_some(REPORT_RETRY);
+        let timer = self.timers.peek().map(|Reverse(timer)| timer.at.since(now));
+        let flush = (!self.calls.is_empty()).then_some(FLUSH_INTERVAL);
+        [retry, timer, flush].into_iter().flatten().min()
+    }
+
+    /// One packet of each ready socket; those with more are ready again in the next round.
+    fn take_packets(&mut self, now: Moment, events: &[epoll::Event]) -> u64 {
+        let mut packets = 0;
+        for event in events {
+            let token = event.data.u64();
+            if token == COMMANDS_TOKEN {
+                self.queue.clear_event();
+                self.commands_wait = true;
+                continue;
+            }
+            let (slot, place) = Place::of_token(token);
+            packets += 1;
+            match place.channel {
+                Channel::Rtp => self.take_rtp(now, slot, place.side),
+                Channel::Rtcp => self.take_rtcp(now, slot, place.side),
+            }
+        }
+        packets
+    }
+
+    fn take_rtp(&mut self, now: Moment, slot: usize, side: Side) {
+        let Some(call) = self.calls.at(slot) else { return };
+        let Some((length, source)) = call.sockets.receive(Place::rtp(side), &mut self.buffer)
+        else {
+            return;
+        };
+        let counts = &mut self.meter.counts;
+        counts.packets_in += 1;
+        let forward = match self.buffer.get_mut(..length) {
+            Some(packet) => call.session.receive_rtp(now, side, source, packet),
+            None => Err(call.session.refuse_oversized(side)),
+        };
+        let forward = match forward {
+            Ok(forward) => forward,
+            Err(why) => return count(&mut counts.dropped, why),
+        };
+        // The session returns a part of the packet it was given.
+        let packet = &self.buffer[forward.bytes];
+        match call.sockets.send(Place::rtp(side.other()), packet, forward.to) {
+            Ok(()) => {
+                counts.packets_out += 1;
+                counts.bytes += packet.len() as u64;
+            }
+            Err(_) => counts.send_failed += 1,
+        }
+    }
+
+    fn take_rtcp(&mut self, now: Moment, slot: usize, side: Side) {
+        let Some(call) = self.calls.at(slot) else { return };
+        let Some((length, source)) = call.sockets.receive(Place::rtcp(side), &mut self.buffer)
+        else {
+            return;
+        };
+        let counts = &mut self.meter.counts;
+        counts.rtcp_in += 1;
+        let taken = match self.buffer.get(..length) {
+            Some(packet) => call.session.receive_rtcp(now, side, source, packet),
+            None => Err(call.session.refuse_oversized(side)),
+        };
+        if let Err(why) = taken {
+            count(&mut counts.dropped, why);
+        }
+    }
+
+    fn take_commands(&mut self, now: Moment) {
+        if !self.commands_wait {
+            return;
+        }
+        for _ in 0..COMMANDS_PER_ROUND_MAX {
+            if !self.unsent.is_empty() {
+                return;
+            }
+            let Some((link, command)) = self.queue.pop() else {
+                self.commands_wait = false;
+                break;
+            };
+            self.obey(now, link, command);
+        }
+        let open = self.calls.len() * 2;
+        self.meter.ports(open, self.calls.ports());
+    }
+
+    fn obey(&mut self, now: Moment, link: usize, command: Command) {
+        match command {
+            Command::Open { session } => {
+                let opened = self.calls.open(now, link, session, &self.poller, &mut self.rng);
+                match opened {
+                    Ok(local) => self.report(link, Report::Opened { session, local }),
+                    Err(error) => {
+                        tracing::warn!(%error, "No ports for a call");
+                        self.report(link, Report::Failed { session });
+                    }
+                }
+            }
+            Command::Update { session, side, remote } => {
+                let slot = self.calls.update(now, session, side, remote);
+                self.arm(slot);
+            }
+            Command::Bridge { session } => {
+                let slot = self.calls.bridge(now, session, &mut self.rng);
+                self.arm(slot);
+            }
+            Command::Close { session } => match self.calls.close(now, session) {
+                Some((link, counts)) => {
+                    self.meter.closed(&counts);
+                    self.report(link, Report::Closed { session, counts });
+                }
+                None => self.meter.counts.unknown_session += 1,
+            },
+        }
+    }
+
+    /// Sets the timer of a call anew.
+    fn arm(&mut self, slot: Option<usize>) {
+        let Some((slot, call)) = slot.and_then(|slot| Some((slot, self.calls.at(slot)?))) else {
+            self.meter.counts.unknown_session += 1;
+            return;
+        };
+        let Some(at) = call.session.poll_timeout() else { return };
+        call.timer = call.timer.wrapping_add(1);
+        self.timers.push(Reverse(Timer { at, slot, number: call.timer }));
+    }
+
+    fn run_timers(&mut self, now: Moment) {
+        while let Some(Reverse(timer)) = self.timers.peek().copied() {
+            if timer.at > now {
+                break;
+            }
+            self.timers.pop();
+            let Some(call) = self.calls.at(timer.slot).filter(|call| call.timer == timer.number)
+            else {
+                continue;
+            };
+            let (link, session) = (call.link, call.id);
+            let due = call.session.handle_timeout(now, &mut self.rng);
+            if due.reports {
+                self.send_rtcp(now, timer.slot);
+            }
+            if due.silent {
+                self.report(link, Report::Silent { session });
+            }
+            self.arm(Some(timer.slot));
+        }
+    }
+
+    fn send_rtcp(&mut self, now: Moment, slot: usize) {
+        let Some(call) = self.calls.at(slot) else { return };
+        let mut buffer = [0; REPORT_BYTES_MAX];
+        for side in [Side::A, Side::B] {
+            let Some((to, length)) = call.session.write_report(now, side, &mut buffer) else {
+                continue;
+            };
+            match call.sockets.send(Place::rtcp(side), &buffer[..length], to) {
+                Ok(()) => self.meter.counts.rtcp_out += 1,
+                Err(_) => self.meter.counts.send_failed += 1,
+            }
+        }
+    }
+
+    fn report(&mut self, link: usize, report: Report) {
+        if !self.unsent.is_empty() || self.reporters[link].offer(report).is_err() {
+            self.unsent.push_back((link, report));
+        } else if !self.to_wake.contains(&link) {
+            self.to_wake.push(link);
+        }
+    }
+
+    fn send_unsent(&mut self) {
+        while let Some((link, report)) = self.unsent.front().copied() {
+            if self.reporters[link].offer(report).is_err() {
+                break;
+            }
+            self.unsent.pop_front();
+            if !self.to_wake.contains(&link) {
+                self.to_wake.push(link);
+            }
+        }
+    }
+
+    fn wake_links(&mut self) {
+        for link in self.to_wake.drain(..) {
+            self.reporters[link].wake();
+        }
+    }
+}
+
+fn count(dropped: &mut [u64; Dropped::ALL.len()], why: Dropped) {
+    dropped[why.index()] += 1;
+}

@@ -1,0 +1,6 @@
+//! The media plane over real sockets on loopback: two phones that talk, and strangers that try.
+
+mod abuse;
+mod lifecycle;
+mod peers;
+mod rewriting;

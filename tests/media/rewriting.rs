@@ -1,0 +1,85 @@
+//! What a packet carries across: its payload, and nothing that names its sender.
+
+use maskline::rtp::header::Header;
+use maskline::rtp::plane::{Command, PayloadMap, Side};
+
+use crate::peers::{World, payload};
+
+#[test]
+fn both_sides_hear_each_other() {
+    World::new().call(1).talk(100);
+}
+
+#[test]
+fn names_and_offsets_differ_between_legs_and_calls_and_steps_are_kept() {
+    let mut world = World::new();
+    let mut seen = Vec::new();
+    for number in 1..=2 {
+        let mut call = world.call(number);
+        for side in [Side::A, Side::B] {
+            let (from, to) = match side {
+                Side::A => (&mut call.a, &call.b),
+                Side::B => (&mut call.b, &call.a),
+            };
+            let sent: Vec<Header> = [from.packet(), from.packet(), from.packet()]
+                .iter()
+                .map(|packet| {
+                    from.send(packet);
+                    Header::parse(packet).expect("valid")
+                })
+                .collect();
+            let heard = [(); 3].map(|()| Header::parse(&to.hear()).expect("valid"));
+            let first = heard[0];
+            for (one, other) in sent.iter().zip(heard) {
+                assert_ne!(one.ssrc, other.ssrc);
+                let steps = |h: &Header, from: &Header| {
+                    let sequence = h.sequence.wrapping_sub(from.sequence);
+                    (sequence, h.timestamp.wrapping_sub(from.timestamp))
+                };
+                assert_eq!(steps(one, &sent[0]), steps(&other, &first));
+            }
+            assert_ne!(first.sequence, sent[0].sequence);
+            assert_ne!(first.timestamp, sent[0].timestamp);
+            seen.push(first.ssrc);
+        }
+    }
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen.len(), 4, "every leg of every call has a name of its own");
+}
+
+#[test]
+fn contributors_extensions_and_padding_stay_behind() {
+    let mut world = World::new();
+    let mut call = world.call(1);
+    let plain = call.a.packet();
+    let mut rich = plain[..12].to_vec();
+    rich[0] |= 0x20 | 0x10 | 2;
+    rich.extend(b"13800001");
+    rich.extend([0xbe, 0xde, 0, 4]);
+    rich.extend(b"\x10\x0c13800001234\0\0\0");
+    rich.extend(&plain[12..]);
+    rich.extend(b"13800001234\x0c");
+    call.a.send(&rich);
+    let heard = call.b.hear();
+    assert_eq!(heard.len(), 172);
+    assert_eq!(heard[0], 0x80);
+    assert_eq!(payload(&heard), plain[12..]);
+}
+
+#[test]
+fn payload_types_are_those_of_the_receiver() {
+    let mut world = World::new();
+    let mut call = world.call(1);
+    let mut payloads = PayloadMap::default();
+    payloads.0[0] = Some(96);
+    let remote = maskline::rtp::plane::RemoteMedia { payloads_to: payloads, ..call.b.remote() };
+    world.send(Command::Update { session: call.session, side: Side::B, remote });
+    // The change is seen in the first packet after it was taken.
+    let mut types = Vec::new();
+    while types.last() != Some(&96) {
+        call.a.speak();
+        types.push(Header::parse(&call.b.hear()).expect("valid").payload_type);
+    }
+    assert!(types.iter().all(|kind| [8, 96].contains(kind)), "{types:?}");
+}
