@@ -5,6 +5,7 @@ pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod media;
+pub mod phone;
 pub mod policy;
 pub mod relay;
 pub mod rtp;
