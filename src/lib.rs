@@ -1,9 +1,11 @@
 //! maskline: a privacy-number call relay. (The eight hops are described here.)
 
+pub mod app;
 pub mod call;
 pub mod cli;
 pub mod config;
 pub mod domain;
+pub mod jobs;
 pub mod media;
 pub mod phone;
 pub mod policy;

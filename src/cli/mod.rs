@@ -5,10 +5,12 @@ pub mod calls;
 pub mod client;
 pub mod config_check;
 pub mod demo;
+pub mod doctor;
 pub mod health;
 pub mod key;
 pub mod numbers;
 pub mod output;
+pub mod serve;
 
 use std::future::Future;
 use std::io::Write;
@@ -31,6 +33,10 @@ struct Cli {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    /// Serve calls and the API.
+    Serve(serve::Args),
+    /// Find out what would go wrong.
+    Doctor(doctor::Args),
     /// Check or show the settings.
     Config(config_check::Args),
     /// The root key.
@@ -49,6 +55,8 @@ enum Command {
 #[must_use]
 pub fn run() -> ExitCode {
     let outcome = match Cli::parse().command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Config(args) => config_check::run(&args),
         Command::Key(args) => key::run(&args),
         Command::Numbers(args) => numbers::run(&args),

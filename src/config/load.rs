@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::Path;
 
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
 
 use super::key::{KEYS, Key};
 use super::setting::Raw;
@@ -81,11 +81,11 @@ impl Loading {
         }
         for (name, value) in table.get_ref() {
             let place = self.line(text, name.span().start);
-            match value.get_ref() {
-                DeValue::Table(section) if is_section(name.get_ref()) => {
-                    self.read_section(text, name.get_ref(), section);
-                }
-                other => self.read_named(name.get_ref().to_string(), &Raw::Toml(other), place),
+            let value = value.get_ref();
+            if let Some(section) = value.as_table().filter(|_| is_section(name.get_ref())) {
+                self.read_section(text, name.get_ref(), section);
+            } else {
+                self.read_named(name.get_ref().to_string(), &Raw::Toml(value), place);
             }
         }
     }

@@ -40,6 +40,12 @@ impl Network {
         Ok(Self { address, prefix })
     }
 
+    /// How many leading bits are fixed: the more, the closer the network.
+    #[must_use]
+    pub const fn prefix(&self) -> u8 {
+        self.prefix
+    }
+
     /// The address is one of this network. An IPv4 address inside IPv6 counts as IPv4.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {

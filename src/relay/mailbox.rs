@@ -58,6 +58,9 @@ pub(crate) trait TakesOrders: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// [`ShardStuck`] when the shard stands still; the caller may not acknowledge what it ordered.
     fn order(&self, control: Control) -> Result<(), ShardStuck>;
+
+    /// Lets the thread end after it has handled what came before.
+    fn stop(&self);
 }
 
 impl<F: std::fmt::Debug + Send> TakesOrders for Mailbox<F> {
@@ -75,6 +78,11 @@ impl<F: std::fmt::Debug + Send> TakesOrders for Mailbox<F> {
         drop(inbox);
         self.ring();
         Ok(())
+    }
+
+    fn stop(&self) {
+        self.lock().stop = true;
+        self.ring();
     }
 }
 
@@ -98,12 +106,6 @@ impl<F> Mailbox<F> {
         let mut inbox = self.lock();
         inbox.credit = inbox.credit.saturating_add(records);
         drop(inbox);
-        self.ring();
-    }
-
-    /// Lets the thread end after it has handled what came before.
-    pub(crate) fn stop(&self) {
-        self.lock().stop = true;
         self.ring();
     }
 

@@ -6,11 +6,15 @@ pub mod now;
 pub mod recorder;
 pub mod routes;
 
+pub(crate) mod follow;
+pub(crate) mod sip_udp;
+pub(crate) mod start;
+pub(crate) mod stored;
+pub(crate) mod trunks;
+
 mod freshness;
 mod live;
 mod mailbox;
 mod memory;
 mod shard;
-mod sip_udp;
 mod tally;
-mod trunks;

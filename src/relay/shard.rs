@@ -226,6 +226,7 @@ impl<R: RouteSource> Running<R> {
                 break;
             }
         }
+        self.shard.shared.calls.store(self.shard.core.occupancy().calls, Ordering::SeqCst);
         if self.publish_at <= at.monotonic {
             self.publish_at = at.monotonic + PUBLISH_EVERY;
             self.published.show(&self.tally, &self.shard.core);

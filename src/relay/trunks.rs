@@ -1,45 +1,32 @@
 //! Who may talk to us: the trunk of a source address, before a byte of the message is looked at.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use crate::call::io::{Peer, PeerRole};
 use crate::domain::id::TrunkId;
+use crate::domain::network::Network;
+use crate::store::trunk::{Trunk, TrunkSide};
 
-/// One configured SIP peer, as the store has it.
+/// One configured SIP peer, as far as its source addresses go.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct TrunkEntry {
     /// Which.
     pub(crate) trunk: TrunkId,
     /// Which side of the relay it is on.
     pub(crate) role: PeerRole,
-    /// Where it listens: among several trunks of one network, this is the one.
-    pub(crate) target: SocketAddr,
+    /// Where it listens: among several trunks of one network, this tells it.
+    pub(crate) targets: Vec<SocketAddr>,
     /// Where it sends from.
     pub(crate) sources: Vec<Network>,
 }
 
-/// An address block.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Network {
-    address: IpAddr,
-    prefix: u8,
-}
-
-impl Network {
-    /// A block of `prefix` leading bits; a longer prefix than the address has bits means one
-    /// address.
-    pub(crate) const fn new(address: IpAddr, prefix: u8) -> Self {
-        Self { address, prefix }
-    }
-
-    fn contains(&self, address: IpAddr) -> bool {
-        let shared_bits = match (self.address, address) {
-            (IpAddr::V4(a), IpAddr::V4(b)) => (a.to_bits() ^ b.to_bits()).leading_zeros(),
-            (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits() ^ b.to_bits()).leading_zeros(),
-            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => return false,
+impl From<Trunk> for TrunkEntry {
+    fn from(trunk: Trunk) -> Self {
+        let role = match trunk.side {
+            TrunkSide::Insurer { tenant } => PeerRole::Insurer { tenant },
+            TrunkSide::Carrier => PeerRole::Carrier,
         };
-        let address_bits = if address.is_ipv4() { 32 } else { 128 };
-        shared_bits >= u32::from(self.prefix).min(address_bits)
+        Self { trunk: trunk.id, role, targets: trunk.targets, sources: trunk.source_networks }
     }
 }
 
@@ -62,8 +49,8 @@ impl TrunkTable {
         let mut ambiguous = false;
         for entry in &self.entries {
             let networks = entry.sources.iter().filter(|block| block.contains(source.ip()));
-            let Some(prefix) = networks.map(|block| block.prefix).max() else { continue };
-            let rank = (entry.target == source, prefix);
+            let Some(prefix) = networks.map(|block| block.prefix()).max() else { continue };
+            let rank = (entry.targets.contains(&source), prefix);
             match best {
                 Some((highest, _)) if highest > rank => {}
                 Some((highest, first)) if highest == rank => ambiguous |= first.role != entry.role,
@@ -116,13 +103,12 @@ mod tests {
     use super::*;
     use crate::domain::id::TenantId;
 
-    fn entry(n: u64, role: PeerRole, target: &str, block: (&str, u8)) -> TrunkEntry {
-        let address = block.0.parse().expect("an address");
+    fn entry(n: u64, role: PeerRole, target: &str, network: &str) -> TrunkEntry {
         TrunkEntry {
             trunk: TrunkId::new(n, 0),
             role,
-            target: target.parse().expect("an address and port"),
-            sources: vec![Network::new(address, block.1)],
+            targets: vec![target.parse().expect("an address and port")],
+            sources: vec![Network::parse(network).expect("a network")],
         }
     }
 
@@ -137,9 +123,9 @@ mod tests {
     #[test]
     fn the_closest_network_wins_and_strangers_have_none() {
         let table = TrunkTable::new(vec![
-            entry(1, insurer(1), "198.51.100.1:5060", ("198.51.100.0", 24)),
-            entry(2, PeerRole::Carrier, "198.51.100.9:5060", ("198.51.100.8", 29)),
-            entry(3, PeerRole::Carrier, "[2001:db8::9]:5060", ("2001:db8::", 32)),
+            entry(1, insurer(1), "198.51.100.1:5060", "198.51.100.0/24"),
+            entry(2, PeerRole::Carrier, "198.51.100.9:5060", "198.51.100.8/29"),
+            entry(3, PeerRole::Carrier, "[2001:db8::9]:5060", "2001:db8::/32"),
         ]);
         assert_eq!(trunk_of(&table, "198.51.100.200:4000"), Some(TrunkId::new(1, 0)));
         assert_eq!(trunk_of(&table, "198.51.100.12:4000"), Some(TrunkId::new(2, 0)));
@@ -151,8 +137,8 @@ mod tests {
     #[test]
     fn several_trunks_on_one_host_are_told_by_their_ports() {
         let table = TrunkTable::new(vec![
-            entry(1, insurer(1), "127.0.0.1:5070", ("127.0.0.1", 32)),
-            entry(2, PeerRole::Carrier, "127.0.0.1:5080", ("127.0.0.1", 32)),
+            entry(1, insurer(1), "127.0.0.1:5070", "127.0.0.1/32"),
+            entry(2, PeerRole::Carrier, "127.0.0.1:5080", "127.0.0.1/32"),
         ]);
         assert_eq!(trunk_of(&table, "127.0.0.1:5070"), Some(TrunkId::new(1, 0)));
         assert_eq!(trunk_of(&table, "127.0.0.1:5080"), Some(TrunkId::new(2, 0)));
@@ -161,8 +147,8 @@ mod tests {
     #[test]
     fn a_source_that_may_be_either_of_two_tenants_is_nobody() {
         let table = TrunkTable::new(vec![
-            entry(1, insurer(1), "192.0.2.1:5060", ("192.0.2.0", 24)),
-            entry(2, insurer(2), "192.0.2.2:5060", ("192.0.2.0", 24)),
+            entry(1, insurer(1), "192.0.2.1:5060", "192.0.2.0/24"),
+            entry(2, insurer(2), "192.0.2.2:5060", "192.0.2.0/24"),
         ]);
         assert_eq!(trunk_of(&table, "192.0.2.77:5060"), None);
         assert_eq!(trunk_of(&table, "192.0.2.2:5060"), Some(TrunkId::new(2, 0)));
@@ -171,8 +157,8 @@ mod tests {
     #[test]
     fn two_gateways_of_one_owner_share_a_network() {
         let table = TrunkTable::new(vec![
-            entry(2, PeerRole::Carrier, "192.0.2.1:5060", ("192.0.2.0", 24)),
-            entry(1, PeerRole::Carrier, "192.0.2.2:5060", ("192.0.2.0", 24)),
+            entry(2, PeerRole::Carrier, "192.0.2.1:5060", "192.0.2.0/24"),
+            entry(1, PeerRole::Carrier, "192.0.2.2:5060", "192.0.2.0/24"),
         ]);
         assert_eq!(trunk_of(&table, "192.0.2.77:5060"), Some(TrunkId::new(1, 0)));
     }
@@ -183,7 +169,7 @@ mod tests {
             1,
             PeerRole::Carrier,
             "203.0.113.5:5060",
-            ("198.51.100.0", 24),
+            "198.51.100.0/24",
         )]);
         assert_eq!(trunk_of(&table, "203.0.113.5:5060"), None);
     }

@@ -7,6 +7,9 @@ use std::time::{Duration, SystemTime};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, PgPool};
 
+/// How to reach a server; parses a `postgres://` URL.
+pub use sqlx::postgres::PgConnectOptions as ConnectOptions;
+
 use super::error::StoreError;
 use super::migrate;
 use crate::vault::{DatabaseRole, KeyStore};

@@ -16,6 +16,7 @@ pub mod migrate;
 pub mod outbox;
 pub mod page;
 pub mod pool;
+pub mod server;
 pub mod tenant;
 pub mod trunk;
 pub mod watch;

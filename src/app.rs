@@ -1,0 +1,170 @@
+//! The composition root: settings, keys, database, media plane, shards, listeners, jobs, and their
+//! end in the opposite order.
+
+mod admin;
+mod database;
+mod listen;
+mod signalling;
+mod stop;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use database::{DatabaseSeen, OpenDatabase, look_at_database, open_database};
+
+use crate::config::Config;
+use crate::jobs;
+use crate::relay::handle::Handle;
+use crate::store::embedded::EmbeddedError;
+use crate::store::{Store, StoreError};
+use crate::telemetry::{self, TelemetryError};
+use crate::vault::{KeyStore, RootKey, RootKeyError, Vault, VaultError};
+use signalling::Signalling;
+
+/// What to do about the root key.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum RootKeyFile {
+    /// A service: without the file of the settings nothing starts.
+    MustExist,
+    /// A developer's machine: the file is made at the first start.
+    MadeWhenAbsent,
+    /// A throw-away service: a key that is never written down.
+    Ephemeral,
+}
+
+/// Why the service does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The root key.
+    #[error("the root key (keys.root_file) cannot be used: {0}; `maskline key init` makes one")]
+    RootKey(#[from] RootKeyError),
+    /// Cryptography.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// The embedded PostgreSQL.
+    #[error(transparent)]
+    Embedded(#[from] EmbeddedError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A URL of the settings.
+    #[error("{key} is no PostgreSQL URL")]
+    DatabaseUrl {
+        /// Which key.
+        key: &'static str,
+    },
+    /// An address of the settings.
+    #[error("{key}: cannot listen on {address}: {error}")]
+    Listen {
+        /// Which key.
+        key: &'static str,
+        /// Which address.
+        address: SocketAddr,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// Threads, descriptors, randomness.
+    #[error("cannot start {what}: {error}")]
+    System {
+        /// What was to be started.
+        what: &'static str,
+        /// Why not.
+        error: std::io::Error,
+    },
+    /// Metrics.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+}
+
+/// A service at work.
+#[derive(Debug)]
+pub struct Running {
+    /// Where SIP is served.
+    pub sip: SocketAddr,
+    /// Where the API is served.
+    pub api: SocketAddr,
+    /// Where health and metrics are served.
+    pub admin: SocketAddr,
+    /// The relay, for whoever lives in the same process.
+    pub relay: Handle,
+    /// The store, for whoever lives in the same process.
+    pub store: Store,
+    signalling: Signalling,
+    database: OpenDatabase,
+    /// Everything that ends when it is told to, the API among it.
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    /// The admin listener is there to the end.
+    watchers: JoinHandle<()>,
+}
+
+/// Starts the whole service. Port 0 in the settings means any free port; [`Running`] names it.
+///
+/// # Errors
+/// [`StartError`] names what is in the way.
+pub async fn start(config: Config, root_key: RootKeyFile) -> Result<Running, StartError> {
+    let metrics = telemetry::metrics_page()?;
+    let keys = open_root_key(&config, root_key)?;
+    let vault = Arc::new(Vault::new(Arc::clone(&keys))?);
+    let database = open_database(&config, &keys).await?;
+    let store = Store::new(database.pools.app.clone(), Arc::clone(&vault));
+    let relay = Handle::new();
+    let signalling = Signalling::start(&config, &relay, &database.pools.relay, &vault).await?;
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    jobs::start(&tasks, &stop, &store, &database.pools.relay, &relay);
+    let pages = admin::Pages {
+        relay: relay.clone(),
+        metrics: metrics.clone(),
+        config: config.dump().into(),
+    };
+    let (admin, watchers) =
+        listen::serve("admin.listen", config.admin.listen, admin::router(pages), None).await?;
+    let watch = signalling.watch(&relay, store.clone(), database.pools.clone(), metrics);
+    tasks.spawn(stop.clone().run_until_cancelled_owned(watch));
+    let router = axum::Router::new();
+    let (api, serving) =
+        listen::serve("api.listen", config.api.listen, router, Some(stop.clone())).await?;
+    tasks.spawn(async { serving.await.unwrap_or(()) });
+    tasks.close();
+    Ok(Running {
+        sip: signalling.address,
+        api,
+        admin,
+        relay,
+        store,
+        signalling,
+        database,
+        tasks,
+        stop,
+        watchers,
+    })
+}
+
+/// Keeps the memory of this process, numbers and keys among it, from debuggers and core dumps.
+pub fn hide_memory() {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::warn!(%error, "The memory of this process may be dumped: {error}");
+    }
+}
+
+fn open_root_key(config: &Config, root_key: RootKeyFile) -> Result<Arc<dyn KeyStore>, StartError> {
+    let file = &config.keys.root_file;
+    let key = match root_key {
+        RootKeyFile::MustExist => RootKey::load(file)?,
+        RootKeyFile::MadeWhenAbsent if file.exists() => RootKey::load(file)?,
+        RootKeyFile::MadeWhenAbsent => {
+            if let Some(folder) = file.parent() {
+                let made = std::fs::create_dir_all(folder);
+                made.map_err(|error| StartError::System { what: "the key's folder", error })?;
+            }
+            RootKey::create(file)?
+        }
+        RootKeyFile::Ephemeral => RootKey::ephemeral()?,
+    };
+    Ok(Arc::new(key))
+}

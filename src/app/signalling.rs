@@ -1,0 +1,199 @@
+//! Wires the media plane, the shards, the recorder and the trunk table together.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::time::{interval, timeout};
+
+use super::StartError;
+use crate::call::config::CallConfig;
+use crate::config::Config;
+use crate::media::{Plane, PlaneConfig};
+use crate::relay::follow::{follow_changes, keep_trunks};
+use crate::relay::handle::Handle;
+use crate::relay::sip_udp::SipSocket;
+use crate::relay::start::{Parts, Prepared, Relay};
+use crate::relay::stored::{StoreRecords, StoreRoutes};
+use crate::relay::trunks::{TrunkEntry, TrunkTable};
+use crate::rtp::plane::PlaneAddress;
+use crate::store::{Database, RelayPool, Store, StoreError};
+use crate::vault::Vault;
+
+/// Signalling and media at work.
+pub(super) struct Signalling {
+    /// Where SIP is served.
+    pub(super) address: SocketAddr,
+    relay: Relay,
+    plane: Arc<Plane>,
+}
+
+impl Signalling {
+    /// Opens everything and loads the trunks, so that the first datagram is served.
+    pub(super) async fn start(
+        config: &Config,
+        handle: &Handle,
+        pool: &RelayPool,
+        vault: &Arc<Vault>,
+    ) -> Result<Self, StartError> {
+        let listen = config.sip.listen;
+        let refused = |error| StartError::Listen { key: "sip.listen", address: listen, error };
+        let system = |what| move |error| StartError::System { what, error };
+        let socket = SipSocket::bind(listen).map_err(refused)?;
+        let address = socket.local_address().map_err(refused)?;
+        let advertise = advertised(config, address);
+        let table = TrunkTable::new(load_trunks(pool).await?);
+        let trunks = Arc::new(ArcSwap::from_pointee(table));
+        let prepared = Prepared::new(socket, handle).map_err(system("a shard"))?;
+        let media = plane_config(config, advertise.ip()).map_err(system("randomness"))?;
+        let (plane, mut links) =
+            Plane::start(&media, vec![prepared.waker()]).map_err(system("the media plane"))?;
+        let parts = Parts {
+            call: call_config(config, advertise),
+            media: links.pop().expect("the plane gives one link for each waker"),
+            routes: Arc::new(StoreRoutes::new(pool.clone(), Arc::clone(vault))),
+            records: StoreRecords::new(pool.clone()),
+            trunks: Arc::clone(&trunks),
+        };
+        let mut relay = prepared.start(parts).map_err(system("a shard"))?;
+        let shared = handle.shared();
+        let follow = follow_changes(pool.clone(), Arc::clone(shared));
+        relay.adopt(tokio::spawn(follow).abort_handle());
+        let pool = pool.clone();
+        let keep = keep_trunks(Arc::clone(shared), trunks, move || {
+            let pool = pool.clone();
+            async move { load_trunks(&pool).await }
+        });
+        relay.adopt(tokio::spawn(keep).abort_handle());
+        Ok(Self { address, relay, plane: Arc::new(plane) })
+    }
+
+    /// Calls that hold any state.
+    pub(super) fn calls(&self) -> usize {
+        self.relay.calls()
+    }
+
+    /// Comes to an end only when a shard did.
+    pub(super) async fn failed(&self) {
+        self.relay.failed().await;
+    }
+
+    /// Ends the shards, then the recorder, then the media plane; `true` when records are left.
+    pub(super) async fn stop(self, flush: Duration) -> bool {
+        let unwritten = self.relay.stop(flush).await;
+        drop(self.plane);
+        unwritten
+    }
+
+    /// Looks every second at what readiness depends on.
+    pub(super) fn watch(
+        &self,
+        handle: &Handle,
+        store: Store,
+        pools: Database,
+        page: PrometheusHandle,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let (shared, plane) = (Arc::clone(handle.shared()), Arc::downgrade(&self.plane));
+        async move {
+            let mut looks = interval(LOOK_EVERY);
+            loop {
+                looks.tick().await;
+                let answers = matches!(timeout(ANSWER_WITHIN, store.ping()).await, Ok(Ok(())));
+                shared.checks.database.store(answers, Ordering::SeqCst);
+                let runs = plane.upgrade().is_some_and(|plane| plane.is_running());
+                shared.checks.media_ports.store(runs, Ordering::SeqCst);
+                show_pool("app", pools.app.counts());
+                show_pool("relay", pools.relay.counts());
+                page.run_upkeep();
+            }
+        }
+    }
+}
+
+async fn load_trunks(pool: &RelayPool) -> Result<Vec<TrunkEntry>, StoreError> {
+    Ok(pool.load_trunks().await?.into_iter().map(TrunkEntry::from).collect())
+}
+
+/// How often readiness is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A database slower than this is not ready.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+
+fn show_pool(pool: &'static str, (open, idle): (u32, usize)) {
+    let idle = u32::try_from(idle).unwrap_or(u32::MAX);
+    let gauge =
+        |state: &'static str| metrics::gauge!("maskline_db_pool", "pool" => pool, "state" => state);
+    gauge("idle").set(f64::from(idle));
+    gauge("busy").set(f64::from(open.saturating_sub(idle)));
+}
+
+impl fmt::Debug for Signalling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Signalling({})", self.address)
+    }
+}
+
+fn call_config(config: &Config, advertise: SocketAddr) -> CallConfig {
+    let sip = &config.sip;
+    CallConfig {
+        country_code: sip.country_code.as_str().into(),
+        calls_max: sip.calls_max,
+        recorder_credits: u32::try_from(config.recorder.queue_max).unwrap_or(u32::MAX),
+        route_deadline: sip.route_deadline,
+        failover_timeout: sip.failover_timeout,
+        ring_timeout: sip.ring_timeout,
+        duration_max: sip.duration_max,
+        ..CallConfig::new(advertise)
+    }
+}
+
+fn plane_config(config: &Config, sip_address: IpAddr) -> io::Result<PlaneConfig> {
+    let media = &config.media;
+    let processors = || std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = if media.threads == 0 { processors() } else { media.threads };
+    let advertise = media.advertise.unwrap_or(sip_address);
+    let mut seed = [0; 32];
+    aws_lc_rs::rand::fill(&mut seed).map_err(|_| io::Error::other("no randomness"))?;
+    Ok(PlaneConfig {
+        address: PlaneAddress { bind: media.bind, advertise },
+        ports: media.ports.first..=media.ports.last,
+        port_quarantine: media.port_quarantine,
+        silence_timeout: media.silence_timeout,
+        threads,
+        sessions_max: config.sip.calls_max,
+        seed,
+    })
+}
+
+/// What peers are told: the setting, else the address we listen on, else this machine's own.
+fn advertised(config: &Config, bound: SocketAddr) -> SocketAddr {
+    match config.sip.advertise {
+        Some(address) if address.port() == 0 => SocketAddr::new(address.ip(), bound.port()),
+        Some(address) => address,
+        None if bound.ip().is_unspecified() => {
+            let address = SocketAddr::new(main_address(bound), bound.port());
+            tracing::info!(%address, "Peers are told {address}; sip.advertise changes it");
+            address
+        }
+        None => bound,
+    }
+}
+
+/// The address that this machine would send from. Connecting a UDP socket sends nothing.
+fn main_address(bound: SocketAddr) -> IpAddr {
+    let (from, to, loopback) = if bound.is_ipv4() {
+        let elsewhere = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+        (IpAddr::V4(Ipv4Addr::UNSPECIFIED), elsewhere, IpAddr::V4(Ipv4Addr::LOCALHOST))
+    } else {
+        let elsewhere = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1));
+        (IpAddr::V6(Ipv6Addr::UNSPECIFIED), elsewhere, IpAddr::V6(Ipv6Addr::LOCALHOST))
+    };
+    UdpSocket::bind((from, 0))
+        .and_then(|socket| socket.connect((to, 9)).and_then(|()| socket.local_addr()))
+        .map_or(loopback, |address| address.ip())
+}

@@ -1,0 +1,62 @@
+//! The end of a service: no new calls, then no calls, then no process; records last of all.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, interval, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::Running;
+
+/// How long calls may take to say goodbye once they are told to.
+const GOODBYE: Duration = Duration::from_secs(3);
+/// How long the recorder may take to write what is left.
+const FLUSH: Duration = Duration::from_secs(5);
+/// How often a drain looks whether calls are left.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How long requests of the API may take to finish.
+const API_END: Duration = Duration::from_secs(2);
+
+impl Running {
+    /// Comes to an end only when a part of the service ended by itself.
+    pub async fn failed(&self) {
+        self.signalling.failed().await;
+    }
+
+    /// Takes no new calls, waits `patience` for the others, ends what is left, writes all records
+    /// and stops. `hurry` ends the waiting.
+    pub async fn stop(self, patience: Duration, hurry: CancellationToken) {
+        if self.relay.drain().is_err() {
+            tracing::error!("The shard does not answer; calls end without a goodbye");
+        }
+        tokio::select! {
+            () = self.calls_are_over(patience) => {}
+            () = hurry.cancelled() => {}
+        }
+        if self.relay.terminate_all().is_ok() {
+            self.calls_are_over(GOODBYE).await;
+        }
+        let Self { signalling, database, tasks, stop, watchers, .. } = self;
+        let unwritten = signalling.stop(FLUSH).await;
+        if unwritten {
+            tracing::error!("The store is away: records that were not written are lost");
+        }
+        stop.cancel();
+        if timeout(API_END, tasks.wait()).await.is_err() {
+            tracing::warn!("Some requests were cut off");
+        }
+        database.close().await;
+        watchers.abort();
+        tracing::info!("Stopped");
+    }
+
+    async fn calls_are_over(&self, patience: Duration) {
+        let until = Instant::now() + patience;
+        let mut looks = interval(LOOK_EVERY);
+        while self.signalling.calls() > 0 {
+            tokio::select! {
+                _ = looks.tick() => {}
+                () = sleep_until(until) => return,
+            }
+        }
+    }
+}

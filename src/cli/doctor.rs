@@ -1,0 +1,215 @@
+//! `maskline doctor`: looks at the machine and the settings for what would go wrong later.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use super::Outcome;
+use super::config_check::ConfigFile;
+use crate::app;
+use crate::config::Config;
+use crate::relay::sip_udp::RECEIVE_BUFFER;
+use crate::vault::RootKey;
+
+/// Find out what would go wrong.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    file: ConfigFile,
+}
+
+/// What one look came to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Health {
+    Good,
+    /// It will work, but not as well as it could.
+    Advice,
+    /// It will not work.
+    Bad,
+}
+
+#[derive(Debug)]
+struct Finding {
+    health: Health,
+    about: &'static str,
+    text: String,
+}
+
+fn finding(health: Health, about: &'static str, text: impl Into<String>) -> Finding {
+    Finding { health, about, text: text.into() }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Something will not work.
+pub fn run(args: &Args) -> Outcome {
+    let config = args.file.load()?;
+    let mut findings = vec![
+        finding(Health::Good, "settings", "valid"),
+        root_key(&config),
+        receive_buffer(&read_number("/proc/sys/net/core/rmem_max")),
+        port_range(&config, &read_text("/proc/sys/net/ipv4/ip_local_port_range")),
+        file_limit(&config, rustix::process::getrlimit(rustix::process::Resource::Nofile)),
+        connection_tracking(Path::new("/proc/sys/net/netfilter/nf_conntrack_max").exists()),
+    ];
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    findings.extend(runtime.block_on(database(&config)));
+    let mut out = std::io::stdout().lock();
+    for Finding { health, about, text } in &findings {
+        let word = match health {
+            Health::Good => "ok    ",
+            Health::Advice => "advice",
+            Health::Bad => "BAD   ",
+        };
+        writeln!(out, "{word} {about}: {text}")?;
+    }
+    match findings.iter().filter(|finding| finding.health == Health::Bad).count() {
+        0 => Ok(()),
+        bad => Err(format!("{bad} of {} findings are bad", findings.len()).into()),
+    }
+}
+
+fn root_key(config: &Config) -> Finding {
+    let file = &config.keys.root_file;
+    match RootKey::load(file) {
+        Ok(_) => finding(Health::Good, "root key", format!("{} is good", file.display())),
+        Err(error) => {
+            finding(Health::Bad, "root key", format!("{error}; `maskline key init` makes one"))
+        }
+    }
+}
+
+fn receive_buffer(rmem_max: &Option<usize>) -> Finding {
+    let about = "receive buffer";
+    match rmem_max {
+        Some(max) if *max >= RECEIVE_BUFFER => finding(Health::Good, about, format!("{max}")),
+        Some(max) => finding(
+            Health::Advice,
+            about,
+            format!(
+                "net.core.rmem_max is {max}: bursts may be lost; \
+                 sysctl -w net.core.rmem_max={RECEIVE_BUFFER}"
+            ),
+        ),
+        None => finding(Health::Advice, about, "net.core.rmem_max cannot be read"),
+    }
+}
+
+/// The system may take a port of our range for a connection of its own.
+fn port_range(config: &Config, ephemeral: &Option<String>) -> Finding {
+    let about = "media ports";
+    let ours = config.media.ports;
+    let theirs = ephemeral.as_ref().and_then(|text| {
+        let mut ports = text.split_whitespace().map(str::parse::<u16>);
+        Some((ports.next()?.ok()?, ports.next()?.ok()?))
+    });
+    match theirs {
+        Some((first, last)) if first <= ours.last && ours.first <= last => finding(
+            Health::Advice,
+            about,
+            format!(
+                "{}-{} overlaps the system's own {first}-{last}; \
+                 sysctl -w net.ipv4.ip_local_reserved_ports={}-{}",
+                ours.first, ours.last, ours.first, ours.last
+            ),
+        ),
+        Some(_) | None => {
+            let calls = usize::from(ours.last - ours.first).div_ceil(4);
+            finding(Health::Good, about, format!("room for {calls} calls at one time"))
+        }
+    }
+}
+
+/// Four descriptors a call, and some for everything else.
+const DESCRIPTORS_BESIDE_CALLS: u64 = 1_024;
+
+fn file_limit(config: &Config, limit: rustix::process::Rlimit) -> Finding {
+    let about = "file limit";
+    let ports = u64::from(config.media.ports.last - config.media.ports.first);
+    let wanted = ports.min(config.sip.calls_max as u64 * 4) + DESCRIPTORS_BESIDE_CALLS;
+    match limit.maximum {
+        Some(hard) if hard < wanted => finding(
+            Health::Advice,
+            about,
+            format!("at most {hard} files: too few for all ports; set LimitNOFILE={wanted}"),
+        ),
+        Some(hard) => finding(Health::Good, about, format!("up to {hard} files")),
+        None => finding(Health::Good, about, "unlimited"),
+    }
+}
+
+fn connection_tracking(tracks: bool) -> Finding {
+    let about = "connection tracking";
+    if tracks {
+        let advice = "is on: exempt the media ports (nft: notrack), it costs on every packet";
+        finding(Health::Advice, about, advice)
+    } else {
+        finding(Health::Good, about, "off")
+    }
+}
+
+/// The farthest that the clocks may differ before quiet hours and expiry are in doubt.
+const CLOCK_DIFFERENCE_MAX: Duration = Duration::from_secs(2);
+
+async fn database(config: &Config) -> Vec<Finding> {
+    let about = "database";
+    match app::look_at_database(config).await {
+        Ok(seen) => {
+            let apart = apart(seen.database_now, seen.our_now);
+            let clock = if apart <= CLOCK_DIFFERENCE_MAX {
+                finding(Health::Good, "clock", format!("{} ms apart", apart.as_millis()))
+            } else {
+                let text = format!("the database's differs by {} s", apart.as_secs());
+                finding(Health::Bad, "clock", text)
+            };
+            let trunks = match (seen.insurer_trunks, seen.carrier_trunks) {
+                (insurers, carriers) if insurers > 0 && carriers > 0 => finding(
+                    Health::Good,
+                    "trunks",
+                    format!("{insurers} of insurers, {carriers} of carriers"),
+                ),
+                (insurers, carriers) => finding(
+                    Health::Advice,
+                    "trunks",
+                    format!("{insurers} of insurers, {carriers} of carriers: no call is possible"),
+                ),
+            };
+            vec![finding(Health::Good, about, seen.version), clock, trunks]
+        }
+        Err(error) => vec![finding(Health::Bad, about, error.to_string())],
+    }
+}
+
+fn apart(one: SystemTime, other: SystemTime) -> Duration {
+    one.duration_since(other).unwrap_or_else(|earlier| earlier.duration())
+}
+
+fn read_text(path: &str) -> Option<String> {
+    std::fs::read_to_string(path).ok()
+}
+
+fn read_number(path: &str) -> Option<usize> {
+    read_text(path)?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overlapping_ports_are_found_with_the_way_out() {
+        let config = Config::default();
+        let overlap = port_range(&config, &Some("25000\t60999\n".to_owned()));
+        assert_eq!(overlap.health, Health::Advice);
+        assert!(overlap.text.contains("ip_local_reserved_ports=20000-29999"), "{}", overlap.text);
+        let apart = port_range(&config, &Some("32768\t60999\n".to_owned()));
+        assert_eq!(apart.health, Health::Good);
+    }
+
+    #[test]
+    fn a_small_receive_buffer_is_advised_against() {
+        assert_eq!(receive_buffer(&Some(212_992)).health, Health::Advice);
+        assert_eq!(receive_buffer(&Some(RECEIVE_BUFFER)).health, Health::Good);
+    }
+}

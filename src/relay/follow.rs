@@ -1,0 +1,101 @@
+//! Follows what other nodes change: forgets routes when they tell, or when they cannot be heard,
+//! and keeps the table of trunks up to date.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use super::freshness::Subject;
+use super::handle::Shared;
+use super::now::now;
+use super::trunks::{TrunkEntry, TrunkTable};
+use crate::store::watch::{Heard, RouteWatch};
+use crate::store::{RelayPool, RouteTable, StoreError};
+
+/// How often the version of routes is asked for.
+const POLL_EVERY: Duration = Duration::from_secs(5);
+/// How long to wait before listening again.
+const RECONNECT_AFTER: Duration = Duration::from_secs(1);
+/// How often trunks are loaded although nobody told of a change.
+const TRUNKS_EVERY: Duration = Duration::from_secs(60);
+
+/// Listens for ever.
+pub(crate) async fn follow_changes(relay: RelayPool, shared: Arc<Shared>) {
+    loop {
+        // What was changed while nobody listened is unknown.
+        let Err(error) = listen(&relay, &shared).await;
+        tracing::warn!(%error, "Changes of other nodes cannot be heard: {error}");
+        sleep(RECONNECT_AFTER).await;
+    }
+}
+
+async fn listen(
+    relay: &RelayPool,
+    shared: &Shared,
+) -> Result<std::convert::Infallible, StoreError> {
+    let mut watch = RouteWatch::connect(relay).await?;
+    shared.freshness.forget(Subject::Everything);
+    shared.trunks_changed.notify_one();
+    let mut polls = interval(POLL_EVERY);
+    polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            heard = watch.next() => apply(heard?, shared),
+            _ = polls.tick() => {
+                let asked_at = now().monotonic;
+                watch.poll().await?.into_iter().for_each(|heard| apply(heard, shared));
+                shared.freshness.confirm(asked_at);
+            }
+        }
+    }
+}
+
+fn apply(heard: Heard, shared: &Shared) {
+    match heard {
+        Heard::Own => {}
+        Heard::Change(RouteTable::Trunk) | Heard::Unknown => {
+            shared.freshness.forget(Subject::Everything);
+            shared.trunks_changed.notify_one();
+        }
+        Heard::Change(
+            RouteTable::Tenant
+            | RouteTable::Agent
+            | RouteTable::VirtualNumber
+            | RouteTable::Binding
+            | RouteTable::Subscriber,
+        ) => shared.freshness.forget(Subject::Everything),
+    }
+}
+
+/// Loads the trunks for ever: when they have changed, and now and then.
+pub(crate) async fn keep_trunks<F>(
+    shared: Arc<Shared>,
+    table: Arc<ArcSwap<TrunkTable>>,
+    load: impl Fn() -> F + Send,
+) where
+    F: Future<Output = Result<Vec<TrunkEntry>, StoreError>> + Send,
+{
+    loop {
+        let wait = match load().await {
+            Ok(entries) => {
+                let new = TrunkTable::new(entries);
+                shared.checks.carrier_trunk.store(new.has_carrier(), Ordering::SeqCst);
+                tracing::debug!(trunks = new.len(), "Loaded the trunks");
+                table.store(Arc::new(new));
+                TRUNKS_EVERY
+            }
+            Err(error) => {
+                tracing::warn!(%error, "The trunks cannot be loaded; the old ones stay: {error}");
+                RECONNECT_AFTER
+            }
+        };
+        tokio::select! {
+            () = shared.trunks_changed.notified() => {}
+            () = sleep(wait) => {}
+        }
+    }
+}
