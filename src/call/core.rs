@@ -1,57 +1,300 @@
 //! The brain of one shard: every input goes in here, every output comes out of here.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Instant;
 
+use hashbrown::HashMap;
 use rand_chacha::ChaCha20Rng;
 
+use super::call::Call;
 use super::config::CallConfig;
 use super::counters::{Counters, Occupancy};
-use super::io::{Input, Output};
+use super::coupling::{Event, Stage};
+use super::failover::Attempted;
+use super::io::{Control, Input, Output};
+use super::place::{Part, Place, Serial};
+use super::wires::Wires;
+use crate::domain::cause::Cause;
+use crate::domain::id::{BindingId, CallId};
 use crate::domain::now::Now;
+use crate::domain::route::{Route, RouteAnswer};
+use crate::policy::gate::{self, Decision};
+use crate::rtp::plane::{Command, Report, SessionId};
+use crate::sip::transaction::{self, ClientFailure, ClientId, Owner};
 
-/// Couples the legs of all calls of one shard. After every [`Self::handle_input`], drain [`Self::poll_output`], then
-/// sleep until [`Self::poll_timeout`].
-#[derive(Debug)]
+/// Couples the legs of all calls of one shard. After every [`Self::handle_input`], drain
+/// [`Self::poll_output`], then sleep until [`Self::poll_timeout`].
 pub struct CallCore {
-    config: CallConfig,
-    rng: ChaCha20Rng,
-    counters: Counters,
-    outputs: VecDeque<Output>,
+    pub(super) wires: Wires,
+    pub(super) calls: BTreeMap<Serial, Box<Call>>,
+    pub(super) by_id: HashMap<CallId, Serial>,
+    pub(super) last_serial: Serial,
+    /// Calls that are not over.
+    pub(super) live: usize,
+    /// Calls that wait for their route.
+    pub(super) pending_routes: usize,
+    /// Attempts that the recorder has room for.
+    pub(super) credits: u32,
+    pub(super) is_draining: bool,
 }
 
 impl CallCore {
-    /// An idle brain. `rng` is the only source of chance: the same seed and inputs give the same outputs.
+    /// An idle brain. `rng` is the only source of chance: the same seed and inputs give the same
+    /// outputs.
     #[must_use]
     pub fn new(config: CallConfig, rng: ChaCha20Rng) -> Self {
-        Self { config, rng, counters: Counters::default(), outputs: VecDeque::new() }
+        Self {
+            credits: config.recorder_credits,
+            wires: Wires::new(config, rng),
+            calls: BTreeMap::new(),
+            by_id: HashMap::new(),
+            last_serial: Serial(0),
+            live: 0,
+            pending_routes: 0,
+            is_draining: false,
+        }
     }
 
     /// Takes one input. Never fails: what a peer sends is at worst a counter, a 4xx or silence.
     pub fn handle_input(&mut self, now: Now, input: Input) {
-        let _ = (now, input, &self.config, &mut self.rng);
+        match input {
+            Input::Datagram { peer, bytes } => self.on_datagram(now, &peer, bytes),
+            Input::Unreachable { address } => {
+                self.wires.transactions.unreachable(now.monotonic, address);
+            }
+            Input::Route { call, answer } => self.on_route(now, call, answer),
+            Input::Media(report) => self.on_report(now, report),
+            Input::Control(control) => self.on_control(now, control),
+            Input::RecorderCredit(credit) => self.credits = self.credits.saturating_add(credit),
+            Input::Timeout => self.on_timeout(now),
+        }
+        self.drain_transactions(now);
     }
 
     /// What the shell has to do next; `None` until the next input.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        self.wires.outputs.pop_front()
     }
 
     /// When [`Input::Timeout`] is due; `None` while nothing waits.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        let transactions = self.wires.transactions.poll_timeout();
+        transactions.into_iter().chain(self.wires.timers.next_at()).min()
     }
 
     /// What has been counted so far.
     #[must_use]
     pub const fn counters(&self) -> &Counters {
-        &self.counters
+        &self.wires.counters
     }
 
-    /// How much state is held.
+    /// How much state is held. Counts dialogs one by one: for metrics and tests, not for each
+    /// packet.
     #[must_use]
     pub fn occupancy(&self) -> Occupancy {
-        Occupancy::default()
+        Occupancy {
+            calls: self.live,
+            lingering: self.calls.len() - self.live,
+            pending_routes: self.pending_routes,
+            transactions: self.wires.transactions.len(),
+            dialogs: self.calls.values().map(|call| call.dialogs()).sum(),
+            timers: self.wires.timers.len(),
+            recorder_credits: self.credits,
+        }
+    }
+
+    /// Lets something happen to a call, keeps the counts, and drops the call when nothing of it is
+    /// left. False when there is no such call.
+    pub(super) fn with_call(
+        &mut self,
+        serial: Serial,
+        change: impl FnOnce(&mut Call, &mut Wires),
+    ) -> bool {
+        let Some(call) = self.calls.get_mut(&serial) else { return false };
+        let before = call.stage();
+        change(call, &mut self.wires);
+        let after = call.stage();
+        if before == Stage::Routing && after != Stage::Routing {
+            self.pending_routes -= 1;
+        }
+        if before != Stage::Over && after == Stage::Over {
+            self.live -= 1;
+        }
+        if call.is_gone() {
+            call.forget_tags(&mut self.wires);
+            self.wires.timers.disarm_all(serial);
+            self.by_id.remove(&call.id);
+            self.calls.remove(&serial);
+        }
+        true
+    }
+
+    /// The call of an answer from outside; one that is gone is counted.
+    fn find_serial(&mut self, id: CallId) -> Option<Serial> {
+        let serial = self.by_id.get(&id).copied();
+        self.wires.counters.late_answers += u64::from(serial.is_none());
+        serial
+    }
+
+    fn happen(&mut self, now: Now, serial: Serial, event: Event) {
+        self.with_call(serial, |call, wires| call.happen(wires, now, event));
+    }
+
+    fn on_route(&mut self, now: Now, id: CallId, answer: RouteAnswer) {
+        let Some(serial) = self.find_serial(id) else { return };
+        self.with_call(serial, |call, wires| {
+            if call.stage() != Stage::Routing {
+                wires.counters.late_answers += 1;
+                return;
+            }
+            let event = match answer {
+                RouteAnswer::Found(route) => judge(call, wires, now, *route),
+                RouteAnswer::Missing { cause, tenant } => {
+                    if let Some(record) = call.record_mut() {
+                        record.missing(cause, tenant);
+                    }
+                    Event::Refused(cause)
+                }
+                RouteAnswer::Failed => Event::Refused(Cause::StoreUnavailable),
+            };
+            call.happen(wires, now, event);
+        });
+    }
+
+    fn on_report(&mut self, now: Now, report: Report) {
+        let session = session_of(&report);
+        let Some(serial) = self.find_serial(CallId::from_u128(session.0)) else {
+            self.close_lost(&report, session);
+            return;
+        };
+        self.with_call(serial, |call, wires| match report {
+            Report::Opened { local, .. } => {
+                call.media_opened(local);
+                call.happen(wires, now, Event::MediaOpened);
+            }
+            Report::Failed { .. } => call.media_failed(wires, now),
+            // While it rings nobody has to speak.
+            Report::Silent { .. } if call.stage() != Stage::Bridged => {}
+            Report::Silent { .. } => {
+                call.happen(wires, now, Event::Stopped(Cause::MediaTimeout));
+            }
+            Report::Closed { counts, .. } => call.media_closed(wires, Some(counts)),
+        });
+    }
+
+    /// Ports of a call that is gone must not stay open.
+    fn close_lost(&mut self, report: &Report, session: SessionId) {
+        match report {
+            Report::Opened { .. } | Report::Silent { .. } => {
+                self.wires.outputs.push_back(Output::Media(Command::Close { session }));
+            }
+            Report::Failed { .. } | Report::Closed { .. } => {}
+        }
+    }
+
+    fn on_control(&mut self, now: Now, control: Control) {
+        match control {
+            Control::Terminate { call } => {
+                if let Some(serial) = self.find_serial(call) {
+                    self.happen(now, serial, Event::Stopped(Cause::OperatorTerminated));
+                }
+            }
+            Control::BindingEnded { binding, cause, drop_calls } => {
+                self.on_binding_ended(now, binding, cause, drop_calls);
+            }
+            Control::Drain => self.is_draining = true,
+            Control::TerminateAll => {
+                self.is_draining = true;
+                let all: Vec<Serial> = self.calls.keys().copied().collect();
+                for serial in all {
+                    self.happen(now, serial, Event::Stopped(Cause::Draining));
+                }
+            }
+        }
+    }
+
+    fn on_binding_ended(&mut self, now: Now, binding: BindingId, cause: Cause, drop_calls: bool) {
+        let ends = |call: &Call| {
+            let is_through =
+                call.record().is_some_and(|record| record.known().binding == Some(binding));
+            is_through && (drop_calls || call.stage() != Stage::Bridged)
+        };
+        let ending: Vec<Serial> =
+            self.calls.values().filter(|call| ends(call)).map(|call| call.serial).collect();
+        for serial in ending {
+            self.happen(now, serial, Event::Stopped(cause));
+        }
+    }
+
+    fn on_timeout(&mut self, now: Now) {
+        self.wires.transactions.handle_timeout(now.monotonic);
+        while let Some((serial, timer)) = self.wires.timers.pop_due(now.monotonic) {
+            self.with_call(serial, |call, wires| call.on_timer(wires, now, timer));
+        }
+    }
+
+    /// Passes on what the transactions want sent, and lets calls know what has failed.
+    fn drain_transactions(&mut self, now: Now) {
+        while let Some(output) = self.wires.transactions.poll_output() {
+            match output {
+                transaction::Output::Transmit { to, bytes } => self.wires.transmit(to, bytes),
+                transaction::Output::ClientFailed { client, owner, why } => {
+                    self.on_client_failed(now, client, owner, why);
+                }
+                // The caller was refused and is gone: there is nobody left to tell.
+                transaction::Output::AckMissing { .. } => {}
+            }
+        }
+    }
+
+    fn on_client_failed(&mut self, now: Now, client: ClientId, owner: Owner, why: ClientFailure) {
+        let Place { serial, part } = Place::of_owner(owner);
+        let how = match why {
+            ClientFailure::Timeout => Attempted::Silent,
+            ClientFailure::Unreachable => Attempted::Unreachable,
+        };
+        self.with_call(serial, |call, wires| match part {
+            Part::Caller => call.leg_a.on_bye_done(client),
+            Part::Callee(_) => {
+                let Some(branch) = call.branch_mut(part) else { return };
+                if branch.is_invite(client) {
+                    let meaning = branch.on_failure(how);
+                    call.mean(wires, now, meaning, b"");
+                } else {
+                    branch.on_bye_done(client);
+                }
+            }
+        });
+    }
+}
+
+const fn session_of(report: &Report) -> SessionId {
+    match report {
+        Report::Opened { session, .. }
+        | Report::Failed { session }
+        | Report::Silent { session }
+        | Report::Closed { session, .. } => *session,
+    }
+}
+
+impl fmt::Debug for CallCore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CallCore({:?})", self.occupancy())
+    }
+}
+
+/// Asks the gate about an attempt whose route was found.
+fn judge(call: &mut Call, wires: &Wires, now: Now, route: Route) -> Event {
+    let Some(record) = call.record_mut() else { return Event::Refused(Cause::Internal) };
+    record.routed(&route);
+    match gate::decide(&route, record.known().direction, now.wall) {
+        Decision::Refuse { cause, reasons } => {
+            record.refused(reasons);
+            Event::Refused(cause)
+        }
+        Decision::Allow if !call.has_offer() => Event::Refused(Cause::MediaUnacceptable),
+        Decision::Allow => Event::Allowed { targets: call.take_route(wires, route) },
     }
 }

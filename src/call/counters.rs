@@ -44,8 +44,11 @@ pub struct Counters {
 /// How much state is held right now.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Occupancy {
-    /// Attempts and calls, until both legs are over.
+    /// Attempts and calls that are not over.
     pub calls: usize,
+    /// Calls that are over and wait for a last answer of a peer, or for the end of the time in
+    /// which a fork may still answer.
+    pub lingering: usize,
     /// Attempts that wait for their route.
     pub pending_routes: usize,
     /// SIP transactions of all kinds.
@@ -63,6 +66,7 @@ impl Occupancy {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.calls == 0
+            && self.lingering == 0
             && self.pending_routes == 0
             && self.transactions == 0
             && self.dialogs == 0

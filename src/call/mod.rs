@@ -6,3 +6,21 @@ pub mod core;
 pub mod counters;
 pub mod io;
 pub mod negotiation;
+
+mod attempt;
+mod b_invite;
+mod branch;
+#[expect(clippy::module_inception, reason = "the module is about calls, this file about one")]
+mod call;
+mod coupling;
+pub mod egress;
+mod failover;
+mod leg_a;
+mod place;
+mod receive;
+mod record;
+mod timers;
+mod wires;
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,5 @@
-//! The gate: one pure decision about one attempt. Every rule is asked, the first refusal wins, in doubt it refuses.
+//! The gate: one pure decision about one attempt. Every rule is asked, the first refusal wins, in
+//! doubt it refuses.
 
 use std::time::SystemTime;
 
@@ -27,7 +28,8 @@ type Rule = fn(&Route, Direction, SystemTime) -> Option<Cause>;
 /// In the order in which a caller is told: binding live, tenant, caller, direction.
 const RULES: [Rule; 4] = [binding_is_live, tenant_is_active, caller_is_known, direction_fits];
 
-/// Decides on an attempt at `now`. Pure and total: no rule can fail, and a rule that is not sure refuses.
+/// Decides on an attempt at `now`. Pure and total: no rule can fail, and a rule that is not sure
+/// refuses.
 #[must_use]
 pub fn decide(route: &Route, direction: Direction, now: SystemTime) -> Decision {
     // A stranger learns nothing at all, not even that the binding is suspended.
@@ -69,7 +71,8 @@ fn caller_is_known(route: &Route, _direction: Direction, _now: SystemTime) -> Op
     }
 }
 
-/// An agent may only reach the subscriber, and the subscriber only the desk, each from its own side of the relay.
+/// An agent may only reach the subscriber, and the subscriber only the desk, each from its own side
+/// of the relay.
 fn direction_fits(route: &Route, direction: Direction, _now: SystemTime) -> Option<Cause> {
     let fits = match (direction, &route.caller, &route.callee) {
         (

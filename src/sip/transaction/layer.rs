@@ -145,6 +145,13 @@ impl Transactions {
         }
     }
 
+    /// Whether this request was taken before: it must not be refused as a new one.
+    #[must_use]
+    pub fn is_repeat(&mut self, request: &Message) -> bool {
+        write_server_key(&mut self.key, request, matched_method_name(request));
+        self.table.find_server(self.table.hash(&self.key), &self.key).is_some()
+    }
+
     /// Ties a request of a peer to what the layer above made of it.
     pub fn set_owner(&mut self, server: ServerId, owner: Owner) {
         if let Some(slot) = self.table.slot_mut(server.0) {

@@ -1,0 +1,160 @@
+//! From an INVITE to an attempt: what of it is read, and the question that is asked about it.
+
+use super::call::{Call, SetUp};
+use super::core::CallCore;
+use super::coupling::{Action, Event};
+use super::io::{Output, Peer, PeerRole};
+use super::leg_a::LegA;
+use super::place::{Part, Place, Serial};
+use super::record::Record;
+use super::timers::Timer;
+use super::wires::Wires;
+use crate::domain::cause::Cause;
+use crate::domain::cdr::Direction;
+use crate::domain::id::CallId;
+use crate::domain::now::Now;
+use crate::domain::number::{RealNumber, VirtualNumber};
+use crate::domain::route::{CALLER_CHARS_MAX, RouteQuery};
+use crate::sdp::{self, InvalidSdp};
+use crate::sip::dialog::{Dialog, State};
+use crate::sip::header::HeaderId;
+use crate::sip::ids::Branch;
+use crate::sip::message::Message;
+use crate::sip::transaction::ServerId;
+use crate::sip::via::{DEFAULT_PORT, Via};
+use crate::sip::write::ResponseWriter;
+
+impl CallCore {
+    /// An INVITE outside of any dialog that has passed the checks of a user agent.
+    pub(super) fn on_attempt(
+        &mut self,
+        now: Now,
+        peer: &Peer,
+        server: ServerId,
+        message: &Message,
+    ) {
+        if is_loop(&self.wires, message) {
+            self.wires.counters.loops += 1;
+            return self.answer(now, peer, server, message, 482);
+        }
+        let offer = match read_offer(message) {
+            Ok(offer) => offer,
+            Err(status) => return self.answer(now, peer, server, message, status),
+        };
+        let serial = Serial(self.last_serial.0 + 1);
+        let place = Place { serial, part: Part::Caller };
+        let tag = self.wires.new_tag(place);
+        let Ok(dialog) = Dialog::from_invite(message, &tag, State::Early) else {
+            self.wires.places.remove(&tag);
+            return self.answer(now, peer, server, message, 400);
+        };
+        self.last_serial = serial;
+        self.wires.transactions.set_owner(server, place.to_owner());
+        let trying =
+            ResponseWriter::start(&mut self.wires.out, message, peer.address, 100, None).finish();
+        self.wires.transactions.respond(now.monotonic, server, 100, trying);
+        let id = CallId::new(now.unix_ms(), self.wires.random_u128());
+        let country = self.wires.config.country_code.clone();
+        let (record, query) = question(now, id, peer, message, &country);
+        let leg_a = LegA::new(serial, *peer, tag, dialog, server, message.clone());
+        let set_up = SetUp::new(offer, message.max_forwards());
+        self.insert(Call::new(id, serial, leg_a, record, set_up));
+        self.ask(now, id, serial, query);
+    }
+
+    fn insert(&mut self, call: Call) {
+        self.by_id.insert(call.id, call.serial);
+        self.calls.insert(call.serial, Box::new(call));
+        self.live += 1;
+        self.pending_routes += 1;
+        self.credits -= 1;
+        self.wires.counters.attempts += 1;
+    }
+
+    /// Asks who is reached by the number; what is no number reaches nobody.
+    fn ask(&mut self, now: Now, id: CallId, serial: Serial, query: Option<RouteQuery>) {
+        self.with_call(serial, |call, wires| match query {
+            Some(query) => {
+                call.carry_out(wires, now, Action::Arm(Timer::Route));
+                wires.outputs.push_back(Output::FindRoute { call: id, query });
+            }
+            None => {
+                if let Some(record) = call.record_mut() {
+                    record.missing(Cause::NumberUnknown, None);
+                }
+                call.happen(wires, now, Event::Refused(Cause::NumberUnknown));
+            }
+        });
+    }
+}
+
+/// Whether the INVITE was ours once: one of its Via values is.
+fn is_loop(wires: &Wires, message: &Message) -> bool {
+    message.values(HeaderId::Via).any(|value| {
+        let Ok(via) = Via::parse(value) else { return false };
+        let port = via.port.unwrap_or(DEFAULT_PORT);
+        let is_our_branch = via.branch.and_then(Branch::parse).is_some();
+        is_our_branch && wires.is_sent_by_us(via.host, port)
+    })
+}
+
+/// The caller's offer. `Ok(None)` is one that cannot be relayed, which only the gate's word about
+/// the call makes a refusal; a broken one is no attempt at all.
+fn read_offer(message: &Message) -> Result<Option<sdp::Session>, u16> {
+    if message.body().is_empty() {
+        return Ok(None);
+    }
+    match sdp::parse(message.body()) {
+        Ok(offer) => Ok(Some(offer)),
+        Err(InvalidSdp::NoAudio | InvalidSdp::NoCodec) => Ok(None),
+        Err(InvalidSdp::TooLarge | InvalidSdp::Malformed) => Err(400),
+    }
+}
+
+/// What is written down about the attempt, and what is asked about it; no question when the
+/// Request-URI holds no number.
+fn question(
+    now: Now,
+    id: CallId,
+    peer: &Peer,
+    message: &Message,
+    country: &str,
+) -> (Record, Option<RouteQuery>) {
+    let direction = match peer.role {
+        PeerRole::Insurer { .. } => Direction::ToSubscriber,
+        PeerRole::Carrier => Direction::FromSubscriber,
+    };
+    let mut record = Record::new(now, id, peer.trunk, direction);
+    if let PeerRole::Insurer { tenant } = peer.role {
+        record.belongs_to(tenant);
+    }
+    let Some(dialled) = read_dialled(message) else { return (record, None) };
+    record.dialled(dialled.clone());
+    let trunk = peer.trunk;
+    let caller = read_caller(message);
+    let query = match peer.role {
+        PeerRole::Insurer { tenant } => {
+            // A name that is too long is no agent's; cut short it might be another one's.
+            let caller = caller.filter(|name| name.chars().count() <= CALLER_CHARS_MAX);
+            let caller = caller.unwrap_or_default().into();
+            RouteQuery::FromInsurer { trunk, tenant, dialled, caller }
+        }
+        PeerRole::Carrier => {
+            let caller = caller.and_then(|text| RealNumber::parse_dialled(&text, country).ok());
+            RouteQuery::FromCarrier { trunk, dialled, caller }
+        }
+    };
+    (record, Some(query))
+}
+
+fn read_dialled(message: &Message) -> Option<VirtualNumber> {
+    let uri = message.request_uri().ok()?;
+    VirtualNumber::parse(&uri.number()?).ok()
+}
+
+/// The user part of From.
+fn read_caller(message: &Message) -> Option<String> {
+    let from = message.from();
+    let uri = from.parse_uri().ok()?;
+    Some(uri.number()?.into_owned())
+}

@@ -1,0 +1,107 @@
+//! Leg B's INVITE, built from nothing. A header, a number or an address that is not written here
+//! does not reach the callee; and this is the only place where a real number is dialled.
+
+use std::fmt::Write as _;
+
+use super::egress::{ALLOW, ALLOWED_METHODS, BINDING, CONTACT, SDP};
+use super::wires::Wires;
+use crate::domain::id::BindingId;
+use crate::domain::number::{Reveal, VirtualNumber};
+use crate::domain::route::{Callee, TrunkTarget};
+use crate::sip::ids::{SipCallId, Tag};
+use crate::sip::method::Method;
+use crate::sip::timers::MAX_FORWARDS;
+use crate::sip::write::{Request, RequestHead, RequestWriter};
+
+/// The facts that the INVITE is made of.
+pub(super) struct Facts<'a> {
+    /// Who is called.
+    pub(super) callee: &'a Callee,
+    /// Over which trunk.
+    pub(super) target: &'a TrunkTarget,
+    /// The only caller number that is ever shown.
+    pub(super) virtual_number: &'a VirtualNumber,
+    /// For the desk's screen; a carrier never learns it.
+    pub(super) binding: BindingId,
+    /// Our tag.
+    pub(super) tag: &'a Tag,
+    /// What the caller's INVITE allowed, so that a loop over other relays ends.
+    pub(super) max_forwards: Option<u8>,
+    /// Our own description.
+    pub(super) sdp: &'a str,
+}
+
+/// Writes the INVITE.
+pub(super) fn write(wires: &mut Wires, facts: &Facts<'_>) -> Request {
+    let mut uri = String::with_capacity(URI_CHARS_USUAL);
+    uri.push_str("sip:");
+    match facts.callee {
+        Callee::Subscriber(number) => uri.push_str(number.reveal(Reveal::DialCarrier)),
+        Callee::Desk(user) => escape_user(user, &mut uri),
+    }
+    // Writing to a String cannot fail.
+    let _ = write!(uri, "@{}", facts.target.address);
+    let host = wires.config.advertise;
+    let from = format!("<sip:{}@{host}>;tag={}", facts.virtual_number, facts.tag);
+    let to = format!("<{uri}>");
+    let branch = wires.new_branch();
+    let call_id = SipCallId::new(wires.shard, &mut wires.rng);
+    let head = RequestHead {
+        method: Method::Invite,
+        uri: uri.as_bytes(),
+        sent_by: &wires.sent_by,
+        branch,
+        max_forwards: hops_left(facts.max_forwards),
+        routes: &[],
+        from: from.as_bytes(),
+        to: to.as_bytes(),
+        call_id: call_id.as_bytes(),
+        cseq: FIRST_CSEQ,
+    };
+    let mut request = RequestWriter::start(&mut wires.out, &head)
+        .header(CONTACT, wires.contact.as_bytes())
+        .header(ALLOW, ALLOWED_METHODS);
+    if matches!(facts.callee, Callee::Desk(_)) {
+        request = request.header(BINDING, facts.binding.to_string());
+    }
+    request.body(SDP, facts.sdp.as_bytes())
+}
+
+const URI_CHARS_USUAL: usize = 48;
+const FIRST_CSEQ: u32 = 1;
+
+/// One hop less than the caller allowed, and never more than our own default.
+fn hops_left(callers: Option<u8>) -> u8 {
+    callers.map_or(MAX_FORWARDS, |hops| hops.saturating_sub(1).min(MAX_FORWARDS))
+}
+
+/// A user part may hold little unescaped; what a tenant has configured never becomes syntax.
+fn escape_user(user: &str, uri: &mut String) {
+    for byte in user.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.!~*'()+".contains(&byte) {
+            uri.push(char::from(byte));
+        } else {
+            let _ = write!(uri, "%{byte:02X}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hops_grow_fewer_and_never_wrap() {
+        assert_eq!(
+            [None, Some(255), Some(70), Some(1), Some(0)].map(hops_left),
+            [70, 70, 69, 0, 0]
+        );
+    }
+
+    #[test]
+    fn a_desk_user_never_becomes_syntax() {
+        let mut uri = String::new();
+        escape_user("desk 1>@evil;x", &mut uri);
+        assert_eq!(uri, "desk%201%3E%40evil%3Bx");
+    }
+}

@@ -1,0 +1,314 @@
+//! One INVITE of ours to one trunk, and all dialogs that its answers make: forked early ones, the
+//! one that talks, and those that answered too late and are ended again.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::failover::Attempted;
+use super::io::Peer;
+use super::place::Place;
+use super::wires::{GIVE_UP, Wires};
+use crate::domain::cause::Cause;
+use crate::domain::route::TrunkTarget;
+use crate::sip::dialog::Dialog;
+use crate::sip::ids::Tag;
+use crate::sip::message::Message;
+use crate::sip::transaction::ClientId;
+
+/// The most dialogs that one INVITE may make; answers of further forks are ignored.
+const DIALOGS_MAX: usize = 8;
+
+/// What an answer counts as that cannot be understood.
+const UNUSABLE: u16 = 500;
+
+/// One INVITE of ours and what it made.
+#[derive(Debug)]
+pub(super) struct Branch {
+    place: Place,
+    target: TrunkTarget,
+    tag: Tag,
+    invite: Option<Box<Invite>>,
+    /// Why nobody wants its answer any more.
+    dropped: Option<Cause>,
+    held: Vec<Held>,
+}
+
+/// Kept until no phone can answer any more.
+#[derive(Debug)]
+struct Invite {
+    client: ClientId,
+    sent: Message,
+    state: InviteState,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum InviteState {
+    /// No final response yet.
+    Pending,
+    /// At least one 2xx; other forks may follow until its transaction is gone.
+    Answered {
+        /// Until then.
+        until: Instant,
+    },
+}
+
+/// One dialog of the callee's side.
+#[derive(Debug)]
+struct Held {
+    dialog: Dialog,
+    state: HeldState,
+    /// Sent again for each repeated 2xx.
+    ack: Option<Bytes>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum HeldState {
+    Early,
+    Talking,
+    Ending(Option<ClientId>),
+    Over,
+}
+
+/// What a response means for the call.
+#[derive(Debug)]
+pub(super) enum Meaning {
+    /// Nothing: repeated, late, or about a call attempt that was given up.
+    Nothing,
+    /// The trunk lives.
+    Progress,
+    /// A phone rings.
+    Ringing,
+    /// The callee has answered; the body of this message is its SDP.
+    Answered,
+    /// The trunk refused or failed.
+    Failed(Attempted),
+}
+
+impl Branch {
+    /// An INVITE that was just handed to its transaction.
+    pub(super) fn new(
+        place: Place,
+        target: TrunkTarget,
+        tag: Tag,
+        client: ClientId,
+        sent: Message,
+    ) -> Self {
+        let invite = Invite { client, sent, state: InviteState::Pending };
+        Self { place, target, tag, invite: Some(Box::new(invite)), dropped: None, held: Vec::new() }
+    }
+
+    /// Whether a message comes from where this INVITE was sent.
+    pub(super) fn is_from(&self, peer: &Peer) -> bool {
+        peer.trunk == self.target.trunk && peer.address.ip() == self.target.address.ip()
+    }
+
+    /// Our tag.
+    pub(super) const fn tag(&self) -> &Tag {
+        &self.tag
+    }
+
+    /// No phone can answer any more, and every dialog has ended.
+    pub(super) fn is_over(&self) -> bool {
+        self.invite.is_none() && self.held.iter().all(|held| held.state == HeldState::Over)
+    }
+
+    /// How many dialogs there are.
+    pub(super) fn dialogs(&self) -> usize {
+        self.held.iter().filter(|held| held.state != HeldState::Over).count()
+    }
+
+    /// A response to the INVITE, the first time or again.
+    pub(super) fn on_response(
+        &mut self,
+        wires: &mut Wires,
+        now: Instant,
+        response: &Message,
+    ) -> Meaning {
+        match response.status().unwrap_or_default() {
+            100 => self.if_wanted(Meaning::Progress),
+            101..=199 => self.on_early(response),
+            200..=299 => self.on_2xx(wires, now, response),
+            status => {
+                self.invite = None;
+                self.held.clear();
+                self.if_wanted(Meaning::Failed(Attempted::Status(status)))
+            }
+        }
+    }
+
+    fn if_wanted(&self, meaning: Meaning) -> Meaning {
+        if self.dropped.is_none() { meaning } else { Meaning::Nothing }
+    }
+
+    fn on_early(&mut self, response: &Message) -> Meaning {
+        let Some(invite) = &self.invite else { return Meaning::Nothing };
+        if invite.state != InviteState::Pending {
+            return Meaning::Nothing;
+        }
+        if self.find_response(response).is_none()
+            && self.held.len() < DIALOGS_MAX
+            && let Ok(dialog) = Dialog::from_response(&invite.sent, response)
+        {
+            self.held.push(Held { dialog, state: HeldState::Early, ack: None });
+        }
+        self.if_wanted(Meaning::Ringing)
+    }
+
+    /// The first 2xx that is wanted talks. Every other is ACKed and ended (RFC 3261 §13.2.2.4).
+    fn on_2xx(&mut self, wires: &mut Wires, now: Instant, response: &Message) -> Meaning {
+        let position = match self.find_response(response) {
+            Some(position) => position,
+            None => match self.hold(response) {
+                Some(position) => position,
+                None => return self.on_unusable_2xx(),
+            },
+        };
+        let is_first = self.held.iter().all(|held| held.ack.is_none());
+        let Some(held) = self.held.get_mut(position) else { return Meaning::Nothing };
+        if let Some(ack) = &held.ack {
+            wires.transmit(self.target.address, ack.clone());
+            return Meaning::Nothing;
+        }
+        if held.state != HeldState::Early {
+            return Meaning::Nothing;
+        }
+        // A 2xx without a Contact leaves the target of the early dialog: it can still be ended.
+        let _ = held.dialog.confirm(Some(response));
+        let ack = wires.ack(&held.dialog);
+        wires.transmit(self.target.address, ack.clone());
+        held.ack = Some(ack);
+        held.state = HeldState::Talking;
+        if let Some(invite) = &mut self.invite
+            && invite.state == InviteState::Pending
+        {
+            invite.state = InviteState::Answered { until: now + GIVE_UP };
+        }
+        if is_first && self.dropped.is_none() {
+            // Other early dialogs are over; a fork that answers all the same is found anew.
+            self.held.retain(|held| held.state != HeldState::Early);
+            return Meaning::Answered;
+        }
+        let cause = self.dropped.unwrap_or(Cause::CallerCancelled);
+        self.end_at(wires, now, position, cause);
+        Meaning::Nothing
+    }
+
+    fn hold(&mut self, response: &Message) -> Option<usize> {
+        let invite = self.invite.as_ref()?;
+        if self.held.len() >= DIALOGS_MAX {
+            return None;
+        }
+        let dialog = Dialog::from_response(&invite.sent, response).ok()?;
+        self.held.push(Held { dialog, state: HeldState::Early, ack: None });
+        Some(self.held.len() - 1)
+    }
+
+    /// A 2xx that opens no dialog: no tag, no Contact, one fork too many. There is no way to ACK
+    /// it.
+    fn on_unusable_2xx(&mut self) -> Meaning {
+        let is_pending =
+            self.invite.as_ref().is_some_and(|invite| invite.state == InviteState::Pending);
+        if !is_pending {
+            return Meaning::Nothing;
+        }
+        self.on_failure(Attempted::Status(UNUSABLE))
+    }
+
+    fn find_response(&self, response: &Message) -> Option<usize> {
+        self.held.iter().position(|held| held.dialog.matches_response(response))
+    }
+
+    fn find_request(&self, request: &Message) -> Option<usize> {
+        self.held.iter().position(|held| held.dialog.matches_request(request))
+    }
+
+    /// The transaction of the INVITE gave up.
+    pub(super) fn on_failure(&mut self, how: Attempted) -> Meaning {
+        self.invite = None;
+        self.held.clear();
+        self.if_wanted(Meaning::Failed(how))
+    }
+
+    /// Nobody wants an answer any more: CANCEL, held back until a 1xx; BYE where it is answered.
+    pub(super) fn drop_it(&mut self, wires: &mut Wires, now: Instant, cause: Cause) {
+        self.dropped.get_or_insert(cause);
+        if let Some(invite) = &self.invite
+            && invite.state == InviteState::Pending
+        {
+            wires.transactions.cancel(now, invite.client);
+        }
+        self.end(wires, now, cause);
+    }
+
+    /// Ends the dialog that talks.
+    pub(super) fn end(&mut self, wires: &mut Wires, now: Instant, cause: Cause) {
+        let is_talking = |held: &Held| held.state == HeldState::Talking;
+        if let Some(position) = self.held.iter().position(is_talking) {
+            self.end_at(wires, now, position, cause);
+        }
+    }
+
+    fn end_at(&mut self, wires: &mut Wires, now: Instant, position: usize, cause: Cause) {
+        let Some(held) = self.held.get_mut(position) else { return };
+        let to = self.target.address;
+        let client = wires.bye(now, &mut held.dialog, to, cause, self.place);
+        held.state = match client {
+            Some(_) => HeldState::Ending(client),
+            None => HeldState::Over,
+        };
+    }
+
+    /// The living dialog that a request is in, for its CSeq.
+    pub(super) fn dialog_of(&mut self, request: &Message) -> Option<&mut Dialog> {
+        let is_it = |held: &&mut Held| {
+            held.state != HeldState::Over && held.dialog.matches_request(request)
+        };
+        self.held.iter_mut().find(is_it).map(|held| &mut held.dialog)
+    }
+
+    /// The callee ends a dialog: true when it is the one that talks.
+    pub(super) fn on_bye(&mut self, request: &Message) -> bool {
+        let Some(held) = self.find_request(request).and_then(|at| self.held.get_mut(at)) else {
+            return false;
+        };
+        let was_talking = held.state == HeldState::Talking;
+        held.state = HeldState::Over;
+        was_talking
+    }
+
+    /// The answer to a BYE of ours, or none in time.
+    pub(super) fn on_bye_done(&mut self, client: ClientId) {
+        for held in &mut self.held {
+            if held.state == HeldState::Ending(Some(client)) {
+                held.state = HeldState::Over;
+            }
+        }
+    }
+
+    /// This client transaction is that of the INVITE.
+    pub(super) fn is_invite(&self, client: ClientId) -> bool {
+        self.invite.as_ref().is_some_and(|invite| invite.client == client)
+    }
+
+    /// Until when other forks may answer; `None` while none has, and when all are forgotten.
+    pub(super) fn forks_until(&self) -> Option<Instant> {
+        match self.invite.as_ref()?.state {
+            InviteState::Pending => None,
+            InviteState::Answered { until } => Some(until),
+        }
+    }
+
+    /// Drops what was kept for forks, once no phone can answer any more.
+    pub(super) fn forget_forks(&mut self, now: Instant) {
+        if self.forks_until().is_none_or(|until| until > now) {
+            return;
+        }
+        self.invite = None;
+        self.held.retain(|held| held.state != HeldState::Over);
+        self.held.shrink_to_fit();
+        for held in &mut self.held {
+            held.ack = None;
+        }
+    }
+}

@@ -1,0 +1,441 @@
+//! One call: the coupling of its legs decides, and here each decision is carried out with bytes,
+//! timers and orders to the media plane.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::b_invite::{self, Facts};
+use super::branch::{Branch, Meaning};
+use super::coupling::{Action, Coupling, Event, Stage};
+use super::failover::Attempted;
+use super::io::{CallStatus, Output};
+use super::leg_a::LegA;
+use super::negotiation::{answerer_media, offerer_media};
+use super::place::{Part, Place, Serial};
+use super::record::Record;
+use super::timers::Timer;
+use super::wires::{GIVE_UP, Wires};
+use crate::domain::cause::Cause;
+use crate::domain::cdr::EndedBy;
+use crate::domain::id::CallId;
+use crate::domain::now::Now;
+use crate::domain::route::{Callee, Route, TrunkTarget};
+use crate::rtp::plane::{Command, SessionId, Side, SideCounts};
+use crate::sdp;
+use crate::sip::message::Message;
+
+/// One A-to-B relay, until nothing of it is left.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) id: CallId,
+    pub(super) serial: Serial,
+    pub(super) leg_a: LegA,
+    /// One for each trunk that was tried, in order; the last one is current.
+    branches: Vec<Branch>,
+    coupling: Coupling,
+    /// Taken when it is written down.
+    record: Option<Record>,
+    /// What only the set-up needs; the real number goes with it.
+    set_up: Option<Box<SetUp>>,
+    duration_max: Duration,
+    media: Media,
+}
+
+/// What is known between the INVITE and the answer.
+#[derive(Debug)]
+pub(super) struct SetUp {
+    /// What the caller offered; `None` without an offer that can be relayed.
+    pub(super) offer: Option<sdp::Session>,
+    /// Hops that the caller's INVITE allowed.
+    pub(super) max_forwards: Option<u8>,
+    callee: Option<Callee>,
+    targets: Vec<TrunkTarget>,
+    local: Option<[SocketAddr; 2]>,
+    answer: Option<String>,
+}
+
+impl SetUp {
+    /// What the INVITE says.
+    pub(super) const fn new(offer: Option<sdp::Session>, max_forwards: Option<u8>) -> Self {
+        Self { offer, max_forwards, callee: None, targets: Vec::new(), local: None, answer: None }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Media {
+    Unused,
+    Open,
+    Closing,
+    Closed,
+}
+
+/// Trunks beyond these are not tried: a part of a call is one byte, and patience ends long before.
+const TARGETS_MAX: usize = 16;
+
+impl Call {
+    /// An attempt whose route is being looked up.
+    pub(super) fn new(
+        id: CallId,
+        serial: Serial,
+        leg_a: LegA,
+        record: Record,
+        set_up: SetUp,
+    ) -> Self {
+        Self {
+            id,
+            serial,
+            leg_a,
+            branches: Vec::new(),
+            coupling: Coupling::new(),
+            record: Some(record),
+            set_up: Some(Box::new(set_up)),
+            duration_max: Duration::ZERO,
+            media: Media::Unused,
+        }
+    }
+
+    /// How far it is.
+    pub(super) const fn stage(&self) -> Stage {
+        self.coupling.stage()
+    }
+
+    /// The record, until it is written down.
+    pub(super) const fn record_mut(&mut self) -> Option<&mut Record> {
+        self.record.as_mut()
+    }
+
+    /// The record, until it is written down.
+    pub(super) const fn record(&self) -> Option<&Record> {
+        self.record.as_ref()
+    }
+
+    /// Nothing is left to do for either leg, and the record is written.
+    pub(super) fn is_gone(&self) -> bool {
+        self.record.is_none() && self.leg_a.is_over() && self.branches.iter().all(Branch::is_over)
+    }
+
+    /// Dialogs that are held, early and dying ones included.
+    pub(super) fn dialogs(&self) -> usize {
+        let callers = usize::from(!self.leg_a.is_over());
+        callers + self.branches.iter().map(Branch::dialogs).sum::<usize>()
+    }
+
+    /// The branch of a part; `None` for the caller.
+    pub(super) fn branch_mut(&mut self, part: Part) -> Option<&mut Branch> {
+        match part {
+            Part::Caller => None,
+            Part::Callee(position) => self.branches.get_mut(usize::from(position)),
+        }
+    }
+
+    /// Gives back the tags by which messages found it.
+    pub(super) fn forget_tags(&self, wires: &mut Wires) {
+        wires.places.remove(self.leg_a.tag());
+        for branch in &self.branches {
+            wires.places.remove(branch.tag());
+        }
+    }
+
+    /// Takes what the gate has allowed: from now on there is somebody to call.
+    pub(super) fn take_route(&mut self, wires: &Wires, route: Route) -> usize {
+        self.duration_max = route.duration_max.unwrap_or(wires.config.duration_max);
+        let Some(set_up) = &mut self.set_up else { return 0 };
+        set_up.callee = Some(route.callee);
+        set_up.targets = route.targets;
+        set_up.targets.truncate(TARGETS_MAX);
+        set_up.targets.len()
+    }
+
+    /// Whether the caller's offer can be relayed.
+    pub(super) fn has_offer(&self) -> bool {
+        self.set_up.as_ref().is_some_and(|set_up| set_up.offer.is_some())
+    }
+
+    /// Lets an event change the call, and carries out what follows from it.
+    pub(super) fn happen(&mut self, wires: &mut Wires, now: Now, event: Event) {
+        let mut actions = Vec::with_capacity(ACTIONS_USUAL);
+        let mut next = Some(event);
+        while let Some(event) = next.take() {
+            self.coupling.handle(event, &mut actions);
+            for action in actions.drain(..) {
+                next = self.carry_out(wires, now, action).or(next);
+            }
+        }
+        if matches!(self.stage(), Stage::Over) {
+            self.set_up = None;
+        }
+    }
+
+    /// Carries one action out. Only asking a trunk can fail, which is an event of its own.
+    pub(super) fn carry_out(
+        &mut self,
+        wires: &mut Wires,
+        now: Now,
+        action: Action,
+    ) -> Option<Event> {
+        let at = now.monotonic;
+        match action {
+            Action::OpenMedia => self.order(wires, Command::Open { session: self.session() }),
+            Action::CloseMedia => self.order(wires, Command::Close { session: self.session() }),
+            Action::Bridge => self.bridge(wires),
+            Action::TryTarget(position) => return self.try_target(wires, now, position),
+            Action::DropTarget(cause) => {
+                if let Some(branch) = self.branches.last_mut() {
+                    branch.drop_it(wires, at, cause);
+                }
+            }
+            Action::RingCaller => {
+                self.leg_a.ring(wires, at);
+                self.note(wires, CallStatus::Ringing, |record| record.ringing(now));
+            }
+            Action::AnswerCaller => self.answer_caller(wires, now),
+            Action::RefuseCaller(cause) => self.leg_a.refuse(wires, at, cause),
+            Action::EndCaller(cause) => self.leg_a.end(wires, at, cause),
+            Action::EndCallee(cause) => {
+                if let Some(branch) = self.branches.last_mut() {
+                    branch.end(wires, at, cause);
+                }
+            }
+            Action::Arm(timer) => {
+                wires.timers.arm(self.serial, timer, at + self.wait(wires, timer))
+            }
+            Action::Disarm(timer) => wires.timers.disarm(self.serial, timer),
+            Action::Finish { cause, by } => self.finish(wires, now, cause, by),
+        }
+        None
+    }
+
+    fn wait(&self, wires: &Wires, timer: Timer) -> Duration {
+        match timer {
+            Timer::Route => wires.config.route_deadline,
+            Timer::MediaOpen | Timer::MediaClose => wires.config.media_deadline,
+            Timer::Failover => wires.config.failover_timeout,
+            Timer::Ring => wires.config.ring_timeout,
+            Timer::Duration => self.duration_max,
+            Timer::Forks => GIVE_UP,
+            Timer::Answer => crate::sip::timers::T1,
+        }
+    }
+
+    const fn session(&self) -> SessionId {
+        SessionId(self.id.as_u128())
+    }
+
+    fn order(&mut self, wires: &mut Wires, command: Command) {
+        if self.media == Media::Closed {
+            return;
+        }
+        match command {
+            Command::Open { .. } => self.media = Media::Open,
+            Command::Close { .. } => self.media = Media::Closing,
+            Command::Update { .. } | Command::Bridge { .. } => {}
+        }
+        wires.outputs.push_back(Output::Media(command));
+    }
+
+    /// Changes the record and tells the list of live calls.
+    fn note(&mut self, wires: &mut Wires, status: CallStatus, change: impl FnOnce(&mut Record)) {
+        let Some(record) = &mut self.record else { return };
+        change(record);
+        wires.outputs.extend(record.live(status).map(Output::Status));
+    }
+
+    /// Our ports, as the media plane has opened them.
+    pub(super) fn media_opened(&mut self, local: [SocketAddr; 2]) {
+        if let Some(set_up) = &mut self.set_up {
+            set_up.local = Some(local);
+        }
+    }
+
+    /// There are no ports, so there will be no last word either.
+    pub(super) fn media_failed(&mut self, wires: &mut Wires, now: Now) {
+        self.media_closed(wires, None);
+        self.happen(wires, now, Event::MediaFailed);
+    }
+
+    /// The media plane's last word.
+    pub(super) fn media_closed(&mut self, wires: &mut Wires, counts: Option<[SideCounts; 2]>) {
+        if self.media == Media::Unused {
+            return;
+        }
+        self.media = Media::Closed;
+        wires.timers.disarm(self.serial, Timer::MediaClose);
+        if let (Some(record), Some(counts)) = (&mut self.record, counts) {
+            record.counted(counts);
+        }
+        self.write_down(wires);
+    }
+
+    fn try_target(&mut self, wires: &mut Wires, now: Now, position: usize) -> Option<Event> {
+        let part = Part::Callee(u8::try_from(self.branches.len()).ok()?);
+        let place = Place { serial: self.serial, part };
+        let Some((branch, trunk)) = self.invite(wires, now.monotonic, position, place) else {
+            return Some(Event::TargetFailed(Attempted::Unreachable));
+        };
+        self.branches.push(branch);
+        if position > 0 {
+            wires.counters.failovers += 1;
+        }
+        self.note(wires, CallStatus::Calling, |record| record.called(now, trunk));
+        None
+    }
+
+    /// Sends B's INVITE. `None` when it cannot be sent at all.
+    fn invite(
+        &mut self,
+        wires: &mut Wires,
+        at: Instant,
+        position: usize,
+        place: Place,
+    ) -> Option<(Branch, crate::domain::id::TrunkId)> {
+        let set_up = self.set_up.as_ref()?;
+        let (offer, local) = (set_up.offer.as_ref()?, set_up.local?);
+        let target = *set_up.targets.get(position)?;
+        let known = self.record.as_ref()?.known();
+        let ours = sdp::Local {
+            direction: offer.direction,
+            ptime_ms: offer.ptime_ms.unwrap_or(PTIME_MS_USUAL),
+            ..sdp::Local::new(local[Side::B.index()], wires.random_u64())
+        };
+        let tag = wires.new_tag(place);
+        let request = b_invite::write(
+            wires,
+            &Facts {
+                callee: set_up.callee.as_ref()?,
+                target: &target,
+                virtual_number: known.virtual_number.as_ref()?,
+                binding: known.binding?,
+                tag: &tag,
+                max_forwards: set_up.max_forwards,
+                sdp: &sdp::offer(&ours, offer.codecs()),
+            },
+        );
+        let sent = Message::parse(request.bytes.clone()).ok();
+        let client = sent.is_some().then(|| {
+            wires.transactions.request(at, request, target.address, place.to_owner()).ok()
+        });
+        let (Some(sent), Some(Some(client))) = (sent, client) else {
+            wires.places.remove(&tag);
+            return None;
+        };
+        Some((Branch::new(place, target, tag, client, sent), target.trunk))
+    }
+
+    /// A response to the INVITE of one branch.
+    pub(super) fn on_invite_response(
+        &mut self,
+        wires: &mut Wires,
+        now: Now,
+        part: Part,
+        response: &Message,
+    ) {
+        let Some(branch) = self.branch_mut(part) else { return };
+        let meaning = branch.on_response(wires, now.monotonic, response);
+        self.arm_forks(wires);
+        self.mean(wires, now, meaning, response.body());
+    }
+
+    /// Other forks may answer for as long as the transaction of the INVITE lives.
+    fn arm_forks(&self, wires: &mut Wires) {
+        if let Some(until) = self.branches.iter().filter_map(Branch::forks_until).min() {
+            wires.timers.arm(self.serial, Timer::Forks, until);
+        }
+    }
+
+    /// What a branch says, as an event of the call.
+    pub(super) fn mean(&mut self, wires: &mut Wires, now: Now, meaning: Meaning, body: &[u8]) {
+        let event = match meaning {
+            Meaning::Nothing => return,
+            Meaning::Progress => Event::Progress,
+            Meaning::Ringing => Event::Ringing,
+            Meaning::Answered if self.negotiate(wires, body) => Event::Answered,
+            Meaning::Answered => Event::AnsweredUnusable,
+            Meaning::Failed(how) => Event::TargetFailed(how),
+        };
+        self.happen(wires, now, event);
+    }
+
+    /// Joins the callee's answer to the caller's offer: both sides of the media, and our answer.
+    fn negotiate(&mut self, wires: &mut Wires, body: &[u8]) -> bool {
+        let session = self.session();
+        let session_id = wires.random_u64();
+        let Some(set_up) = &mut self.set_up else { return false };
+        let (Some(offer), Some(local)) = (&set_up.offer, set_up.local) else { return false };
+        let Ok(answer) = sdp::parse(body) else { return false };
+        let Ok(agreed) = sdp::agree(offer, &answer) else { return false };
+        let ours = sdp::Local {
+            direction: answer.direction,
+            ptime_ms: answer.ptime_ms.unwrap_or(PTIME_MS_USUAL),
+            ..sdp::Local::new(local[Side::A.index()], session_id)
+        };
+        set_up.answer = Some(sdp::answer(&ours, offer, agreed));
+        let updates =
+            [(Side::A, offerer_media(offer, agreed)), (Side::B, answerer_media(&answer, agreed))];
+        for (side, remote) in updates {
+            wires.outputs.push_back(Output::Media(Command::Update { session, side, remote }));
+        }
+        true
+    }
+
+    fn bridge(&mut self, wires: &mut Wires) {
+        self.order(wires, Command::Bridge { session: self.session() });
+    }
+
+    fn answer_caller(&mut self, wires: &mut Wires, now: Now) {
+        let answer = self.set_up.take().and_then(|set_up| set_up.answer);
+        // The coupling answers only after `negotiate` has written it.
+        wires.counters.invariants_broken += u64::from(answer.is_none());
+        self.leg_a.answer(wires, now.monotonic, &answer.unwrap_or_default());
+        wires.counters.answered += 1;
+        self.note(wires, CallStatus::Answered, |record| record.answered(now));
+    }
+
+    fn finish(&mut self, wires: &mut Wires, now: Now, cause: Cause, by: EndedBy) {
+        self.note(wires, CallStatus::Ended, |record| record.ended(now, cause, by));
+        if self.media == Media::Closing {
+            // The record waits for the last counts, but not for ever.
+            let until = now.monotonic + wires.config.media_deadline;
+            wires.timers.arm(self.serial, Timer::MediaClose, until);
+        } else {
+            self.write_down(wires);
+        }
+    }
+
+    /// Gives the record away once the call is over and its media closed.
+    fn write_down(&mut self, wires: &mut Wires) {
+        let is_open = matches!(self.media, Media::Open | Media::Closing);
+        if is_open || !matches!(self.stage(), Stage::Over) {
+            return;
+        }
+        if let Some(record) = self.record.take() {
+            wires.outputs.push_back(Output::Finished(record.into_cdr()));
+        }
+    }
+
+    /// A timer of this call has come.
+    pub(super) fn on_timer(&mut self, wires: &mut Wires, now: Now, timer: Timer) {
+        match timer {
+            Timer::Route | Timer::MediaOpen | Timer::Failover | Timer::Ring | Timer::Duration => {
+                self.happen(wires, now, Event::Elapsed(timer));
+            }
+            Timer::Answer => {
+                use super::leg_a::AnswerTimer;
+                match self.leg_a.on_answer_timer(wires, now.monotonic) {
+                    AnswerTimer::GoesOn => {}
+                    AnswerTimer::CallerVanished => self.happen(wires, now, Event::CallerVanished),
+                }
+            }
+            Timer::MediaClose => self.media_closed(wires, None),
+            Timer::Forks => {
+                for branch in &mut self.branches {
+                    branch.forget_forks(now.monotonic);
+                }
+                self.branches.shrink_to_fit();
+                self.arm_forks(wires);
+            }
+        }
+    }
+}
+
+const PTIME_MS_USUAL: u8 = 20;
+const ACTIONS_USUAL: usize = 8;

@@ -1,0 +1,453 @@
+//! How the two legs of a call depend on each other: events of both sides in, actions out. Knows no
+//! bytes, addresses or times, so that every race is one line of a table.
+
+use super::failover::{Attempted, Plan};
+use super::timers::Timer;
+use crate::domain::cause::Cause;
+use crate::domain::cdr::EndedBy;
+
+/// How far a call is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Stage {
+    /// The route is being looked up.
+    Routing,
+    /// The gate has allowed it; ports are being opened.
+    Opening,
+    /// A trunk has been asked for the callee.
+    Calling {
+        /// The caller has been told that it rings.
+        ringing: bool,
+    },
+    /// The callee has answered, and so have we.
+    Bridged,
+    /// Both legs have been told to end. Nothing is changed by what comes now.
+    Over,
+}
+
+/// Something happened to a call.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Event {
+    /// The gate allows it, and so many trunks can be tried.
+    Allowed {
+        /// How many.
+        targets: usize,
+    },
+    /// The attempt ends before the callee was asked.
+    Refused(Cause),
+    /// Both sides have ports.
+    MediaOpened,
+    /// There are no ports.
+    MediaFailed,
+    /// The trunk lives: a provisional response that does not mean ringing.
+    Progress,
+    /// The callee's phone rings.
+    Ringing,
+    /// The callee has answered with media that can be relayed.
+    Answered,
+    /// The callee has answered with media that cannot be relayed.
+    AnsweredUnusable,
+    /// The trunk that was asked has failed or refused.
+    TargetFailed(Attempted),
+    /// The caller gave up before the answer.
+    CallerCancelled,
+    /// The caller ended the call.
+    CallerHungUp,
+    /// The caller never confirmed our answer.
+    CallerVanished,
+    /// The callee ended the call.
+    CalleeHungUp,
+    /// The relay ends the call: an operator, a rule, silence, a fault.
+    Stopped(Cause),
+    /// The time of a timer has come.
+    Elapsed(Timer),
+}
+
+/// What has to be done about a call.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Action {
+    /// Have ports opened.
+    OpenMedia,
+    /// Let media flow between both sides.
+    Bridge,
+    /// Have the ports closed.
+    CloseMedia,
+    /// Ask the trunk of this position for the callee.
+    TryTarget(usize),
+    /// Give the trunk up that is being asked: CANCEL, or ACK and BYE when it answers all the same.
+    DropTarget(Cause),
+    /// Tell the caller that it rings.
+    RingCaller,
+    /// Tell the caller that the callee has answered.
+    AnswerCaller,
+    /// Tell the caller that it will not be: a final refusal.
+    RefuseCaller(Cause),
+    /// End the caller's answered leg.
+    EndCaller(Cause),
+    /// End the callee's answered leg.
+    EndCallee(Cause),
+    /// Set a timer.
+    Arm(Timer),
+    /// Forget a timer.
+    Disarm(Timer),
+    /// The call is over: write down why.
+    Finish {
+        /// Why.
+        cause: Cause,
+        /// Who ended it.
+        by: EndedBy,
+    },
+}
+
+/// The state that couples both legs.
+#[derive(Debug)]
+pub(super) struct Coupling {
+    stage: Stage,
+    plan: Plan,
+    has_media: bool,
+}
+
+impl Coupling {
+    /// A call whose route is being looked up.
+    pub(super) const fn new() -> Self {
+        Self { stage: Stage::Routing, plan: Plan::none(), has_media: false }
+    }
+
+    /// How far the call is.
+    pub(super) const fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    /// Takes one event and adds what has to be done, in order.
+    pub(super) fn handle(&mut self, event: Event, actions: &mut Vec<Action>) {
+        match (self.stage, event) {
+            (Stage::Over, _) => {}
+            (_, Event::Stopped(cause)) => self.end(cause, EndedBy::Relay, actions),
+            (_, Event::CallerVanished) => {
+                self.end(Cause::CallerHangup, EndedBy::Relay, actions);
+            }
+            (Stage::Bridged, event) => self.handle_bridged(event, actions),
+            (_, Event::CallerCancelled | Event::CallerHungUp) => {
+                self.end(Cause::CallerCancelled, EndedBy::Caller, actions);
+            }
+            (Stage::Routing | Stage::Opening, Event::Refused(cause)) => {
+                self.end(cause, EndedBy::Relay, actions);
+            }
+            (Stage::Routing, event) => self.handle_routing(event, actions),
+            (Stage::Opening, event) => self.handle_opening(event, actions),
+            (Stage::Calling { ringing }, event) => self.handle_calling(ringing, event, actions),
+        }
+    }
+
+    fn handle_routing(&mut self, event: Event, actions: &mut Vec<Action>) {
+        match event {
+            Event::Allowed { targets: 0 } => self.end(Cause::NoRoute, EndedBy::Relay, actions),
+            Event::Allowed { targets } => {
+                self.plan = Plan::new(targets);
+                self.stage = Stage::Opening;
+                self.has_media = true;
+                actions.extend([
+                    Action::Disarm(Timer::Route),
+                    Action::OpenMedia,
+                    Action::Arm(Timer::MediaOpen),
+                ]);
+            }
+            Event::Elapsed(Timer::Route) => {
+                self.end(Cause::StoreUnavailable, EndedBy::Relay, actions);
+            }
+            // Late, repeated, or handled for all stages alike.
+            Event::Refused(_)
+            | Event::MediaOpened
+            | Event::MediaFailed
+            | Event::Progress
+            | Event::Ringing
+            | Event::Answered
+            | Event::AnsweredUnusable
+            | Event::TargetFailed(_)
+            | Event::CallerCancelled
+            | Event::CallerHungUp
+            | Event::CallerVanished
+            | Event::CalleeHungUp
+            | Event::Stopped(_)
+            | Event::Elapsed(_) => {}
+        }
+    }
+
+    fn handle_opening(&mut self, event: Event, actions: &mut Vec<Action>) {
+        match event {
+            Event::MediaOpened => {
+                actions.extend([Action::Disarm(Timer::MediaOpen), Action::Arm(Timer::Ring)]);
+                self.try_next(Attempted::Silent, actions);
+            }
+            Event::MediaFailed | Event::Elapsed(Timer::MediaOpen) => {
+                self.end(Cause::NoMediaPort, EndedBy::Relay, actions);
+            }
+            Event::Allowed { .. }
+            | Event::Refused(_)
+            | Event::Progress
+            | Event::Ringing
+            | Event::Answered
+            | Event::AnsweredUnusable
+            | Event::TargetFailed(_)
+            | Event::CallerCancelled
+            | Event::CallerHungUp
+            | Event::CallerVanished
+            | Event::CalleeHungUp
+            | Event::Stopped(_)
+            | Event::Elapsed(_) => {}
+        }
+    }
+
+    fn handle_calling(&mut self, ringing: bool, event: Event, actions: &mut Vec<Action>) {
+        match event {
+            Event::Progress => self.trunk_lives(actions),
+            Event::Ringing => {
+                self.trunk_lives(actions);
+                self.stage = Stage::Calling { ringing: true };
+                if !ringing {
+                    actions.push(Action::RingCaller);
+                }
+            }
+            Event::Answered => {
+                self.stage = Stage::Bridged;
+                actions.extend([
+                    Action::Disarm(Timer::Failover),
+                    Action::Disarm(Timer::Ring),
+                    Action::Bridge,
+                    Action::AnswerCaller,
+                    Action::Arm(Timer::Duration),
+                ]);
+            }
+            Event::AnsweredUnusable => {
+                self.end(Cause::MediaUnacceptable, EndedBy::Callee, actions);
+            }
+            Event::TargetFailed(how) => self.try_next(how, actions),
+            Event::Elapsed(Timer::Failover) if self.plan.has_next() => {
+                actions.push(Action::DropTarget(Cause::TrunkFailed));
+                self.try_next(Attempted::Silent, actions);
+            }
+            Event::Elapsed(Timer::Ring) => {
+                let cause = if self.plan.is_alive() { Cause::NoAnswer } else { Cause::TrunkFailed };
+                self.end(cause, EndedBy::Relay, actions);
+            }
+            Event::Allowed { .. }
+            | Event::Refused(_)
+            | Event::MediaOpened
+            | Event::MediaFailed
+            | Event::CallerCancelled
+            | Event::CallerHungUp
+            | Event::CallerVanished
+            | Event::CalleeHungUp
+            | Event::Stopped(_)
+            | Event::Elapsed(_) => {}
+        }
+    }
+
+    fn handle_bridged(&mut self, event: Event, actions: &mut Vec<Action>) {
+        match event {
+            Event::CallerHungUp => self.end(Cause::CallerHangup, EndedBy::Caller, actions),
+            Event::CalleeHungUp => self.end(Cause::CalleeHangup, EndedBy::Callee, actions),
+            Event::Elapsed(Timer::Duration) => {
+                self.end(Cause::MaxDuration, EndedBy::Relay, actions);
+            }
+            // A CANCEL that crossed our 200 changes nothing: the caller has to send BYE.
+            Event::Allowed { .. }
+            | Event::Refused(_)
+            | Event::MediaOpened
+            | Event::MediaFailed
+            | Event::Progress
+            | Event::Ringing
+            | Event::Answered
+            | Event::AnsweredUnusable
+            | Event::TargetFailed(_)
+            | Event::CallerCancelled
+            | Event::CallerVanished
+            | Event::Stopped(_)
+            | Event::Elapsed(_) => {}
+        }
+    }
+
+    fn trunk_lives(&mut self, actions: &mut Vec<Action>) {
+        if self.plan.mark_alive() {
+            actions.push(Action::Disarm(Timer::Failover));
+        }
+    }
+
+    /// Asks the next trunk where the last one failed in a way that lets another one help.
+    fn try_next(&mut self, how: Attempted, actions: &mut Vec<Action>) {
+        if let Some(cause) = how.final_cause() {
+            return self.end(cause, EndedBy::Callee, actions);
+        }
+        let Some(target) = self.plan.next() else {
+            return self.end(Cause::TrunkFailed, EndedBy::Relay, actions);
+        };
+        let ringing = matches!(self.stage, Stage::Calling { ringing: true });
+        self.stage = Stage::Calling { ringing };
+        actions.push(Action::TryTarget(target));
+        actions.push(if self.plan.has_next() {
+            Action::Arm(Timer::Failover)
+        } else {
+            Action::Disarm(Timer::Failover)
+        });
+    }
+
+    /// Ends both legs, each as its state demands, and the media.
+    fn end(&mut self, cause: Cause, by: EndedBy, actions: &mut Vec<Action>) {
+        match self.stage {
+            Stage::Routing => actions.extend([Action::Disarm(Timer::Route)]),
+            Stage::Opening => actions.extend([Action::Disarm(Timer::MediaOpen)]),
+            Stage::Calling { .. } => actions.extend([
+                Action::Disarm(Timer::Failover),
+                Action::Disarm(Timer::Ring),
+                Action::DropTarget(cause),
+            ]),
+            Stage::Bridged => actions.extend([
+                Action::Disarm(Timer::Duration),
+                Action::EndCaller(cause),
+                Action::EndCallee(cause),
+            ]),
+            Stage::Over => return,
+        }
+        if !matches!(self.stage, Stage::Bridged) {
+            actions.push(Action::RefuseCaller(cause));
+        }
+        if self.has_media {
+            actions.push(Action::CloseMedia);
+        }
+        self.stage = Stage::Over;
+        actions.push(Action::Finish { cause, by });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Feeds events in order and returns what the last one asked for.
+    fn last_actions(events: &[Event]) -> (Stage, Vec<Action>) {
+        let mut coupling = Coupling::new();
+        let mut actions = Vec::new();
+        for event in events {
+            actions.clear();
+            coupling.handle(*event, &mut actions);
+        }
+        (coupling.stage(), actions)
+    }
+
+    const ALLOWED: Event = Event::Allowed { targets: 2 };
+
+    fn finish(actions: &[Action]) -> Option<(Cause, EndedBy)> {
+        actions.iter().find_map(|action| {
+            if let Action::Finish { cause, by } = action { Some((*cause, *by)) } else { None }
+        })
+    }
+
+    #[test]
+    fn a_call_is_routed_opened_called_and_bridged() {
+        let (stage, actions) = last_actions(&[
+            ALLOWED,
+            Event::MediaOpened,
+            Event::Progress,
+            Event::Ringing,
+            Event::Answered,
+        ]);
+        assert_eq!(stage, Stage::Bridged);
+        assert!(actions.contains(&Action::Bridge) && actions.contains(&Action::AnswerCaller));
+    }
+
+    #[test]
+    fn each_stage_ends_with_its_own_actions_when_the_caller_gives_up() {
+        let give_up = |before: &[Event]| {
+            let events: Vec<Event> =
+                before.iter().copied().chain([Event::CallerCancelled]).collect();
+            last_actions(&events).1
+        };
+        let refuse = Action::RefuseCaller(Cause::CallerCancelled);
+        let drop_target = Action::DropTarget(Cause::CallerCancelled);
+        let routing = give_up(&[]);
+        assert!(routing.contains(&refuse) && !routing.contains(&Action::CloseMedia));
+        let opening = give_up(&[ALLOWED]);
+        assert!(opening.contains(&Action::CloseMedia) && !opening.contains(&drop_target));
+        let calling = give_up(&[ALLOWED, Event::MediaOpened]);
+        assert!(calling.contains(&drop_target) && calling.contains(&refuse));
+        assert_eq!(finish(&calling), Some((Cause::CallerCancelled, EndedBy::Caller)));
+        let bridged = give_up(&[ALLOWED, Event::MediaOpened, Event::Answered]);
+        assert!(bridged.is_empty(), "a CANCEL that crossed the 200 changes nothing");
+    }
+
+    #[test]
+    fn several_ringing_phones_ring_the_caller_once() {
+        let (_, actions) =
+            last_actions(&[ALLOWED, Event::MediaOpened, Event::Ringing, Event::Ringing]);
+        assert!(actions.is_empty());
+    }
+
+    #[test]
+    fn silence_moves_on_to_the_second_trunk_and_drops_the_first() {
+        let (_, actions) =
+            last_actions(&[ALLOWED, Event::MediaOpened, Event::Elapsed(Timer::Failover)]);
+        let first = Action::DropTarget(Cause::TrunkFailed);
+        let wanted = [first, Action::TryTarget(1), Action::Disarm(Timer::Failover)];
+        assert_eq!(actions, wanted);
+    }
+
+    #[test]
+    fn a_trunk_that_lives_is_not_left_for_silence() {
+        let (_, actions) = last_actions(&[ALLOWED, Event::MediaOpened, Event::Progress]);
+        assert_eq!(actions, [Action::Disarm(Timer::Failover)]);
+    }
+
+    #[test]
+    fn only_a_failed_trunk_is_replaced_and_a_refusal_is_final() {
+        let failed = |how| last_actions(&[ALLOWED, Event::MediaOpened, Event::TargetFailed(how)]).1;
+        for how in [Attempted::Status(503), Attempted::Silent, Attempted::Unreachable] {
+            assert!(failed(how).contains(&Action::TryTarget(1)), "{how:?}");
+        }
+        assert_eq!(finish(&failed(Attempted::Status(486))), Some((Cause::Busy, EndedBy::Callee)));
+        let redirected = finish(&failed(Attempted::Status(302)));
+        assert_eq!(redirected, Some((Cause::TrunkFailed, EndedBy::Callee)));
+    }
+
+    #[test]
+    fn the_last_trunk_failing_ends_the_call() {
+        let failed = Event::TargetFailed(Attempted::Unreachable);
+        let (stage, actions) = last_actions(&[ALLOWED, Event::MediaOpened, failed, failed]);
+        assert_eq!(stage, Stage::Over);
+        assert_eq!(finish(&actions), Some((Cause::TrunkFailed, EndedBy::Relay)));
+    }
+
+    #[test]
+    fn ring_time_over_is_no_answer_only_where_a_trunk_lives() {
+        let rung_out = Event::Elapsed(Timer::Ring);
+        let one = Event::Allowed { targets: 1 };
+        let (_, silent) = last_actions(&[one, Event::MediaOpened, rung_out]);
+        assert_eq!(finish(&silent), Some((Cause::TrunkFailed, EndedBy::Relay)));
+        let (_, rang) = last_actions(&[one, Event::MediaOpened, Event::Ringing, rung_out]);
+        assert_eq!(finish(&rang), Some((Cause::NoAnswer, EndedBy::Relay)));
+    }
+
+    #[test]
+    fn what_comes_after_the_end_changes_nothing() {
+        let (stage, actions) = last_actions(&[
+            ALLOWED,
+            Event::MediaOpened,
+            Event::Answered,
+            Event::CalleeHungUp,
+            Event::CallerHungUp,
+        ]);
+        assert_eq!((stage, actions.len()), (Stage::Over, 0));
+    }
+
+    #[test]
+    fn every_way_in_which_the_relay_stops_a_call_ends_both_legs() {
+        let (_, actions) = last_actions(&[
+            ALLOWED,
+            Event::MediaOpened,
+            Event::Answered,
+            Event::Stopped(Cause::MediaTimeout),
+        ]);
+        assert!(actions.contains(&Action::EndCaller(Cause::MediaTimeout)));
+        assert!(actions.contains(&Action::EndCallee(Cause::MediaTimeout)));
+        assert!(actions.contains(&Action::CloseMedia));
+        assert_eq!(finish(&actions), Some((Cause::MediaTimeout, EndedBy::Relay)));
+    }
+}

@@ -1,0 +1,89 @@
+//! What may leave: the names of all headers that we ever write. None of them is copied from the
+//! other leg, and a test holds every message against these lists.
+
+use bytes::Bytes;
+
+use super::wires::Wires;
+use crate::domain::cause::Cause;
+use crate::sip::ids::Tag;
+use crate::sip::message::Message;
+use crate::sip::write::ResponseWriter;
+
+/// The most names either list may have.
+pub const NAMES_MAX: usize = 16;
+
+/// Headers of our requests.
+pub const REQUEST_NAMES: &[&str] = &[
+    "Via",
+    "Max-Forwards",
+    "Route",
+    "From",
+    "To",
+    "Call-ID",
+    "CSeq",
+    CONTACT,
+    ALLOW,
+    REASON,
+    BINDING,
+    "Content-Type",
+    "Content-Length",
+];
+
+/// Headers of our responses. Via, From, To, Call-ID, CSeq and Record-Route are the requester's own.
+pub const RESPONSE_NAMES: &[&str] = &[
+    "Via",
+    "Record-Route",
+    "From",
+    "To",
+    "Call-ID",
+    "CSeq",
+    CONTACT,
+    ALLOW,
+    ACCEPT,
+    "Unsupported",
+    "Retry-After",
+    REASON,
+    "Accept-Encoding",
+    "Content-Type",
+    "Content-Length",
+];
+
+pub(super) const CONTACT: &str = "Contact";
+pub(super) const ALLOW: &str = "Allow";
+pub(super) const ACCEPT: &str = "Accept";
+pub(super) const REASON: &str = "Reason";
+/// An opaque reference to the binding, so that the desk's screen can show the policy.
+pub(super) const BINDING: &str = "X-Maskline-Binding";
+
+/// The methods that really work.
+pub(super) const ALLOWED_METHODS: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS";
+/// The bodies that are read.
+pub(super) const SDP: &str = "application/sdp";
+
+/// Why a call was refused (RFC 3326): our own codes, never a text.
+pub(super) fn refusal_reason(cause: Cause) -> String {
+    format!("SIP;cause={}, Q.850;cause={}", cause.sip_status(), cause.q850())
+}
+
+/// Why an answered call ends.
+pub(super) fn end_reason(cause: Cause) -> String {
+    format!("Q.850;cause={}", cause.q850())
+}
+
+/// A response of nothing but a status, and what that status demands beside it.
+pub(super) fn plain(
+    wires: &mut Wires,
+    request: &Message,
+    source: std::net::SocketAddr,
+    status: u16,
+    tag: &Tag,
+) -> Bytes {
+    let retry_after = wires.config.retry_after.as_secs().to_string();
+    let response = ResponseWriter::start(&mut wires.out, request, source, status, Some(tag));
+    match status {
+        405 | 501 => response.header(ALLOW, ALLOWED_METHODS).finish(),
+        415 => response.header(ACCEPT, SDP).finish(),
+        503 => response.header("Retry-After", retry_after).finish(),
+        _ => response.finish(),
+    }
+}

@@ -1,0 +1,229 @@
+//! Leg A: our side of the caller's dialog. It answers the INVITE once, repeats a 2xx until the ACK
+//! comes, and ends as its state demands.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::egress::{self, ALLOW, ALLOWED_METHODS, CONTACT, REASON, SDP};
+use super::io::Peer;
+use super::place::{Part, Place, Serial};
+use super::timers::Timer;
+use super::wires::{GIVE_UP, Wires};
+use crate::domain::cause::Cause;
+use crate::sip::dialog::Dialog;
+use crate::sip::ids::Tag;
+use crate::sip::message::Message;
+use crate::sip::timers::{T1, T2};
+use crate::sip::transaction::{ClientId, ServerId};
+use crate::sip::write::ResponseWriter;
+
+/// Our side of the caller's dialog.
+#[derive(Debug)]
+pub(super) struct LegA {
+    serial: Serial,
+    peer: Peer,
+    tag: Tag,
+    dialog: Dialog,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// No final response yet. The INVITE is kept to answer it, and dropped with the answer.
+    Invited(Box<Invited>),
+    /// Our 2xx was sent and not confirmed.
+    Answered(Box<Answered>),
+    /// Confirmed.
+    Talking,
+    /// Our BYE is on its way.
+    Ending(ClientId),
+    /// Nothing is left to do.
+    Over,
+}
+
+#[derive(Debug)]
+struct Invited {
+    server: ServerId,
+    invite: Message,
+}
+
+/// A 2xx is repeated by us, not by its transaction (RFC 3261 §13.3.1.4).
+#[derive(Debug)]
+struct Answered {
+    server: ServerId,
+    response: Bytes,
+    repeat_at: Instant,
+    interval: Duration,
+    give_up_at: Instant,
+    /// The call is over already; BYE has to wait for the ACK (§15).
+    ended: Option<Cause>,
+}
+
+/// What became of our 2xx when its timer came.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum AnswerTimer {
+    /// It was sent again, or nothing waits any more.
+    GoesOn,
+    /// The caller never confirmed it, and does not know yet that the call ends.
+    CallerVanished,
+}
+
+impl LegA {
+    /// A leg whose INVITE has no answer but 100 yet.
+    pub(super) fn new(
+        serial: Serial,
+        peer: Peer,
+        tag: Tag,
+        dialog: Dialog,
+        server: ServerId,
+        invite: Message,
+    ) -> Self {
+        let state = State::Invited(Box::new(Invited { server, invite }));
+        Self { serial, peer, tag, dialog, state }
+    }
+
+    /// Where the caller's messages come from, and ours go to.
+    pub(super) const fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// Our tag.
+    pub(super) const fn tag(&self) -> &Tag {
+        &self.tag
+    }
+
+    /// The caller's dialog.
+    pub(super) const fn dialog_mut(&mut self) -> &mut Dialog {
+        &mut self.dialog
+    }
+
+    /// Nothing is left to do.
+    pub(super) const fn is_over(&self) -> bool {
+        matches!(self.state, State::Over)
+    }
+
+    const fn place(&self) -> Place {
+        Place { serial: self.serial, part: Part::Caller }
+    }
+
+    /// Tells the caller that it rings.
+    pub(super) fn ring(&self, wires: &mut Wires, now: Instant) {
+        let State::Invited(invited) = &self.state else { return };
+        let response = self.open(wires, &invited.invite, 180).finish();
+        wires.transactions.respond(now, invited.server, 180, response);
+    }
+
+    /// Tells the caller that the callee has answered.
+    pub(super) fn answer(&mut self, wires: &mut Wires, now: Instant, sdp: &str) {
+        let State::Invited(invited) = &self.state else { return };
+        let response = self
+            .open(wires, &invited.invite, 200)
+            .header(ALLOW, ALLOWED_METHODS)
+            .body(SDP, sdp.as_bytes());
+        let server = invited.server;
+        wires.transactions.respond(now, server, 200, response.clone());
+        wires.timers.arm(self.serial, Timer::Answer, now + T1);
+        self.state = State::Answered(Box::new(Answered {
+            server,
+            response,
+            repeat_at: now + T1,
+            interval: T1,
+            give_up_at: now + GIVE_UP,
+            ended: None,
+        }));
+    }
+
+    /// Begins a response that makes or keeps a dialog.
+    fn open<'o>(&self, wires: &'o mut Wires, invite: &Message, status: u16) -> ResponseWriter<'o> {
+        let source = self.peer.address;
+        ResponseWriter::start(&mut wires.out, invite, source, status, Some(&self.tag))
+            .record_routes(invite)
+            .header(CONTACT, wires.contact.as_bytes())
+    }
+
+    /// Tells the caller that it will not be.
+    pub(super) fn refuse(&mut self, wires: &mut Wires, now: Instant, cause: Cause) {
+        let State::Invited(invited) = &self.state else { return };
+        let (status, source) = (cause.sip_status(), self.peer.address);
+        let retry_after = wires.config.retry_after.as_secs().to_string();
+        let mut response =
+            ResponseWriter::start(&mut wires.out, &invited.invite, source, status, Some(&self.tag))
+                .header(REASON, egress::refusal_reason(cause));
+        if status == 503 {
+            response = response.header("Retry-After", retry_after);
+        }
+        let response = response.finish();
+        wires.transactions.respond(now, invited.server, status, response);
+        self.state = State::Over;
+    }
+
+    /// Ends an answered leg: BYE, now or after the ACK.
+    pub(super) fn end(&mut self, wires: &mut Wires, now: Instant, cause: Cause) {
+        match &mut self.state {
+            State::Answered(answered) => answered.ended = Some(cause),
+            State::Talking => self.bye(wires, now, cause),
+            State::Invited(_) | State::Ending(_) | State::Over => {}
+        }
+    }
+
+    fn bye(&mut self, wires: &mut Wires, now: Instant, cause: Cause) {
+        let (place, to) = (self.place(), self.peer.address);
+        self.state = match wires.bye(now, &mut self.dialog, to, cause, place) {
+            Some(client) => State::Ending(client),
+            None => State::Over,
+        };
+    }
+
+    /// An ACK inside the dialog.
+    pub(super) fn on_ack(&mut self, wires: &mut Wires, now: Instant) {
+        let State::Answered(answered) = &self.state else { return };
+        let ended = answered.ended;
+        self.confirm(wires);
+        if let Some(cause) = ended {
+            self.bye(wires, now, cause);
+        }
+    }
+
+    fn confirm(&mut self, wires: &mut Wires) {
+        wires.timers.disarm(self.serial, Timer::Answer);
+        self.state = State::Talking;
+    }
+
+    /// The caller ends its dialog. BYE before ACK is legal.
+    pub(super) fn on_bye(&mut self, wires: &mut Wires) {
+        match self.state {
+            State::Answered(_) | State::Talking | State::Ending(_) => {
+                wires.timers.disarm(self.serial, Timer::Answer);
+                self.state = State::Over;
+            }
+            // In the early dialog the INVITE is still to be answered: 487 follows.
+            State::Invited(_) | State::Over => {}
+        }
+    }
+
+    /// The answer to our BYE, or none in time.
+    pub(super) fn on_bye_done(&mut self, client: ClientId) {
+        if matches!(self.state, State::Ending(bye) if bye == client) {
+            self.state = State::Over;
+        }
+    }
+
+    /// The time has come to repeat our 2xx, or to give it up.
+    pub(super) fn on_answer_timer(&mut self, wires: &mut Wires, now: Instant) -> AnswerTimer {
+        let State::Answered(answered) = &mut self.state else { return AnswerTimer::GoesOn };
+        if answered.give_up_at <= now {
+            let ended = answered.ended;
+            self.confirm(wires);
+            let Some(cause) = ended else { return AnswerTimer::CallerVanished };
+            self.bye(wires, now, cause);
+            return AnswerTimer::GoesOn;
+        }
+        wires.transactions.respond(now, answered.server, 200, answered.response.clone());
+        answered.interval = (answered.interval * 2).min(T2);
+        answered.repeat_at = now + answered.interval;
+        let next = answered.repeat_at.min(answered.give_up_at);
+        wires.timers.arm(self.serial, Timer::Answer, next);
+        AnswerTimer::GoesOn
+    }
+}

@@ -1,0 +1,350 @@
+//! What a peer sends: who may say what, to which call it belongs, and the answers that need no
+//! call.
+
+use bytes::Bytes;
+
+use super::core::CallCore;
+use super::coupling::Event as CallEvent;
+use super::egress::{self, ACCEPT, ALLOW, ALLOWED_METHODS, SDP};
+use super::io::Peer;
+use super::place::{Part, Place};
+use crate::domain::now::Now;
+use crate::sip::dialog::Order;
+use crate::sip::header::HeaderId;
+use crate::sip::ids::Tag;
+use crate::sip::message::Message;
+use crate::sip::method::Method;
+use crate::sip::screen::Capabilities;
+use crate::sip::transaction::{ClientId, Event, Owner, ServerId};
+use crate::sip::write::ResponseWriter;
+
+/// What we can do, for the checks that every request has to pass.
+const CAPABILITIES: Capabilities = Capabilities {
+    allow: &[Method::Invite, Method::Ack, Method::Cancel, Method::Bye, Method::Options],
+    supported: &[],
+    accept: &[SDP],
+};
+
+impl CallCore {
+    pub(super) fn on_datagram(&mut self, now: Now, peer: &Peer, bytes: Bytes) {
+        if bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n')) {
+            self.wires.counters.keepalives += 1;
+            return;
+        }
+        let message = match Message::parse(bytes) {
+            Ok(message) => message,
+            Err(malformed) => {
+                let tag = self.wires.loose_tag();
+                match malformed.answer(peer.address, &tag, &mut self.wires.out) {
+                    Some((to, answer)) => {
+                        self.wires.counters.malformed_answered += 1;
+                        self.wires.transmit(to, answer);
+                    }
+                    None => self.wires.counters.unreadable += 1,
+                }
+                return;
+            }
+        };
+        if self.is_foreign(peer, &message) {
+            return self.refuse_foreign(peer, &message);
+        }
+        if self.is_closed_to(&message) {
+            return self.answer_stateless(peer, &message, 503);
+        }
+        let event = self.wires.transactions.receive(now.monotonic, message, peer.address);
+        self.on_event(now, peer, event);
+    }
+
+    fn on_event(&mut self, now: Now, peer: &Peer, event: Event) {
+        match event {
+            Event::Request { server, message } => self.on_request(now, peer, server, &message),
+            Event::Merged { server, message } => {
+                self.wires.counters.merged_requests += 1;
+                self.answer(now, peer, server, &message, 482);
+            }
+            Event::Cancel { server, invite, message } => {
+                self.on_cancel(now, peer, server, invite, &message);
+            }
+            Event::Ack { message } => self.on_ack(now, &message),
+            Event::Response { client, owner, message } => {
+                self.on_response(now, client, owner, &message);
+            }
+            Event::Stray(message) => self.on_stray(now, &message),
+            Event::Absorbed => {}
+            Event::Full(message) => {
+                self.wires.counters.refused_overload += 1;
+                self.answer_stateless(peer, &message, 503);
+            }
+        }
+    }
+
+    /// The call and leg whose tag of ours a message carries: in To of a request, in From of a
+    /// response.
+    fn find_place(&self, message: &Message) -> Option<Place> {
+        let ours = if message.is_request() { message.to() } else { message.from() };
+        self.wires.places.get(&Tag::parse(ours.tag?)?).copied()
+    }
+
+    /// S18: what belongs to a dialog of ours and does not come from the trunk of that dialog.
+    fn is_foreign(&mut self, peer: &Peer, message: &Message) -> bool {
+        let Some(place) = self.find_place(message) else { return false };
+        let Some(call) = self.calls.get_mut(&place.serial) else { return false };
+        match place.part {
+            Part::Caller => !is_same(call.leg_a.peer(), peer),
+            Part::Callee(_) => {
+                !call.branch_mut(place.part).is_some_and(|branch| branch.is_from(peer))
+            }
+        }
+    }
+
+    /// As if there were no such dialog; nobody learns from the answer that there is one.
+    fn refuse_foreign(&mut self, peer: &Peer, message: &Message) {
+        self.wires.counters.foreign_sources += 1;
+        self.answer_stateless(peer, message, 481);
+    }
+
+    /// Whether a new attempt has to be refused before a transaction exists. A repeat of an attempt
+    /// that was taken is none.
+    fn is_closed_to(&mut self, message: &Message) -> bool {
+        if !message.is_request() || message.method() != Method::Invite || message.to().tag.is_some()
+        {
+            return false;
+        }
+        let config = &self.wires.config;
+        let is_full =
+            self.live >= config.calls_max || self.pending_routes >= config.pending_routes_max;
+        if !(self.is_draining || is_full || self.credits == 0) {
+            return false;
+        }
+        if self.wires.transactions.is_repeat(message) {
+            return false;
+        }
+        let counters = &mut self.wires.counters;
+        if self.is_draining {
+            counters.refused_draining += 1;
+        } else if is_full {
+            counters.refused_overload += 1;
+        } else {
+            counters.refused_recorder += 1;
+        }
+        true
+    }
+
+    /// Answers a request without keeping anything of it. Responses and ACKs are never answered.
+    fn answer_stateless(&mut self, peer: &Peer, message: &Message, status: u16) {
+        if !message.is_request() || message.method() == Method::Ack {
+            return;
+        }
+        let tag = self.wires.loose_tag();
+        let answer = egress::plain(&mut self.wires, message, peer.address, status, &tag);
+        self.wires.transmit(message.reply_address(peer.address), answer);
+    }
+
+    /// Answers a request by its transaction.
+    pub(super) fn answer(
+        &mut self,
+        now: Now,
+        peer: &Peer,
+        server: ServerId,
+        message: &Message,
+        status: u16,
+    ) {
+        let tag = self.wires.loose_tag();
+        let answer = egress::plain(&mut self.wires, message, peer.address, status, &tag);
+        self.wires.transactions.respond(now.monotonic, server, status, answer);
+    }
+
+    fn on_request(&mut self, now: Now, peer: &Peer, server: ServerId, message: &Message) {
+        if message.to().tag.is_some() {
+            return self.on_dialog_request(now, peer, server, message);
+        }
+        if needs_dialog(message.method()) {
+            self.wires.counters.unknown_dialogs += 1;
+            return self.answer(now, peer, server, message, 481);
+        }
+        let replaces =
+            message.method() == Method::Invite && message.header(HeaderId::Replaces).is_some();
+        if message.method() == Method::Refer || replaces {
+            self.wires.counters.unsupported_requests += 1;
+            return self.answer(now, peer, server, message, 403);
+        }
+        if let Err(refusal) = CAPABILITIES.screen(message) {
+            self.wires.counters.unsupported_requests += 1;
+            let tag = self.wires.loose_tag();
+            let answer = refusal.write(&mut self.wires.out, message, peer.address, &tag);
+            let status = refusal.status;
+            return self.wires.transactions.respond(now.monotonic, server, status, answer);
+        }
+        match message.method() {
+            Method::Invite => self.on_attempt(now, peer, server, message),
+            Method::Options => self.on_options(now, peer, server, message),
+            Method::Ack
+            | Method::Bye
+            | Method::Cancel
+            | Method::Register
+            | Method::Prack
+            | Method::Update
+            | Method::Info
+            | Method::Refer
+            | Method::Subscribe
+            | Method::Notify
+            | Method::Publish
+            | Method::Message
+            | Method::Other => self.answer(now, peer, server, message, 405),
+        }
+    }
+
+    fn on_options(&mut self, now: Now, peer: &Peer, server: ServerId, message: &Message) {
+        if self.is_draining {
+            return self.answer(now, peer, server, message, 503);
+        }
+        let tag = self.wires.loose_tag();
+        let source = peer.address;
+        let answer = ResponseWriter::start(&mut self.wires.out, message, source, 200, Some(&tag))
+            .header(ALLOW, ALLOWED_METHODS)
+            .header(ACCEPT, SDP)
+            .finish();
+        self.wires.transactions.respond(now.monotonic, server, 200, answer);
+    }
+
+    fn on_cancel(
+        &mut self,
+        now: Now,
+        peer: &Peer,
+        server: ServerId,
+        invite: Option<(ServerId, Owner)>,
+        message: &Message,
+    ) {
+        let Some((_, owner)) = invite else {
+            self.wires.counters.unknown_dialogs += 1;
+            return self.answer(now, peer, server, message, 481);
+        };
+        let Place { serial, .. } = Place::of_owner(owner);
+        let call = self.calls.get(&serial);
+        if call.is_some_and(|call| !is_same(call.leg_a.peer(), peer)) {
+            self.wires.counters.foreign_sources += 1;
+            return self.answer(now, peer, server, message, 481);
+        }
+        // §9.2: the tag of this 200 is that of the answers to the INVITE.
+        let tag = call.map(|call| *call.leg_a.tag()).unwrap_or_else(|| self.wires.loose_tag());
+        let answer = egress::plain(&mut self.wires, message, peer.address, 200, &tag);
+        self.wires.transactions.respond(now.monotonic, server, 200, answer);
+        self.with_call(serial, |call, wires| call.happen(wires, now, CallEvent::CallerCancelled));
+    }
+
+    fn on_ack(&mut self, now: Now, message: &Message) {
+        let place = self.find_place(message).filter(|place| place.part == Part::Caller);
+        let confirmed = place.is_some_and(|place| {
+            self.with_call(place.serial, |call, wires| {
+                if call.leg_a.dialog_mut().matches_request(message) {
+                    call.leg_a.on_ack(wires, now.monotonic);
+                } else {
+                    wires.counters.stray_acks += 1;
+                }
+            })
+        });
+        self.wires.counters.stray_acks += u64::from(!confirmed);
+    }
+
+    fn on_response(&mut self, now: Now, client: ClientId, owner: Owner, message: &Message) {
+        let Place { serial, part } = Place::of_owner(owner);
+        let is_final = message.status().is_some_and(|status| status >= 200);
+        self.with_call(serial, |call, wires| match part {
+            Part::Caller if is_final => call.leg_a.on_bye_done(client),
+            Part::Caller => {}
+            Part::Callee(_) if message.method() == Method::Invite => {
+                call.on_invite_response(wires, now, part, message);
+            }
+            Part::Callee(_) if is_final => {
+                if let Some(branch) = call.branch_mut(part) {
+                    branch.on_bye_done(client);
+                }
+            }
+            Part::Callee(_) => {}
+        });
+    }
+
+    /// A 2xx whose transaction is gone is ACKed by its dialog once more; all else is noise.
+    fn on_stray(&mut self, now: Now, message: &Message) {
+        let is_2xx = matches!(message.status(), Some(200..=299));
+        let place = self.find_place(message);
+        match place.filter(|_| is_2xx && message.method() == Method::Invite) {
+            Some(Place { serial, part }) => {
+                self.with_call(serial, |call, wires| {
+                    call.on_invite_response(wires, now, part, message);
+                });
+            }
+            None => self.wires.counters.stray_responses += 1,
+        }
+    }
+
+    /// A request inside a dialog, or inside none that we know.
+    fn on_dialog_request(&mut self, now: Now, peer: &Peer, server: ServerId, message: &Message) {
+        let place = self.find_place(message);
+        let dialog = place.and_then(|place| {
+            let call = self.calls.get_mut(&place.serial)?;
+            match place.part {
+                Part::Caller if call.leg_a.is_over() => None,
+                Part::Caller => {
+                    Some(call.leg_a.dialog_mut()).filter(|it| it.matches_request(message))
+                }
+                Part::Callee(_) => call.branch_mut(place.part)?.dialog_of(message),
+            }
+        });
+        let (Some(place), Some(dialog)) = (place, dialog) else {
+            self.wires.counters.unknown_dialogs += 1;
+            return self.answer(now, peer, server, message, 481);
+        };
+        if dialog.receive(message) == Order::Old {
+            return self.answer(now, peer, server, message, 500);
+        }
+        match message.method() {
+            Method::Bye => {
+                self.answer(now, peer, server, message, 200);
+                self.on_bye(now, place, message);
+            }
+            Method::Options => self.on_options(now, peer, server, message),
+            // Our side of the session cannot be changed yet; refusing keeps it as it is.
+            Method::Invite => self.answer(now, peer, server, message, 488),
+            // No response of ours ever waits for a PRACK.
+            Method::Prack => self.answer(now, peer, server, message, 481),
+            Method::Refer => self.answer(now, peer, server, message, 403),
+            Method::Other => self.answer(now, peer, server, message, 501),
+            Method::Ack
+            | Method::Cancel
+            | Method::Register
+            | Method::Update
+            | Method::Info
+            | Method::Subscribe
+            | Method::Notify
+            | Method::Publish
+            | Method::Message => self.answer(now, peer, server, message, 405),
+        }
+    }
+
+    fn on_bye(&mut self, now: Now, place: Place, message: &Message) {
+        self.with_call(place.serial, |call, wires| match place.part {
+            Part::Caller => {
+                call.leg_a.on_bye(wires);
+                call.happen(wires, now, CallEvent::CallerHungUp);
+            }
+            Part::Callee(_) => {
+                let is_talking =
+                    call.branch_mut(place.part).is_some_and(|branch| branch.on_bye(message));
+                if is_talking {
+                    call.happen(wires, now, CallEvent::CalleeHungUp);
+                }
+            }
+        });
+    }
+}
+
+/// Methods that mean nothing outside of a dialog, whether or not we do them inside of one.
+const fn needs_dialog(method: Method) -> bool {
+    matches!(method, Method::Bye | Method::Info | Method::Update | Method::Prack)
+}
+
+/// The same trunk at the same host. Its port may change: some PBXs send from another one.
+fn is_same(known: &Peer, peer: &Peer) -> bool {
+    known.trunk == peer.trunk && known.address.ip() == peer.address.ip()
+}

@@ -1,0 +1,169 @@
+//! The CDR of one attempt while it is being written: what is known grows, the end is set once.
+
+use std::time::Instant;
+
+use super::io::{CallStatus, LiveCall};
+use crate::domain::cause::Cause;
+use crate::domain::cdr::{Cdr, Direction, EndedBy, MediaCounts};
+use crate::domain::id::{AgentId, CallId, TenantId, TrunkId};
+use crate::domain::now::Now;
+use crate::domain::number::VirtualNumber;
+use crate::domain::route::{CallerParty, Route};
+use crate::rtp::plane::SideCounts;
+
+/// The final status told to a caller who was answered.
+const ANSWERED_STATUS: u16 = 200;
+
+/// A record with its gaps, and the monotonic times that measure it.
+#[derive(Debug)]
+pub(super) struct Record {
+    cdr: Box<Cdr>,
+    started: Instant,
+    answered: Option<Instant>,
+    is_announced: bool,
+}
+
+impl Record {
+    /// An attempt that has just arrived.
+    pub(super) fn new(now: Now, call: CallId, trunk_a: TrunkId, direction: Direction) -> Self {
+        let cdr = Cdr {
+            call,
+            tenant: None,
+            binding: None,
+            subscriber: None,
+            agent: None,
+            virtual_number: None,
+            direction,
+            trunk_a,
+            trunk_b: None,
+            started_at: now.wall,
+            ringing_at: None,
+            answered_at: None,
+            ended_at: now.wall,
+            duration: std::time::Duration::ZERO,
+            setup: None,
+            // In doubt it was our fault: every end sets its own cause.
+            cause: Cause::Internal,
+            reasons: Vec::new(),
+            ended_by: EndedBy::Relay,
+            sip_status: Cause::Internal.sip_status(),
+            q850: Cause::Internal.q850(),
+            media: None,
+        };
+        Self { cdr: Box::new(cdr), started: now.monotonic, answered: None, is_announced: false }
+    }
+
+    /// The number that was dialled.
+    pub(super) fn dialled(&mut self, number: VirtualNumber) {
+        self.cdr.virtual_number = Some(number);
+    }
+
+    /// Whose attempt it is.
+    pub(super) const fn belongs_to(&mut self, tenant: TenantId) {
+        self.cdr.tenant = Some(tenant);
+    }
+
+    /// A binding was found.
+    pub(super) fn routed(&mut self, route: &Route) {
+        self.cdr.tenant = Some(route.tenant);
+        self.cdr.binding = Some(route.binding);
+        self.cdr.subscriber = Some(route.subscriber);
+        self.cdr.virtual_number = Some(route.virtual_number.clone());
+        self.cdr.agent = find_agent(route.caller);
+    }
+
+    /// Nobody is reached by the number.
+    pub(super) fn missing(&mut self, cause: Cause, tenant: Option<TenantId>) {
+        self.cdr.tenant = tenant.or(self.cdr.tenant);
+        self.cdr.reasons = vec![cause];
+    }
+
+    /// The gate has refused.
+    pub(super) fn refused(&mut self, reasons: Vec<Cause>) {
+        self.cdr.reasons = reasons;
+    }
+
+    /// The callee was asked for on this trunk; the first time counts for the set-up time.
+    pub(super) fn called(&mut self, now: Now, trunk: TrunkId) {
+        self.cdr.trunk_b = Some(trunk);
+        let setup = now.monotonic.saturating_duration_since(self.started);
+        self.cdr.setup.get_or_insert(setup);
+    }
+
+    /// The callee's phone rings.
+    pub(super) fn ringing(&mut self, now: Now) {
+        self.cdr.ringing_at.get_or_insert(self.not_before_start(now));
+    }
+
+    /// Both sides are bridged.
+    pub(super) fn answered(&mut self, now: Now) {
+        self.cdr.answered_at = Some(self.not_before_start(now));
+        self.answered = Some(now.monotonic);
+    }
+
+    /// Both legs have been told to end.
+    pub(super) fn ended(&mut self, now: Now, cause: Cause, by: EndedBy) {
+        self.cdr.ended_at = self.not_before_start(now);
+        self.cdr.cause = cause;
+        self.cdr.ended_by = by;
+        self.cdr.q850 = cause.q850();
+        self.cdr.sip_status =
+            if self.answered.is_some() { ANSWERED_STATUS } else { cause.sip_status() };
+        self.cdr.duration = self
+            .answered
+            .map_or(std::time::Duration::ZERO, |at| now.monotonic.saturating_duration_since(at));
+    }
+
+    /// The media plane's last report.
+    pub(super) fn counted(&mut self, counts: [SideCounts; 2]) {
+        self.cdr.media = Some(counts.map(|side| MediaCounts {
+            packets: side.packets,
+            lost: side.lost,
+            dropped: side.dropped,
+            jitter_us: side.jitter_us,
+        }));
+    }
+
+    /// The record as it is to be written down.
+    pub(super) fn into_cdr(self) -> Box<Cdr> {
+        self.cdr
+    }
+
+    /// The call for the list of live calls. Absent for an attempt that never got as far as its
+    /// callee: it is not live, and its end is not told either.
+    pub(super) fn live(&mut self, status: CallStatus) -> Option<LiveCall> {
+        self.is_announced |= status == CallStatus::Calling;
+        if !self.is_announced {
+            return None;
+        }
+        Some(LiveCall {
+            call: self.cdr.call,
+            tenant: self.cdr.tenant?,
+            binding: self.cdr.binding?,
+            agent: self.cdr.agent,
+            virtual_number: self.cdr.virtual_number.clone()?,
+            direction: self.cdr.direction,
+            status,
+            started_at: self.cdr.started_at,
+            answered_at: self.cdr.answered_at,
+        })
+    }
+
+    /// Read access to what is known so far.
+    pub(super) const fn known(&self) -> &Cdr {
+        &self.cdr
+    }
+
+    /// A wall clock that was set back must not make a record run backwards.
+    fn not_before_start(&self, now: Now) -> std::time::SystemTime {
+        let elapsed = now.monotonic.saturating_duration_since(self.started);
+        if now.wall < self.cdr.started_at { self.cdr.started_at + elapsed } else { now.wall }
+    }
+}
+
+const fn find_agent(caller: CallerParty) -> Option<AgentId> {
+    match caller {
+        CallerParty::Agent { id, .. } => Some(id),
+        CallerParty::UnknownAgent | CallerParty::Subscriber | CallerParty::Stranger => None,
+    }
+}

@@ -1,0 +1,255 @@
+//! Attempts that fail: refusals, dead trunks, full tables. Each gives one record with its cause.
+
+#[cfg(test)]
+use super::harness::*;
+use crate::call::io::{Control, Input};
+use crate::domain::binding::{BindingState, SuspendReason};
+use crate::domain::cause::Cause;
+use crate::domain::cdr::EndedBy;
+use crate::domain::route::{CallerParty, Route, RouteAnswer};
+
+fn refuse(change: fn(&mut Route)) -> Harness {
+    let mut h = Harness::new();
+    h.store = || None;
+    h.from(pbx(), Caller::agent().invite());
+    let mut route = route();
+    change(&mut route);
+    h.answer_route(RouteAnswer::Found(Box::new(route)));
+    assert!(h.take(carrier()).is_empty(), "the subscriber's phone never rings");
+    h
+}
+
+/// The refusal's status, and the cause in the record.
+fn outcome(mut h: Harness) -> (String, Cause) {
+    let refusal = h.take(pbx()).pop().expect("a refusal");
+    let cdr = h.cdr();
+    let (cause, status) = (cdr.cause, cdr.sip_status.to_string());
+    assert_eq!(cdr.ended_by, EndedBy::Relay);
+    assert!(header(&refusal, "Reason").contains(&format!("Q.850;cause={}", cdr.q850)));
+    assert_eq!(start(&refusal), format!("{status} INVITE"));
+    h.check_nothing_is_left();
+    (status, cause)
+}
+
+#[test]
+fn the_gate_refuses_before_leg_b_exists() {
+    let suspended = refuse(|route| {
+        route.state = BindingState::Suspended { reason: SuspendReason::Operator, expires_at: None };
+        route.tenant_active = false;
+    });
+    let reasons = suspended.cdr().reasons.clone();
+    assert_eq!(reasons, [Cause::BindingSuspended, Cause::TenantSuspended]);
+    assert!(suspended.orders.is_empty(), "no port was opened");
+    assert_eq!(outcome(suspended), ("403".into(), Cause::BindingSuspended));
+    let tenant = refuse(|route| route.tenant_active = false);
+    assert_eq!(outcome(tenant), ("403".into(), Cause::TenantSuspended));
+    let agent = refuse(|route| route.caller = CallerParty::UnknownAgent);
+    assert_eq!(outcome(agent), ("403".into(), Cause::AgentUnknown));
+    let over = refuse(|route| {
+        route.state = BindingState::Released { released_at: std::time::SystemTime::UNIX_EPOCH };
+    });
+    assert_eq!(outcome(over), ("404".into(), Cause::BindingExpired));
+    let no_trunk = refuse(|route| route.targets.clear());
+    assert_eq!(outcome(no_trunk), ("503".into(), Cause::NoRoute));
+}
+
+#[test]
+fn unknown_numbers_sound_alike_whatever_the_reason() {
+    let ask = |answer: fn() -> Option<RouteAnswer>, uri: &str| {
+        let mut h = Harness::new();
+        h.store = answer;
+        h.from(pbx(), Caller::agent().invite().replacen(X, uri, 1));
+        let refusal = h.take(pbx()).pop().expect("a refusal");
+        let lines: Vec<&str> = refusal.lines().filter(|line| !line.starts_with("To:")).collect();
+        (lines.join("\n"), h.cdr().cause)
+    };
+    let missing = || Some(RouteAnswer::Missing { cause: Cause::NumberUnknown, tenant: None });
+    let cooling = || Some(RouteAnswer::Missing { cause: Cause::Cooling, tenant: Some(TENANT) });
+    let (unknown, cause) = ask(missing, X);
+    assert_eq!(cause, Cause::NumberUnknown);
+    let (rests, cause) = ask(cooling, X);
+    assert_eq!((rests, cause), (unknown.clone(), Cause::Cooling));
+    for no_number in ["alice", "+86138000000000000000", "12", "%00"] {
+        assert_eq!(ask(found, no_number), (unknown.clone(), Cause::NumberUnknown), "{no_number}");
+    }
+}
+
+#[test]
+fn every_failure_of_the_callee_has_one_cause() {
+    let rows = [
+        ("486 Busy Here", Cause::Busy, "486"),
+        ("600 Busy Everywhere", Cause::Busy, "486"),
+        ("603 Decline", Cause::Rejected, "603"),
+        ("403 Forbidden", Cause::Rejected, "603"),
+        ("404 Not Found", Cause::Unreachable, "480"),
+        ("480 Gone away", Cause::Unreachable, "480"),
+        ("408 Request Timeout", Cause::NoAnswer, "480"),
+        ("487 Request Terminated", Cause::NoAnswer, "480"),
+        ("488 Not Acceptable Here", Cause::MediaUnacceptable, "488"),
+        ("500 Server Internal Error", Cause::TrunkFailed, "503"),
+        ("401 Unauthorized", Cause::TrunkFailed, "503"),
+        ("302 Moved Temporarily", Cause::TrunkFailed, "503"),
+    ];
+    for (status, cause, told) in rows {
+        let mut h = Harness::new();
+        let up = h.called();
+        h.from(carrier(), up.reply(status));
+        assert_eq!(h.lines(carrier()), ["ACK"]);
+        assert_eq!(h.lines(pbx()), [format!("{told} INVITE")]);
+        assert_eq!((h.cdr().cause, h.cdr().ended_by), (cause, EndedBy::Callee), "{status}");
+        assert!(h.take(second_carrier()).is_empty());
+        h.check_nothing_is_left();
+    }
+}
+
+#[test]
+fn offers_that_cannot_be_relayed_are_refused_after_the_gate() {
+    let video = "v=0\r\no=- 1 1 IN IP4 192.0.2.20\r\ns=-\r\nc=IN IP4 192.0.2.20\r\nt=0 0\r\n\
+                 m=video 4000 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n";
+    for body in ["", video] {
+        let mut h = Harness::new();
+        let caller = Caller { body: body.to_owned(), ..Caller::agent() };
+        h.from(pbx(), caller.invite());
+        assert_eq!(h.lines(pbx()), ["100 INVITE", "488 INVITE"]);
+        assert!(h.orders.is_empty());
+        assert_eq!(h.cdr().cause, Cause::MediaUnacceptable);
+        assert_eq!(h.cdr().tenant, Some(TENANT));
+        h.check_nothing_is_left();
+    }
+}
+
+#[test]
+fn an_answer_that_cannot_be_relayed_ends_both_legs() {
+    for body in ["", "rubbish"] {
+        let mut h = Harness::new();
+        let up = h.ringing();
+        h.from(carrier(), reply(&up.invite, "200 OK", "bob", body));
+        let sent = h.take(carrier());
+        assert_eq!(sent.iter().map(|text| start(text)).collect::<Vec<_>>(), ["ACK", "BYE"]);
+        h.from(carrier(), reply(&sent[1], "200 OK", "", ""));
+        assert_eq!(h.lines(pbx()), ["488 INVITE"]);
+        assert_eq!(h.cdr().cause, Cause::MediaUnacceptable);
+        h.check_nothing_is_left();
+    }
+}
+
+#[test]
+fn a_silent_trunk_is_left_within_two_seconds_and_two_never_ring() {
+    let mut h = Harness::new();
+    let first = h.called();
+    h.advance(ms(1_999));
+    assert!(h.take(second_carrier()).is_empty());
+    h.advance(ms(1));
+    let second = h.take_one(second_carrier());
+    assert_eq!(start(&second), "INVITE");
+    assert_ne!(header(&second, "Call-ID"), header(&first.invite, "Call-ID"));
+    h.take(carrier());
+    h.from(second_carrier(), reply(&second, "180 Ringing", "two", ""));
+    assert_eq!(h.lines(pbx()), ["180 INVITE"]);
+    // The first wakes up: it is cancelled, and ended properly should it answer all the same.
+    h.from(carrier(), first.reply("180 Ringing"));
+    assert_eq!(h.lines(carrier()), ["CANCEL"]);
+    h.from(carrier(), first.reply("200 OK"));
+    let sent = h.take(carrier());
+    assert_eq!(sent.iter().map(|text| start(text)).collect::<Vec<_>>(), ["ACK", "BYE"]);
+    h.from(carrier(), reply(&sent[1], "200 OK", "", ""));
+    assert!(h.take(pbx()).is_empty());
+    h.from(second_carrier(), reply(&second, "200 OK", "two", &sdp("198.51.100.77", 6_000)));
+    assert_eq!(h.lines(second_carrier()), ["ACK"]);
+    let mut caller = first.caller;
+    caller.learn(&h.take_one(pbx()));
+    h.from(pbx(), caller.ack());
+    h.from(pbx(), caller.bye());
+    h.confirm(second_carrier(), "BYE");
+    assert_eq!(h.cdr().trunk_b, Some(second_carrier().trunk));
+    assert_eq!(h.core.counters().failovers, 1);
+    h.check_nothing_is_left();
+}
+
+#[test]
+fn a_503_or_an_icmp_error_moves_on_at_once() {
+    let mut h = Harness::new();
+    let up = h.called();
+    h.from(carrier(), up.reply("503 Service Unavailable"));
+    assert_eq!(h.lines(carrier()), ["ACK"]);
+    assert_eq!(h.lines(second_carrier()), ["INVITE"]);
+    let mut h = Harness::new();
+    h.called();
+    h.input(Input::Unreachable { address: carrier().address });
+    assert_eq!(h.lines(second_carrier()), ["INVITE"]);
+    h.input(Input::Unreachable { address: second_carrier().address });
+    assert_eq!(h.lines(pbx()), ["503 INVITE"]);
+    assert_eq!(h.cdr().cause, Cause::TrunkFailed);
+    h.check_nothing_is_left();
+}
+
+#[test]
+fn trunks_that_are_all_silent_fail_the_call() {
+    let mut h = Harness::new();
+    h.called();
+    h.advance(ms(2_000) + 64 * T1);
+    assert_eq!(h.lines(pbx()), ["503 INVITE"]);
+    assert_eq!(h.cdr().cause, Cause::TrunkFailed);
+    h.check_nothing_is_left();
+}
+
+#[test]
+fn a_full_house_refuses_before_a_transaction_exists() {
+    let mut h = Harness::with(|config| config.calls_max = 1);
+    h.bridged();
+    h.advance(65 * T1);
+    let mut second = Caller::at(pbx(), "8002", "second");
+    let text = second.invite().replace("z9hG4bKa1", "z9hG4bKz1");
+    h.from(pbx(), &text);
+    let refusal = h.take_one(pbx());
+    assert_eq!(start(&refusal), "503 INVITE");
+    assert_eq!(header(&refusal, "Retry-After"), "5");
+    assert_eq!((h.core.occupancy().transactions, h.core.counters().refused_overload), (0, 1));
+    second.learn(&refusal);
+    h.from(pbx(), second.request("ACK", "z1", 1));
+    assert!(h.take(pbx()).is_empty());
+    assert!(h.cdrs.is_empty(), "an attempt that was never taken has no record");
+}
+
+#[test]
+fn pending_routes_have_a_maximum() {
+    let mut h = Harness::with(|config| config.pending_routes_max = 1);
+    h.store = || None;
+    h.from(pbx(), Caller::agent().invite());
+    let second = Caller::at(pbx(), "8002", "second");
+    h.from(pbx(), second.invite().replace("z9hG4bKa1", "z9hG4bKz1"));
+    assert_eq!(h.lines(pbx()), ["100 INVITE", "503 INVITE"]);
+    assert_eq!(h.asked.len(), 1);
+}
+
+#[test]
+fn without_credit_of_the_recorder_no_attempt_is_taken() {
+    let mut h = Harness::with(|config| config.recorder_credits = 0);
+    h.from(pbx(), Caller::agent().invite());
+    assert_eq!(h.lines(pbx()), ["503 INVITE"]);
+    assert_eq!((h.core.counters().refused_recorder, h.cdrs.len()), (1, 0));
+    h.input(Input::RecorderCredit(1));
+    h.from(pbx(), Caller::agent().invite());
+    assert_eq!(h.lines(pbx()), ["100 INVITE"]);
+    assert_eq!(h.core.occupancy().recorder_credits, 0);
+}
+
+#[test]
+fn draining_refuses_attempts_and_probes_and_lets_calls_go_on() {
+    let mut h = Harness::new();
+    let up = h.bridged();
+    h.control(Control::Drain);
+    let second = Caller::at(pbx(), "8002", "second");
+    h.from(pbx(), second.invite().replace("z9hG4bKa1", "z9hG4bKz1"));
+    h.from(pbx(), second.request("OPTIONS", "z2", 1));
+    let refusals = h.take(pbx());
+    assert_eq!(
+        refusals.iter().map(|text| start(text)).collect::<Vec<_>>(),
+        ["503 INVITE", "503 OPTIONS"]
+    );
+    assert!(refusals.iter().all(|text| header(text, "Retry-After") == "5"));
+    h.from(pbx(), up.caller.bye());
+    assert_eq!(h.lines(pbx()), ["200 BYE"]);
+    h.confirm(carrier(), "BYE");
+    h.check_nothing_is_left();
+}

@@ -1,0 +1,8 @@
+//! The brain between peers made of text: races, refusals, privacy.
+
+mod failing;
+pub(crate) mod harness;
+mod privacy;
+mod races;
+mod setup;
+mod strays;

@@ -1,0 +1,120 @@
+//! What all calls of a core share: transactions, timers, tags, chance, and the way out.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use rand_chacha::ChaCha20Rng;
+
+use super::config::CallConfig;
+use super::counters::Counters;
+use super::io::Output;
+use super::place::{Place, Places};
+use super::timers::Timers;
+use crate::domain::cause::Cause;
+use crate::sip::dialog::Dialog;
+use crate::sip::ids::{Branch, Shard, Tag};
+use crate::sip::method::Method;
+use crate::sip::transaction::{ClientId, Transactions};
+use crate::sip::write;
+
+/// Everything a leg needs to speak and to be found.
+pub(super) struct Wires {
+    pub(super) config: CallConfig,
+    pub(super) counters: Counters,
+    pub(super) transactions: Transactions,
+    pub(super) timers: Timers,
+    pub(super) places: Places,
+    pub(super) outputs: VecDeque<Output>,
+    /// The buffer all messages are written in.
+    pub(super) out: BytesMut,
+    /// Our host and port, as in Via.
+    pub(super) sent_by: Box<str>,
+    /// Our Contact.
+    pub(super) contact: Box<str>,
+    pub(super) shard: Shard,
+    pub(super) rng: ChaCha20Rng,
+}
+
+impl Wires {
+    pub(super) fn new(config: CallConfig, rng: ChaCha20Rng) -> Self {
+        Self {
+            counters: Counters::default(),
+            transactions: Transactions::new(),
+            timers: Timers::default(),
+            places: Places::default(),
+            outputs: VecDeque::new(),
+            out: write::new_buffer(),
+            sent_by: config.advertise.to_string().into(),
+            contact: format!("<sip:{}>", config.advertise).into(),
+            shard: Shard::new(u16::from(config.shard)).expect("a u8 is below the maximum"),
+            rng,
+            config,
+        }
+    }
+
+    /// A tag for this place; messages that carry it will find it.
+    pub(super) fn new_tag(&mut self, place: Place) -> Tag {
+        let tag = self.loose_tag();
+        self.places.insert(tag, place);
+        tag
+    }
+
+    /// A tag for an answer that opens no dialog.
+    pub(super) fn loose_tag(&mut self) -> Tag {
+        Tag::new(self.shard, &mut self.rng)
+    }
+
+    /// Whether a Via names us.
+    pub(super) fn is_sent_by_us(&self, host: &[u8], port: u16) -> bool {
+        let ours = self.config.advertise;
+        let host = std::str::from_utf8(host).unwrap_or_default();
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        port == ours.port() && host.parse().is_ok_and(|ip: std::net::IpAddr| ip == ours.ip())
+    }
+
+    pub(super) fn new_branch(&mut self) -> Branch {
+        Branch::new(self.shard, &mut self.rng)
+    }
+
+    pub(super) fn random_u64(&mut self) -> u64 {
+        rand_core::Rng::next_u64(&mut self.rng)
+    }
+
+    pub(super) fn random_u128(&mut self) -> u128 {
+        u128::from(self.random_u64()) << 64 | u128::from(self.random_u64())
+    }
+
+    /// Sends bytes that no transaction guards: an ACK, a stateless answer.
+    pub(super) fn transmit(&mut self, to: SocketAddr, bytes: Bytes) {
+        self.outputs.push_back(Output::Transmit { to, bytes });
+    }
+
+    /// Ends a dialog. `None` when there is no room for one more transaction: the peer then finds
+    /// out by itself.
+    pub(super) fn bye(
+        &mut self,
+        now: std::time::Instant,
+        dialog: &mut Dialog,
+        to: SocketAddr,
+        cause: Cause,
+        place: Place,
+    ) -> Option<ClientId> {
+        let branch = self.new_branch();
+        let request = dialog
+            .request(&mut self.out, Method::Bye, &self.sent_by, branch)
+            .header(super::egress::REASON, super::egress::end_reason(cause))
+            .finish();
+        self.transactions.request(now, request, to, place.to_owner()).ok()
+    }
+
+    /// The ACK to a 2xx.
+    pub(super) fn ack(&mut self, dialog: &Dialog) -> Bytes {
+        let branch = self.new_branch();
+        dialog.ack(&mut self.out, &self.sent_by, branch).finish().bytes
+    }
+}
+
+/// How long nobody waits any more: 64*T1.
+pub(super) const GIVE_UP: Duration = crate::sip::timers::GIVE_UP;
