@@ -23,7 +23,7 @@ pub struct Agent {
     pub filing: String,
     pub state: String,
     pub group: Option<String>,
-    pub version: i64,
+    pub version: u64,
     pub created_at: SystemTime,
     pub updated_at: SystemTime,
 }
@@ -79,7 +79,7 @@ impl From<Row> for Agent {
             filing: row.filing,
             state: row.state,
             group: row.agent_group,
-            version: row.version,
+            version: row.version.unsigned_abs(),
             created_at: from_sql(row.created_at),
             updated_at: from_sql(row.updated_at),
         }
@@ -170,7 +170,7 @@ impl Store {
         tenant: TenantId,
         id: AgentId,
         change: AgentChange,
-        version: Option<i64>,
+        version: Option<u64>,
         now: SystemTime,
     ) -> Result<Option<Agent>, StoreError> {
         let mut tx = self.tenant(tenant).await?;
@@ -187,7 +187,7 @@ impl Store {
         )
         .bind(uuid(tenant.as_u128()))
         .bind(uuid(id.as_u128()))
-        .bind(version)
+        .bind(version.map(u64::cast_signed))
         .bind(change.name)
         .bind(change.licence.is_some())
         .bind(change.licence.flatten())

@@ -58,6 +58,13 @@ pub enum Begun {
     Kept(KeptAnswer),
 }
 
+#[derive(sqlx::FromRow)]
+struct Kept {
+    request_hash: Vec<u8>,
+    response_status: Option<i16>,
+    response_body_sealed: Option<Vec<u8>>,
+}
+
 /// The one transaction in which a row may be seen.
 enum Scope {
     Tenant(TenantTx),
@@ -118,7 +125,7 @@ impl Store {
             scope.commit().await?;
             return Ok(Begun::Started);
         }
-        let row: Option<(Vec<u8>, Option<i16>, Option<Vec<u8>>)> = sqlx::query_as(
+        let row: Option<Kept> = sqlx::query_as(
             "select request_hash, response_status, response_body_sealed from idempotency
              where tenant_id = $1 and key_hash = $2",
         )
@@ -129,12 +136,16 @@ impl Store {
         Ok(match row {
             // It was given back between the two statements: the client may try again.
             None => Begun::InProgress,
-            Some((hash, _, _)) if hash != claim.request_hash => Begun::Mismatch,
-            Some((_, Some(status), Some(sealed))) => {
+            Some(kept) if kept.request_hash != claim.request_hash => Begun::Mismatch,
+            Some(Kept {
+                response_status: Some(status),
+                response_body_sealed: Some(sealed),
+                ..
+            }) => {
                 let status = u16::try_from(status).unwrap_or(500);
                 Begun::Kept(KeptAnswer { status, sealed })
             }
-            Some((_, _, _)) => Begun::InProgress,
+            Some(_) => Begun::InProgress,
         })
     }
 

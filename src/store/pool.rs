@@ -21,7 +21,7 @@ pub struct Pool {
     pub city: Option<String>,
     pub cooling_days: u16,
     pub trunks: Vec<TrunkId>,
-    pub version: i64,
+    pub version: u64,
     pub created_at: SystemTime,
     pub updated_at: SystemTime,
 }
@@ -97,7 +97,7 @@ impl From<Row> for Pool {
             city: row.city,
             cooling_days: u16::try_from(row.cooling_days).unwrap_or(u16::MAX),
             trunks: row.trunk_ids.iter().map(|id| TrunkId::from_u128(id.as_u128())).collect(),
-            version: row.version,
+            version: row.version.unsigned_abs(),
             created_at: from_sql(row.created_at),
             updated_at: from_sql(row.updated_at),
         }
@@ -164,7 +164,7 @@ impl Store {
         &self,
         id: PoolId,
         change: PoolChange,
-        version: Option<i64>,
+        version: Option<u64>,
         now: SystemTime,
     ) -> Result<Option<Pool>, StoreError> {
         let mut tx = self.platform().await?;
@@ -177,7 +177,7 @@ impl Store {
              where id = $1 and ($2::bigint is null or version = $2)",
         )
         .bind(uuid(id.as_u128()))
-        .bind(version)
+        .bind(version.map(u64::cast_signed))
         .bind(change.name)
         .bind(change.city.is_some())
         .bind(change.city.flatten())

@@ -49,7 +49,7 @@ pub struct Tenant {
     pub language: String,
     pub time_zone: String,
     pub country_code: String,
-    pub version: i64,
+    pub version: u64,
     pub created_at: SystemTime,
     pub updated_at: SystemTime,
 }
@@ -110,7 +110,7 @@ impl TryFrom<Row> for Tenant {
             language: row.language,
             time_zone: row.time_zone,
             country_code: row.country_code,
-            version: row.version,
+            version: row.version.unsigned_abs(),
             created_at: from_sql(row.created_at),
             updated_at: from_sql(row.updated_at),
         })
@@ -192,7 +192,7 @@ impl Store {
         &self,
         id: TenantId,
         change: TenantChange,
-        version: Option<i64>,
+        version: Option<u64>,
         now: SystemTime,
     ) -> Result<Option<Tenant>, StoreError> {
         let mut tx = self.platform().await?;
@@ -235,7 +235,7 @@ impl PlatformTx {
         &mut self,
         id: TenantId,
         change: TenantChange,
-        version: Option<i64>,
+        version: Option<u64>,
         now: SystemTime,
     ) -> Result<Option<Row>, StoreError> {
         Ok(sqlx::query_as(
@@ -251,7 +251,7 @@ impl PlatformTx {
              returning *",
         )
         .bind(uuid(id.as_u128()))
-        .bind(version)
+        .bind(version.map(u64::cast_signed))
         .bind(change.name)
         .bind(change.state.map(TenantState::label))
         .bind(change.accept_real_numbers)

@@ -70,7 +70,7 @@ pub struct Trunk {
     /// The most new calls in a second.
     pub cps_max: Option<u32>,
     /// Counts the changes.
-    pub version: i64,
+    pub version: u64,
     /// When it was made.
     pub created_at: SystemTime,
     /// When it was last changed.
@@ -153,7 +153,7 @@ impl TryFrom<Row> for Trunk {
             enabled: row.enabled,
             channels_max: row.channels_max.and_then(|max| max.try_into().ok()),
             cps_max: row.cps_max.and_then(|max| max.try_into().ok()),
-            version: row.version,
+            version: row.version.unsigned_abs(),
             created_at: from_sql(row.created_at),
             updated_at: from_sql(row.updated_at),
         })
@@ -252,7 +252,7 @@ impl Store {
         &self,
         id: TrunkId,
         change: TrunkChange,
-        version: Option<i64>,
+        version: Option<u64>,
         now: SystemTime,
     ) -> Result<Option<Trunk>, StoreError> {
         let mut tx = self.platform().await?;
@@ -272,7 +272,7 @@ impl Store {
              returning *, source_networks::text[] as networks",
         )
         .bind(uuid(id.as_u128()))
-        .bind(version)
+        .bind(version.map(u64::cast_signed))
         .bind(change.name)
         .bind(change.source_networks.as_deref().map(texts))
         .bind(change.targets.as_deref().map(texts))

@@ -126,6 +126,7 @@ pub(super) const HTTP_PACKAGES: &[&str] = &[
     "garde",
     "serde",
     "serde_json",
+    "serde_path_to_error",
     "tokio",
     "tokio_util",
     "tracing",

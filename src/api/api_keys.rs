@@ -1,0 +1,301 @@
+//! Bearer keys: made, shown once, rolled, revoked. The operator makes keys for everybody, a
+//! tenant's administrator for its own people.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::Api;
+use super::answer::at;
+use super::auth::Actor;
+use super::error::{ApiError, Code, Problem};
+use super::extract::{Json, PathId, Query};
+use super::field_error::Rule;
+use super::paging::{Cursor, Limit, ListBody, request};
+use super::roles::{Role, is_scope};
+use super::secrets::IssuedKey;
+use super::values::{Checks, Id, Time, problem_at};
+use crate::domain::id::{ApiKeyId, TenantId};
+use crate::domain::network::Network;
+use crate::store::api_key::{ApiKey, KeyOwner, NewApiKey};
+
+const NAME_CHARS_MAX: usize = 200;
+const SCOPES_MAX: usize = 64;
+const NETWORKS_MAX: usize = 64;
+
+/// What a key is for.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the words of roles::Role")]
+pub enum RoleWord {
+    Operator,
+    InsurerAdmin,
+    InsurerCrm,
+    InsurerAuditor,
+    Compliance,
+    Approver,
+    Regulator,
+    Ops,
+}
+
+impl RoleWord {
+    const fn role(self) -> Role {
+        match self {
+            Self::Operator => Role::Operator,
+            Self::InsurerAdmin => Role::InsurerAdmin,
+            Self::InsurerCrm => Role::InsurerCrm,
+            Self::InsurerAuditor => Role::InsurerAuditor,
+            Self::Compliance => Role::Compliance,
+            Self::Approver => Role::Approver,
+            Self::Regulator => Role::Regulator,
+            Self::Ops => Role::Ops,
+        }
+    }
+}
+
+/// A new key.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApiKeyCreate {
+    /// What it is used for, 1 to 200 characters.
+    name: String,
+    role: RoleWord,
+    /// Whose key; the operator names it for keys of a tenant, a tenant leaves it out.
+    #[schema(value_type = Option<String>)]
+    tenant_id: Option<Id<TenantId>>,
+    /// Operations it may use, such as `bindings:read`; empty: all of its role.
+    #[serde(default)]
+    scopes: Vec<String>,
+    /// Addresses and networks it may come from; empty: anywhere.
+    #[serde(default)]
+    source_networks: Vec<String>,
+    expires_at: Option<Time>,
+}
+
+/// A key, without its text.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ApiKeyBody {
+    #[schema(value_type = String)]
+    id: Id<ApiKeyId>,
+    #[schema(value_type = Option<String>)]
+    tenant_id: Option<Id<TenantId>>,
+    name: String,
+    role: String,
+    scopes: Vec<String>,
+    /// The last characters of its text.
+    hint: String,
+    source_networks: Vec<String>,
+    test: bool,
+    created_at: Time,
+    expires_at: Option<Time>,
+    revoked_at: Option<Time>,
+}
+
+impl From<ApiKey> for ApiKeyBody {
+    fn from(key: ApiKey) -> Self {
+        Self {
+            id: Id(key.id),
+            tenant_id: key.tenant.map(Id),
+            name: key.name,
+            role: key.role,
+            scopes: key.scopes,
+            hint: key.hint,
+            source_networks: key.source_networks.iter().map(ToString::to_string).collect(),
+            test: key.is_test,
+            created_at: Time(key.created_at),
+            expires_at: key.expires_at.map(Time),
+            revoked_at: key.revoked_at.map(Time),
+        }
+    }
+}
+
+/// A key in the one answer that shows its text.
+#[derive(Serialize, ToSchema)]
+pub struct IssuedKeyBody {
+    /// What to send as `Authorization: Bearer …`. It is not kept and cannot be shown again.
+    key: String,
+    #[serde(flatten)]
+    rest: ApiKeyBody,
+}
+
+/// Filters of the list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ApiKeyFilter {
+    /// Rows of the page, 1 to 200; 50 when absent.
+    #[param(value_type = Option<u16>, minimum = 1, maximum = 200)]
+    limit: Option<Limit>,
+    /// `next_cursor` of the page before.
+    #[param(value_type = Option<String>)]
+    cursor: Option<Cursor>,
+}
+
+/// Creates a key and shows it once.
+#[utoipa::path(post, path = "/api-keys", operation_id = "api_keys_create", tag = "api-keys",
+    request_body = ApiKeyCreate,
+    responses((status = 201, body = IssuedKeyBody), (status = "4XX", body = Problem)))]
+pub async fn create(
+    State(api): State<Api>,
+    actor: Actor,
+    Json(body): Json<ApiKeyCreate>,
+) -> Result<Response, ApiError> {
+    let role = body.role.role();
+    let now = api.now();
+    let mut checks = Checks::default();
+    checks.text("/name", &body.name, NAME_CHARS_MAX);
+    checks.require(body.scopes.len() <= SCOPES_MAX, "/scopes", Rule::Length(0, SCOPES_MAX));
+    for (index, scope) in body.scopes.iter().enumerate().take(SCOPES_MAX) {
+        checks.require(is_scope(scope), &format!("/scopes/{index}"), Rule::Invalid);
+    }
+    let networks =
+        parse_networks(&mut checks, "/source_networks", &body.source_networks, 0, NETWORKS_MAX);
+    let is_later = body.expires_at.is_none_or(|at| at.0 > now.wall);
+    checks.require(is_later, "/expires_at", Rule::TimeOrder);
+    checks.finish()?;
+    if !actor.covers(&body.scopes) {
+        return Err(Code::Forbidden.into());
+    }
+    let (tenant, is_test) = owner(&api, &actor, role, body.tenant_id.map(|id| id.0)).await?;
+
+    let issued = IssuedKey::new(api.store().vault(), is_test);
+    let new = NewApiKey {
+        id: ApiKeyId::new(now.unix_ms(), api.random_bits()),
+        tenant,
+        name: body.name,
+        role: role.label(),
+        scopes: body.scopes,
+        is_test,
+        secret_hash: issued.hash,
+        hint: issued.hint(),
+        source_networks: networks,
+        expires_at: body.expires_at.map(|at| at.0),
+    };
+    let key = api.store().insert_api_key(new, now.wall).await?;
+    Ok(issued_answer(StatusCode::CREATED, &issued, key))
+}
+
+/// Whose key it becomes. A key can only make keys that reach no further than itself.
+async fn owner(
+    api: &Api,
+    actor: &Actor,
+    role: Role,
+    wanted: Option<TenantId>,
+) -> Result<(Option<TenantId>, bool), ApiError> {
+    if let Some(own) = actor.tenant {
+        if wanted.is_some_and(|tenant| tenant != own) {
+            return Err(unknown_tenant());
+        }
+        return match role.needs_tenant() {
+            true => Ok((Some(own), actor.is_test)),
+            false => Err(Code::Forbidden.into()),
+        };
+    }
+    match wanted {
+        None if role.needs_tenant() => {
+            Err(problem_at(Code::ValidationFailed, "/tenant_id", Rule::Missing))
+        }
+        None => Ok((None, actor.is_test)),
+        Some(_) if matches!(role, Role::Operator | Role::Regulator | Role::Ops) => {
+            Err(problem_at(Code::ValidationFailed, "/tenant_id", Rule::Invalid))
+        }
+        Some(tenant) => {
+            let tenant = api.store().find_tenant(tenant).await?.ok_or_else(unknown_tenant)?;
+            if actor.is_test && !tenant.is_test {
+                return Err(unknown_tenant());
+            }
+            Ok((Some(tenant.id), tenant.is_test))
+        }
+    }
+}
+
+fn unknown_tenant() -> ApiError {
+    problem_at(Code::ValidationFailed, "/tenant_id", Rule::UnknownReference)
+}
+
+/// Lists keys, newest first: a tenant's own, or all for the operator.
+#[utoipa::path(get, path = "/api-keys", operation_id = "api_keys_list", tag = "api-keys",
+    params(ApiKeyFilter),
+    responses((status = 200, body = ListBody<ApiKeyBody>), (status = "4XX", body = Problem)))]
+pub async fn list(
+    State(api): State<Api>,
+    actor: Actor,
+    Query(filter): Query<ApiKeyFilter>,
+) -> Result<axum::Json<ListBody<ApiKeyBody>>, ApiError> {
+    let page = request(filter.limit, filter.cursor);
+    let rows = api.store().list_api_keys(owner_of(&actor), page).await?;
+    Ok(ListBody::new(rows, ApiKeyBody::from))
+}
+
+/// Gives a key a new text; the old one ends at once.
+#[utoipa::path(post, path = "/api-keys/{id}/roll", operation_id = "api_keys_roll",
+    tag = "api-keys", params(("id" = String, Path)),
+    responses((status = 200, body = IssuedKeyBody), (status = "4XX", body = Problem)))]
+pub async fn roll(
+    State(api): State<Api>,
+    actor: Actor,
+    PathId(id): PathId<ApiKeyId>,
+) -> Result<Response, ApiError> {
+    let owner = owner_of(&actor);
+    let old = api.store().find_api_key_of(owner, id).await?;
+    let old = old.filter(|key| key.revoked_at.is_none()).ok_or(ApiError::new(Code::NotFound))?;
+    // Whoever rolls a key can use it: it must not reach further than the roller.
+    let is_insurer = Role::find_label(&old.role).is_some_and(Role::needs_tenant);
+    if (actor.tenant.is_some() && !is_insurer) || !actor.covers(&old.scopes) {
+        return Err(Code::Forbidden.into());
+    }
+    let issued = IssuedKey::new(api.store().vault(), old.is_test);
+    let key = api.store().roll_api_key(owner, id, issued.hash, &issued.hint()).await?;
+    let key = key.ok_or(ApiError::new(Code::NotFound))?;
+    api.forget_key(&old);
+    Ok(issued_answer(StatusCode::OK, &issued, key))
+}
+
+/// Revokes a key; a second time is not found.
+#[utoipa::path(delete, path = "/api-keys/{id}", operation_id = "api_keys_delete",
+    tag = "api-keys", params(("id" = String, Path)),
+    responses((status = 204), (status = "4XX", body = Problem)))]
+pub async fn delete(
+    State(api): State<Api>,
+    actor: Actor,
+    PathId(id): PathId<ApiKeyId>,
+) -> Result<StatusCode, ApiError> {
+    let key = api.store().revoke_api_key(owner_of(&actor), id, api.now().wall).await?;
+    let key = key.ok_or(ApiError::new(Code::NotFound))?;
+    api.forget_key(&key);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+const fn owner_of(actor: &Actor) -> KeyOwner {
+    match actor.tenant {
+        Some(tenant) => KeyOwner::Tenant(tenant),
+        None => KeyOwner::Anybody { only_test: actor.is_test },
+    }
+}
+
+fn issued_answer(status: StatusCode, issued: &IssuedKey, key: ApiKey) -> Response {
+    let location = format!("/v1/api-keys/{}", key.id);
+    let body = IssuedKeyBody { key: issued.expose().to_owned(), rest: ApiKeyBody::from(key) };
+    at(&location, (status, axum::Json(body)).into_response())
+}
+
+/// Reads a list of networks.
+pub(super) fn parse_networks(
+    checks: &mut Checks,
+    pointer: &str,
+    texts: &[String],
+    min: usize,
+    max: usize,
+) -> Vec<Network> {
+    checks.require((min..=max).contains(&texts.len()), pointer, Rule::Length(min, max));
+    let mut networks = Vec::new();
+    for (index, text) in texts.iter().enumerate().take(max) {
+        match Network::parse(text) {
+            Ok(network) => networks.push(network),
+            Err(_) => checks.require(false, &format!("{pointer}/{index}"), Rule::InvalidAddress),
+        }
+    }
+    networks
+}

@@ -1,0 +1,169 @@
+//! Who asks: the bearer key, where it may come from, and whether its role and scopes permit the
+//! operation. This runs before any handler, for every route.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{ConnectInfo, FromRequestParts, MatchedPath, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use tracing::warn;
+
+use super::Api;
+use super::error::{ApiError, Code};
+use super::roles::{BASE, OPERATIONS, OperationRow, Role, find_operation};
+use super::secrets::{HASH_BYTES, bearer_hash, is_equal};
+use crate::domain::id::{ApiKeyId, TenantId};
+use crate::store::api_key::ApiKey;
+
+/// How long a key is remembered: on another node a revoked key may be taken for this long.
+pub const KEY_CACHE_TIME: Duration = Duration::from_secs(5);
+
+/// The most keys remembered.
+pub const KEY_CACHE_MAX: u64 = 10_000;
+
+/// Keys seen lately, by their keyed hash.
+pub(super) type KeyCache = moka::sync::Cache<[u8; HASH_BYTES], ApiKey>;
+
+/// Who sent the request.
+#[derive(Clone, Debug)]
+pub struct Actor {
+    /// The key.
+    pub key: ApiKeyId,
+    /// Whose key it is; none for the platform's own.
+    pub tenant: Option<TenantId>,
+    /// What it is for.
+    pub role: Role,
+    /// It works on test tenants only.
+    pub is_test: bool,
+    /// The scopes it is limited to; empty: all of its role.
+    pub scopes: Arc<[String]>,
+}
+
+impl Actor {
+    /// A key of these scopes reaches no further than this actor does.
+    #[must_use]
+    pub fn covers(&self, scopes: &[String]) -> bool {
+        self.scopes.is_empty()
+            || (!scopes.is_empty() && scopes.iter().all(|scope| self.scopes.contains(scope)))
+    }
+}
+
+/// An actor of a tenant.
+#[derive(Clone, Copy, Debug)]
+pub struct TenantActor {
+    /// Whose.
+    pub tenant: TenantId,
+}
+
+impl<S: Sync> FromRequestParts<S> for Actor {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        parts.extensions.get::<Self>().cloned().ok_or(Code::Unauthenticated.into())
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for TenantActor {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let actor = parts.extensions.get::<Actor>();
+        let actor = actor.ok_or(ApiError::new(Code::Unauthenticated))?;
+        actor.tenant.map(|tenant| Self { tenant }).ok_or(Code::TenantKeyRequired.into())
+    }
+}
+
+/// The layer around every operation.
+pub async fn admit(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    match check(&api, &parts).await {
+        Ok(actor) => {
+            parts.extensions.insert(actor);
+            next.run(Request::from_parts(parts, body)).await
+        }
+        Err(error) => error.into_response(),
+    }
+}
+
+async fn check(api: &Api, request: &Parts) -> Result<Actor, ApiError> {
+    let peer = request.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
+    let key = authenticate(api, &request.headers, peer).await?;
+    let role = Role::find_label(&key.role).ok_or(ApiError::new(Code::Unauthenticated))?;
+    let operation = operation_of(request)?;
+    let has_scope = key.scopes.is_empty() || key.scopes.iter().any(|s| s == operation.scope);
+    if !operation.permits(role) || !has_scope {
+        return Err(Code::Forbidden.into());
+    }
+    Ok(Actor {
+        key: key.id,
+        tenant: key.tenant,
+        role,
+        is_test: key.is_test,
+        scopes: key.scopes.into(),
+    })
+}
+
+/// A route without a row in the table is refused: nobody has said who may use it.
+fn operation_of(request: &Parts) -> Result<&'static OperationRow, ApiError> {
+    let path = request.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let method = match request.method.as_str() {
+        "HEAD" => "GET",
+        method => method,
+    };
+    let has_path = || OPERATIONS.iter().any(|row| path.strip_prefix(BASE) == Some(row.path));
+    find_operation(method, path).ok_or_else(|| match has_path() {
+        true => Code::MethodNotAllowed.into(),
+        false => Code::Forbidden.into(),
+    })
+}
+
+/// Every failure looks the same; the security log says more, without the key.
+async fn authenticate(
+    api: &Api,
+    headers: &HeaderMap,
+    peer: Option<IpAddr>,
+) -> Result<ApiKey, ApiError> {
+    let refuse = |reason: &'static str| {
+        warn!(target: "maskline::security", reason, "An API request was not authenticated");
+        ApiError::new(Code::Unauthenticated)
+    };
+    let text = bearer(headers).ok_or_else(|| refuse("no bearer key"))?;
+    let hash = bearer_hash(api.store().vault(), text).ok_or_else(|| refuse("not a key"))?;
+    let key = find_key(api, &hash).await?.ok_or_else(|| refuse("unknown key"))?;
+    // The index found it by its hash; this comparison makes the decision.
+    if !is_equal(&key.secret_hash, &hash) {
+        return Err(refuse("unknown key"));
+    }
+    let now = api.now().wall;
+    if key.revoked_at.is_some() || key.expires_at.is_some_and(|at| at <= now) {
+        return Err(refuse("key is over"));
+    }
+    let from_here = |peer: IpAddr| key.source_networks.iter().any(|net| net.contains(peer));
+    if !key.source_networks.is_empty() && !peer.is_some_and(from_here) {
+        return Err(refuse("source address"));
+    }
+    Ok(key)
+}
+
+/// Exactly one `Authorization: Bearer …`.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (value, None) = (values.next()?, values.next()) else { return None };
+    let (scheme, key) = value.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(key)
+}
+
+async fn find_key(api: &Api, hash: &[u8; HASH_BYTES]) -> Result<Option<ApiKey>, ApiError> {
+    if let Some(key) = api.key_cache().get(hash) {
+        return Ok(Some(key));
+    }
+    let key = api.store().find_api_key(hash).await?;
+    if let Some(key) = &key {
+        api.key_cache().insert(*hash, key.clone());
+    }
+    Ok(key)
+}

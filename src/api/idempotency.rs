@@ -1,0 +1,185 @@
+//! `Idempotency-Key`: the first answer to a POST is kept for 48 hours, and repeated instead of the
+//! work. The key, the request and the answer are stored as keyed hashes and sealed.
+
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::Api;
+use super::auth::Actor;
+use super::error::{ApiError, Code, render};
+use super::extract::{BODY_BYTES_MAX, read_body};
+use super::field_error::{FieldError, Rule};
+use super::layers::{REQUEST_TIME_MAX, RequestContext};
+use crate::store::StoreError;
+use crate::store::idempotency::{Begun, Claim, KeptAnswer};
+use crate::vault::Cell;
+
+/// The request header.
+pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// Set on an answer that was kept.
+pub const IDEMPOTENT_REPLAYED: &str = "idempotent-replayed";
+/// The longest key.
+pub const KEY_CHARS_MAX: usize = 255;
+/// How long an answer is kept.
+pub const KEEP_TIME: Duration = Duration::from_secs(48 * 60 * 60);
+/// A request that has not answered after this has died, and may be tried again.
+pub const LOCK_TIME: Duration = Duration::from_secs(4 * REQUEST_TIME_MAX.as_secs());
+/// The largest answer that is kept.
+const ANSWER_BYTES_MAX: usize = 4 * BODY_BYTES_MAX;
+
+/// The headers of an answer that are kept with it.
+const KEPT_HEADERS: [HeaderName; 4] =
+    [header::CONTENT_TYPE, header::CONTENT_LANGUAGE, header::LOCATION, header::ETAG];
+
+/// The layer around every operation, inside authentication.
+pub async fn once(
+    State(api): State<Api>,
+    actor: Actor,
+    context: axum::Extension<RequestContext>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let key = match key_of(&request) {
+        Ok(Some(key)) => key,
+        Ok(None) => return next.run(request).await,
+        Err(error) => return error.into_response(),
+    };
+    // The work goes on when the client has gone, so that its answer is there when it comes back.
+    let context = context.0;
+    let work = tokio::spawn(async move {
+        Once { api, actor, context, key }.run(request, next).await.into_response()
+    });
+    work.await.unwrap_or_else(|_| ApiError::new(Code::Internal).into_response())
+}
+
+fn key_of(request: &Request) -> Result<Option<String>, ApiError> {
+    if request.method() != Method::POST {
+        return Ok(None);
+    }
+    let mut values = request.headers().get_all(IDEMPOTENCY_KEY).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let invalid = |rule| ApiError::from(FieldError::new("/header/idempotency-key", rule));
+    let text = value.to_str().map_err(|_| invalid(Rule::Invalid))?;
+    if !(1..=KEY_CHARS_MAX).contains(&text.len()) {
+        return Err(invalid(Rule::Length(1, KEY_CHARS_MAX)));
+    }
+    match values.next() {
+        Some(_) => Err(invalid(Rule::Duplicate)),
+        None => Ok(Some(text.to_owned())),
+    }
+}
+
+struct Once {
+    api: Api,
+    actor: Actor,
+    context: RequestContext,
+    key: String,
+}
+
+impl Once {
+    async fn run(self, request: Request, next: Next) -> Result<Response, ApiError> {
+        let (parts, body) = request.into_parts();
+        let body = read_body(&parts.headers, body).await?;
+        let claim = self.claim(&parts, &body);
+        match self.api.store().begin_once(&claim, self.api.now().wall).await? {
+            Begun::Started => {}
+            Begun::InProgress => return Err(Code::IdempotencyInProgress.into()),
+            Begun::Mismatch => return Err(Code::IdempotencyMismatch.into()),
+            Begun::Kept(answer) => return self.replay(&claim, &answer),
+        }
+        let work = next.run(Request::from_parts(parts, Body::from(body)));
+        // A panic is caught outside of this layer; the claim must be given back here.
+        let response = tokio::spawn(work).await;
+        let response = response.unwrap_or_else(|_| ApiError::new(Code::Internal).into_response());
+        self.keep(&claim, response).await
+    }
+
+    fn claim(&self, parts: &Parts, body: &[u8]) -> Claim {
+        let hasher = self.api.request_hasher();
+        let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
+        let content_type = parts.headers.get(header::CONTENT_TYPE);
+        let request = [
+            parts.method.as_str().as_bytes(),
+            target.as_bytes(),
+            content_type.map_or(b"".as_slice(), HeaderValue::as_bytes),
+            body,
+        ];
+        // Keys of the platform share one owner: each of them has names of its own.
+        let platform_key = match self.actor.tenant {
+            Some(_) => Vec::new(),
+            None => self.actor.key.as_u128().to_be_bytes().to_vec(),
+        };
+        Claim {
+            tenant: self.actor.tenant,
+            // A client may have put anything into its key: it is stored as a keyed hash.
+            key_hash: hasher.hash(&[b"key", &platform_key, self.key.as_bytes()]),
+            request_hash: hasher.hash(&request),
+            keep: KEEP_TIME,
+            lock: LOCK_TIME,
+        }
+    }
+
+    /// Keeps a final answer; gives the claim back when the fault is ours.
+    async fn keep(&self, claim: &Claim, response: Response) -> Result<Response, ApiError> {
+        let store = self.api.store();
+        let response = render(response, &self.context.id, self.context.language);
+        if response.status().is_server_error() {
+            store.abandon_once(claim).await?;
+            return Ok(response);
+        }
+        let (parts, body) = response.into_parts();
+        let Ok(body) = to_bytes(body, ANSWER_BYTES_MAX).await else {
+            store.abandon_once(claim).await?;
+            return Err(Code::Internal.into());
+        };
+        let frame = write_frame(&parts.headers, &body);
+        let cell = Cell::of_answer(claim.owner(), &claim.key_hash);
+        let sealed = store.vault().seal_answer(&cell, &frame).map_err(StoreError::from)?;
+        let answer = KeptAnswer { status: parts.status.as_u16(), sealed };
+        store.complete_once(claim, &answer, self.api.now().wall).await?;
+        Ok(Response::from_parts(parts, body.into()))
+    }
+
+    fn replay(&self, claim: &Claim, answer: &KeptAnswer) -> Result<Response, ApiError> {
+        let cell = Cell::of_answer(claim.owner(), &claim.key_hash);
+        let frame = self.api.store().vault().open_answer(&cell, &answer.sealed);
+        let frame = frame.map_err(StoreError::from)?;
+        let mut response = read_frame(&frame).ok_or(ApiError::new(Code::Internal))?;
+        let status = StatusCode::from_u16(answer.status);
+        *response.status_mut() = status.map_err(|_| ApiError::new(Code::Internal))?;
+        let replayed = HeaderValue::from_static("true");
+        response.headers_mut().insert(IDEMPOTENT_REPLAYED, replayed);
+        Ok(response)
+    }
+}
+
+/// One line for each kept header, in their order, then the body.
+fn write_frame(headers: &HeaderMap, body: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(body.len() + 256);
+    for name in &KEPT_HEADERS {
+        frame.extend_from_slice(headers.get(name).map_or(b"", HeaderValue::as_bytes));
+        frame.push(b'\n');
+    }
+    frame.extend_from_slice(body);
+    frame
+}
+
+fn read_frame(frame: &[u8]) -> Option<Response> {
+    let mut parts = frame.splitn(KEPT_HEADERS.len() + 1, |byte| *byte == b'\n');
+    let mut headers = HeaderMap::new();
+    for name in &KEPT_HEADERS {
+        let value = parts.next()?;
+        if !value.is_empty() {
+            headers.insert(name, HeaderValue::from_bytes(value).ok()?);
+        }
+    }
+    let mut response = Response::new(Body::from(parts.next()?.to_vec()));
+    *response.headers_mut() = headers;
+    Some(response)
+}

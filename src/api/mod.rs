@@ -1,0 +1,140 @@
+//! L4: the control API. One file per noun beside what all of them share: problems, authentication,
+//! the table of roles, extractors, paging, repeated requests.
+
+pub mod admin;
+pub mod agents;
+pub mod answer;
+pub mod api_keys;
+pub mod auth;
+pub mod bootstrap;
+pub mod error;
+pub mod etag;
+pub mod extract;
+pub mod field_error;
+pub mod idempotency;
+pub mod layers;
+pub mod openapi;
+pub mod paging;
+pub mod pools;
+pub mod request_id;
+pub mod roles;
+pub mod secrets;
+mod store_error;
+pub mod tenants;
+pub mod trunks;
+pub mod values;
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::{from_fn, from_fn_with_state};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::domain::now::Now;
+use crate::relay::handle::Handle;
+use crate::store::Store;
+use crate::store::api_key::ApiKey;
+use auth::KeyCache;
+use secrets::RequestHasher;
+
+/// Where the API reads the clocks: `relay::now`, or a test's own.
+pub type Clock = Arc<dyn Fn() -> Now + Send + Sync>;
+
+/// What every handler may use.
+#[derive(Clone)]
+pub struct Api(Arc<Shared>);
+
+struct Shared {
+    store: Store,
+    relay: Handle,
+    clock: Clock,
+    request_hasher: RequestHasher,
+    keys: KeyCache,
+}
+
+impl Api {
+    /// An API on this store, giving orders to this relay.
+    #[must_use]
+    pub fn new(store: Store, relay: Handle, clock: Clock) -> Self {
+        let request_hasher = RequestHasher::new(store.vault());
+        let keys = moka::sync::Cache::builder()
+            .max_capacity(auth::KEY_CACHE_MAX)
+            .time_to_live(auth::KEY_CACHE_TIME)
+            .build();
+        Self(Arc::new(Shared { store, relay, clock, request_hasher, keys }))
+    }
+
+    fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    fn relay(&self) -> &Handle {
+        &self.0.relay
+    }
+
+    fn now(&self) -> Now {
+        (self.0.clock)()
+    }
+
+    fn random_bits(&self) -> u128 {
+        secrets::random_bits()
+    }
+
+    fn request_hasher(&self) -> &RequestHasher {
+        &self.0.request_hasher
+    }
+
+    fn key_cache(&self) -> &KeyCache {
+        &self.0.keys
+    }
+
+    /// A key is over: this process does not take it any more.
+    fn forget_key(&self, key: &ApiKey) {
+        if let Ok(hash) = key.secret_hash.as_slice().try_into() {
+            let hash: [u8; secrets::HASH_BYTES] = hash;
+            self.0.keys.invalidate(&hash);
+        }
+    }
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Api")
+    }
+}
+
+/// The whole API: operations under `/v1`, `/openapi.json`, `/docs`.
+pub fn router(api: Api) -> Router {
+    let (operations, document) = openapi::operations();
+    let operations = operations
+        .route_layer(from_fn_with_state(api.clone(), idempotency::once))
+        .route_layer(from_fn_with_state(api.clone(), auth::admit));
+    operations
+        .merge(openapi::pages(document))
+        .fallback(layers::not_found)
+        .method_not_allowed_fallback(layers::method_not_allowed)
+        .layer(CatchPanicLayer::custom(layers::panicked))
+        .layer(from_fn(layers::limit_time))
+        .layer(from_fn_with_state(api.clone(), layers::observe))
+        .with_state(api)
+}
+
+/// Serves until `stop`, then finishes the requests that are running.
+///
+/// # Errors
+/// The listener failed.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service)
+        .with_graceful_shutdown(async move { stop.cancelled().await })
+        .await
+}

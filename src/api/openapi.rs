@@ -1,0 +1,143 @@
+//! Which handlers there are, and the OpenAPI 3.1 file made from them. A handler gets a route only
+//! together with its place in the file.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::header;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{
+    Content, ObjectBuilder, OpenApi, Ref, RefOr, Required, ResponseBuilder, SecurityRequirement,
+    Type,
+};
+use utoipa::{OpenApi as _, ToSchema as _};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use utoipa_swagger_ui::{Config, SwaggerUi};
+
+use super::error::{PROBLEM_JSON, Problem};
+use super::roles::{BASE, find_operation};
+use super::{Api, agents, api_keys, pools, tenants, trunks};
+
+/// Where the file is served.
+pub const DOCUMENT_PATH: &str = "/openapi.json";
+/// Where the pages are served.
+pub const PAGES_PATH: &str = "/docs";
+
+const SCHEME: &str = "bearer";
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "maskline control API",
+        description = "Virtual numbers for insurers: bind, watch and end. Errors are RFC 9457 \
+                       problems; a real number goes in through two fields and never comes out.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    components(schemas(Problem))
+)]
+struct Document;
+
+/// Every operation with its handler, and the finished file.
+pub(super) fn operations() -> (Router<Api>, OpenApi) {
+    let nouns = OpenApiRouter::new()
+        .routes(routes!(tenants::create, tenants::list))
+        .routes(routes!(tenants::get, tenants::patch))
+        .routes(routes!(api_keys::create, api_keys::list))
+        .routes(routes!(api_keys::roll))
+        .routes(routes!(api_keys::delete))
+        .routes(routes!(agents::create, agents::list))
+        .routes(routes!(agents::get, agents::patch, agents::delete))
+        .routes(routes!(trunks::create, trunks::list))
+        .routes(routes!(trunks::get, trunks::patch, trunks::delete))
+        .routes(routes!(pools::create, pools::list))
+        .routes(routes!(pools::get, pools::patch))
+        .routes(routes!(pools::capacity));
+    let (router, mut document) =
+        OpenApiRouter::with_openapi(Document::openapi()).nest(BASE, nouns).split_for_parts();
+    finish(&mut document);
+    (router, document)
+}
+
+/// The file and the pages that show it.
+pub(super) fn pages(document: OpenApi) -> Router<Api> {
+    let text = document.to_json().expect("the document is made of maps and strings");
+    let text: Arc<str> = text.into();
+    let serve = move || async move {
+        ([(header::CONTENT_TYPE, "application/json")], text.to_string()).into_response()
+    };
+    let pages = SwaggerUi::new(PAGES_PATH).config(Config::from(DOCUMENT_PATH));
+    Router::from(pages).route(DOCUMENT_PATH, get(serve))
+}
+
+/// The OpenAPI file, for tools and tests.
+#[must_use]
+pub fn document() -> OpenApi {
+    operations().1
+}
+
+/// What holds for all operations is written once, here.
+fn finish(document: &mut OpenApi) {
+    let components = document.components.get_or_insert_default();
+    let bearer = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .bearer_format("mk_live_… or mk_test_…")
+        .build();
+    components.security_schemes.insert(SCHEME.to_owned(), SecurityScheme::Http(bearer).into());
+    document.security = Some(vec![SecurityRequirement::new::<_, [&str; 0], &str>(SCHEME, [])]);
+    for (path, item) in &mut document.paths.paths {
+        let methods = [
+            ("GET", &mut item.get),
+            ("POST", &mut item.post),
+            ("PUT", &mut item.put),
+            ("PATCH", &mut item.patch),
+            ("DELETE", &mut item.delete),
+        ];
+        for (method, operation) in methods {
+            if let Some(operation) = operation {
+                describe(method, path, operation);
+            }
+        }
+    }
+}
+
+fn describe(method: &str, path: &str, operation: &mut Operation) {
+    let problem = ResponseBuilder::new()
+        .description("A problem, RFC 9457")
+        .content(PROBLEM_JSON, Content::new(Some(Ref::from_schema_name(Problem::name()))))
+        .build();
+    for status in ["4XX", "5XX"] {
+        operation.responses.responses.insert(status.to_owned(), problem.clone().into());
+    }
+    let parameters = operation.parameters.get_or_insert_default();
+    parameters.push(header_parameter("X-Request-Id", "Echoed; names the request in the log."));
+    if method == "POST" {
+        let text = "The first answer to this key is kept for 48 hours and repeated.";
+        parameters.push(header_parameter("Idempotency-Key", text));
+    }
+    if let Some(row) = find_operation(method, path) {
+        let roles: Vec<_> = super::roles::Role::ALL
+            .into_iter()
+            .filter(|role| row.permits(*role))
+            .map(super::roles::Role::label)
+            .collect();
+        let summary = operation.description.take().unwrap_or_default();
+        let roles = roles.join(", ");
+        let text = format!("{summary}\n\nRoles: {roles}. Scope: `{}`.", row.scope);
+        operation.description = Some(text.trim_start().to_owned());
+    }
+}
+
+fn header_parameter(name: &str, description: &str) -> RefOr<Parameter> {
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some(description))
+        .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+        .build()
+        .into()
+}

@@ -1,0 +1,318 @@
+//! Trunks: the SIP peers, set up by the operator. An insurer trunk belongs to a tenant, a carrier
+//! trunk to the platform.
+
+use std::net::SocketAddr;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::Api;
+use super::answer::{created, tagged};
+use super::api_keys::parse_networks;
+use super::error::{ApiError, Code, Problem};
+use super::etag::IfMatch;
+use super::extract::{Json, PathId, Query};
+use super::field_error::Rule;
+use super::paging::{Cursor, Limit, ListBody, request};
+use super::tenants::check_country_code;
+use super::values::{Checks, Id, Time, nullable, problem_at};
+use crate::domain::id::{TenantId, TrunkId};
+use crate::store::trunk::{NewTrunk, Trunk, TrunkChange, TrunkSide};
+
+const NAME_CHARS_MAX: usize = 200;
+const NETWORKS_MAX: usize = 64;
+const TARGETS_MAX: usize = 8;
+const PRIORITY_MAX: i64 = 1000;
+
+/// Which side of the relay a trunk is on.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TrunkRoleWord {
+    /// A tenant's PBX.
+    Insurer,
+    /// A carrier.
+    Carrier,
+}
+
+/// How SIP travels; UDP only, so far.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TransportWord {
+    /// UDP.
+    Udp,
+}
+
+/// A new trunk.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TrunkCreate {
+    /// Unique name, 1 to 200 characters.
+    name: String,
+    role: TrunkRoleWord,
+    /// Whose PBX; for the role `insurer`, and only for it.
+    #[schema(value_type = Option<String>)]
+    tenant_id: Option<Id<TenantId>>,
+    /// Addresses and networks it sends from. All others are strangers.
+    source_networks: Vec<String>,
+    /// `address:port` to which calls are sent, tried in this order.
+    targets: Vec<String>,
+    #[expect(dead_code, reason = "there is one, so far; any other word is refused")]
+    transport: Option<TransportWord>,
+    /// Lower is tried first; 10 when absent.
+    priority: Option<u16>,
+    /// Share among equals; 100 when absent.
+    weight: Option<u16>,
+    /// Calling code of the national numbers it sends; `86` when absent.
+    country_code: Option<String>,
+    /// True when absent.
+    enabled: Option<bool>,
+    /// The most calls at once; no bound when absent.
+    channels_max: Option<u32>,
+    /// The most new calls in a second; no bound when absent.
+    cps_max: Option<u32>,
+}
+
+/// What may change of a trunk.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TrunkPatch {
+    name: Option<String>,
+    /// Replaces all of them.
+    source_networks: Option<Vec<String>>,
+    /// Replaces all of them.
+    targets: Option<Vec<String>>,
+    priority: Option<u16>,
+    weight: Option<u16>,
+    country_code: Option<String>,
+    enabled: Option<bool>,
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<u32>)]
+    channels_max: Option<Option<u32>>,
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<u32>)]
+    cps_max: Option<Option<u32>>,
+}
+
+/// A trunk.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TrunkBody {
+    #[schema(value_type = String)]
+    id: Id<TrunkId>,
+    name: String,
+    role: TrunkRoleWord,
+    #[schema(value_type = Option<String>)]
+    tenant_id: Option<Id<TenantId>>,
+    source_networks: Vec<String>,
+    targets: Vec<String>,
+    transport: TransportWord,
+    priority: u16,
+    weight: u16,
+    country_code: String,
+    enabled: bool,
+    channels_max: Option<u32>,
+    cps_max: Option<u32>,
+    created_at: Time,
+    updated_at: Time,
+}
+
+impl From<Trunk> for TrunkBody {
+    fn from(trunk: Trunk) -> Self {
+        let (role, tenant) = match trunk.side {
+            TrunkSide::Insurer { tenant } => (TrunkRoleWord::Insurer, Some(tenant)),
+            TrunkSide::Carrier => (TrunkRoleWord::Carrier, None),
+        };
+        Self {
+            id: Id(trunk.id),
+            name: trunk.name,
+            role,
+            tenant_id: tenant.map(Id),
+            source_networks: trunk.source_networks.iter().map(ToString::to_string).collect(),
+            targets: trunk.targets.iter().map(ToString::to_string).collect(),
+            transport: TransportWord::Udp,
+            priority: trunk.priority,
+            weight: trunk.weight,
+            country_code: trunk.country_code,
+            enabled: trunk.enabled,
+            channels_max: trunk.channels_max,
+            cps_max: trunk.cps_max,
+            created_at: Time(trunk.created_at),
+            updated_at: Time(trunk.updated_at),
+        }
+    }
+}
+
+/// Filters of the list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct TrunkFilter {
+    /// Rows of the page, 1 to 200; 50 when absent.
+    #[param(value_type = Option<u16>, minimum = 1, maximum = 200)]
+    limit: Option<Limit>,
+    /// `next_cursor` of the page before.
+    #[param(value_type = Option<String>)]
+    cursor: Option<Cursor>,
+}
+
+/// Creates a trunk.
+#[utoipa::path(post, path = "/trunks", operation_id = "trunks_create", tag = "trunks",
+    request_body = TrunkCreate,
+    responses((status = 201, body = TrunkBody), (status = "4XX", body = Problem)))]
+pub async fn create(
+    State(api): State<Api>,
+    Json(body): Json<TrunkCreate>,
+) -> Result<Response, ApiError> {
+    let country_code = body.country_code.unwrap_or_else(|| "86".to_owned());
+    let (priority, weight) = (body.priority.unwrap_or(10), body.weight.unwrap_or(100));
+    let mut checks = Checks::default();
+    checks.text("/name", &body.name, NAME_CHARS_MAX);
+    let sources = &body.source_networks;
+    let source_networks = parse_networks(&mut checks, "/source_networks", sources, 1, NETWORKS_MAX);
+    let targets = parse_targets(&mut checks, &body.targets);
+    checks.range("/priority", priority.into(), 0, PRIORITY_MAX);
+    checks.range("/weight", weight.into(), 0, PRIORITY_MAX);
+    check_country_code(&mut checks, &country_code);
+    check_bounds(&mut checks, body.channels_max, body.cps_max);
+    let tenant = body.tenant_id.map(|id| id.0);
+    let side = match (body.role, tenant) {
+        (TrunkRoleWord::Insurer, Some(tenant)) => TrunkSide::Insurer { tenant },
+        (TrunkRoleWord::Carrier, None) => TrunkSide::Carrier,
+        (TrunkRoleWord::Insurer, None) => {
+            checks.require(false, "/tenant_id", Rule::Missing);
+            TrunkSide::Carrier
+        }
+        (TrunkRoleWord::Carrier, Some(_)) => {
+            checks.require(false, "/tenant_id", Rule::Invalid);
+            TrunkSide::Carrier
+        }
+    };
+    checks.finish()?;
+    if let Some(tenant) = tenant
+        && api.store().find_tenant(tenant).await?.is_none()
+    {
+        return Err(problem_at(Code::ValidationFailed, "/tenant_id", Rule::UnknownReference));
+    }
+    let now = api.now();
+    let new = NewTrunk {
+        id: TrunkId::new(now.unix_ms(), api.random_bits()),
+        side,
+        name: body.name,
+        source_networks,
+        targets,
+        priority,
+        weight,
+        country_code,
+        enabled: body.enabled.unwrap_or(true),
+        channels_max: body.channels_max,
+        cps_max: body.cps_max,
+    };
+    let trunk = api.store().insert_trunk(new, now.wall).await?;
+    api.relay().trunks_changed();
+    let (id, version) = (trunk.id, trunk.version);
+    Ok(created(&format!("/v1/trunks/{id}"), version, TrunkBody::from(trunk)))
+}
+
+/// Lists trunks, newest first.
+#[utoipa::path(get, path = "/trunks", operation_id = "trunks_list", tag = "trunks",
+    params(TrunkFilter),
+    responses((status = 200, body = ListBody<TrunkBody>), (status = "4XX", body = Problem)))]
+pub async fn list(
+    State(api): State<Api>,
+    Query(filter): Query<TrunkFilter>,
+) -> Result<axum::Json<ListBody<TrunkBody>>, ApiError> {
+    let page = request(filter.limit, filter.cursor);
+    let rows = api.store().list_trunks(page).await?;
+    Ok(ListBody::new(rows, TrunkBody::from))
+}
+
+/// Shows one trunk.
+#[utoipa::path(get, path = "/trunks/{id}", operation_id = "trunks_get", tag = "trunks",
+    params(("id" = String, Path)),
+    responses((status = 200, body = TrunkBody), (status = "4XX", body = Problem)))]
+pub async fn get(
+    State(api): State<Api>,
+    PathId(id): PathId<TrunkId>,
+) -> Result<Response, ApiError> {
+    let trunk = api.store().find_trunk(id).await?.ok_or(ApiError::new(Code::NotFound))?;
+    Ok(tagged(StatusCode::OK, trunk.version, TrunkBody::from(trunk)))
+}
+
+/// Changes a trunk; calls that are up go on.
+#[utoipa::path(patch, path = "/trunks/{id}", operation_id = "trunks_patch", tag = "trunks",
+    params(("id" = String, Path), IfMatch), request_body = TrunkPatch,
+    responses((status = 200, body = TrunkBody), (status = "4XX", body = Problem)))]
+pub async fn patch(
+    State(api): State<Api>,
+    PathId(id): PathId<TrunkId>,
+    if_match: IfMatch,
+    Json(body): Json<TrunkPatch>,
+) -> Result<Response, ApiError> {
+    let mut checks = Checks::default();
+    checks.optional_text("/name", body.name.as_deref(), NAME_CHARS_MAX);
+    let source_networks = body
+        .source_networks
+        .as_ref()
+        .map(|sources| parse_networks(&mut checks, "/source_networks", sources, 1, NETWORKS_MAX));
+    let targets = body.targets.as_ref().map(|targets| parse_targets(&mut checks, targets));
+    checks.range("/priority", body.priority.unwrap_or(0).into(), 0, PRIORITY_MAX);
+    checks.range("/weight", body.weight.unwrap_or(0).into(), 0, PRIORITY_MAX);
+    if let Some(code) = &body.country_code {
+        check_country_code(&mut checks, code);
+    }
+    check_bounds(&mut checks, body.channels_max.flatten(), body.cps_max.flatten());
+    checks.finish()?;
+    api.store().find_trunk(id).await?.ok_or(ApiError::new(Code::NotFound))?;
+    let change = TrunkChange {
+        name: body.name,
+        source_networks,
+        targets,
+        priority: body.priority,
+        weight: body.weight,
+        country_code: body.country_code,
+        enabled: body.enabled,
+        channels_max: body.channels_max,
+        cps_max: body.cps_max,
+    };
+    let trunk = api.store().update_trunk(id, change, if_match.version()?, api.now().wall).await?;
+    let trunk = if_match.unless_changed(trunk)?;
+    api.relay().trunks_changed();
+    Ok(tagged(StatusCode::OK, trunk.version, TrunkBody::from(trunk)))
+}
+
+/// Removes a trunk, from its pools too.
+#[utoipa::path(delete, path = "/trunks/{id}", operation_id = "trunks_delete", tag = "trunks",
+    params(("id" = String, Path)),
+    responses((status = 204), (status = "4XX", body = Problem)))]
+pub async fn delete(
+    State(api): State<Api>,
+    PathId(id): PathId<TrunkId>,
+) -> Result<StatusCode, ApiError> {
+    if !api.store().delete_trunk(id, api.now().wall).await? {
+        return Err(Code::NotFound.into());
+    }
+    api.relay().trunks_changed();
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Addresses that a packet can be sent to.
+fn parse_targets(checks: &mut Checks, texts: &[String]) -> Vec<SocketAddr> {
+    let length = Rule::Length(1, TARGETS_MAX);
+    checks.require((1..=TARGETS_MAX).contains(&texts.len()), "/targets", length);
+    let mut targets = Vec::new();
+    for (index, text) in texts.iter().enumerate().take(TARGETS_MAX) {
+        let target: Option<SocketAddr> = text.parse().ok();
+        match target.filter(|target| target.port() != 0 && !target.ip().is_unspecified()) {
+            Some(target) => targets.push(target),
+            None => checks.require(false, &format!("/targets/{index}"), Rule::InvalidAddress),
+        }
+    }
+    targets
+}
+
+fn check_bounds(checks: &mut Checks, channels_max: Option<u32>, cps_max: Option<u32>) {
+    checks.range("/channels_max", channels_max.unwrap_or(1).into(), 1, 1_000_000);
+    checks.range("/cps_max", cps_max.unwrap_or(1).into(), 1, 100_000);
+}
