@@ -1,7 +1,7 @@
 //! maskline: a privacy-number call relay. (The eight hops are described here.)
 
-pub mod app;
 pub mod api;
+pub mod app;
 pub mod call;
 pub mod cli;
 pub mod config;
