@@ -4,4 +4,5 @@ mod calls;
 mod peers;
 mod service;
 mod sound;
+mod torture;
 mod voices;
