@@ -74,6 +74,22 @@ fn a_busy_subscriber_an_unknown_number_and_an_unknown_agent_are_refused_by_cause
 }
 
 #[test]
+fn an_unbound_number_is_dead_at_once() {
+    let service = Service::start("unbound");
+    let binding = service.bind("E-1", REAL);
+    let fields = format!("4821;{}", binding["virtual_number"].as_str().expect("a number"));
+    let mut carrier =
+        Sipp::start(&service.folder, &waiting("answers.xml", service.sides.carrier, 1));
+    Sipp::start(&service.folder, &agent(&service, "agent_calls.xml", &fields, "")).succeeds();
+    carrier.succeeds();
+    let id = binding["id"].as_str().expect("an id");
+    let unbound = service.post(&format!("/v1/bindings/{id}/unbind"), &json!({}));
+    assert_eq!(unbound["state"], "released");
+    let refused = agent(&service, "agent_refused.xml", &fields, "404");
+    Sipp::start(&service.folder, &refused).succeeds();
+}
+
+#[test]
 fn the_subscriber_reaches_the_desk_and_the_desk_sees_only_x() {
     let service = Service::start("desk");
     let binding = service.bind("E-1", REAL);

@@ -11,16 +11,16 @@ use std::time::{Duration, Instant};
 use crate::sound;
 
 /// The insurer's PBX, the carrier, and somebody in no trunk.
-pub const INSURER: &str = "127.0.0.2";
-pub const CARRIER: &str = "127.0.0.3";
-pub const STRANGER: &str = "127.0.0.4";
+pub(crate) const INSURER: &str = "127.0.0.2";
+pub(crate) const CARRIER: &str = "127.0.0.3";
+pub(crate) const STRANGER: &str = "127.0.0.4";
 
 /// No wait in these tests is longer.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Looks again until `found` gives something.
 #[expect(clippy::disallowed_methods, reason = "other processes are waited for by the real clock")]
-pub fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         if let Some(value) = found() {
@@ -32,20 +32,20 @@ pub fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
 }
 
 /// A port of `address` that nobody uses now.
-pub fn free_port(address: &str) -> u16 {
+pub(crate) fn free_port(address: &str) -> u16 {
     let socket = UdpSocket::bind((address, 0)).expect("a free port");
     socket.local_addr().expect("an address").port()
 }
 
 /// A process that ends with its value; its output goes to a file.
-pub struct Process {
+pub(crate) struct Process {
     child: Child,
-    pub output: PathBuf,
+    pub(crate) output: PathBuf,
     name: String,
 }
 
 impl Process {
-    pub fn start(mut command: Command, output: PathBuf) -> Self {
+    pub(crate) fn start(mut command: Command, output: PathBuf) -> Self {
         let name = command.get_program().to_string_lossy().into_owned();
         let file = File::create(&output).expect("a writable folder");
         let errors = file.try_clone().expect("a second handle");
@@ -56,14 +56,14 @@ impl Process {
         Self { child, output, name }
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut bytes = Vec::new();
         File::open(&self.output).expect("its output").read_to_end(&mut bytes).expect("readable");
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// Waits until the process says `words`.
-    pub fn await_words(&mut self, words: &str) {
+    pub(crate) fn await_words(&mut self, words: &str) {
         until(&format!("`{words}` from {}", self.name), || {
             if self.text().contains(words) {
                 return Some(());
@@ -75,18 +75,18 @@ impl Process {
     }
 
     /// Waits until it ends by itself.
-    pub fn wait(&mut self) -> ExitStatus {
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         let name = self.name.clone();
         until(&format!("the end of {name}"), || self.child.try_wait().expect("a child"))
     }
 
     /// Waits for a good end.
-    pub fn succeeds(&mut self) {
+    pub(crate) fn succeeds(&mut self) {
         let status = self.wait();
         assert!(status.success(), "{} ended with {status}:\n{}", self.name, self.text());
     }
 
-    pub fn signal(&self, signal: rustix::process::Signal) {
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
         // It may have ended by itself.
         let _ = rustix::process::kill_process(pid.expect("a process id"), signal);
@@ -103,30 +103,30 @@ impl Drop for Process {
 }
 
 /// One run of a sipp scenario.
-pub struct Sipp {
-    pub process: Process,
+pub(crate) struct Sipp {
+    pub(crate) process: Process,
     /// All messages sent and received.
-    pub messages: PathBuf,
+    pub(crate) messages: PathBuf,
 }
 
 /// What sipp does.
-pub struct Scenario<'a> {
+pub(crate) struct Scenario<'a> {
     /// A file of `tests/e2e/sipp`.
-    pub file: &'a str,
+    pub(crate) file: &'a str,
     /// What stands for `STATUS` in it.
-    pub status: &'a str,
+    pub(crate) status: &'a str,
     /// Where it runs.
-    pub local: SocketAddr,
+    pub(crate) local: SocketAddr,
     /// Whom it calls; nobody when it waits.
-    pub remote: Option<SocketAddr>,
+    pub(crate) remote: Option<SocketAddr>,
     /// Who calls whom: the fields of the scenario.
-    pub fields: &'a str,
-    pub calls: u32,
-    pub calls_per_second: u32,
+    pub(crate) fields: &'a str,
+    pub(crate) calls: u32,
+    pub(crate) calls_per_second: u32,
 }
 
 impl Sipp {
-    pub fn start(folder: &Path, scenario: &Scenario<'_>) -> Self {
+    pub(crate) fn start(folder: &Path, scenario: &Scenario<'_>) -> Self {
         let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/sipp");
         let text = fs::read_to_string(here.join(scenario.file)).expect("a scenario");
         let name = format!("{}-{}", scenario.file.trim_end_matches(".xml"), scenario.local.port());
@@ -153,21 +153,21 @@ impl Sipp {
     }
 
     /// Waits until all its calls went as the scenario says.
-    pub fn succeeds(&mut self) {
+    pub(crate) fn succeeds(&mut self) {
         self.process.succeeds();
     }
 }
 
 /// A baresip softphone with a tone instead of a microphone and a file instead of a loudspeaker.
-pub struct Softphone {
-    pub process: Process,
+pub(crate) struct Softphone {
+    pub(crate) process: Process,
     folder: PathBuf,
 }
 
 impl Softphone {
     /// Starts one that answers every call, or that dials `to` at once and hangs up after some
     /// seconds.
-    pub fn start(
+    pub(crate) fn start(
         folder: &Path,
         user: &str,
         ip: IpAddr,
@@ -203,7 +203,7 @@ impl Softphone {
     }
 
     /// What it heard.
-    pub fn heard(&self) -> Vec<i16> {
+    pub(crate) fn heard(&self) -> Vec<i16> {
         let recording = fs::read_dir(&self.folder).expect("its folder").find_map(|entry| {
             let path = entry.expect("an entry").path();
             path.to_string_lossy().ends_with("-dec.wav").then_some(path)

@@ -16,21 +16,17 @@ use serde_json::Value;
 use crate::peers::{CARRIER, INSURER, Process, free_port, until};
 
 /// The service, its folder and its addresses.
-pub struct Service {
-    pub folder: PathBuf,
-    pub process: Process,
-    /// The control API.
-    pub url: String,
-    pub admin: SocketAddr,
+pub(crate) struct Service {
+    pub(crate) folder: PathBuf,
+    pub(crate) process: Process,
+    pub(crate) admin: SocketAddr,
     /// Where trunks send SIP.
-    pub sip: SocketAddr,
+    pub(crate) sip: SocketAddr,
     /// Where the tests' PBX and carrier listen.
-    pub sides: Sides,
+    pub(crate) sides: Sides,
     /// What was made for the tests.
-    pub made: Provisioned,
-    pub operator: Client,
-    /// The last API key, for requests by hand.
-    pub operator_key: String,
+    pub(crate) made: Provisioned,
+    pub(crate) operator: Client,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -53,7 +49,7 @@ fn free_tcp_port() -> u16 {
 }
 
 /// One GET; `None` when nobody answers.
-pub fn http_get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
+pub(crate) fn http_get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").ok()?;
@@ -65,7 +61,7 @@ pub fn http_get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
 
 impl Service {
     /// Starts it and makes tenant, trunks, pool, numbers, keys and agent.
-    pub fn start(name: &str) -> Self {
+    pub(crate) fn start(name: &str) -> Self {
         let folder =
             std::env::temp_dir().join(format!("maskline-e2e-{}-{name}", std::process::id()));
         fs::create_dir_all(&folder).expect("a writable folder for temporary files");
@@ -88,7 +84,9 @@ impl Service {
         let mut command = Command::new(env!("CARGO_BIN_EXE_maskline"));
         command.arg("serve").arg("--config").arg(folder.join("maskline.toml"));
         let process = Process::start(command, folder.join("service.log"));
-        until("the service", || http_get(admin, "/readyz").filter(|(status, _)| *status == 200));
+        until("the service", || {
+            http_get(api, "/openapi.json").filter(|(status, _)| *status == 200)
+        });
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let url = format!("http://{api}");
@@ -101,39 +99,51 @@ impl Service {
         let made = runtime
             .block_on(provision::provision(&url, key(), sides))
             .expect("the API makes what is needed");
+        until("readiness", || http_get(admin, "/readyz").filter(|(status, _)| *status == 200));
         let endpoint = maskline::cli::client::Endpoint { url: url.clone(), key: Some(key()) };
         let operator = Client::new(&endpoint).expect("a key is given");
-        Self { folder, process, url, admin, sip, sides, made, operator, operator_key, runtime }
+        Self { folder, process, admin, sip, sides, made, operator, runtime }
     }
 
     /// Binds a policy to a virtual number.
-    pub fn bind(&self, external_id: &str, real_number: &str) -> Value {
+    pub(crate) fn bind(&self, external_id: &str, real_number: &str) -> Value {
         self.bind_from(&self.made.pool, external_id, real_number)
     }
 
     /// Binds a policy to a virtual number of this pool.
-    pub fn bind_from(&self, pool: &str, external_id: &str, real_number: &str) -> Value {
+    pub(crate) fn bind_from(&self, pool: &str, external_id: &str, real_number: &str) -> Value {
         let request = provision::bind(&self.made.crm, pool, external_id, real_number);
         self.runtime.block_on(request).expect("a free number")
     }
 
     /// Reads from the API as the CRM.
-    pub fn get(&self, path: &str) -> Value {
+    pub(crate) fn get(&self, path: &str) -> Value {
         self.runtime.block_on(self.made.crm.get(path)).expect("an answer")
     }
 
     /// Changes something as the CRM.
-    pub fn post(&self, path: &str, body: &Value) -> Value {
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Value {
         self.runtime.block_on(self.made.crm.post(path, body)).expect("an answer")
     }
 
     /// Changes something as the operator.
-    pub fn operate(&self, path: &str, body: &Value) -> Value {
+    pub(crate) fn operate(&self, path: &str, body: &Value) -> Value {
         self.runtime.block_on(self.operator.post(path, body)).expect("an answer")
     }
 
+    /// Changes something as the tenant's administrator.
+    pub(crate) fn administer(&self, path: &str, body: &Value) -> Value {
+        self.runtime.block_on(self.made.admin.post(path, body)).expect("an answer")
+    }
+
+    /// The text of a problem: a request of the CRM that must be refused.
+    pub(crate) fn refused(&self, path: &str, body: &Value) -> String {
+        let outcome = self.runtime.block_on(self.made.crm.post(path, body));
+        outcome.expect_err("it is refused").to_string()
+    }
+
     /// Waits until so many calls are on record, newest first.
-    pub fn records(&self, count: usize) -> Vec<Value> {
+    pub(crate) fn records(&self, count: usize) -> Vec<Value> {
         until("the records", || {
             let calls = self.get("/v1/calls?limit=200")["data"].as_array().cloned();
             calls.filter(|calls| calls.len() >= count)
@@ -141,12 +151,12 @@ impl Service {
     }
 
     /// Everything it has logged.
-    pub fn log(&self) -> Vec<u8> {
+    pub(crate) fn log(&self) -> Vec<u8> {
         fs::read(&self.process.output).expect("its output")
     }
 
     /// Asks it to end and waits for its good end.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.process.signal(Signal::TERM);
         let status = self.process.wait();
         assert!(status.success(), "it ended with {status}:\n{}", self.process.text());

@@ -7,7 +7,7 @@ use std::path::Path;
 const SAMPLES_PER_SECOND: u32 = 8_000;
 
 /// Writes `seconds` of a sine as 16-bit mono WAV.
-pub fn write_tone(path: &Path, hz: u32, seconds: u32) {
+pub(crate) fn write_tone(path: &Path, hz: u32, seconds: u32) {
     let count = SAMPLES_PER_SECOND * seconds;
     let mut wav = Vec::new();
     wav.extend_from_slice(b"RIFF");
@@ -28,14 +28,14 @@ pub fn write_tone(path: &Path, hz: u32, seconds: u32) {
 }
 
 /// The samples of a 16-bit mono WAV; the length fields are not believed: the writer may still run.
-pub fn read_samples(path: &Path) -> Vec<i16> {
+pub(crate) fn read_samples(path: &Path) -> Vec<i16> {
     let bytes = fs::read(path).expect("a recording");
     let body = bytes.get(44..).unwrap_or_default();
     body.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]])).collect()
 }
 
 /// The share of the energy that lies at `hz`: 1 for that tone alone. Goertzel's algorithm.
-pub fn share(samples: &[i16], hz: u32) -> f64 {
+pub(crate) fn share(samples: &[i16], hz: u32) -> f64 {
     let step = 2.0 * (TAU * f64::from(hz) / f64::from(SAMPLES_PER_SECOND)).cos();
     let (mut last, mut before, mut energy) = (0.0, 0.0, 0.0);
     for sample in samples.iter().copied().map(f64::from) {
@@ -47,7 +47,7 @@ pub fn share(samples: &[i16], hz: u32) -> f64 {
 }
 
 /// The best second of a recording: silence before the bridge does not count against it.
-pub fn best_share(samples: &[i16], hz: u32) -> f64 {
+pub(crate) fn best_share(samples: &[i16], hz: u32) -> f64 {
     let windows = samples.chunks_exact(SAMPLES_PER_SECOND as usize);
     windows.map(|window| share(window, hz)).fold(0.0, f64::max)
 }

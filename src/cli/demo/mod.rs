@@ -4,3 +4,5 @@ pub mod ladder;
 pub mod leak;
 pub mod progress;
 pub mod provision;
+pub mod stage;
+pub mod talk;

@@ -30,7 +30,9 @@ pub struct Sides {
 pub struct Provisioned {
     /// The tenant's CRM.
     pub crm: Client,
-    /// Its key.
+    /// The tenant's administrator.
+    pub admin: Client,
+    /// The key of the CRM.
     pub crm_key: SecretString,
     /// The pool of virtual numbers.
     pub pool: String,
@@ -69,8 +71,9 @@ pub async fn provision(
     let admin_key = issue(&operator, &tenant, "insurer_admin").await?;
     let crm_key = issue(&operator, &tenant, "insurer_crm").await?;
     let agent = json!({"employee_id": "A-4821", "name": "Demo Agent", "caller_numbers": [AGENT]});
-    client(admin_key)?.post("/v1/agents", &agent).await?;
-    Ok(Provisioned { crm: client(crm_key.clone())?, crm_key, pool, carrier_trunk })
+    let admin = client(admin_key)?;
+    admin.post("/v1/agents", &agent).await?;
+    Ok(Provisioned { crm: client(crm_key.clone())?, admin, crm_key, pool, carrier_trunk })
 }
 
 async fn add_insurer_trunk(

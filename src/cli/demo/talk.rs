@@ -1,0 +1,244 @@
+//! The call of the demo: an agent's phone at the insurer, a subscriber's phone on the public
+//! network, a tone in each direction, and what can be said about it afterwards.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use super::ladder::{Column, Rung};
+use super::leak::{Canary, Hit};
+use super::provision::AGENT;
+use super::stage::{Stage, free_ports};
+use crate::phone::log::{Entry, Kind, Way};
+use crate::phone::speech::tone_share;
+use crate::phone::{CallState, PhoneConfig, Script, Voice};
+use crate::relay::now::now;
+
+/// The agent's tone.
+pub const AGENT_HZ: u16 = 440;
+/// The subscriber's tone.
+pub const SUBSCRIBER_HZ: u16 = 880;
+/// The least share of the energy that makes a tone "heard".
+const HEARD_SHARE_MIN: f64 = 0.9;
+const RING_TIME: Duration = Duration::from_millis(400);
+const TALK_TIME: Duration = Duration::from_secs(2);
+const CALL_TIME_MAX: Duration = Duration::from_secs(30);
+/// The bytes of a plain RTP header: the relay adds nothing to it.
+const RTP_HEADER_BYTES: usize = 12;
+/// Frames at the beginning of a call that may be lost or half silent.
+const FRAMES_SKIPPED: usize = 10;
+
+/// Both phones with their sockets.
+pub struct Cast {
+    stage: Stage,
+    agent: usize,
+    subscriber: usize,
+    canary: Canary,
+}
+
+/// Where the phones are.
+#[derive(Clone, Copy, Debug)]
+pub struct Places {
+    /// The insurer's PBX: SIP.
+    pub insurer: SocketAddr,
+    /// The carrier: SIP.
+    pub carrier: SocketAddr,
+    /// The relay's SIP address as the phones reach it.
+    pub relay: SocketAddr,
+}
+
+/// How many calls the agent may place.
+const AGENT_CALLS_MAX: usize = 4;
+/// How many calls the subscriber may have; more than a person tries in one sitting.
+const SUBSCRIBER_CALLS_MAX: usize = 100;
+
+impl Cast {
+    /// Opens the phones. The subscriber's phone and carrier are careless: they write the real
+    /// number wherever SIP and SDP have a place for it.
+    ///
+    /// # Errors
+    /// When no ports are free.
+    pub fn enter(places: Places, country: &str, national: &str) -> io::Result<Self> {
+        let media = |ip: IpAddr, calls: usize| {
+            let pairs = u16::try_from(calls).unwrap_or(u16::MAX);
+            Ok::<_, io::Error>(SocketAddr::new(ip, free_ports(ip, pairs)?))
+        };
+        let mut stage = Stage::new();
+        let insurer_media = media(places.insurer.ip(), AGENT_CALLS_MAX)?;
+        let mut agent = PhoneConfig::new(AGENT, places.insurer, insurer_media, places.relay);
+        agent.calls_max = AGENT_CALLS_MAX;
+        agent.answering = Script::new().ring().answer().once_answered();
+        let agent = stage.enter(agent, seed()?)?;
+        let carrier_media = media(places.carrier.ip(), SUBSCRIBER_CALLS_MAX)?;
+        let real = format!("+{country}{national}");
+        let mut subscriber = PhoneConfig::new(&real, places.carrier, carrier_media, places.relay);
+        subscriber.calls_max = SUBSCRIBER_CALLS_MAX;
+        subscriber.answering = Script::new()
+            .ring()
+            .after(RING_TIME)
+            .answer()
+            .once_answered()
+            .speak(Voice::Tone { hz: SUBSCRIBER_HZ });
+        subscriber.extra_headers = [
+            ("P-Asserted-Identity", format!("<tel:{real}>")),
+            ("Remote-Party-ID", format!("<sip:{real}@carrier.example>;party=called")),
+            ("Server", format!("phone-of-{national}")),
+            ("X-Real-Number", national.to_owned()),
+        ]
+        .map(|(name, value)| (name.into(), value.into()))
+        .to_vec();
+        subscriber.extra_sdp = format!("i={national}\r\na=cname:{national}\r\n").into();
+        subscriber.phrase = Some(format!("{national} says").into());
+        let subscriber = stage.enter(subscriber, seed()?)?;
+        Ok(Self { stage, agent, subscriber, canary: Canary::new(country, national) })
+    }
+
+    /// The agent dials X, both talk, the agent hangs up. The index of the agent's call.
+    ///
+    /// # Errors
+    /// When the sockets fail, or the call does not end.
+    pub fn talk(&mut self, virtual_number: &str) -> io::Result<usize> {
+        let script = Script::new()
+            .once_answered()
+            .speak(Voice::Tone { hz: AGENT_HZ })
+            .after(TALK_TIME)
+            .hang_up();
+        self.dial(self.agent, virtual_number, script)
+    }
+
+    /// The subscriber dials X and reaches the desk. The index of the subscriber's call.
+    ///
+    /// # Errors
+    /// When the sockets fail, or the call does not end.
+    pub fn call_back(&mut self, virtual_number: &str) -> io::Result<usize> {
+        let script = Script::new().once_answered().after(RING_TIME).hang_up();
+        self.dial(self.subscriber, virtual_number, script)
+    }
+
+    fn dial(&mut self, place: usize, number: &str, script: Script) -> io::Result<usize> {
+        let dialled = self.stage.phone_mut(place).dial(now(), number, script);
+        let index = dialled.ok_or_else(|| io::Error::other("the phone has no call left"))?;
+        let over = |stage: &Stage| {
+            let call = stage.phone(place).call(index);
+            call.is_some_and(|call| matches!(call.state, CallState::Over(_)))
+        };
+        if !self.stage.run(CALL_TIME_MAX, over)? {
+            return Err(io::Error::other("the call did not end in time"));
+        }
+        // The last answers are still on their way.
+        self.stage.run(Duration::from_millis(300), |_| false)?;
+        Ok(index)
+    }
+
+    /// Lets the subscriber's phone answer until `done`.
+    ///
+    /// # Errors
+    /// When the sockets fail.
+    pub fn serve(&mut self, mut done: impl FnMut() -> bool) -> io::Result<()> {
+        while !self.stage.run(Duration::from_secs(3600), |_| done())? {}
+        Ok(())
+    }
+
+    /// How a call of this side ended, as its phone saw it.
+    #[must_use]
+    pub fn state(&self, side: Column, index: usize) -> Option<CallState> {
+        self.stage.phone(self.place(side)).call(index).map(|call| call.state)
+    }
+
+    const fn place(&self, side: Column) -> usize {
+        match side {
+            Column::Agent => self.agent,
+            Column::Subscriber => self.subscriber,
+        }
+    }
+
+    /// All signalling so far, in order of time.
+    #[must_use]
+    pub fn rungs(&self) -> Vec<Rung> {
+        let sides = [(Column::Agent, self.agent), (Column::Subscriber, self.subscriber)];
+        let mut entries: Vec<(Column, &Entry)> = sides
+            .iter()
+            .flat_map(|(column, place)| {
+                let entries = self.stage.phone(*place).log().entries().iter();
+                entries.filter(|e| e.kind == Kind::Sip).map(|entry| (*column, entry))
+            })
+            .collect();
+        entries.sort_by_key(|(_, entry)| entry.at.monotonic);
+        let begun = entries.first().map(|(_, entry)| entry.at.monotonic);
+        let rung = |(column, entry): (Column, &Entry)| Rung {
+            at: begun.map_or(Duration::ZERO, |begun| entry.at.monotonic - begun),
+            column,
+            towards_relay: entry.way == Way::Out,
+            text: String::from_utf8_lossy(&entry.bytes).into_owned(),
+        };
+        entries.into_iter().map(rung).collect()
+    }
+
+    /// What share of the sound that each side heard was the other's tone.
+    #[must_use]
+    pub fn heard(&self) -> Heard {
+        let audio = |place: usize| -> Vec<u8> {
+            let entries = self.stage.phone(place).log().entries().iter();
+            let frames = entries.filter(|e| e.kind == Kind::Rtp && e.way == Way::In);
+            let payloads = frames.filter_map(|entry| entry.bytes.get(RTP_HEADER_BYTES..));
+            payloads.skip(FRAMES_SKIPPED).flatten().copied().collect()
+        };
+        let (agent, subscriber) = (audio(self.agent), audio(self.subscriber));
+        Heard {
+            by_agent: tone_share(&agent, SUBSCRIBER_HZ),
+            by_subscriber: tone_share(&subscriber, AGENT_HZ),
+        }
+    }
+
+    /// Searches everything that one side received for the real number.
+    #[must_use]
+    pub fn search(&self, side: Column) -> Search {
+        let entries = self.stage.phone(self.place(side)).log().entries().iter();
+        let received: Vec<&Entry> = entries.filter(|entry| entry.way == Way::In).collect();
+        let hits = received.iter().flat_map(|entry| {
+            self.canary.search(&format!("{:?} datagram", entry.kind), &entry.bytes)
+        });
+        Search {
+            hits: hits.collect(),
+            datagrams: received.len(),
+            bytes: received.iter().map(|entry| entry.bytes.len()).sum(),
+            spellings: self.canary.spelling_count(),
+        }
+    }
+}
+
+/// How much of the far tone each side heard.
+#[derive(Clone, Copy, Debug)]
+pub struct Heard {
+    /// The share of the subscriber's tone at the agent's phone.
+    pub by_agent: f64,
+    /// The share of the agent's tone at the subscriber's phone.
+    pub by_subscriber: f64,
+}
+
+impl Heard {
+    /// Both sides heard each other.
+    #[must_use]
+    pub fn both(&self) -> bool {
+        self.by_agent > HEARD_SHARE_MIN && self.by_subscriber > HEARD_SHARE_MIN
+    }
+}
+
+/// What a search found.
+#[derive(Clone, Debug)]
+pub struct Search {
+    /// Each place where the number stood.
+    pub hits: Vec<Hit>,
+    /// How many datagrams were searched.
+    pub datagrams: usize,
+    /// How many bytes they had.
+    pub bytes: usize,
+    /// In how many spellings.
+    pub spellings: usize,
+}
+
+fn seed() -> io::Result<[u8; 32]> {
+    let mut seed = [0; 32];
+    aws_lc_rs::rand::fill(&mut seed).map_err(io::Error::other)?;
+    Ok(seed)
+}

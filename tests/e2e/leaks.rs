@@ -1,0 +1,126 @@
+//! The leak scan: a subscriber's number goes through calls in both directions, refusals and the
+//! API; then everything the service said, wrote or stored is searched for it.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use maskline::cli::demo::ladder::Column;
+use maskline::cli::demo::leak::{Canary, Hit};
+use maskline::cli::demo::talk::{Cast, Places};
+use maskline::phone::{CallState, Ending};
+use serde_json::{Value, json};
+
+use crate::service::{Service, http_get};
+
+const COUNTRY: &str = "86";
+const NATIONAL: &str = "13800009173";
+
+/// Everything the service wrote, said to watchers, or stored, with its name.
+fn surfaces(service: &Service) -> Vec<(String, Vec<u8>)> {
+    let mut surfaces = vec![("log".to_owned(), service.log()), ("dump".to_owned(), dump(service))];
+    for path in ["/metrics", "/readyz", "/healthz", "/version", "/debug/config"] {
+        let (_, page) = http_get(service.admin, path).expect("the admin listener");
+        surfaces.push((path.to_owned(), page.into_bytes()));
+    }
+    let lists = ["/v1/bindings", "/v1/calls", "/v1/calls/live", "/v1/agents", "/v1/pools"];
+    for path in lists {
+        surfaces.push((path.to_owned(), service.get(path).to_string().into_bytes()));
+    }
+    add_files(&service.folder.join("pg"), &mut surfaces);
+    surfaces
+}
+
+/// The whole database as text.
+fn dump(service: &Service) -> Vec<u8> {
+    let socket = service.folder.join("pg/socket");
+    let output = Command::new("pg_dump")
+        .arg("-h")
+        .arg(&socket)
+        .args(["-U", "postgres", "--no-password", "maskline"])
+        .output()
+        .expect("pg_dump; `scripts/test` installs postgresql");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "pg_dump failed: {errors}");
+    output.stdout
+}
+
+/// Tables, indexes, write-ahead log, the server's own log: every byte on the disk.
+fn add_files(folder: &Path, surfaces: &mut Vec<(String, Vec<u8>)>) {
+    for entry in fs::read_dir(folder).expect("a readable folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            add_files(&path, surfaces);
+        } else if let Ok(bytes) = fs::read(&path) {
+            // Sockets and files that went away meanwhile cannot be read.
+            surfaces.push((path.display().to_string(), bytes));
+        }
+    }
+}
+
+fn search(canary: &Canary, surfaces: &[(String, Vec<u8>)]) -> Vec<Hit> {
+    surfaces.iter().flat_map(|(name, bytes)| canary.search(name, bytes)).collect()
+}
+
+/// Requests that are refused, each with the number where a careless client writes it. The answers.
+fn careless_requests(service: &Service) -> Vec<(String, Vec<u8>)> {
+    let real = format!("+{COUNTRY}{NATIONAL}");
+    let binding = |subscriber: Value| json!({"external_id": "E-1", "mode": "ax", "policy": {"ref": "P"}, "subscriber": subscriber});
+    let bodies = [
+        binding(json!({"real_number": NATIONAL})),
+        binding(json!({"real_number": format!("{real}x")})),
+        binding(json!({"real_number": real, "id": real})),
+        binding(json!({"real_number": real, "nickname": real})),
+        binding(json!({"id": format!("sub_{NATIONAL}")})),
+        json!({"subscriber": real}),
+        json!([NATIONAL]),
+    ];
+    let send = |body: &Value| service.refused("/v1/bindings", body).into_bytes();
+    bodies.iter().map(|body| ("a problem".to_owned(), send(body))).collect()
+}
+
+#[test]
+fn the_real_number_is_found_nowhere_but_at_the_carrier() {
+    let mut service = Service::start("leaks");
+    let canary = Canary::new(COUNTRY, NATIONAL);
+    let places = Places {
+        insurer: service.sides.insurer,
+        carrier: service.sides.carrier,
+        relay: service.sip,
+    };
+    let mut cast = Cast::enter(places, COUNTRY, NATIONAL).expect("free ports");
+    let binding = service.bind("E-1", &format!("+{COUNTRY}{NATIONAL}"));
+    let x = binding["virtual_number"].as_str().expect("a number");
+    let mut answers = careless_requests(&service);
+    answers.push(("the binding".to_owned(), binding.to_string().into_bytes()));
+
+    let call = cast.talk(x).expect("a call");
+    assert_eq!(cast.state(Column::Agent, call), Some(CallState::Over(Ending::HungUp)));
+    assert!(cast.heard().both(), "{:?}", cast.heard());
+    let back = cast.call_back(x).expect("a call");
+    assert_eq!(cast.state(Column::Subscriber, back), Some(CallState::Over(Ending::HungUp)));
+    let refused = cast.call_back("17000000009").expect("an attempt");
+    let refused = cast.state(Column::Subscriber, refused);
+    assert_eq!(refused, Some(CallState::Over(Ending::Refused(404))));
+    service.records(2);
+
+    // The scanner sees: the carrier's side carries the number, and so does every careless client.
+    assert!(
+        !cast.search(Column::Subscriber).hits.is_empty(),
+        "the carrier was not told the number"
+    );
+    assert_eq!(cast.search(Column::Agent).hits, [], "the insurer's side received the number");
+    assert_eq!(search(&canary, &answers), [], "the API said the number");
+    assert_eq!(search(&canary, &surfaces(&service)), []);
+
+    // A number that is planted in the open is found on its surfaces.
+    let agent = json!({"employee_id": "A-2", "name": NATIONAL, "caller_numbers": ["4822"]});
+    service.administer("/v1/agents", &agent);
+    let found: Vec<String> =
+        search(&canary, &surfaces(&service)).into_iter().map(|hit| hit.surface).collect();
+    for surface in ["dump", "/v1/agents"] {
+        assert!(found.iter().any(|name| name == surface), "{surface} was not searched: {found:?}");
+    }
+    service.stop();
+    assert_eq!(canary.search("log", &service.log()), []);
+}
