@@ -65,7 +65,10 @@ fn search(canary: &Canary, surfaces: &[(String, Vec<u8>)]) -> Vec<Hit> {
 /// Requests that are refused, each with the number where a careless client writes it. The answers.
 fn careless_requests(service: &Service) -> Vec<(String, Vec<u8>)> {
     let real = format!("+{COUNTRY}{NATIONAL}");
-    let binding = |subscriber: Value| json!({"external_id": "E-1", "mode": "ax", "policy": {"ref": "P"}, "subscriber": subscriber});
+    let binding = |subscriber: Value| {
+        let policy = json!({"ref": "P"});
+        json!({"external_id": "E-9", "mode": "ax", "policy": policy, "subscriber": subscriber})
+    };
     let bodies = [
         binding(json!({"real_number": NATIONAL})),
         binding(json!({"real_number": format!("{real}x")})),

@@ -79,7 +79,7 @@ fn label(message: &str, virtual_number: &str) -> String {
     }
 }
 
-/// X is shown; a number that could be somebody's is masked; anything else is only named by its kind.
+/// X is shown; a number that could be somebody's is masked; anything else is only named by kind.
 fn shown(user: &str, virtual_number: &str) -> String {
     if user.trim_start_matches('+') == virtual_number {
         return user.to_owned();
