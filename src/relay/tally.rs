@@ -86,7 +86,8 @@ impl Published {
                     "dir" => direction, "method" => method, "code_class" => class)
             })
         };
-        let refused = |cause: &'static str| counter!("maskline_attempts_refused_early_total", "cause" => cause);
+        let refused =
+            |cause: &'static str| counter!("maskline_attempts_shed_total", "cause" => cause);
         Self {
             received: messages("in"),
             sent: messages("out"),
