@@ -108,32 +108,33 @@ pub struct Running {
 /// [`StartError`] names what is in the way.
 pub async fn start(config: Config, root_key: RootKeyFile) -> Result<Running, StartError> {
     let metrics = telemetry::metrics_page()?;
+    // What is easily wrong comes first, before anything has to be undone.
     let keys = open_root_key(&config, root_key)?;
+    let admin = listen::bind("admin.listen", config.admin.listen).await?;
+    let api = listen::bind("api.listen", config.api.listen).await?;
+    let sip = signalling::bind(&config)?;
     let vault = Arc::new(Vault::new(Arc::clone(&keys))?);
     let database = open_database(&config, &keys).await?;
-    let store = Store::new(database.pools.app.clone(), Arc::clone(&vault));
+    let pools = &database.pools;
+    let store = Store::new(pools.app.clone(), Arc::clone(&vault));
     let relay = Handle::new();
-    let signalling = Signalling::start(&config, &relay, &database.pools.relay, &vault).await?;
-    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    jobs::start(&tasks, &stop, &store, &database.pools.relay, &relay);
-    let pages = admin::Pages {
-        relay: relay.clone(),
-        metrics: metrics.clone(),
-        config: config.dump().into(),
-    };
-    let (admin, watchers) =
-        listen::serve("admin.listen", config.admin.listen, admin::router(pages), None).await?;
-    let watch = signalling.watch(&relay, store.clone(), database.pools.clone(), metrics);
+    let signalling = Signalling::start(sip, &config, &relay, &pools.relay, &vault).await?;
+
+    let (tasks, stop, stop_admin) =
+        (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
+    jobs::start(&tasks, &stop, &store, &pools.relay, &relay);
+    let watch = signalling.watch(&relay, store.clone(), pools.clone(), metrics.clone());
     tasks.spawn(stop.clone().run_until_cancelled_owned(watch));
-    let router = axum::Router::new();
-    let (api, serving) =
-        listen::serve("api.listen", config.api.listen, router, Some(stop.clone())).await?;
-    tasks.spawn(async { serving.await.unwrap_or(()) });
+    let (api_address, admin_address) = (api.address, admin.address);
+    tasks.spawn(api.serve(axum::Router::new(), stop.clone()));
     tasks.close();
+    let config = config.dump().into();
+    let pages = admin::Pages { relay: relay.clone(), metrics, config };
+    let watchers = tokio::spawn(admin.serve(admin::router(pages), stop_admin));
     Ok(Running {
         sip: signalling.address,
-        api,
-        admin,
+        api: api_address,
+        admin: admin_address,
         relay,
         store,
         signalling,

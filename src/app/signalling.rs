@@ -33,19 +33,27 @@ pub(super) struct Signalling {
     plane: Arc<Plane>,
 }
 
+/// Binds the address of the settings.
+pub(super) fn bind(config: &Config) -> Result<SipSocket, StartError> {
+    let address = config.sip.listen;
+    SipSocket::bind(address).map_err(|error| StartError::Listen {
+        key: "sip.listen",
+        address,
+        error,
+    })
+}
+
 impl Signalling {
     /// Opens everything and loads the trunks, so that the first datagram is served.
     pub(super) async fn start(
+        socket: SipSocket,
         config: &Config,
         handle: &Handle,
         pool: &RelayPool,
         vault: &Arc<Vault>,
     ) -> Result<Self, StartError> {
-        let listen = config.sip.listen;
-        let refused = |error| StartError::Listen { key: "sip.listen", address: listen, error };
         let system = |what| move |error| StartError::System { what, error };
-        let socket = SipSocket::bind(listen).map_err(refused)?;
-        let address = socket.local_address().map_err(refused)?;
+        let address = socket.local_address().map_err(system("the SIP socket"))?;
         let advertise = advertised(config, address);
         let table = TrunkTable::new(load_trunks(pool).await?);
         let trunks = Arc::new(ArcSwap::from_pointee(table));

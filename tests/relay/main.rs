@@ -1,0 +1,7 @@
+//! The shell of signalling against the real things: PostgreSQL, sockets, the whole service.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod service;
+mod watch;

@@ -1,0 +1,75 @@
+//! The whole service comes up, says how it is, and goes down.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use maskline::app::{RootKeyFile, Running, start};
+use maskline::config::{Config, Secret};
+use tokio_util::sync::CancellationToken;
+
+use crate::support::database;
+
+fn any_port(address: &str) -> std::net::SocketAddr {
+    format!("{address}:0").parse().expect("an address")
+}
+
+/// A service on free ports and a fresh database.
+async fn service(owner: &str) -> Running {
+    let mut config = Config::default();
+    config.database.url = Some(Secret::new(owner));
+    config.api.listen = any_port("127.0.0.1");
+    config.admin.listen = any_port("127.0.0.1");
+    config.sip.listen = any_port("127.0.0.1");
+    config.media.bind = [127, 0, 0, 1].into();
+    config.media.threads = 1;
+    start(config, RootKeyFile::Ephemeral).await.expect("started")
+}
+
+/// The database of a test as a URL: the cluster has a socket and no port.
+fn url(test: &crate::support::TestDatabase) -> String {
+    let owner = test.owner();
+    let socket = owner.get_socket().expect("a socket").display().to_string();
+    let socket = socket.replace('/', "%2F");
+    let database = owner.get_database().expect("a database");
+    format!("postgres://maskline_owner@{socket}/{database}")
+}
+
+async fn page(running: &Running, path: &str) -> (u16, String) {
+    let answer = reqwest::get(format!("http://{}{path}", running.admin)).await.expect("an answer");
+    (answer.status().as_u16(), answer.text().await.expect("a body"))
+}
+
+#[tokio::test]
+async fn a_service_without_a_carrier_is_healthy_but_not_ready_and_stops_when_told() {
+    let test = database().await;
+    let running = service(&url(&test)).await;
+    assert_eq!(page(&running, "/healthz").await.0, 200);
+    let (status, text) = page(&running, "/readyz").await;
+    assert_eq!(status, 503, "{text}");
+    assert!(text.contains("carrier_trunk"), "{text}");
+    let (_, metrics) = page(&running, "/metrics").await;
+    assert!(metrics.contains("maskline_build_info"), "{metrics}");
+    let stopped = running.stop(Duration::ZERO, CancellationToken::new());
+    tokio::time::timeout(Duration::from_secs(20), stopped).await.expect("stopped in time");
+}
+
+#[tokio::test]
+async fn a_taken_address_is_named_with_its_key() {
+    let test = database().await;
+    let taken = std::net::TcpListener::bind(any_port("127.0.0.1")).expect("a free port");
+    let mut config = Config::default();
+    config.database.url = Some(Secret::new(url(&test)));
+    config.sip.listen = any_port("127.0.0.1");
+    config.media.bind = [127, 0, 0, 1].into();
+    config.admin.listen = taken.local_addr().expect("bound");
+    let error = start(config, RootKeyFile::Ephemeral).await.expect_err("the port is taken");
+    assert!(error.to_string().starts_with("admin.listen: cannot listen on"), "{error}");
+}
+
+#[tokio::test]
+async fn without_a_root_key_the_way_to_make_one_is_named() {
+    let mut config = Config::default();
+    config.keys.root_file = PathBuf::from("/nowhere/root.key");
+    let error = start(config, RootKeyFile::MustExist).await.expect_err("no key");
+    assert!(error.to_string().contains("maskline key init"), "{error}");
+}
