@@ -104,7 +104,7 @@ fn unquoted_display(raw: &[u8]) -> Result<Option<&[u8]>, InvalidValue> {
     if words.iter().all(allowed) { Ok(Some(words)) } else { Err(InvalidValue) }
 }
 
-/// Without brackets, parameters belong to the header, and a `?` or a comma is not allowed (§20.10).
+/// Without brackets, parameters belong to the header, and a `?` or a comma is a fault (§20.10).
 fn split_addr_spec(raw: &[u8]) -> Result<Parts<'_>, InvalidValue> {
     let mut cursor = Cursor::new(raw);
     let uri = cursor.take_while(|byte| lex::is_uri(byte) && !matches!(byte, b';' | b',' | b'?'));
@@ -115,7 +115,7 @@ fn split_addr_spec(raw: &[u8]) -> Result<Parts<'_>, InvalidValue> {
     }
 }
 
-/// A scheme and something behind it, with no white space and no brackets. The rest is read on demand.
+/// A scheme and something behind it, without white space or brackets. More is read on demand.
 fn check_uri_text(uri: &[u8]) -> Result<(), InvalidValue> {
     let colon = memchr::memchr(b':', uri).ok_or(InvalidValue)?;
     let scheme = uri.get(..colon).ok_or(InvalidValue)?;

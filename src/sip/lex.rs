@@ -1,4 +1,4 @@
-//! Characters and words of the SIP grammar (RFC 3261 §25), read without copying and without a panic.
+//! Characters and words of the SIP grammar (RFC 3261 §25), read without a copy or a panic.
 
 /// A value does not follow its grammar. It holds nothing of the value: that may be a number.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -74,7 +74,8 @@ pub(crate) fn is_param_value(byte: u8) -> bool {
     has(byte, PARAM_VALUE)
 }
 
-/// A character that may stand in a URI; bytes above ASCII are kept, [`super::uri::Uri::parse`] refuses them.
+/// A character that may stand in a URI. Bytes above ASCII are kept: [`super::uri::Uri::parse`]
+/// refuses them.
 pub(crate) fn is_uri(byte: u8) -> bool {
     has(byte, URI)
 }

@@ -23,4 +23,8 @@ pub use lex::InvalidValue;
 pub use parse::Fault;
 
 #[cfg(test)]
+mod answer_tests;
+#[cfg(test)]
+mod parse_tests;
+#[cfg(test)]
 mod tests;

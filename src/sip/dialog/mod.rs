@@ -201,8 +201,8 @@ impl Dialog {
             call_id: &self.call_id,
             cseq,
         };
-        // A first route without `lr` is a strict router (§12.2.1.1): it wants to be the Request-URI,
-        // and the target at the end of the route.
+        // A first route without `lr` is a strict router (§12.2.1.1): it wants to be the
+        // Request-URI, and the target at the end of the route.
         let Some(strict) = self.route_set.first().and_then(|route| strict_router(route)) else {
             return RequestWriter::start(out, &head);
         };

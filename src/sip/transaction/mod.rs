@@ -220,4 +220,6 @@ fn earlier(repeat: Option<Repeat>, end: Instant) -> Instant {
 }
 
 #[cfg(test)]
+mod layer_tests;
+#[cfg(test)]
 mod tests;

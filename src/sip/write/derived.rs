@@ -14,7 +14,7 @@ pub fn ack_of(out: &mut BytesMut, invite: &Message, response: &Message) -> Bytes
     derive(out, Method::Ack, invite, response.to().raw)
 }
 
-/// The CANCEL of `invite` (§9.1): same Request-URI, top Via, Route, From, To, Call-ID, CSeq number.
+/// The CANCEL of `invite` (§9.1): its Request-URI, top Via, Route, From, To, Call-ID, CSeq number.
 pub fn cancel_of(out: &mut BytesMut, invite: &Message) -> Bytes {
     derive(out, Method::Cancel, invite, invite.to().raw)
 }
