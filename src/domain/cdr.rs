@@ -24,6 +24,12 @@ impl Direction {
             Self::FromSubscriber => "from_subscriber",
         }
     }
+
+    /// Reads a label back, as stored.
+    #[must_use]
+    pub fn find_label(label: &str) -> Option<Self> {
+        [Self::ToSubscriber, Self::FromSubscriber].into_iter().find(|way| way.label() == label)
+    }
 }
 
 /// Who ended a call.
@@ -46,6 +52,12 @@ impl EndedBy {
             Self::Callee => "callee",
             Self::Relay => "relay",
         }
+    }
+
+    /// Reads a label back, as stored.
+    #[must_use]
+    pub fn find_label(label: &str) -> Option<Self> {
+        [Self::Caller, Self::Callee, Self::Relay].into_iter().find(|party| party.label() == label)
     }
 }
 

@@ -7,4 +7,5 @@ pub mod id;
 pub mod network;
 pub mod now;
 pub mod number;
+pub mod number_state;
 pub mod route;

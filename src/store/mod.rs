@@ -7,16 +7,22 @@
 
 pub mod agent;
 pub mod api_key;
+pub mod binding;
+mod binding_row;
+pub mod cdr;
 pub mod convert;
 pub mod database;
 pub mod embedded;
 pub mod error;
 pub mod idempotency;
 pub mod migrate;
+pub mod number;
 pub mod outbox;
 pub mod page;
 pub mod pool;
+pub mod route;
 pub mod server;
+pub mod subscriber;
 pub mod tenant;
 pub mod trunk;
 pub mod watch;
@@ -201,17 +207,46 @@ impl TenantTx {
         self.inner.commit().await
     }
 
-    /// This tenant's open keys.
-    pub(in crate::store) async fn keys(&mut self) -> Result<Arc<TenantKeys>, StoreError> {
+    /// This tenant's keys and settings.
+    pub(in crate::store) async fn facts(&mut self) -> Result<TenantFacts, StoreError> {
         let tenant = self.tenant;
-        let (wrapping, lookup): (Vec<u8>, Vec<u8>) = sqlx::query_as(
-            "select wrapping_key_sealed, lookup_key_sealed from tenant where id = $1",
+        let row: TenantRow = sqlx::query_as(
+            "select wrapping_key_sealed, lookup_key_sealed, state, accept_real_numbers, language,
+                    time_zone
+             from tenant where id = $1",
         )
         .bind(convert::uuid(tenant.as_u128()))
         .fetch_one(self.connection())
         .await?;
-        Ok(self.vault.open_tenant(tenant, &SealedTenantKeys { wrapping, lookup })?)
+        let sealed =
+            SealedTenantKeys { wrapping: row.wrapping_key_sealed, lookup: row.lookup_key_sealed };
+        Ok(TenantFacts {
+            keys: self.vault.open_tenant(tenant, &sealed)?,
+            active: row.state == "active",
+            accept_real_numbers: row.accept_real_numbers,
+            language: row.language,
+            time_zone: row.time_zone,
+        })
     }
+}
+
+/// What a tenant's own transactions need to know of it.
+pub(in crate::store) struct TenantFacts {
+    pub(in crate::store) keys: Arc<TenantKeys>,
+    pub(in crate::store) active: bool,
+    pub(in crate::store) accept_real_numbers: bool,
+    pub(in crate::store) language: String,
+    pub(in crate::store) time_zone: String,
+}
+
+#[derive(sqlx::FromRow)]
+struct TenantRow {
+    wrapping_key_sealed: Vec<u8>,
+    lookup_key_sealed: Vec<u8>,
+    state: String,
+    accept_real_numbers: bool,
+    language: String,
+    time_zone: String,
 }
 
 /// A transaction of the platform itself.

@@ -37,7 +37,10 @@ pub enum RootKeyError {
     #[error("{} does not exist; make one with `maskline key init`", .0.display())]
     Missing(PathBuf),
     /// Others could read or change it.
-    #[error("{} has mode {mode:04o} but must have 0400; run `chmod 0400 {}`", path.display(), path.display())]
+    #[error(
+        "{path} has mode {mode:04o} but must have 0400; run `chmod 0400 {path}`",
+        path = path.display()
+    )]
     Mode {
         /// The file.
         path: PathBuf,

@@ -1,0 +1,260 @@
+//! Bindings: made, found, stopped, ended. Each change releases or takes its X, tells its event and
+//! warns cached routes in one transaction.
+
+mod create;
+mod expire;
+
+use std::time::SystemTime;
+
+use serde_json::json;
+
+pub use create::{BindOutcome, NewBinding, NumberChoice, SubscriberChoice};
+pub use expire::{EXPIRE_BINDINGS_MAX, ExpiredBinding};
+
+pub use super::binding_row::{BindingMode, BindingRecord, BindingTerm, PolicyRef};
+use super::binding_row::{BindingRow, StateColumns, select_bindings};
+use super::convert::{to_sql, uuid};
+use super::error::StoreError;
+use super::outbox::NewEvent;
+use super::page::{Page, PageRequest};
+use super::{RouteTable, TenantTx};
+use crate::domain::binding::{BindingState, InvalidTransition, SuspendReason};
+use crate::domain::id::{BindingId, NumberId, SubscriberId};
+use crate::domain::number::VirtualNumber;
+
+/// Which bindings a list shows.
+#[derive(Clone, Debug, Default)]
+pub struct BindingFilter {
+    /// In this stored state only: `pending`, `active`, `suspended`, `expired`, `released`.
+    pub state: Option<String>,
+    /// Of this subscriber only.
+    pub subscriber: Option<SubscriberId>,
+    /// Of this policy only.
+    pub policy_ref: Option<String>,
+    /// With this name of the tenant's own.
+    pub external_id: Option<String>,
+    /// Behind this X, now or before.
+    pub virtual_number: Option<VirtualNumber>,
+}
+
+/// What became of a change.
+#[derive(Clone, Debug, PartialEq)]
+pub enum BindingOutcome {
+    /// Done.
+    Changed(Box<BindingRecord>),
+    /// This tenant has no such binding.
+    NotFound,
+    /// The state, as it is now, does not allow it.
+    NotAllowed(BindingState),
+    /// Somebody has changed it meanwhile.
+    VersionMismatch,
+}
+
+/// What happens to calls that are up when a binding ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum CallsUp {
+    /// They go on: the number drains before it cools.
+    GoOn,
+    /// They are ended now: the number cools at once.
+    End,
+}
+
+impl TenantTx {
+    /// Finds a binding of this tenant.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database or the vault fails.
+    pub async fn find_binding(
+        &mut self,
+        id: BindingId,
+    ) -> Result<Option<BindingRecord>, StoreError> {
+        let facts = self.facts().await?;
+        let row: Option<BindingRow> =
+            sqlx::query_as(concat!(select_bindings!(), "where b.tenant_id = $1 and b.id = $2"))
+                .bind(uuid(self.tenant().as_u128()))
+                .bind(uuid(id.as_u128()))
+                .fetch_optional(self.connection())
+                .await?;
+        row.map(|row| row.read(&facts.keys)).transpose()
+    }
+
+    /// This tenant's bindings, newest first.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database or the vault fails.
+    pub async fn list_bindings(
+        &mut self,
+        filter: &BindingFilter,
+        page: PageRequest,
+    ) -> Result<Page<BindingRecord>, StoreError> {
+        let facts = self.facts().await?;
+        let rows: Vec<BindingRow> = sqlx::query_as(concat!(
+            select_bindings!(),
+            "where b.tenant_id = $1 and b.id < $2
+               and ($3::text is null or b.state = $3)
+               and ($4::uuid is null or b.subscriber_id = $4)
+               and ($5::text is null or b.policy_ref = $5)
+               and ($6::text is null or b.external_id = $6)
+               and ($7::text is null or b.virtual_number = $7)
+             order by b.id desc limit $8"
+        ))
+        .bind(uuid(self.tenant().as_u128()))
+        .bind(page.before())
+        .bind(&filter.state)
+        .bind(filter.subscriber.map(|id| uuid(id.as_u128())))
+        .bind(&filter.policy_ref)
+        .bind(&filter.external_id)
+        .bind(filter.virtual_number.as_ref().map(VirtualNumber::as_str))
+        .bind(page.fetch())
+        .fetch_all(self.connection())
+        .await?;
+        let read: Result<Vec<_>, _> = rows.into_iter().map(|row| row.read(&facts.keys)).collect();
+        Ok(page.page(read?, |binding| binding.id.as_u128()))
+    }
+
+    /// Stops routing until it is resumed.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database or the vault fails.
+    pub async fn suspend_binding(
+        &mut self,
+        now: SystemTime,
+        id: BindingId,
+        reason: SuspendReason,
+        version: Option<u64>,
+    ) -> Result<BindingOutcome, StoreError> {
+        let change = |state: BindingState| state.suspend(reason);
+        self.change_binding(now, id, version, "binding.suspended", change).await
+    }
+
+    /// Routes again.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database or the vault fails.
+    pub async fn resume_binding(
+        &mut self,
+        now: SystemTime,
+        id: BindingId,
+        version: Option<u64>,
+    ) -> Result<BindingOutcome, StoreError> {
+        self.change_binding(now, id, version, "binding.resumed", BindingState::resume).await
+    }
+
+    /// Ends a binding for good; its X rests.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database or the vault fails.
+    pub async fn unbind(
+        &mut self,
+        now: SystemTime,
+        id: BindingId,
+        calls: CallsUp,
+        version: Option<u64>,
+    ) -> Result<BindingOutcome, StoreError> {
+        let change = |state: BindingState| state.release(now);
+        let outcome = self.change_binding(now, id, version, "binding.released", change).await?;
+        if let BindingOutcome::Changed(binding) = &outcome {
+            self.release_number(now, now, binding.number, calls).await?;
+        }
+        Ok(outcome)
+    }
+
+    async fn change_binding(
+        &mut self,
+        now: SystemTime,
+        id: BindingId,
+        version: Option<u64>,
+        event: &'static str,
+        change: impl FnOnce(BindingState) -> Result<BindingState, InvalidTransition>,
+    ) -> Result<BindingOutcome, StoreError> {
+        let facts = self.facts().await?;
+        let tenant = uuid(self.tenant().as_u128());
+        let row: Option<BindingRow> = sqlx::query_as(concat!(
+            select_bindings!(),
+            "where b.tenant_id = $1 and b.id = $2 for update of b"
+        ))
+        .bind(tenant)
+        .bind(uuid(id.as_u128()))
+        .fetch_optional(self.connection())
+        .await?;
+        let Some(row) = row else { return Ok(BindingOutcome::NotFound) };
+        let mut binding = row.read(&facts.keys)?;
+        if version.is_some_and(|version| version != binding.version) {
+            return Ok(BindingOutcome::VersionMismatch);
+        }
+        let state = binding.state.at(now);
+        let Ok(changed) = change(state) else { return Ok(BindingOutcome::NotAllowed(state)) };
+        let columns = StateColumns::of(&changed)?;
+        let (version, updated_at): (i64, jiff_sqlx::Timestamp) = sqlx::query_as(
+            "update binding set state = $3, starts_at = $4, expires_at = $5, suspend_reason = $6,
+                 ended_at = $7, version = version + 1, updated_at = $8
+             where tenant_id = $1 and id = $2 returning version, updated_at",
+        )
+        .bind(tenant)
+        .bind(uuid(id.as_u128()))
+        .bind(columns.state)
+        .bind(columns.starts_at)
+        .bind(columns.expires_at)
+        .bind(columns.suspend_reason)
+        .bind(columns.ended_at)
+        .bind(to_sql(now)?)
+        .fetch_one(self.connection())
+        .await?;
+        binding.state = changed;
+        binding.version = version.unsigned_abs();
+        binding.updated_at = super::convert::from_sql(updated_at);
+        self.emit(now, told(event, &binding)).await?;
+        self.touch_routes(RouteTable::Binding);
+        Ok(BindingOutcome::Changed(Box::new(binding)))
+    }
+
+    /// Lets X rest. `released_at` may lie before `now`: an expiry that is written down late.
+    pub(super) async fn release_number(
+        &mut self,
+        now: SystemTime,
+        released_at: SystemTime,
+        number: NumberId,
+        calls: CallsUp,
+    ) -> Result<(), StoreError> {
+        let state = match calls {
+            CallsUp::GoOn => "draining",
+            CallsUp::End => "cooling",
+        };
+        sqlx::query(
+            "with released as (
+                 update virtual_number v
+                 set state = $3, released_at = $4, updated_at = $5, version = v.version + 1,
+                     cooling_until = $4::timestamptz + make_interval(days => p.cooling_days)
+                 from pool p
+                 where v.id = $2 and v.tenant_id = $1 and p.id = v.pool_id
+                   and v.released_at is null and v.state in ('bound', 'sick')
+                 returning v.id
+             )
+             insert into number_tenancy (tenant_id, number_id, released_at)
+             select $1, id, $4 from released",
+        )
+        .bind(uuid(self.tenant().as_u128()))
+        .bind(uuid(number.as_u128()))
+        .bind(state)
+        .bind(to_sql(released_at)?)
+        .bind(to_sql(now)?)
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+}
+
+/// What a tenant is told about a binding.
+fn told(kind: &'static str, binding: &BindingRecord) -> NewEvent {
+    NewEvent {
+        kind,
+        subject: binding.id.as_u128(),
+        data: json!({
+            "binding": binding.id.to_string(),
+            "external_id": binding.external_id,
+            "subscriber": binding.subscriber.to_string(),
+            "virtual_number": binding.virtual_number.as_str(),
+            "state": binding.state.label(),
+        }),
+    }
+}

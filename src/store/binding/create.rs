@@ -1,0 +1,415 @@
+//! A new binding: the subscriber is found or made, an X is taken, and a repeat changes nothing.
+
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::{BindingMode, BindingRecord, BindingTerm, PolicyRef, told};
+use crate::domain::binding::BindingState;
+use crate::domain::id::{BindingId, NumberId, PoolId, SubscriberId};
+use crate::domain::number::{RealNumber, VirtualNumber};
+use crate::domain::number_state::SAME_TENANT_TIME;
+use crate::store::binding_row::{BindingRow, StateColumns, select_bindings};
+use crate::store::convert::{to_jiff, to_sql, to_sql_maybe, to_stored_precision, unix_ms, uuid};
+use crate::store::error::StoreError;
+use crate::store::number::read_digits;
+use crate::store::subscriber::NewSubscriber;
+use crate::store::{TenantFacts, TenantTx};
+use crate::vault::random_u128;
+
+/// What a tenant asks for.
+#[derive(Debug)]
+pub struct NewBinding {
+    /// The tenant's own name for it; the same name with the same content is the same binding.
+    pub external_id: String,
+    /// How it ties.
+    pub mode: BindingMode,
+    /// How long.
+    pub term: BindingTerm,
+    /// For which policy.
+    pub policy: PolicyRef,
+    /// Whom it protects.
+    pub subscriber: SubscriberChoice,
+    /// Which X.
+    pub number: NumberChoice,
+    /// Agents of this group only.
+    pub agent_group: Option<String>,
+    /// From when on; from now on when absent.
+    pub valid_from: Option<SystemTime>,
+    /// Until when; a short term needs it.
+    pub valid_until: Option<SystemTime>,
+    /// The longest answered duration, in whole seconds.
+    pub duration_max: Option<Duration>,
+    /// The tenant's own notes.
+    pub metadata: Map<String, Value>,
+}
+
+/// Whom a new binding protects.
+#[derive(Debug)]
+pub enum SubscriberChoice {
+    /// Somebody known.
+    Existing(SubscriberId),
+    /// The owner of this number, known or not.
+    Number(RealNumber),
+}
+
+/// Which X a new binding gets.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum NumberChoice {
+    /// A free one, of this pool and city if they are named.
+    Free {
+        /// Of this pool only.
+        pool: Option<PoolId>,
+        /// Of pools of this city only.
+        city: Option<String>,
+    },
+    /// This one.
+    Exact(VirtualNumber),
+}
+
+/// What became of a new binding.
+#[derive(Clone, Debug, PartialEq)]
+pub enum BindOutcome {
+    /// Made.
+    Created(Box<BindingRecord>),
+    /// The same was asked for before; nothing was changed.
+    Existing(Box<BindingRecord>),
+    /// The name stands for another content.
+    ExternalIdTaken,
+    /// This tenant has no such subscriber, or it was erased.
+    SubscriberUnknown,
+    /// This tenant binds to subscribers that others enrol.
+    RealNumbersRefused,
+    /// A suspended tenant makes no new bindings.
+    TenantSuspended,
+    /// The end lies before the start or has passed, or a short term has none.
+    TermInvalid,
+    /// There is no such pool, or none in that city.
+    PoolUnknown,
+    /// No number of the pool is free for this tenant.
+    PoolEmpty,
+    /// That X is not free for this tenant: taken, resting, foreign or unknown, which all look
+    /// alike.
+    NumberTaken,
+}
+
+/// An X just taken.
+struct Taken {
+    id: NumberId,
+    digits: VirtualNumber,
+}
+
+impl TenantTx {
+    /// Binds an X to a subscriber. Any outcome but `Created` has changed nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database or the vault fails.
+    pub async fn bind(
+        &mut self,
+        now: SystemTime,
+        new: NewBinding,
+    ) -> Result<BindOutcome, StoreError> {
+        let facts = self.facts().await?;
+        self.lock_external_id(&new.external_id).await?;
+        if let Some(row) = self.find_external_id(&new.external_id).await? {
+            let hash = match self.find_chosen(&facts, &new.subscriber).await? {
+                Some((id, _)) => content_hash(&new, id)?,
+                None => return Ok(BindOutcome::ExternalIdTaken),
+            };
+            if row.content_hash != hash {
+                return Ok(BindOutcome::ExternalIdTaken);
+            }
+            return Ok(BindOutcome::Existing(Box::new(row.read(&facts.keys)?)));
+        }
+        let Some(state) = first_state(&new, now) else { return Ok(BindOutcome::TermInvalid) };
+        if !facts.active {
+            return Ok(BindOutcome::TenantSuspended);
+        }
+        if matches!(new.subscriber, SubscriberChoice::Number(_)) && !facts.accept_real_numbers {
+            return Ok(BindOutcome::RealNumbersRefused);
+        }
+        let found = self.find_chosen(&facts, &new.subscriber).await?;
+        if found.is_none() && matches!(new.subscriber, SubscriberChoice::Existing(_)) {
+            return Ok(BindOutcome::SubscriberUnknown);
+        }
+        let taken = match self.take(now, &new.number).await? {
+            Ok(taken) => taken,
+            Err(outcome) => return Ok(outcome),
+        };
+        let (subscriber, masked) = match found {
+            Some(found) => found,
+            None => self.enrol(now, &facts, &new.subscriber).await?,
+        };
+        let hash = content_hash(&new, subscriber)?;
+        let binding = record(now, new, state, taken, (subscriber, masked))?;
+        self.insert_binding(&binding, &hash).await?;
+        // No warning to cached routes: that nobody is reached by X is never remembered.
+        self.emit(now, told("binding.created", &binding)).await?;
+        Ok(BindOutcome::Created(Box::new(binding)))
+    }
+
+    /// Two requests with one name wait for each other, so that the second finds the first.
+    async fn lock_external_id(&mut self, external_id: &str) -> Result<(), StoreError> {
+        let tenant = uuid(self.tenant().as_u128()).to_string();
+        sqlx::query("select pg_advisory_xact_lock(hashtextextended($1 || $2, 0))")
+            .bind(tenant)
+            .bind(external_id)
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    async fn find_external_id(&mut self, name: &str) -> Result<Option<BindingRow>, StoreError> {
+        Ok(sqlx::query_as(concat!(
+            select_bindings!(),
+            "where b.tenant_id = $1 and b.external_id = $2"
+        ))
+        .bind(uuid(self.tenant().as_u128()))
+        .bind(name)
+        .fetch_optional(self.connection())
+        .await?)
+    }
+
+    async fn find_chosen(
+        &mut self,
+        facts: &TenantFacts,
+        choice: &SubscriberChoice,
+    ) -> Result<Option<(SubscriberId, String)>, StoreError> {
+        let found = match choice {
+            SubscriberChoice::Existing(id) => self.find_subscriber(*id).await?,
+            SubscriberChoice::Number(number) => self.find_by_number(&facts.keys, number).await?,
+        };
+        Ok(found.and_then(|subscriber| Some((subscriber.id, subscriber.masked?))))
+    }
+
+    async fn enrol(
+        &mut self,
+        now: SystemTime,
+        facts: &TenantFacts,
+        choice: &SubscriberChoice,
+    ) -> Result<(SubscriberId, String), StoreError> {
+        if let SubscriberChoice::Number(number) = choice {
+            let new = NewSubscriber::default();
+            if let Some(created) = self.insert_subscriber(now, facts, number, &new).await? {
+                return Ok((created.id, number.masked()));
+            }
+        }
+        // Somebody else has made it at this moment.
+        let found = self.find_chosen(facts, choice).await?;
+        found.ok_or(StoreError::from(sqlx::Error::RowNotFound))
+    }
+
+    async fn take(
+        &mut self,
+        now: SystemTime,
+        choice: &NumberChoice,
+    ) -> Result<Result<Taken, BindOutcome>, StoreError> {
+        match choice {
+            NumberChoice::Exact(digits) => {
+                Ok(self.take_exact(now, digits).await?.ok_or(BindOutcome::NumberTaken))
+            }
+            NumberChoice::Free { pool, city } => {
+                let pools = self.find_pools(*pool, city.as_deref()).await?;
+                if pools.is_empty() {
+                    return Ok(Err(BindOutcome::PoolUnknown));
+                }
+                Ok(self.take_free(now, &pools).await?.ok_or(BindOutcome::PoolEmpty))
+            }
+        }
+    }
+
+    async fn find_pools(
+        &mut self,
+        pool: Option<PoolId>,
+        city: Option<&str>,
+    ) -> Result<Vec<Uuid>, StoreError> {
+        Ok(sqlx::query_scalar(
+            "select id from pool
+             where ($1::uuid is null or id = $1) and ($2::text is null or city = $2) order by id",
+        )
+        .bind(pool.map(|id| uuid(id.as_u128())))
+        .bind(city)
+        .fetch_all(self.connection())
+        .await?)
+    }
+
+    /// Takes the number that has rested longest, passing over those that others take right now.
+    async fn take_free(
+        &mut self,
+        now: SystemTime,
+        pools: &[Uuid],
+    ) -> Result<Option<Taken>, StoreError> {
+        for pool in pools {
+            let row: Option<(Uuid, String)> = sqlx::query_as(
+                "update virtual_number
+                 set state = 'bound', tenant_id = $1, released_at = null, updated_at = $3,
+                     version = version + 1
+                 where id = (select v.id from virtual_number v
+                             where v.pool_id = $2 and v.state = 'available'
+                               and not exists (select from number_tenancy t
+                                               where t.tenant_id = $1 and t.number_id = v.id
+                                                 and t.released_at > $4)
+                             order by v.released_at nulls first, v.id
+                             limit 1 for update of v skip locked)
+                 returning id, digits",
+            )
+            .bind(uuid(self.tenant().as_u128()))
+            .bind(pool)
+            .bind(to_sql(now)?)
+            .bind(to_sql(now - SAME_TENANT_TIME)?)
+            .fetch_optional(self.connection())
+            .await?;
+            if let Some(row) = row {
+                return Taken::read(row).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    async fn take_exact(
+        &mut self,
+        now: SystemTime,
+        digits: &VirtualNumber,
+    ) -> Result<Option<Taken>, StoreError> {
+        let row: Option<(Uuid, String)> = sqlx::query_as(
+            "update virtual_number v
+             set state = 'bound', tenant_id = $1, released_at = null, updated_at = $3,
+                 version = version + 1
+             where v.digits = $2 and v.state = 'available'
+               and not exists (select from number_tenancy t
+                               where t.tenant_id = $1 and t.number_id = v.id
+                                 and t.released_at > $4)
+             returning v.id, v.digits",
+        )
+        .bind(uuid(self.tenant().as_u128()))
+        .bind(digits.as_str())
+        .bind(to_sql(now)?)
+        .bind(to_sql(now - SAME_TENANT_TIME)?)
+        .fetch_optional(self.connection())
+        .await?;
+        row.map(Taken::read).transpose()
+    }
+
+    async fn insert_binding(
+        &mut self,
+        binding: &BindingRecord,
+        content_hash: &[u8],
+    ) -> Result<(), StoreError> {
+        let state = StateColumns::of(&binding.state)?;
+        let seconds = binding.duration_max.map(|max| i32::try_from(max.as_secs()));
+        sqlx::query(
+            "insert into binding (tenant_id, id, external_id, content_hash, mode, term, policy_ref,
+                 policy_product, policy_ends_at, subscriber_id, number_id, virtual_number,
+                 agent_group, state, starts_at, expires_at, suspend_reason, ended_at, valid_from,
+                 duration_max_s, metadata, created_at, updated_at)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
+                 $18, $19, $20, $21, $22, $22)",
+        )
+        .bind(uuid(self.tenant().as_u128()))
+        .bind(uuid(binding.id.as_u128()))
+        .bind(&binding.external_id)
+        .bind(content_hash)
+        .bind(binding.mode.label())
+        .bind(binding.term.label())
+        .bind(&binding.policy.reference)
+        .bind(&binding.policy.product)
+        .bind(to_sql_maybe(binding.policy.ends_at)?)
+        .bind(uuid(binding.subscriber.as_u128()))
+        .bind(uuid(binding.number.as_u128()))
+        .bind(binding.virtual_number.as_str())
+        .bind(&binding.agent_group)
+        .bind(state.state)
+        .bind(state.starts_at)
+        .bind(state.expires_at)
+        .bind(state.suspend_reason)
+        .bind(state.ended_at)
+        .bind(to_sql(binding.valid_from)?)
+        .bind(seconds.map(|seconds| seconds.unwrap_or(i32::MAX)))
+        .bind(Value::Object(binding.metadata.clone()))
+        .bind(to_sql(binding.created_at)?)
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+}
+
+impl Taken {
+    fn read((id, digits): (Uuid, String)) -> Result<Self, StoreError> {
+        Ok(Self { id: NumberId::from_u128(id.as_u128()), digits: read_digits(&digits)? })
+    }
+}
+
+/// Absent when the times contradict each other.
+fn first_state(new: &NewBinding, now: SystemTime) -> Option<BindingState> {
+    let expires_at = new.valid_until.map(to_stored_precision);
+    let starts_at = new.valid_from.map(to_stored_precision).filter(|from| *from > now);
+    if new.term == BindingTerm::Short && expires_at.is_none()
+        || expires_at.is_some_and(|until| until <= starts_at.unwrap_or(now))
+    {
+        return None;
+    }
+    Some(match starts_at {
+        Some(starts_at) => BindingState::Pending { starts_at, expires_at },
+        None => BindingState::Active { expires_at },
+    })
+}
+
+fn record(
+    now: SystemTime,
+    new: NewBinding,
+    state: BindingState,
+    taken: Taken,
+    (subscriber, masked): (SubscriberId, String),
+) -> Result<BindingRecord, StoreError> {
+    let created_at = to_stored_precision(now);
+    let ends_at = new.policy.ends_at.map(to_stored_precision);
+    Ok(BindingRecord {
+        id: BindingId::new(unix_ms(now), random_u128()?),
+        external_id: new.external_id,
+        mode: new.mode,
+        term: new.term,
+        policy: PolicyRef { ends_at, ..new.policy },
+        subscriber,
+        masked: Some(masked),
+        number: taken.id,
+        virtual_number: taken.digits,
+        agent_group: new.agent_group,
+        state,
+        valid_from: new.valid_from.map_or(created_at, to_stored_precision),
+        duration_max: new.duration_max.map(|max| Duration::from_secs(max.as_secs())),
+        metadata: new.metadata,
+        version: 1,
+        created_at,
+        updated_at: created_at,
+    })
+}
+
+/// A digest of everything that was asked for. The subscriber stands for its number: no digest of a
+/// number may be stored that a list of all numbers could undo.
+fn content_hash(new: &NewBinding, subscriber: SubscriberId) -> Result<Vec<u8>, StoreError> {
+    let moment = |at: Option<SystemTime>| {
+        at.map(|at| to_jiff(to_stored_precision(at)).map(|at| at.to_string())).transpose()
+    };
+    let number = match &new.number {
+        NumberChoice::Free { pool, city } => json!([pool.map(|id| id.to_string()), city]),
+        NumberChoice::Exact(digits) => json!(digits.as_str()),
+    };
+    let content = json!([
+        new.mode.label(),
+        new.term.label(),
+        new.policy.reference,
+        new.policy.product,
+        moment(new.policy.ends_at)?,
+        subscriber.to_string(),
+        number,
+        new.agent_group,
+        moment(new.valid_from)?,
+        moment(new.valid_until)?,
+        new.duration_max.map(|max| max.as_secs()),
+        new.metadata,
+    ]);
+    let digest =
+        aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, content.to_string().as_bytes());
+    Ok(digest.as_ref().to_vec())
+}

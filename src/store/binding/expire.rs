@@ -1,0 +1,127 @@
+//! The sweep that writes down what time has ended.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use serde_json::json;
+use uuid::Uuid;
+
+use super::CallsUp;
+use crate::domain::id::{BindingId, NumberId, SubscriberId, TenantId};
+use crate::domain::number::VirtualNumber;
+use crate::store::convert::{from_sql, to_sql, uuid};
+use crate::store::error::StoreError;
+use crate::store::number::read_digits;
+use crate::store::outbox::NewEvent;
+use crate::store::{RelayPool, RouteTable, Store};
+
+/// The most bindings of one sweep.
+pub const EXPIRE_BINDINGS_MAX: i64 = 500;
+
+/// A binding whose time ran out.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ExpiredBinding {
+    /// Whose it was.
+    pub tenant: TenantId,
+    /// Which.
+    pub binding: BindingId,
+    /// Its X, which rests now.
+    pub virtual_number: VirtualNumber,
+}
+
+#[derive(sqlx::FromRow)]
+struct ExpiredRow {
+    id: Uuid,
+    external_id: String,
+    subscriber_id: Uuid,
+    number_id: Uuid,
+    virtual_number: String,
+    ended_at: jiff_sqlx::Timestamp,
+}
+
+impl Store {
+    /// Ends what is due, at most [`EXPIRE_BINDINGS_MAX`] bindings; run it again while it returns as
+    /// many. Calls know the time themselves, so nothing is routed late.
+    ///
+    /// # Errors
+    /// [`StoreError`]; what was ended before it stays ended.
+    pub async fn expire_bindings(
+        &self,
+        relay: &RelayPool,
+        now: SystemTime,
+    ) -> Result<Vec<ExpiredBinding>, StoreError> {
+        let due: Vec<(Uuid, Uuid)> = sqlx::query_as(
+            "select tenant_id, id from binding
+             where ended_at is null and expires_at <= $1 order by expires_at limit $2",
+        )
+        .bind(to_sql(now)?)
+        .bind(EXPIRE_BINDINGS_MAX)
+        .fetch_all(&relay.0)
+        .await?;
+        let mut by_tenant: BTreeMap<TenantId, Vec<Uuid>> = BTreeMap::new();
+        for (tenant, binding) in due {
+            by_tenant.entry(TenantId::from_u128(tenant.as_u128())).or_default().push(binding);
+        }
+        let mut expired = Vec::new();
+        for (tenant, bindings) in by_tenant {
+            expired.extend(self.expire_of(tenant, &bindings, now).await?);
+        }
+        Ok(expired)
+    }
+
+    async fn expire_of(
+        &self,
+        tenant: TenantId,
+        bindings: &[Uuid],
+        now: SystemTime,
+    ) -> Result<Vec<ExpiredBinding>, StoreError> {
+        let mut transaction = self.tenant(tenant).await?;
+        // What another node ends at this moment, or a tenant prolongs, is passed over.
+        let rows: Vec<ExpiredRow> = sqlx::query_as(
+            "update binding
+             set state = 'expired', ended_at = expires_at, starts_at = null, expires_at = null,
+                 suspend_reason = null, version = version + 1, updated_at = $3
+             where tenant_id = $1 and id in (
+                 select id from binding
+                 where tenant_id = $1 and id = any ($2) and ended_at is null and expires_at <= $3
+                 for update skip locked)
+             returning id, external_id, subscriber_id, number_id, virtual_number, ended_at",
+        )
+        .bind(uuid(tenant.as_u128()))
+        .bind(bindings)
+        .bind(to_sql(now)?)
+        .fetch_all(transaction.connection())
+        .await?;
+        let mut expired = Vec::with_capacity(rows.len());
+        for row in rows {
+            let number = NumberId::from_u128(row.number_id.as_u128());
+            let ended_at = from_sql(row.ended_at);
+            transaction.release_number(now, ended_at, number, CallsUp::GoOn).await?;
+            transaction.emit(now, row.told()).await?;
+            expired.push(ExpiredBinding {
+                tenant,
+                binding: BindingId::from_u128(row.id.as_u128()),
+                virtual_number: read_digits(&row.virtual_number)?,
+            });
+        }
+        transaction.touch_routes(RouteTable::Binding);
+        transaction.commit().await?;
+        Ok(expired)
+    }
+}
+
+impl ExpiredRow {
+    fn told(&self) -> NewEvent {
+        NewEvent {
+            kind: "binding.expired",
+            subject: self.id.as_u128(),
+            data: json!({
+                "binding": BindingId::from_u128(self.id.as_u128()).to_string(),
+                "external_id": self.external_id,
+                "subscriber": SubscriberId::from_u128(self.subscriber_id.as_u128()).to_string(),
+                "virtual_number": self.virtual_number,
+                "state": "expired",
+            }),
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Writes call records: each with its fact and its event, all of a batch or none, and twice the
+//! same as once.
+
+use std::time::SystemTime;
+
+use serde_json::{Value, json};
+
+use crate::domain::cdr::{Cdr, MediaCounts};
+use crate::domain::id::EventId;
+use crate::domain::number::VirtualNumber;
+use crate::store::convert::{to_jiff, to_stored_precision, unix_ms, uuid};
+use crate::store::error::StoreError;
+use crate::store::{NOBODY, RelayPool};
+use crate::vault::random_u128;
+
+/// The most records of one batch.
+pub const CDRS_BATCH_MAX: usize = 500;
+
+/// One statement is one transaction. A record that is there already brings neither a fact nor an
+/// event again. Digits are kept only if they are a virtual number of ours: what was dialled could
+/// be anybody's. An attempt on a resting number starts its quiet time anew.
+const INSERT: &str = "
+with incoming as (
+    select distinct on (r.tenant_id, r.id) r.*, v.digits as own_digits
+    from jsonb_to_recordset($1) as r (
+        tenant_id uuid, id uuid, binding_id uuid, subscriber_id uuid, agent_id uuid,
+        virtual_number text, direction text, trunk_a uuid, trunk_b uuid, started_at timestamptz,
+        ringing_at timestamptz, answered_at timestamptz, ended_at timestamptz, duration_ms bigint,
+        setup_us bigint, cause text, reasons text[], ended_by text, sip_status integer,
+        q850 smallint, media jsonb, event_id uuid, event_type text, event_data jsonb)
+    left join virtual_number v on v.digits = r.virtual_number
+), recorded as (
+    insert into cdr (tenant_id, id, binding_id, subscriber_id, agent_id, virtual_number, direction,
+        trunk_a, trunk_b, started_at, ringing_at, answered_at, ended_at, duration_ms, setup_us,
+        cause, reasons, ended_by, sip_status, q850, media)
+    select tenant_id, id, binding_id, subscriber_id, agent_id, own_digits, direction, trunk_a,
+        trunk_b, started_at, ringing_at, answered_at, ended_at, duration_ms, setup_us, cause,
+        reasons, ended_by, sip_status, q850, media
+    from incoming
+    on conflict (tenant_id, id) do nothing
+    returning tenant_id, id
+), facts as (
+    insert into call_fact (tenant_id, id, binding_id, subscriber_id, agent_id, virtual_number,
+        direction, started_at, answered, duration_ms, cause)
+    select tenant_id, id, binding_id, subscriber_id, agent_id, own_digits, direction, started_at,
+        answered_at is not null, duration_ms, cause
+    from incoming join recorded using (tenant_id, id)
+), events as (
+    insert into event (tenant_id, id, type, subject_id, occurred_at, data)
+    select tenant_id, event_id, event_type, id, ended_at,
+           event_data || jsonb_build_object('virtual_number', own_digits)
+    from incoming join recorded using (tenant_id, id)
+    where event_id is not null
+    order by ended_at
+), dialled as (
+    update virtual_number v set attempted_at = latest.started_at
+    from (select own_digits, max(started_at) as started_at
+          from incoming join recorded using (tenant_id, id)
+          where cause = 'cooling' group by own_digits) as latest
+    where v.digits = latest.own_digits and v.state = 'cooling'
+      and (v.attempted_at is null or v.attempted_at < latest.started_at)
+)
+select count(*) from recorded";
+
+/// Writes at most [`CDRS_BATCH_MAX`] records and returns how many were new.
+///
+/// # Errors
+/// [`StoreError::Unavailable`] when it is worth trying again; any other error will not go away.
+pub async fn insert_batch(relay: &RelayPool, records: &[Cdr]) -> Result<u64, StoreError> {
+    let rows: Result<Vec<Value>, _> = records.iter().take(CDRS_BATCH_MAX).map(row).collect();
+    let count: i64 =
+        sqlx::query_scalar(INSERT).bind(Value::Array(rows?)).fetch_one(&relay.0).await?;
+    Ok(count.unsigned_abs())
+}
+
+fn row(cdr: &Cdr) -> Result<Value, StoreError> {
+    let tenant = cdr.tenant.unwrap_or(NOBODY);
+    let id = |bits: u128| uuid(bits).to_string();
+    let reasons: Vec<&str> = cdr.reasons.iter().map(|cause| cause.label()).collect();
+    let event_id = match cdr.tenant {
+        Some(_) => Some(EventId::new(unix_ms(cdr.ended_at), random_u128()?)),
+        None => None,
+    };
+    Ok(json!({
+        "tenant_id": id(tenant.as_u128()),
+        "id": id(cdr.call.as_u128()),
+        "binding_id": cdr.binding.map(|b| id(b.as_u128())),
+        "subscriber_id": cdr.subscriber.map(|s| id(s.as_u128())),
+        "agent_id": cdr.agent.map(|a| id(a.as_u128())),
+        "virtual_number": cdr.virtual_number.as_ref().map(VirtualNumber::as_str),
+        "direction": cdr.direction.label(),
+        "trunk_a": id(cdr.trunk_a.as_u128()),
+        "trunk_b": cdr.trunk_b.map(|t| id(t.as_u128())),
+        "started_at": moment(cdr.started_at)?,
+        "ringing_at": cdr.ringing_at.map(moment).transpose()?,
+        "answered_at": cdr.answered_at.map(moment).transpose()?,
+        "ended_at": moment(cdr.ended_at)?,
+        "duration_ms": i64::try_from(cdr.duration.as_millis()).unwrap_or(i64::MAX),
+        "setup_us": cdr.setup.map(|setup| i64::try_from(setup.as_micros()).unwrap_or(i64::MAX)),
+        "cause": cdr.cause.label(),
+        "reasons": reasons,
+        "ended_by": cdr.ended_by.label(),
+        "sip_status": cdr.sip_status,
+        "q850": cdr.q850,
+        "media": cdr.media.map(|sides| sides.map(media)),
+        "event_id": event_id.map(|event| id(event.as_u128())),
+        "event_type": event_type(cdr),
+        "event_data": event_data(cdr)?,
+    }))
+}
+
+fn moment(at: SystemTime) -> Result<String, StoreError> {
+    Ok(to_jiff(to_stored_precision(at))?.to_string())
+}
+
+fn media(counts: MediaCounts) -> Value {
+    json!({
+        "packets": counts.packets,
+        "lost": counts.lost,
+        "dropped": counts.dropped,
+        "jitter_us": counts.jitter_us,
+    })
+}
+
+/// A call that never reached the callee was refused; any other has come to its end.
+fn event_type(cdr: &Cdr) -> &'static str {
+    if cdr.setup.is_none() && cdr.answered_at.is_none() { "call.refused" } else { "call.completed" }
+}
+
+fn event_data(cdr: &Cdr) -> Result<Value, StoreError> {
+    let reasons: Vec<&str> = cdr.reasons.iter().map(|cause| cause.label()).collect();
+    Ok(json!({
+        "call": cdr.call.to_string(),
+        "binding": cdr.binding.map(|id| id.to_string()),
+        "subscriber": cdr.subscriber.map(|id| id.to_string()),
+        "agent": cdr.agent.map(|id| id.to_string()),
+        "direction": cdr.direction.label(),
+        "cause": cdr.cause.label(),
+        "reasons": reasons,
+        "ended_by": cdr.ended_by.label(),
+        "started_at": moment(cdr.started_at)?,
+        "answered_at": cdr.answered_at.map(moment).transpose()?,
+        "ended_at": moment(cdr.ended_at)?,
+        "duration_ms": i64::try_from(cdr.duration.as_millis()).unwrap_or(i64::MAX),
+    }))
+}
