@@ -1,7 +1,6 @@
 //! The composition root: settings, keys, database, media plane, shards, listeners, jobs, and their
 //! end in the opposite order.
 
-mod admin;
 mod database;
 mod listen;
 mod signalling;
@@ -10,15 +9,20 @@ mod stop;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use axum::Router;
+use axum::routing::get;
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use database::{DatabaseSeen, OpenDatabase, look_at_database, open_database};
 
+use crate::api::{self, Api};
 use crate::config::Config;
 use crate::jobs;
 use crate::relay::handle::Handle;
+use crate::relay::now::now;
 use crate::store::embedded::EmbeddedError;
 use crate::store::{Store, StoreError};
 use crate::telemetry::{self, TelemetryError};
@@ -110,8 +114,8 @@ pub async fn start(config: Config, root_key: RootKeyFile) -> Result<Running, Sta
     let metrics = telemetry::metrics_page()?;
     // What is easily wrong comes first, before anything has to be undone.
     let keys = open_root_key(&config, root_key)?;
-    let admin = listen::bind("admin.listen", config.admin.listen).await?;
-    let api = listen::bind("api.listen", config.api.listen).await?;
+    let admin_listener = listen::bind("admin.listen", config.admin.listen).await?;
+    let api_listener = listen::bind("api.listen", config.api.listen).await?;
     let sip = signalling::bind(&config)?;
     let vault = Arc::new(Vault::new(Arc::clone(&keys))?);
     let database = open_database(&config, &keys).await?;
@@ -125,16 +129,16 @@ pub async fn start(config: Config, root_key: RootKeyFile) -> Result<Running, Sta
     jobs::start(&tasks, &stop, &store, &pools.relay, &relay);
     let watch = signalling.watch(&relay, store.clone(), pools.clone(), metrics.clone());
     tasks.spawn(stop.clone().run_until_cancelled_owned(watch));
-    let (api_address, admin_address) = (api.address, admin.address);
-    tasks.spawn(api.serve(axum::Router::new(), stop.clone()));
+    let (api, admin) = (api_listener.address, admin_listener.address);
+    let router = api::router(Api::new(store.clone(), relay.clone(), Arc::new(now)));
+    tasks.spawn(api_listener.serve(router, stop.clone()));
     tasks.close();
-    let config = config.dump().into();
-    let pages = admin::Pages { relay: relay.clone(), metrics, config };
-    let watchers = tokio::spawn(admin.serve(admin::router(pages), stop_admin));
+    let pages = admin_pages(&config, &relay, metrics);
+    let watchers = tokio::spawn(admin_listener.serve(pages, stop_admin));
     Ok(Running {
         sip: signalling.address,
-        api: api_address,
-        admin: admin_address,
+        api,
+        admin,
         relay,
         store,
         signalling,
@@ -143,6 +147,14 @@ pub async fn start(config: Config, root_key: RootKeyFile) -> Result<Running, Sta
         stop,
         watchers,
     })
+}
+
+/// Health, readiness, metrics, version, and the settings in force without their secrets.
+fn admin_pages(config: &Config, relay: &Handle, metrics: PrometheusHandle) -> Router {
+    let settings: Arc<str> = config.dump().into();
+    let metrics = Arc::new(move || metrics.render());
+    api::admin::router(api::admin::Admin { relay: relay.clone(), metrics })
+        .route("/debug/config", get(async move || settings.to_string()))
 }
 
 /// Keeps the memory of this process, numbers and keys among it, from debuggers and core dumps.

@@ -81,8 +81,8 @@ impl Signalling {
         Ok(Self { address, relay, plane: Arc::new(plane) })
     }
 
-    /// Calls that hold any state.
-    pub(super) fn calls(&self) -> usize {
+    /// Attempts whose record has not come yet.
+    pub(super) fn calls(&self) -> u64 {
         self.relay.calls()
     }
 

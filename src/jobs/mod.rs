@@ -18,5 +18,8 @@ pub(crate) fn start(
     relay: &Handle,
 ) {
     tasks.spawn(sequence::run(pool.clone(), stop.clone()));
-    tasks.spawn(sweep::run(store.clone(), relay.clone(), stop.clone()));
+    let expiry = sweep::expire(store.clone(), pool.clone(), relay.clone(), stop.clone());
+    tasks.spawn(expiry);
+    tasks.spawn(sweep::rest(store.clone(), stop.clone()));
+    tasks.spawn(sweep::partitions(store.clone(), stop.clone()));
 }

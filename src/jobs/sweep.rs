@@ -1,24 +1,81 @@
-//! Writes down what time has done: partitions of the coming months.
+//! Writes down what time has done: bindings that ran out, numbers that have rested, answers that
+//! need not be kept, partitions of the coming months.
 
+use std::future::Future;
 use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::relay::handle::Handle;
+use crate::domain::cause::Cause;
+use crate::relay::handle::{Handle, Talking};
 use crate::relay::now::now;
-use crate::store::Store;
+use crate::store::binding::EXPIRE_BINDINGS_MAX;
+use crate::store::{RelayPool, Store, StoreError};
 
+/// How often bindings that ran out are looked for. Calls know the time themselves; this only ends
+/// what rings, and lets the number rest.
+const EXPIRY_EVERY: Duration = Duration::from_secs(2);
+/// How often numbers and kept answers are looked at.
+const REST_EVERY: Duration = Duration::from_secs(60);
 /// How often the partitions of the coming months are looked after.
 const PARTITIONS_EVERY: Duration = Duration::from_secs(6 * 3_600);
 
-/// Runs until `stop`.
-pub(super) async fn run(store: Store, _relay: Handle, stop: CancellationToken) {
-    let mut ticks = interval(PARTITIONS_EVERY);
+/// Ends bindings whose time ran out.
+pub(super) async fn expire(store: Store, pool: RelayPool, relay: Handle, stop: CancellationToken) {
+    every(EXPIRY_EVERY, &stop, "Bindings that ran out wait", async || {
+        loop {
+            let expired = store.expire_bindings(&pool, now().wall).await?;
+            for binding in &expired {
+                let id = binding.binding;
+                if relay.binding_ended(id, Cause::BindingExpired, Talking::GoesOn).is_err() {
+                    tracing::error!(binding.id = %id, "Binding {id} expired, and the shard is deaf");
+                }
+            }
+            if usize::try_from(EXPIRE_BINDINGS_MAX).is_ok_and(|max| expired.len() < max) {
+                return Ok(());
+            }
+        }
+    })
+    .await;
+}
+
+/// Moves numbers on that have rested, and forgets answers that were kept for repeats.
+pub(super) async fn rest(store: Store, stop: CancellationToken) {
+    every(REST_EVERY, &stop, "Resting numbers wait", async || {
+        let at = now().wall;
+        let mut platform = store.platform().await?;
+        let swept = platform.sweep_numbers(at).await?;
+        platform.commit().await?;
+        store.sweep_once(at).await?;
+        tracing::debug!(cooling = swept.cooling, available = swept.available, "Swept numbers");
+        Ok(())
+    })
+    .await;
+}
+
+/// Makes the partitions of the coming months.
+pub(super) async fn partitions(store: Store, stop: CancellationToken) {
+    every(PARTITIONS_EVERY, &stop, "The partitions of the coming months are missing", async || {
+        store.create_partitions(now().wall).await
+    })
+    .await;
+}
+
+/// Does something now and then until `stop`; a failure is told and tried again the next time.
+async fn every<F>(
+    period: Duration,
+    stop: &CancellationToken,
+    failing: &'static str,
+    work: impl Fn() -> F,
+) where
+    F: Future<Output = Result<(), StoreError>>,
+{
+    let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        if let Err(error) = store.create_partitions(now().wall).await {
-            tracing::error!(%error, "The partitions of the coming months are missing: {error}");
+        if let Err(error) = work().await {
+            tracing::warn!(%error, "{failing}: {error}");
         }
     }
 }

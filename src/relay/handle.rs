@@ -1,7 +1,7 @@
 //! What the API and the jobs may ask of the running relay: forget what has changed, end calls, list
 //! them, stop.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Notify;
@@ -27,8 +27,8 @@ pub(crate) struct Shared {
     pub(crate) freshness: Freshness,
     pub(crate) live: LiveTable,
     pub(crate) checks: Checks,
-    /// Attempts and calls that hold any state in a shard.
-    pub(crate) calls: AtomicUsize,
+    /// Attempts whose record has not come yet.
+    pub(crate) calls: AtomicU64,
     pub(crate) trunks_changed: Notify,
     pub(crate) shard_gone: Notify,
     shards: OnceLock<Vec<Arc<dyn TakesOrders>>>,
@@ -105,7 +105,7 @@ impl Handle {
             freshness: Freshness::new(),
             live: LiveTable::default(),
             checks: Checks::default(),
-            calls: AtomicUsize::new(0),
+            calls: AtomicU64::new(0),
             trunks_changed: Notify::new(),
             shard_gone: Notify::new(),
             shards: OnceLock::new(),

@@ -226,7 +226,9 @@ impl<R: RouteSource> Running<R> {
                 break;
             }
         }
-        self.shard.shared.calls.store(self.shard.core.occupancy().calls, Ordering::SeqCst);
+        // Each attempt gives exactly one record at its end.
+        let attempts = self.shard.core.counters().attempts.saturating_sub(self.tally.finished);
+        self.shard.shared.calls.store(attempts, Ordering::SeqCst);
         if self.publish_at <= at.monotonic {
             self.publish_at = at.monotonic + PUBLISH_EVERY;
             self.published.show(&self.tally, &self.shard.core);
@@ -262,7 +264,10 @@ impl<R: RouteSource> Running<R> {
             }
             Output::Media(command) => self.command(command),
             Output::Status(call) => self.shard.shared.live.record(call),
-            Output::Finished(cdr) => self.shard.recorder.push(cdr),
+            Output::Finished(cdr) => {
+                self.tally.finished += 1;
+                self.shard.recorder.push(cdr);
+            }
         }
     }
 

@@ -103,8 +103,8 @@ impl Relay {
         self.tasks.push(task);
     }
 
-    /// Attempts and calls that hold any state.
-    pub(crate) fn calls(&self) -> usize {
+    /// Attempts whose record has not come yet.
+    pub(crate) fn calls(&self) -> u64 {
         self.shared.calls.load(Ordering::SeqCst)
     }
 

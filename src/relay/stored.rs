@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use super::memory::Question;
+use super::memory::{Known, Question};
 use super::recorder::{RecordFailure, RecordStore};
 use super::routes::{Lookup, RouteSource};
 use crate::domain::cdr::Cdr;
 use crate::domain::route::{RouteAnswer, RouteQuery};
-use crate::store::RelayPool;
+use crate::store::cdr::insert_batch;
+use crate::store::route::{self, RouteKey, RouteLookup, RouteRecord};
+use crate::store::{RelayPool, StoreError};
 use crate::vault::Vault;
 
 /// Routes of the store, opened by the vault.
@@ -23,15 +25,45 @@ impl StoreRoutes {
 }
 
 impl RouteSource for StoreRoutes {
-    type Sealed = ();
+    type Sealed = Box<RouteRecord>;
 
-    async fn find(&self, _question: Question) -> Lookup<()> {
-        let _ = (&self.pool, &self.vault);
-        Lookup::Failed
+    async fn find(&self, question: Question) -> Lookup<Self::Sealed> {
+        let key = match &question {
+            Question::FromInsurer { tenant, dialled, caller } => {
+                RouteKey::FromInsurer { tenant: *tenant, dialled, caller }
+            }
+            Question::FromCarrier { dialled } => RouteKey::FromCarrier { dialled },
+        };
+        match route::find(&self.pool, key).await {
+            Ok(RouteLookup::Found(record)) => Lookup::Found(Known {
+                tenant: record.tenant(),
+                binding: record.binding(),
+                sealed: record,
+            }),
+            Ok(RouteLookup::Missing { why, tenant }) => {
+                Lookup::Missing(RouteAnswer::Missing { cause: why.cause(), tenant })
+            }
+            Err(error) => {
+                metrics::counter!("maskline_route_failures_total").increment(1);
+                tracing::warn!(%error, "A route was not looked up: {error}");
+                Lookup::Failed
+            }
+        }
     }
 
-    fn open(&self, _sealed: &(), _query: &RouteQuery) -> RouteAnswer {
-        RouteAnswer::Failed
+    fn open(&self, sealed: &Self::Sealed, query: &RouteQuery) -> RouteAnswer {
+        let caller = match query {
+            RouteQuery::FromCarrier { caller, .. } => caller.as_ref(),
+            RouteQuery::FromInsurer { .. } => None,
+        };
+        match sealed.open(&self.vault, caller) {
+            Ok(route) => RouteAnswer::Found(Box::new(route)),
+            Err(error) => {
+                let binding = sealed.binding();
+                tracing::error!(binding.id = %binding, %error, "A route does not open: {error}");
+                RouteAnswer::Failed
+            }
+        }
     }
 }
 
@@ -47,8 +79,14 @@ impl StoreRecords {
 }
 
 impl RecordStore for StoreRecords {
-    async fn insert(&self, _records: &[Cdr]) -> Result<(), RecordFailure> {
-        let _ = &self.pool;
-        Err(RecordFailure::Refused)
+    async fn insert(&self, records: &[Cdr]) -> Result<(), RecordFailure> {
+        match insert_batch(&self.pool, records).await {
+            Ok(_) => Ok(()),
+            Err(StoreError::Unavailable(_)) => Err(RecordFailure::Unavailable),
+            Err(error) => {
+                tracing::error!(%error, "Records are refused: {error}");
+                Err(RecordFailure::Refused)
+            }
+        }
     }
 }

@@ -42,6 +42,7 @@ fn kind(bytes: &[u8]) -> usize {
 pub(super) struct Tally {
     received: [u64; KIND_COUNT],
     sent: [u64; KIND_COUNT],
+    pub(super) finished: u64,
     pub(super) strangers: u64,
     pub(super) unsent: u64,
     pub(super) unreachable: u64,
