@@ -11,7 +11,7 @@ use super::limits::{DIALOG_VALUE_MAX, ROUTE_SET_MAX};
 use super::message::Message;
 use super::method::Method;
 use super::timers::MAX_FORWARDS;
-use super::uri::Uri;
+use super::uri::{Scheme, Uri};
 use super::write::{RequestHead, RequestWriter};
 
 pub use early::EarlyDialogs;
@@ -268,8 +268,19 @@ fn bounded(value: &[u8]) -> Result<Box<[u8]>, NoDialog> {
 
 fn target(message: &Message) -> Result<Box<[u8]>, NoDialog> {
     let contact = message.contact().map_err(|_| NoDialog)?.ok_or(NoDialog)?;
-    contact.parse_uri().map_err(|_| NoDialog)?;
-    bounded(contact.uri)
+    bounded(as_request_uri(contact.uri).ok_or(NoDialog)?)
+}
+
+/// What of a URI may stand in a request line: never the headers behind its `?` (§19.1.1).
+fn as_request_uri(text: &[u8]) -> Option<&[u8]> {
+    match Uri::parse(text).ok()?.scheme {
+        Scheme::Sip | Scheme::Sips | Scheme::Tel => {}
+        Scheme::Other => return None,
+    }
+    // A `?` in a user part is no end of the URI: look behind the `@`.
+    let host = memchr::memchr(b'@', text).unwrap_or(0);
+    let end = memchr::memchr(b'?', text.get(host..)?).map_or(text.len(), |at| host + at);
+    text.get(..end)
 }
 
 fn routes<'a>(values: impl Iterator<Item = &'a [u8]>) -> Result<Box<[Box<[u8]>]>, NoDialog> {
@@ -293,7 +304,7 @@ fn reversed(mut routes: Box<[Box<[u8]>]>) -> Box<[Box<[u8]>]> {
 fn strict_router(route: &[u8]) -> Option<&[u8]> {
     let address = Address::parse(route).ok()?;
     let uri = Uri::parse(address.uri).ok()?;
-    uri.param("lr").is_none().then_some(address.uri)
+    if uri.param("lr").is_some() { None } else { as_request_uri(address.uri) }
 }
 
 fn state_of(response: &Message) -> State {

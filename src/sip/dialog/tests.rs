@@ -199,6 +199,15 @@ fn what_cannot_be_called_opens_no_dialog() {
 }
 
 #[test]
+fn headers_in_a_contact_never_reach_a_request_line() {
+    let invite = invite_of_ours();
+    let evil = "<sip:a?b@h;x=y?Route=%3Csip:evil.example%3E>";
+    let success = answer(&invite, 200, 1, evil, &[]);
+    let mut dialog = Dialog::from_response(&invite, &success).expect("a dialog");
+    assert_eq!(bye(&mut dialog).request_uri_text(), b"sip:a?b@h;x=y");
+}
+
+#[test]
 fn a_broken_contact_in_a_later_message_does_not_move_the_target() {
     let invite = invite_of_ours();
     let success = answer(&invite, 200, 1, "<sip:b@h>", &[]);
