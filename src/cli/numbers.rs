@@ -15,7 +15,7 @@ use crate::domain::number::VirtualNumber;
 const IMPORT_NUMBERS_MAX: usize = 10_000;
 /// The most bytes of a file that are read.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
-const COLUMNS: &[Column] = &[("IMPORTED", "imported"), ("KNOWN", "known")];
+const COLUMNS: &[Column] = &[("IMPORTED", "imported"), ("KNOWN", "known"), ("INVALID", "invalid")];
 
 /// Arguments of `maskline numbers`.
 #[derive(Debug, clap::Args)]
@@ -35,7 +35,7 @@ enum Action {
     Import {
         /// The file.
         file: PathBuf,
-        /// The pool, `pool_…`.
+        /// The pool, `pol_…`.
         #[arg(long)]
         pool: String,
     },

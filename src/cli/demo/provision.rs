@@ -61,7 +61,7 @@ pub async fn provision(
     }
     let carrier = json!({
         "name": "example-carrier", "role": "carrier",
-        "source_networks": [sides.carrier.ip()], "target": sides.carrier,
+        "source_networks": [sides.carrier.ip()], "targets": [sides.carrier],
     });
     let carrier_trunk = id(&operator.post("/v1/trunks", &carrier).await?);
     let pool = json!({"name": "example-mobile", "class": "mobile", "trunks": [carrier_trunk]});
@@ -85,7 +85,7 @@ async fn add_insurer_trunk(
 ) -> Result<(), ClientError> {
     let trunk = json!({
         "name": name, "role": "insurer", "tenant_id": tenant,
-        "source_networks": [source], "target": target,
+        "source_networks": [source], "targets": [target],
     });
     operator.post("/v1/trunks", &trunk).await?;
     Ok(())
