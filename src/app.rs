@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use database::{DatabaseSeen, OpenDatabase, look_at_database, open_database};
+pub use database::{DatabaseSeen, OpenDatabase, look_at_database, open_database, open_store};
 
 use crate::api::{self, Api};
 use crate::config::Config;

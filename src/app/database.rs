@@ -7,11 +7,11 @@ use std::time::SystemTime;
 use super::{RootKeyFile, StartError, open_root_key};
 use crate::config::{Config, Secret};
 use crate::relay::now::now;
-use crate::store::database::{ConnectOptions, RoleLogin};
-use crate::store::embedded::{Cluster, Durability, EmbeddedConfig};
+use crate::store::database::{CONNECTIONS_MIN, ConnectOptions, RoleLogin};
+use crate::store::embedded::{Cluster, Durability, EmbeddedConfig, EmbeddedError};
 use crate::store::trunk::TrunkSide;
-use crate::store::{Database, DatabaseConfig};
-use crate::vault::KeyStore;
+use crate::store::{Database, DatabaseConfig, Store};
+use crate::vault::{KeyStore, Vault};
 
 /// A database at hand, and the server behind it when that is ours.
 #[derive(Debug)]
@@ -64,6 +64,26 @@ pub async fn open_database(
     let wanted = DatabaseConfig { owner, login, connections_max };
     let pools = Database::connect(wanted, keys, now().wall).await?;
     Ok(OpenDatabase { pools, cluster })
+}
+
+/// Opens the store for a command: beside a running service, or as the only process.
+///
+/// # Errors
+/// [`StartError`] names what is in the way.
+pub async fn open_store(config: &Config) -> Result<(Store, OpenDatabase), StartError> {
+    let keys = open_root_key(config, RootKeyFile::MustExist)?;
+    let vault = Arc::new(Vault::new(Arc::clone(&keys))?);
+    let database = match open_database(config, &keys).await {
+        Err(StartError::Embedded(EmbeddedError::InUse(folder))) => {
+            let owner = Cluster::owner_beside(&folder);
+            let connections_max = CONNECTIONS_MIN;
+            let wanted = DatabaseConfig { owner, login: RoleLogin::Trusted, connections_max };
+            let pools = Database::connect(wanted, &keys, now().wall).await?;
+            OpenDatabase { pools, cluster: None }
+        }
+        opened => opened?,
+    };
+    Ok((Store::new(database.pools.app.clone(), vault), database))
 }
 
 fn parse(key: &'static str, url: Option<&Secret>) -> Result<ConnectOptions, StartError> {

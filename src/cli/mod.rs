@@ -35,6 +35,8 @@ struct Cli {
 enum Command {
     /// Serve calls and the API.
     Serve(serve::Args),
+    /// Show one relayed call on this machine, from nothing.
+    Demo(demo::Args),
     /// Find out what would go wrong.
     Doctor(doctor::Args),
     /// Check or show the settings.
@@ -56,6 +58,7 @@ enum Command {
 pub fn run() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),
+        Command::Demo(args) => demo::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Config(args) => config_check::run(&args),
         Command::Key(args) => key::run(&args),

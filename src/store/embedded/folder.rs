@@ -11,7 +11,7 @@ use rustix::fs::FlockOperation;
 use super::account::{self, Account};
 use super::binaries::Binaries;
 use super::server::{Wait, wait_for_exit};
-use super::{Durability, EmbeddedError};
+use super::{Durability, EmbeddedError, SOCKET_FOLDER};
 
 /// How long the server of a killed process may take to go down.
 const FORMER_SERVER_TIME_MAX: Duration = Duration::from_secs(20);
@@ -33,7 +33,7 @@ impl Folder {
         let at = EmbeddedError::at(path);
         let path = std::path::absolute(path).map_err(&at)?;
         DirBuilder::new().recursive(true).mode(0o755).create(&path).map_err(&at)?;
-        let socket = path.join("socket");
+        let socket = path.join(SOCKET_FOLDER);
         if socket.as_os_str().len() > SOCKET_FOLDER_CHARS_MAX {
             return Err(EmbeddedError::PathTooLong(socket));
         }

@@ -28,6 +28,8 @@ const DATABASE: &str = "maskline";
 const OWNER: &str = "maskline_owner";
 /// The cluster's first role.
 const SUPERUSER: &str = "postgres";
+/// Inside the cluster's folder.
+const SOCKET_FOLDER: &str = "socket";
 
 /// How much a crash of the machine may cost.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -115,6 +117,12 @@ impl Cluster {
         self.options(OWNER).database(DATABASE)
     }
 
+    /// How the owner connects to the cluster that another process runs on this folder.
+    #[must_use]
+    pub fn owner_beside(folder: &Path) -> PgConnectOptions {
+        options(&folder.join(SOCKET_FOLDER), OWNER).database(DATABASE)
+    }
+
     /// How the superuser connects: for tests and tools, never for the service.
     #[must_use]
     pub fn superuser(&self) -> PgConnectOptions {
@@ -137,7 +145,7 @@ impl Cluster {
     }
 
     fn options(&self, role: &str) -> PgConnectOptions {
-        PgConnectOptions::new_without_pgpass().socket(&self.socket).username(role)
+        options(&self.socket, role)
     }
 
     async fn create_database(&self) -> Result<(), EmbeddedError> {
@@ -148,6 +156,10 @@ impl Cluster {
         let _ = connection.close().await;
         Ok(())
     }
+}
+
+fn options(socket: &Path, role: &str) -> PgConnectOptions {
+    PgConnectOptions::new_without_pgpass().socket(socket).username(role)
 }
 
 fn launch(config: &EmbeddedConfig) -> Result<(Server, Folder), EmbeddedError> {
