@@ -22,6 +22,9 @@ const DIALOGS_MAX: usize = 8;
 /// What an answer counts as that cannot be understood.
 const UNUSABLE: u16 = 500;
 
+/// What an answer counts as whose phone has hung up before: nobody answers any more.
+const HUNG_UP_FIRST: Meaning = Meaning::Failed(Attempted::Status(487));
+
 /// One INVITE of ours and what it made.
 #[derive(Debug)]
 pub(super) struct Branch {
@@ -170,7 +173,8 @@ impl Branch {
             wires.transmit(self.target.address, ack.clone());
             return Meaning::Nothing;
         }
-        if held.state != HeldState::Early {
+        let has_hung_up = held.state == HeldState::Over;
+        if held.state != HeldState::Early && !has_hung_up {
             return Meaning::Nothing;
         }
         // A 2xx without a Contact leaves the target of the early dialog: it can still be ended.
@@ -178,11 +182,17 @@ impl Branch {
         let ack = wires.ack(&held.dialog);
         wires.transmit(self.target.address, ack.clone());
         held.ack = Some(ack);
-        held.state = HeldState::Talking;
+        if !has_hung_up {
+            held.state = HeldState::Talking;
+        }
         if let Some(invite) = &mut self.invite
             && invite.state == InviteState::Pending
         {
             invite.state = InviteState::Answered { until: now + GIVE_UP };
+        }
+        if has_hung_up {
+            // Its BYE has overtaken its 2xx: it is ACKed, and nobody is there to talk to.
+            return if is_first { self.if_wanted(HUNG_UP_FIRST) } else { Meaning::Nothing };
         }
         if is_first && self.dropped.is_none() {
             // Other early dialogs are over; a fork that answers all the same is found anew.
@@ -305,7 +315,8 @@ impl Branch {
             return;
         }
         self.invite = None;
-        self.held.retain(|held| held.state != HeldState::Over);
+        // An early dialog ends with the transaction of its INVITE.
+        self.held.retain(|held| !matches!(held.state, HeldState::Early | HeldState::Over));
         self.held.shrink_to_fit();
         for held in &mut self.held {
             held.ack = None;
