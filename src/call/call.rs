@@ -276,7 +276,14 @@ impl Call {
         if position > 0 {
             wires.counters.failovers += 1;
         }
-        self.note(wires, CallStatus::Calling, |record| record.called(now, trunk));
+        // A further trunk is no step back: the caller who heard it ring still does.
+        if self.branches.len() > 1 {
+            if let Some(record) = &mut self.record {
+                record.called(now, trunk);
+            }
+        } else {
+            self.note(wires, CallStatus::Calling, |record| record.called(now, trunk));
+        }
         None
     }
 
