@@ -1,5 +1,5 @@
-//! What a phone says: G.711 frames of a tone, or of a signature that tells who spoke, in RTP; and the
-//! RTCP beside it. Written by hand, so that the relay's own RTP code is not tested with itself.
+//! What a phone says: G.711 frames of a tone, or of a signature that tells who spoke, in RTP; and
+//! the RTCP beside it. Written by hand, so that the relay's own RTP code is not tested with itself.
 
 use std::f64::consts::TAU;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
