@@ -1,0 +1,28 @@
+//! The stories: one test each, told as people would.
+
+pub(crate) mod desk;
+pub(crate) mod endings;
+pub(crate) mod failover;
+pub(crate) mod forks;
+pub(crate) mod loss;
+pub(crate) mod overload;
+pub(crate) mod races;
+pub(crate) mod refusals;
+pub(crate) mod unbinding;
+
+/// All stories that coverage is measured on.
+pub(crate) fn all() -> impl Iterator<Item = fn()> {
+    [
+        desk::STORIES,
+        endings::STORIES,
+        failover::STORIES,
+        forks::STORIES,
+        overload::STORIES,
+        races::STORIES,
+        refusals::STORIES,
+        unbinding::STORIES,
+    ]
+    .into_iter()
+    .flatten()
+    .copied()
+}
