@@ -15,6 +15,11 @@ pub const BATCH_MAX: usize = 200;
 /// How long the first record of a batch waits for company.
 pub const BATCH_WAIT: Duration = Duration::from_millis(50);
 
+/// How often a batch is tried that fails in an unclear way, before its records are tried one by one.
+const UNCLEAR_BATCH_MAX: u32 = 8;
+/// How often a single record is tried that fails in an unclear way, before it is given up.
+const UNCLEAR_RECORD_MAX: u32 = 2;
+
 /// How patient the recorder is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
@@ -44,6 +49,8 @@ pub enum RecordFailure {
     Unavailable,
     /// The store will not take one of them, however often it is tried.
     Refused,
+    /// The store failed in an unforeseen way: perhaps for good, perhaps not.
+    Unclear,
 }
 
 /// Takes credit back for a shard.
@@ -148,12 +155,12 @@ struct RecordRefused;
 impl<S: RecordStore, J: Fn() -> f64 + Send + Sync> Writer<S, J> {
     /// Writes a batch, however long the store is away.
     async fn write(&self, cdrs: Vec<Cdr>) {
-        match self.persist(&cdrs).await {
+        match self.persist(&cdrs, UNCLEAR_BATCH_MAX).await {
             Ok(()) => cdrs.iter().for_each(count),
             // One of them is refused; it may not take the others with it.
             Err(RecordRefused) => {
                 for cdr in cdrs {
-                    match self.persist(std::slice::from_ref(&cdr)).await {
+                    match self.persist(std::slice::from_ref(&cdr), UNCLEAR_RECORD_MAX).await {
                         Ok(()) => count(&cdr),
                         Err(RecordRefused) => refused(&cdr),
                     }
@@ -162,22 +169,25 @@ impl<S: RecordStore, J: Fn() -> f64 + Send + Sync> Writer<S, J> {
         }
     }
 
-    async fn persist(&self, cdrs: &[Cdr]) -> Result<(), RecordRefused> {
-        let mut wait = self.pace.retry_first;
+    async fn persist(&self, cdrs: &[Cdr], unclear_max: u32) -> Result<(), RecordRefused> {
+        let (mut wait, mut unclear) = (self.pace.retry_first, 0);
         loop {
             match self.store.insert(cdrs).await {
                 Ok(()) => return Ok(()),
                 Err(RecordFailure::Refused) => return Err(RecordRefused),
-                Err(RecordFailure::Unavailable) => {
-                    metrics::counter!("maskline_recorder_retries_total").increment(1);
-                    let (records, wait_ms) = (cdrs.len(), wait.as_millis());
-                    tracing::warn!(records, wait_ms, "The store is away; CDRs wait {wait_ms} ms");
-                    // Half of it to all of it, so that nodes do not come back in step.
-                    let part = 0.5 + 0.5 * (self.jitter)().clamp(0.0, 1.0);
-                    tokio::time::sleep(wait.mul_f64(part)).await;
-                    wait = (wait * 2).min(self.pace.retry_max);
-                }
+                Err(RecordFailure::Unavailable) => {}
+                Err(RecordFailure::Unclear) => unclear += 1,
             }
+            if unclear >= unclear_max {
+                return Err(RecordRefused);
+            }
+            metrics::counter!("maskline_recorder_retries_total").increment(1);
+            let (records, wait_ms) = (cdrs.len(), wait.as_millis());
+            tracing::warn!(records, wait_ms, "The store is away; {records} CDRs wait {wait_ms} ms");
+            // Half of it to all of it, so that nodes do not come back in step.
+            let part = 0.5 + 0.5 * (self.jitter)().clamp(0.0, 1.0);
+            tokio::time::sleep(wait.mul_f64(part)).await;
+            wait = (wait * 2).min(self.pace.retry_max);
         }
     }
 }
@@ -242,6 +252,7 @@ mod tests {
     struct Store {
         away_for: Arc<AtomicU32>,
         refuses: Option<CallId>,
+        unclear_for: Arc<AtomicU32>,
         batches: Arc<Mutex<Vec<Vec<CallId>>>>,
     }
 
@@ -251,6 +262,11 @@ mod tests {
             if away > 0 {
                 self.away_for.store(away - 1, Ordering::SeqCst);
                 return Err(RecordFailure::Unavailable);
+            }
+            let unclear = self.unclear_for.load(Ordering::SeqCst);
+            if unclear > 0 {
+                self.unclear_for.store(unclear - 1, Ordering::SeqCst);
+                return Err(RecordFailure::Unclear);
             }
             if records.iter().any(|cdr| Some(cdr.call) == self.refuses) {
                 return Err(RecordFailure::Refused);
@@ -313,6 +329,15 @@ mod tests {
     fn a_store_that_is_away_is_waited_for_and_nothing_is_lost() {
         let store = Store { away_for: Arc::new(AtomicU32::new(7)), ..Store::default() };
         assert_eq!(record(&store, 3), (vec![3], 3));
+    }
+
+    #[test]
+    fn an_unforeseen_failure_is_tried_again_and_its_records_given_up_only_one_by_one() {
+        let store = Store { unclear_for: Arc::new(AtomicU32::new(3)), ..Store::default() };
+        assert_eq!(record(&store, 3), (vec![3], 3));
+        let failures = UNCLEAR_BATCH_MAX + UNCLEAR_RECORD_MAX;
+        let store = Store { unclear_for: Arc::new(AtomicU32::new(failures)), ..Store::default() };
+        assert_eq!(record(&store, 3), (vec![1, 1], 3));
     }
 
     #[test]

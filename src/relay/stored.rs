@@ -83,9 +83,19 @@ impl RecordStore for StoreRecords {
         match insert_batch(&self.pool, records).await {
             Ok(_) => Ok(()),
             Err(StoreError::Unavailable(_)) => Err(RecordFailure::Unavailable),
-            Err(error) => {
+            Err(error @ StoreError::Conflict { .. }) => {
                 tracing::error!(%error, "Records are refused: {error}");
                 Err(RecordFailure::Refused)
+            }
+            Err(
+                error @ (StoreError::Internal(_)
+                | StoreError::Unreadable { .. }
+                | StoreError::Vault(_)
+                | StoreError::RoleTooStrong { .. }
+                | StoreError::Migration(_)),
+            ) => {
+                tracing::error!(%error, "Records are not taken: {error}");
+                Err(RecordFailure::Unclear)
             }
         }
     }

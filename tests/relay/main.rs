@@ -3,5 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod calls;
+mod peers;
 mod service;
 mod watch;

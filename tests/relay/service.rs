@@ -14,7 +14,7 @@ fn any_port(address: &str) -> std::net::SocketAddr {
 }
 
 /// A service on free ports and a fresh database.
-async fn service(owner: &str) -> Running {
+pub(crate) async fn service(owner: &str) -> Running {
     let mut config = Config::default();
     config.database.url = Some(Secret::new(owner));
     config.api.listen = any_port("127.0.0.1");
@@ -26,7 +26,7 @@ async fn service(owner: &str) -> Running {
 }
 
 /// The database of a test as a URL: the cluster has a socket and no port.
-fn url(test: &crate::support::TestDatabase) -> String {
+pub(crate) fn url(test: &crate::support::TestDatabase) -> String {
     let owner = test.owner();
     let socket = owner.get_socket().expect("a socket").display().to_string();
     let socket = socket.replace('/', "%2F");
