@@ -50,14 +50,13 @@ impl World {
     pub(crate) fn open(&mut self, number: u128) -> Call {
         let session = SessionId(number);
         self.send(Command::Open { session });
-        match self.report() {
-            Report::Opened { session: opened, local } if opened == session => Call {
-                session,
-                relay: local,
-                a: Phone::new(self.ip, local[0]),
-                b: Phone::new(self.ip, local[1]),
-            },
-            other => panic!("{other:?}"),
+        let report = self.report();
+        let Report::Opened { local, .. } = report else { panic!("{report:?}") };
+        Call {
+            session,
+            relay: local,
+            a: Phone::new(self.ip, local[0]),
+            b: Phone::new(self.ip, local[1]),
         }
     }
 
