@@ -108,13 +108,12 @@ pub struct DatabaseSeen {
     pub carrier_trunks: usize,
 }
 
-/// Opens the database, looks, and closes it again.
+/// Opens the database, beside a running service if there is one, looks, and closes it again.
 ///
 /// # Errors
 /// [`StartError`] names what is in the way.
 pub async fn look_at_database(config: &Config) -> Result<DatabaseSeen, StartError> {
-    let keys = open_root_key(config, RootKeyFile::MustExist)?;
-    let database = open_database(config, &keys).await?;
+    let (_, database) = open_store(config).await?;
     let before = now();
     let facts = database.pools.relay.server_facts().await;
     let took = now().monotonic.saturating_duration_since(before.monotonic);

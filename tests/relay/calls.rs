@@ -165,10 +165,8 @@ async fn bind(store: &Store, tenant: TenantId) -> BindingId {
     let mut transaction = store.tenant(tenant).await.expect("a transaction");
     let outcome = transaction.bind(noon(), new).await.expect("an answer");
     transaction.commit().await.expect("committed");
-    match outcome {
-        BindOutcome::Created(binding) => binding.id,
-        other => panic!("{other:?}"),
-    }
+    let BindOutcome::Created(binding) = outcome else { panic!("not bound: {outcome:?}") };
+    binding.id
 }
 
 /// Takes the database away, or gives it back.

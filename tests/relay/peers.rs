@@ -25,11 +25,6 @@ impl Peer {
         self.socket.local_addr().expect("bound")
     }
 
-    /// The relay is somewhere else now.
-    pub(crate) fn point_to(&mut self, relay: SocketAddr) {
-        self.relay = relay;
-    }
-
     pub(crate) fn send(&self, text: &str) {
         self.socket.send_to(text.as_bytes(), self.relay).expect("sent");
     }
