@@ -3,5 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bindings;
 mod embedded;
+mod fixture;
 mod isolation;
