@@ -156,6 +156,12 @@ impl RouteRecord {
     }
 }
 
+/// The two queries, from an insurer and from a carrier: for whoever wants to see their plans.
+#[must_use]
+pub const fn queries() -> (&'static str, &'static str) {
+    (FROM_INSURER, FROM_CARRIER)
+}
+
 /// Looks a route up.
 ///
 /// # Errors

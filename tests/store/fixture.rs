@@ -2,12 +2,16 @@
 
 use std::time::{Duration, SystemTime};
 
-use maskline::domain::id::{AgentId, BindingId, PoolId, TenantId, TrunkId};
+use maskline::domain::cause::Cause;
+use maskline::domain::cdr::{Cdr, Direction, EndedBy};
+use maskline::domain::id::{AgentId, BindingId, CallId, PoolId, TenantId, TrunkId};
 use maskline::domain::number::{RealNumber, VirtualNumber};
 use maskline::store::binding::{
     BindOutcome, BindingMode, BindingRecord, BindingTerm, NewBinding, NumberChoice, PolicyRef,
     SubscriberChoice,
 };
+use maskline::store::cdr::insert_batch;
+use maskline::store::convert::unix_ms;
 use maskline::vault::random_u128;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -169,6 +173,34 @@ impl World {
             BindOutcome::Created(binding) => *binding,
             other => panic!("not bound: {other:?}"),
         }
+    }
+
+    /// A refused call of the insurer's agent, written down.
+    pub(crate) async fn call(&self, insurer: &Insurer) {
+        let cdr = Cdr {
+            call: CallId::new(unix_ms(noon()), bits()),
+            tenant: Some(insurer.id),
+            binding: None,
+            subscriber: None,
+            agent: Some(insurer.agent),
+            virtual_number: None,
+            direction: Direction::ToSubscriber,
+            trunk_a: insurer.trunk,
+            trunk_b: None,
+            started_at: noon(),
+            ringing_at: None,
+            answered_at: None,
+            ended_at: noon(),
+            duration: Duration::ZERO,
+            setup: None,
+            cause: Cause::NumberUnknown,
+            reasons: Vec::new(),
+            ended_by: EndedBy::Relay,
+            sip_status: 404,
+            q850: 1,
+            media: None,
+        };
+        insert_batch(&self.test.database.relay, &[cdr]).await.expect("written");
     }
 
     pub(crate) async fn find(&self, tenant: TenantId, id: BindingId) -> Option<BindingRecord> {

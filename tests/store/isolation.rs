@@ -6,6 +6,9 @@ use maskline::store::database::{Database, DatabaseConfig, RoleLogin};
 use maskline::vault::{KeyStore, RootKey};
 use std::sync::Arc;
 
+use sqlx::{AssertSqlSafe, PgConnection};
+
+use crate::fixture::World;
 use crate::support;
 
 /// Tables whose rows belong to no tenant, each with the reason.
@@ -104,6 +107,123 @@ async fn derived_passwords_are_accepted_by_the_server() {
     .await
     .expect("the verifiers");
     assert_eq!(verifiers, 2);
+}
+
+/// Every table with a tenant, filled for two insurers, seen with what is set on the session.
+async fn visible_rows(world: &World, settings: &[(&str, String)]) -> Vec<(String, i64)> {
+    let mut app = world.test.connect_as("maskline_app").await;
+    for (name, value) in settings {
+        sqlx::query("select set_config($1, $2, false)")
+            .bind(name)
+            .bind(value)
+            .execute(&mut app)
+            .await
+            .expect("set");
+    }
+    let mut rows = Vec::new();
+    for table in [
+        "agent",
+        "agent_caller_number",
+        "binding",
+        "call_fact",
+        "cdr",
+        "event",
+        "subscriber",
+        "tenant",
+        "trunk",
+        "virtual_number",
+    ] {
+        let sql = format!("select count(*) from {table}");
+        let count = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut app).await;
+        rows.push((table.to_owned(), count.expect("a count")));
+    }
+    rows
+}
+
+#[tokio::test]
+async fn a_tenant_sees_its_own_rows_and_without_a_tenant_there_are_none() {
+    let mut world = World::new().await;
+    let (one, two) = (world.insurer("A").await, world.insurer("B").await);
+    world.numbers(2).await;
+    for insurer in [&one, &two] {
+        world.bind(insurer, "p", 1).await;
+        world.call(insurer).await;
+    }
+    for insurer in [&one, &two] {
+        let tenant = uuid::Uuid::from_u128(insurer.id.as_u128()).to_string();
+        for (table, rows) in visible_rows(&world, &[("maskline.tenant", tenant)]).await {
+            let own = if table == "event" { 2 } else { 1 };
+            assert_eq!(rows, own, "{table}: one of each insurer, and two events");
+        }
+    }
+    for (table, rows) in visible_rows(&world, &[]).await {
+        assert_eq!(rows, 0, "{table}");
+    }
+    let platform = [("maskline.platform", "on".to_owned())];
+    for (table, rows) in visible_rows(&world, &platform).await {
+        let personal = ["agent", "agent_caller_number", "binding", "subscriber"];
+        assert!(!personal.contains(&table.as_str()) || rows == 0, "{table}: not the operator's");
+    }
+}
+
+#[tokio::test]
+async fn no_role_writes_what_is_not_its_own() {
+    let mut world = World::new().await;
+    let (one, two) = (world.insurer("A").await, world.insurer("B").await);
+    world.numbers(2).await;
+    world.bind(&two, "p", 1).await;
+    let mut app = world.test.connect_as("maskline_app").await;
+    let tenant = uuid::Uuid::from_u128(one.id.as_u128()).to_string();
+    sqlx::query("select set_config('maskline.tenant', $1, false)")
+        .bind(tenant)
+        .execute(&mut app)
+        .await
+        .expect("set");
+    // Rows of others are not there to be changed.
+    for sql in [
+        "update binding set state = state",
+        "update virtual_number set version = 9
+        where state = 'bound'",
+        "update subscriber set version = 9",
+        "update tenant set state = 'suspended'",
+    ] {
+        let done = sqlx::query(sql).execute(&mut app).await.expect("nothing to change");
+        assert_eq!(done.rows_affected(), 0, "{sql}");
+    }
+    refused(
+        &mut app,
+        &[
+            "insert into cdr select * from cdr",
+            "insert into virtual_number select * from virtual_number",
+            "delete from event",
+            "select * from cdr_default",
+            "create table mine (id integer)",
+            "select set_role_verifier('maskline_app', 'SCRAM-SHA-256$')",
+        ],
+    )
+    .await;
+    let mut relay = world.test.connect_as("maskline_relay").await;
+    refused(
+        &mut relay,
+        &[
+            "update binding set state = state",
+            "update virtual_number set state = 'bound'",
+            "select * from api_key",
+            "select * from idempotency",
+            "delete from cdr",
+            "update cdr set cause = 'busy'",
+            "select create_month_partitions(now(), 1)",
+        ],
+    )
+    .await;
+}
+
+async fn refused(connection: &mut PgConnection, statements: &[&'static str]) {
+    for sql in statements {
+        let error = sqlx::query(*sql).execute(&mut *connection).await.expect_err("refused");
+        let code = error.as_database_error().and_then(|e| e.code().map(|c| c.into_owned()));
+        assert_eq!(code.as_deref(), Some("42501"), "{sql}");
+    }
 }
 
 #[tokio::test]

@@ -7,3 +7,5 @@ mod bindings;
 mod embedded;
 mod fixture;
 mod isolation;
+mod records;
+mod routes;

@@ -1,7 +1,6 @@
 //! Real PostgreSQL for tests: one throw-away cluster for each test binary, one database for each
 //! test, and the program's own roles, so that row-level security is always in force.
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -72,8 +71,8 @@ async fn connect(name: &str, keys: &Arc<dyn KeyStore>) -> Database {
     Database::connect(config, keys, noon()).await.expect("migrated and connected")
 }
 
-/// The cluster of this test binary. It goes down when the binary ends, and its folder is used
-/// again by the next run.
+/// The cluster of this test binary. It goes down when the binary ends; the next run removes what it
+/// left behind.
 pub fn cluster() -> &'static Cluster {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
     static TEMPLATE_MADE: OnceLock<()> = OnceLock::new();
@@ -109,18 +108,8 @@ async fn start() -> Cluster {
     };
     let cluster = Cluster::start(config).await.expect("PostgreSQL starts");
     let mut superuser = cluster.superuser().connect().await.expect("the superuser connects");
-    let leftovers: Vec<(String,)> = sqlx::query_as(
-        "select datname from pg_database where datname like 'test\\_%' or datname = $1",
-    )
-    .bind(TEMPLATE)
-    .fetch_all(&mut superuser)
-    .await
-    .expect("the databases");
-    let drops = leftovers.into_iter().map(|(name,)| format!("drop database {name} with (force)"));
-    let create = format!("create database {TEMPLATE} owner maskline_owner");
-    for sql in drops.chain([create]) {
-        sqlx::query(AssertSqlSafe(sql)).execute(&mut superuser).await.expect("set up");
-    }
+    let sql = format!("create database {TEMPLATE} owner maskline_owner");
+    sqlx::query(AssertSqlSafe(sql)).execute(&mut superuser).await.expect("a template");
     superuser.close().await.expect("closed");
     cluster
 }
@@ -130,10 +119,27 @@ async fn make_template() {
     connect(TEMPLATE, &keys).await.close().await;
 }
 
-/// One for each test binary of each work tree, so that none waits for another.
+/// One for each process; those of processes that are gone are removed.
 fn folder() -> PathBuf {
-    let mut hasher = DefaultHasher::new();
-    std::env::current_exe().expect("a path").hash(&mut hasher);
-    let name = env!("CARGO_CRATE_NAME");
-    std::env::temp_dir().join(format!("maskline-test-{name}-{:016x}", hasher.finish()))
+    const PREFIX: &str = "maskline-test-";
+    let temporary = spacious();
+    for entry in std::fs::read_dir(&temporary).expect("the temporary folder").flatten() {
+        let name = entry.file_name();
+        let Some(process) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)) else {
+            continue;
+        };
+        if !PathBuf::from(format!("/proc/{process}")).exists() {
+            // Another test binary may be removing it at this moment.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+    temporary.join(format!("{PREFIX}{}", std::process::id()))
+}
+
+/// Memory if there is plenty: a cluster is thousands of files, and some disks remove them slowly.
+fn spacious() -> PathBuf {
+    const BYTES_MIN: u64 = 4 << 30;
+    let memory = PathBuf::from("/dev/shm");
+    let free = rustix::fs::statvfs(&memory).map_or(0, |fs| fs.f_bavail.saturating_mul(fs.f_frsize));
+    if free >= BYTES_MIN { memory } else { std::env::temp_dir() }
 }
