@@ -22,9 +22,6 @@ const DIALOGS_MAX: usize = 8;
 /// What an answer counts as that cannot be understood.
 const UNUSABLE: u16 = 500;
 
-/// What an answer counts as whose phone has hung up before: nobody answers any more.
-const HUNG_UP_FIRST: Meaning = Meaning::Failed(Attempted::Status(487));
-
 /// One INVITE of ours and what it made.
 #[derive(Debug)]
 pub(super) struct Branch {
@@ -73,6 +70,13 @@ enum HeldState {
     Over,
 }
 
+impl Held {
+    /// Has been answered and is not over: somebody has to end it.
+    const fn is_answered(&self) -> bool {
+        matches!(self.state, HeldState::Talking | HeldState::Ending(_))
+    }
+}
+
 /// What a response means for the call.
 #[derive(Debug)]
 pub(super) enum Meaning {
@@ -113,7 +117,7 @@ impl Branch {
 
     /// No phone can answer any more, and every dialog has ended.
     pub(super) fn is_over(&self) -> bool {
-        self.invite.is_none() && self.held.iter().all(|held| held.state == HeldState::Over)
+        self.invite.is_none() && !self.held.iter().any(Held::is_answered)
     }
 
     /// How many dialogs there are.
@@ -173,8 +177,7 @@ impl Branch {
             wires.transmit(self.target.address, ack.clone());
             return Meaning::Nothing;
         }
-        let has_hung_up = held.state == HeldState::Over;
-        if held.state != HeldState::Early && !has_hung_up {
+        if held.is_answered() {
             return Meaning::Nothing;
         }
         // A 2xx without a Contact leaves the target of the early dialog: it can still be ended.
@@ -182,6 +185,7 @@ impl Branch {
         let ack = wires.ack(&held.dialog);
         wires.transmit(self.target.address, ack.clone());
         held.ack = Some(ack);
+        let has_hung_up = held.state == HeldState::Over;
         if !has_hung_up {
             held.state = HeldState::Talking;
         }
@@ -191,8 +195,7 @@ impl Branch {
             invite.state = InviteState::Answered { until: now + GIVE_UP };
         }
         if has_hung_up {
-            // Its BYE has overtaken its 2xx: it is ACKed, and nobody is there to talk to.
-            return if is_first { self.if_wanted(HUNG_UP_FIRST) } else { Meaning::Nothing };
+            return Meaning::Nothing;
         }
         if is_first && self.dropped.is_none() {
             // Other early dialogs are over; a fork that answers all the same is found anew.
@@ -202,6 +205,14 @@ impl Branch {
         let cause = self.dropped.unwrap_or(Cause::CallerCancelled);
         self.end_at(wires, now, position, cause);
         Meaning::Nothing
+    }
+
+    /// A repeated 2xx that came past its transaction. True when it was of a dialog we had ACKed.
+    pub(super) fn ack_again(&self, wires: &mut Wires, response: &Message) -> bool {
+        let held = self.find_response(response).and_then(|at| self.held.get(at));
+        let Some(ack) = held.and_then(|held| held.ack.clone()) else { return false };
+        wires.transmit(self.target.address, ack);
+        true
     }
 
     fn hold(&mut self, response: &Message) -> Option<usize> {
@@ -277,14 +288,18 @@ impl Branch {
         self.held.iter_mut().find(is_it).map(|held| &mut held.dialog)
     }
 
-    /// The callee ends a dialog: true when it is the one that talks.
+    /// The callee ends a dialog: true when the call ends with it. In an early dialog the BYE has
+    /// overtaken its 2xx, which is still to be ACKed.
     pub(super) fn on_bye(&mut self, request: &Message) -> bool {
         let Some(held) = self.find_request(request).and_then(|at| self.held.get_mut(at)) else {
             return false;
         };
-        let was_talking = held.state == HeldState::Talking;
-        held.state = HeldState::Over;
-        was_talking
+        let was = std::mem::replace(&mut held.state, HeldState::Over);
+        match was {
+            HeldState::Talking => true,
+            HeldState::Early => self.dropped.is_none(),
+            HeldState::Ending(_) | HeldState::Over => false,
+        }
     }
 
     /// The answer to a BYE of ours, or none in time.
@@ -315,8 +330,7 @@ impl Branch {
             return;
         }
         self.invite = None;
-        // An early dialog ends with the transaction of its INVITE.
-        self.held.retain(|held| !matches!(held.state, HeldState::Early | HeldState::Over));
+        self.held.retain(Held::is_answered);
         self.held.shrink_to_fit();
         for held in &mut self.held {
             held.ack = None;

@@ -221,6 +221,8 @@ impl Coupling {
                 self.end(Cause::MediaUnacceptable, EndedBy::Callee, actions);
             }
             Event::TargetFailed(how) => self.try_next(how, actions),
+            // The BYE has overtaken the 2xx.
+            Event::CalleeHungUp => self.end(Cause::CalleeHangup, EndedBy::Callee, actions),
             Event::Elapsed(Timer::Failover) if self.plan.has_next() => {
                 actions.push(Action::DropTarget(Cause::TrunkFailed));
                 self.try_next(Attempted::Silent, actions);
@@ -236,7 +238,6 @@ impl Coupling {
             | Event::CallerCancelled
             | Event::CallerHungUp
             | Event::CallerVanished
-            | Event::CalleeHungUp
             | Event::Stopped(_)
             | Event::Elapsed(_) => {}
         }
@@ -450,4 +451,67 @@ mod tests {
         assert!(actions.contains(&Action::CloseMedia));
         assert_eq!(finish(&actions), Some((Cause::MediaTimeout, EndedBy::Relay)));
     }
+
+    /// Any order of events at all: one end, one final word to the caller, nothing afterwards.
+    #[test]
+    fn whatever_happens_in_whatever_order_there_is_one_end() {
+        use rand_core::{Rng, SeedableRng};
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(5);
+        for _ in 0..20_000 {
+            let mut coupling = Coupling::new();
+            let mut actions = Vec::new();
+            for _ in 0..12 {
+                let event = EVENTS[rng.next_u32() as usize % EVENTS.len()];
+                coupling.handle(event, &mut actions);
+            }
+            coupling.handle(Event::Stopped(Cause::Draining), &mut actions);
+            let count =
+                |wanted: fn(&Action) -> bool| actions.iter().filter(|it| wanted(it)).count();
+            assert_eq!(coupling.stage(), Stage::Over);
+            assert_eq!(count(|it| matches!(it, Action::Finish { .. })), 1);
+            let answered = count(|it| matches!(it, Action::AnswerCaller));
+            assert_eq!(answered + count(|it| matches!(it, Action::RefuseCaller(_))), 1);
+            assert_eq!(answered, count(|it| matches!(it, Action::EndCaller(_))));
+            assert_eq!(answered, count(|it| matches!(it, Action::EndCallee(_))));
+            let opened = count(|it| matches!(it, Action::OpenMedia));
+            assert_eq!(opened, count(|it| matches!(it, Action::CloseMedia)));
+            assert!(matches!(actions.last(), Some(Action::Finish { .. })));
+            check_timers(&actions);
+        }
+    }
+
+    /// What is armed is disarmed before the end, unless its time has come.
+    fn check_timers(actions: &[Action]) {
+        for timer in [Timer::Route, Timer::MediaOpen, Timer::Failover, Timer::Ring, Timer::Duration]
+        {
+            let last = actions.iter().rev().find(
+                |action| matches!(action, Action::Arm(it) | Action::Disarm(it) if *it == timer),
+            );
+            assert!(!matches!(last, Some(Action::Arm(_))), "{timer:?} is left in {actions:?}");
+        }
+    }
+
+    const EVENTS: [Event; 21] = [
+        ALLOWED,
+        ALLOWED,
+        Event::Allowed { targets: 0 },
+        Event::MediaOpened,
+        Event::MediaOpened,
+        Event::MediaFailed,
+        Event::Progress,
+        Event::Ringing,
+        Event::Answered,
+        Event::AnsweredUnusable,
+        Event::TargetFailed(Attempted::Status(503)),
+        Event::TargetFailed(Attempted::Status(486)),
+        Event::CallerCancelled,
+        Event::CallerHungUp,
+        Event::CallerVanished,
+        Event::CalleeHungUp,
+        Event::Elapsed(Timer::Route),
+        Event::Elapsed(Timer::MediaOpen),
+        Event::Elapsed(Timer::Failover),
+        Event::Elapsed(Timer::Ring),
+        Event::Elapsed(Timer::Duration),
+    ];
 }

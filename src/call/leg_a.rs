@@ -1,6 +1,7 @@
 //! Leg A: our side of the caller's dialog. It answers the INVITE once, repeats a 2xx until the ACK
 //! comes, and ends as its state demands.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -23,6 +24,8 @@ use crate::sip::write::ResponseWriter;
 pub(super) struct LegA {
     serial: Serial,
     peer: Peer,
+    /// Where our requests go: the peer's host, at the port its answers come to.
+    to: SocketAddr,
     tag: Tag,
     dialog: Dialog,
     state: State,
@@ -79,8 +82,9 @@ impl LegA {
         server: ServerId,
         invite: Message,
     ) -> Self {
+        let to = invite.reply_address(peer.address);
         let state = State::Invited(Box::new(Invited { server, invite }));
-        Self { serial, peer, tag, dialog, state }
+        Self { serial, peer, to, tag, dialog, state }
     }
 
     /// Where the caller's messages come from, and ours go to.
@@ -168,7 +172,7 @@ impl LegA {
     }
 
     fn bye(&mut self, wires: &mut Wires, now: Instant, cause: Cause) {
-        let (place, to) = (self.place(), self.peer.address);
+        let (place, to) = (self.place(), self.to);
         self.state = match wires.bye(now, &mut self.dialog, to, cause, place) {
             Some(client) => State::Ending(client),
             None => State::Over,

@@ -14,7 +14,7 @@ use crate::sip::header::HeaderId;
 use crate::sip::ids::Tag;
 use crate::sip::message::Message;
 use crate::sip::method::Method;
-use crate::sip::screen::Capabilities;
+use crate::sip::screen::{Capabilities, Refusal};
 use crate::sip::transaction::{ClientId, Event, Owner, ServerId};
 use crate::sip::write::ResponseWriter;
 
@@ -69,7 +69,7 @@ impl CallCore {
             Event::Response { client, owner, message } => {
                 self.on_response(now, client, owner, &message);
             }
-            Event::Stray(message) => self.on_stray(now, &message),
+            Event::Stray(message) => self.on_stray(&message),
             Event::Absorbed => {}
             Event::Full(message) => {
                 self.wires.counters.refused_overload += 1;
@@ -169,11 +169,7 @@ impl CallCore {
             return self.answer(now, peer, server, message, 403);
         }
         if let Err(refusal) = CAPABILITIES.screen(message) {
-            self.wires.counters.unsupported_requests += 1;
-            let tag = self.wires.loose_tag();
-            let answer = refusal.write(&mut self.wires.out, message, peer.address, &tag);
-            let status = refusal.status;
-            return self.wires.transactions.respond(now.monotonic, server, status, answer);
+            return self.refuse(now, peer, server, message, &refusal);
         }
         match message.method() {
             Method::Invite => self.on_attempt(now, peer, server, message),
@@ -192,6 +188,20 @@ impl CallCore {
             | Method::Message
             | Method::Other => self.answer(now, peer, server, message, 405),
         }
+    }
+
+    fn refuse(
+        &mut self,
+        now: Now,
+        peer: &Peer,
+        server: ServerId,
+        message: &Message,
+        refusal: &Refusal,
+    ) {
+        self.wires.counters.unsupported_requests += 1;
+        let tag = self.wires.loose_tag();
+        let answer = refusal.write(&mut self.wires.out, message, peer.address, &tag);
+        self.wires.transactions.respond(now.monotonic, server, refusal.status, answer);
     }
 
     fn on_options(&mut self, now: Now, peer: &Peer, server: ServerId, message: &Message) {
@@ -265,17 +275,14 @@ impl CallCore {
     }
 
     /// A 2xx whose transaction is gone is ACKed by its dialog once more; all else is noise.
-    fn on_stray(&mut self, now: Now, message: &Message) {
+    fn on_stray(&mut self, message: &Message) {
         let is_2xx = matches!(message.status(), Some(200..=299));
-        let place = self.find_place(message);
-        match place.filter(|_| is_2xx && message.method() == Method::Invite) {
-            Some(Place { serial, part }) => {
-                self.with_call(serial, |call, wires| {
-                    call.on_invite_response(wires, now, part, message);
-                });
-            }
-            None => self.wires.counters.stray_responses += 1,
-        }
+        let place = self.find_place(message).filter(|_| is_2xx);
+        let is_acked = place.is_some_and(|Place { serial, part }| {
+            let branch = self.calls.get_mut(&serial).and_then(|call| call.branch_mut(part));
+            branch.is_some_and(|branch| branch.ack_again(&mut self.wires, message))
+        });
+        self.wires.counters.stray_responses += u64::from(!is_acked);
     }
 
     /// A request inside a dialog, or inside none that we know.
@@ -297,6 +304,12 @@ impl CallCore {
         };
         if dialog.receive(message) == Order::Old {
             return self.answer(now, peer, server, message, 500);
+        }
+        // A BYE ends the dialog whatever else it asks for.
+        let is_served =
+            message.method() != Method::Bye && CAPABILITIES.allow.contains(&message.method());
+        if is_served && let Err(refusal) = CAPABILITIES.screen(message) {
+            return self.refuse(now, peer, server, message, &refusal);
         }
         match message.method() {
             Method::Bye => {
@@ -329,9 +342,9 @@ impl CallCore {
                 call.happen(wires, now, CallEvent::CallerHungUp);
             }
             Part::Callee(_) => {
-                let is_talking =
+                let ends_call =
                     call.branch_mut(place.part).is_some_and(|branch| branch.on_bye(message));
-                if is_talking {
+                if ends_call {
                     call.happen(wires, now, CallEvent::CalleeHungUp);
                 }
             }

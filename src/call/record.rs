@@ -18,6 +18,9 @@ const ANSWERED_STATUS: u16 = 200;
 #[derive(Debug)]
 pub(super) struct Record {
     cdr: Box<Cdr>,
+    /// What was dialled. It is not written down before it is known to be a number of ours: somebody
+    /// may have dialled a real one.
+    dialled: Option<VirtualNumber>,
     started: Instant,
     answered: Option<Instant>,
     is_announced: bool,
@@ -50,12 +53,18 @@ impl Record {
             q850: Cause::Internal.q850(),
             media: None,
         };
-        Self { cdr: Box::new(cdr), started: now.monotonic, answered: None, is_announced: false }
+        Self {
+            cdr: Box::new(cdr),
+            dialled: None,
+            started: now.monotonic,
+            answered: None,
+            is_announced: false,
+        }
     }
 
     /// The number that was dialled.
     pub(super) fn dialled(&mut self, number: VirtualNumber) {
-        self.cdr.virtual_number = Some(number);
+        self.dialled = Some(number);
     }
 
     /// Whose attempt it is.
@@ -76,6 +85,9 @@ impl Record {
     pub(super) fn missing(&mut self, cause: Cause, tenant: Option<TenantId>) {
         self.cdr.tenant = tenant.or(self.cdr.tenant);
         self.cdr.reasons = vec![cause];
+        if cause != Cause::NumberUnknown {
+            self.cdr.virtual_number = self.dialled.take();
+        }
     }
 
     /// The gate has refused.

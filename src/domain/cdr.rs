@@ -87,7 +87,7 @@ pub struct Cdr {
     pub subscriber: Option<SubscriberId>,
     /// The agent, when one was recognised.
     pub agent: Option<AgentId>,
-    /// The number that was dialled, when it was one.
+    /// The number that was dialled, when it is one of ours: anything else may be somebody's own.
     pub virtual_number: Option<VirtualNumber>,
     /// Which way.
     pub direction: Direction,

@@ -60,6 +60,8 @@ fn unknown_numbers_sound_alike_whatever_the_reason() {
         h.store = answer;
         h.from(pbx(), Caller::agent().invite().replacen(X, uri, 1));
         let refusal = h.take(pbx()).pop().expect("a refusal");
+        let is_ours = h.cdr().cause == Cause::Cooling;
+        assert_eq!(h.cdr().virtual_number.is_some(), is_ours, "it may be somebody's own number");
         let lines: Vec<&str> = refusal.lines().filter(|line| !line.starts_with("To:")).collect();
         (lines.join("\n"), h.cdr().cause)
     };

@@ -161,7 +161,7 @@ impl Harness {
     fn carry_out(&mut self, output: Output) -> Option<Input> {
         match output {
             Output::Transmit { to, bytes } => {
-                let text = String::from_utf8(bytes.to_vec()).expect("we write UTF-8");
+                let text = String::from_utf8_lossy(&bytes).into_owned();
                 self.sent.push_back((to, text.clone()));
                 self.wire.push((to, text));
                 None
@@ -256,7 +256,11 @@ impl Harness {
 
     /// After any run plus 64*T1, nothing is left of any call, and each attempt gave one record.
     pub(crate) fn check_nothing_is_left(&mut self) {
-        self.advance(65 * T1 + ms(5_000));
+        self.check_nothing_is_left_after(65 * T1 + ms(5_000));
+    }
+
+    pub(crate) fn check_nothing_is_left_after(&mut self, wait: Duration) {
+        self.advance(wait);
         let occupancy = self.core.occupancy();
         assert!(occupancy.is_empty(), "left over: {occupancy:?}");
         assert_eq!(self.core.counters().attempts, self.cdrs.len() as u64);

@@ -6,3 +6,4 @@ mod privacy;
 mod races;
 mod setup;
 mod strays;
+mod swarm;

@@ -272,3 +272,43 @@ fn a_store_that_fails_refuses_like_one_that_is_late() {
     assert_eq!(h.cdr().cause, Cause::StoreUnavailable);
     h.check_nothing_is_left();
 }
+
+/// Once the early dialog of the phone that only rang was waited for, for ever.
+#[test]
+fn a_fork_that_only_rang_does_not_keep_a_cancelled_call() {
+    let mut h = Harness::new();
+    let up = h.ringing();
+    h.from(carrier(), reply(&up.invite, "180 Ringing", "only-rings", ""));
+    h.from(pbx(), up.caller.cancel());
+    h.confirm(carrier(), "CANCEL");
+    h.from(carrier(), up.reply("200 OK"));
+    assert_eq!(h.lines(carrier()), ["ACK", "BYE"]);
+    h.check_nothing_is_left();
+}
+
+/// Once such a call rang on until its time was over, and its 2xx was never ACKed.
+#[test]
+fn a_callees_bye_that_overtakes_its_own_200_ends_the_call() {
+    let mut h = Harness::new();
+    let up = h.ringing();
+    h.from(carrier(), up.callee_bye());
+    assert_eq!(h.lines(carrier()), ["200 BYE", "CANCEL"]);
+    assert_eq!(h.lines(pbx()), ["480 INVITE"]);
+    h.from(carrier(), up.reply("200 OK"));
+    h.from(carrier(), up.reply("200 OK"));
+    assert_eq!(h.lines(carrier()), ["ACK", "ACK"], "and no BYE: that dialog is over");
+    assert_eq!(h.cdr().cause, Cause::CalleeHangup);
+    h.check_nothing_is_left();
+}
+
+/// Once it was taken, and the transaction of our INVITE waited for ever.
+#[test]
+fn a_200_that_names_no_transaction_of_ours_answers_nothing() {
+    let mut h = Harness::new();
+    let up = h.ringing();
+    h.from(carrier(), up.reply("200 OK").replace(";branch=", ";brunch="));
+    assert!(h.take(carrier()).is_empty() && h.take(pbx()).is_empty());
+    assert_eq!(h.core.counters().stray_responses, 1);
+    h.from(carrier(), up.reply("200 OK"));
+    assert_eq!(h.lines(carrier()), ["ACK"]);
+}

@@ -170,6 +170,9 @@ fn a_request_in_a_dialog_that_we_cannot_do_keeps_the_call() {
         h.from(pbx(), up.caller.request(method, method, cseq));
         assert_eq!(h.lines(pbx()), [format!("{status} {method}")]);
     }
+    let require = "Require: timer\r\n";
+    h.from(pbx(), up.caller.with("INVITE", "r5", 8, require, &body));
+    assert_eq!(h.lines(pbx()), ["420 INVITE"]);
     h.from(pbx(), up.caller.request("OPTIONS", "r6", 9));
     h.from(pbx(), up.caller.request("FROBNICATE", "r7", 10));
     assert_eq!(h.lines(pbx()), ["200 OPTIONS", "501 FROBNICATE"]);
