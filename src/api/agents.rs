@@ -267,7 +267,9 @@ fn check_callers(checks: &mut Checks, callers: &[String]) {
     checks.require(callers.len() <= CALLER_NUMBERS_MAX, pointer, length);
     for (index, caller) in callers.iter().enumerate().take(CALLER_NUMBERS_MAX) {
         let pointer = format!("{pointer}/{index}");
-        checks.text(&pointer, caller, CALLER_CHARS_MAX);
+        let length = Rule::Length(1, CALLER_CHARS_MAX);
+        checks.require((1..=CALLER_CHARS_MAX).contains(&caller.len()), &pointer, length);
+        // An agent's own direct number may be one: it is no subscriber's.
         let fits = |b: u8| b.is_ascii_alphanumeric() || b"-_.+".contains(&b);
         checks.require(caller.bytes().all(fits), &pointer, Rule::Invalid);
         let is_first = callers.iter().position(|other| other == caller) == Some(index);

@@ -48,6 +48,8 @@ pub enum Rule {
     RealNumberNotAccepted,
     /// The value is taken by another.
     Taken,
+    /// A real number stands where none may.
+    RealNumberHere,
 }
 
 impl Rule {
@@ -73,6 +75,7 @@ impl Rule {
             Self::ExactlyOne => "exactly_one",
             Self::RealNumberNotAccepted => "real_number_not_accepted",
             Self::Taken => "taken",
+            Self::RealNumberHere => "real_number_here",
         }
     }
 
@@ -96,6 +99,7 @@ impl Rule {
             Self::ExactlyOne => "Exactly one of the alternatives must be given.",
             Self::RealNumberNotAccepted => "This tenant names subscribers by id only.",
             Self::Taken => "The value is taken.",
+            Self::RealNumberHere => "A real number may not stand here.",
         })
     }
 
@@ -125,6 +129,7 @@ impl Rule {
             Self::ExactlyOne => "必须且只能提供其中之一。",
             Self::RealNumberNotAccepted => "该租户只能以用户编号引用用户。",
             Self::Taken => "该值已被占用。",
+            Self::RealNumberHere => "此处不能填写真实号码。",
         })
     }
 }

@@ -20,7 +20,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::error::{PROBLEM_JSON, Problem};
 use super::roles::{BASE, find_operation};
-use super::{Api, agents, api_keys, pools, tenants, trunks};
+use super::{Api, agents, api_keys, bindings, calls, numbers, pools, subscribers, tenants, trunks};
 
 /// Where the file is served.
 pub const DOCUMENT_PATH: &str = "/openapi.json";
@@ -55,7 +55,22 @@ pub(super) fn operations() -> (Router<Api>, OpenApi) {
         .routes(routes!(trunks::get, trunks::patch, trunks::delete))
         .routes(routes!(pools::create, pools::list))
         .routes(routes!(pools::get, pools::patch))
-        .routes(routes!(pools::capacity));
+        .routes(routes!(pools::capacity))
+        .routes(routes!(numbers::import))
+        .routes(routes!(numbers::list))
+        .routes(routes!(numbers::get, numbers::patch))
+        .routes(routes!(subscribers::create))
+        .routes(routes!(subscribers::get))
+        .routes(routes!(subscribers::replace_number))
+        .routes(routes!(bindings::create, bindings::list))
+        .routes(routes!(bindings::get))
+        .routes(routes!(bindings::suspend))
+        .routes(routes!(bindings::resume))
+        .routes(routes!(bindings::unbind))
+        .routes(routes!(calls::list))
+        .routes(routes!(calls::live))
+        .routes(routes!(calls::get))
+        .routes(routes!(calls::terminate));
     let (router, mut document) =
         OpenApiRouter::with_openapi(Document::openapi()).nest(BASE, nouns).split_for_parts();
     finish(&mut document);

@@ -231,6 +231,24 @@ impl Checks {
         let length = text.chars().count();
         self.require((1..=chars_max).contains(&length), pointer, Rule::Length(1, chars_max));
         self.require(!text.chars().any(char::is_control), pointer, Rule::Invalid);
+        self.not_a_real_number(pointer, text);
+    }
+
+    /// A real number may enter through its two fields only, whatever a client believes.
+    pub fn not_a_real_number(&mut self, pointer: &str, text: &str) {
+        let is_number = RealNumber::parse(text.trim()).is_ok();
+        self.require(!is_number, pointer, Rule::RealNumberHere);
+    }
+
+    /// A value, or the rules it breaks.
+    pub fn take<T>(&mut self, value: Result<T, ApiError>) -> Option<T> {
+        match value {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.0.extend_from_slice(error.fields());
+                None
+            }
+        }
     }
 
     /// [`Self::text`] where there is one.

@@ -1,0 +1,313 @@
+//! What a binding looks like outside: the request that makes one, with its rules, and the answer.
+
+use std::time::{Duration, SystemTime};
+
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use super::error::{ApiError, Code};
+use super::field_error::Rule;
+use super::values::{
+    Checks, Id, Object, RealNumberField, Time, VirtualNumberField, problem_at,
+};
+use crate::domain::binding::BindingState;
+use crate::domain::id::{BindingId, PoolId, SubscriberId};
+use crate::store::binding::{
+    BindingMode, BindingRecord, BindingTerm, NewBinding, NumberChoice, PolicyRef, SubscriberChoice,
+};
+
+const WORD_CHARS_MAX: usize = 128;
+const GROUP_CHARS_MAX: usize = 64;
+const METADATA_FIELDS_MAX: usize = 50;
+const METADATA_BYTES_MAX: usize = 16 * 1024;
+const DURATION_S_MIN: i64 = 10;
+const DURATION_S_MAX: i64 = 24 * 60 * 60;
+
+/// How a binding ties parties together.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ModeWord {
+    /// Any agent of the tenant reaches the subscriber by X.
+    Ax,
+    /// One agent and one subscriber; not supported yet.
+    Axb,
+    /// X with an extension; not supported yet.
+    Axe,
+    /// X for one side, Y for the other; not supported yet.
+    Axyb,
+}
+
+/// How long a binding lasts.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TermWord {
+    /// As long as the policy.
+    Long,
+    /// Until `valid_until`.
+    Short,
+}
+
+/// The policy a binding serves.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyField {
+    /// The insurer's own reference.
+    #[serde(rename = "ref")]
+    reference: String,
+    product: Option<String>,
+    ends_at: Option<Time>,
+}
+
+/// Whom it protects: exactly one of the two.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SubscriberField {
+    #[schema(value_type = Option<String>)]
+    id: Option<Id<SubscriberId>>,
+    real_number: Option<RealNumberField>,
+}
+
+/// A new binding.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BindingCreate {
+    /// The tenant's own name for it, unique, 1 to 128 characters.
+    external_id: String,
+    mode: ModeWord,
+    /// `short` when there is a `valid_until`, else `long`.
+    term: Option<TermWord>,
+    #[schema(value_type = PolicyField)]
+    policy: Object<PolicyField>,
+    #[schema(value_type = SubscriberField)]
+    subscriber: Object<SubscriberField>,
+    /// Agents of this group only.
+    group: Option<String>,
+    /// A free number of this pool.
+    #[schema(value_type = Option<String>)]
+    pool: Option<Id<PoolId>>,
+    /// A free number of this city.
+    city: Option<String>,
+    /// This very number, instead of a free one.
+    virtual_number: Option<VirtualNumberField>,
+    valid_from: Option<Time>,
+    valid_until: Option<Time>,
+    /// The longest answered duration, 10 to 86,400.
+    max_duration_s: Option<u32>,
+    /// The tenant's own notes; no real numbers.
+    #[serde(default)]
+    #[schema(value_type = Option<std::collections::BTreeMap<String, Value>>)]
+    metadata: Option<Map<String, Value>>,
+    #[schema(ignore)]
+    agents: Option<IgnoredAny>,
+    #[schema(ignore)]
+    extension: Option<IgnoredAny>,
+    #[schema(ignore)]
+    idle_ttl: Option<IgnoredAny>,
+    #[schema(ignore)]
+    call_policy: Option<IgnoredAny>,
+    #[schema(ignore)]
+    on_expiry: Option<IgnoredAny>,
+}
+
+impl BindingCreate {
+    /// A pool or city was named, and may be the mistake.
+    pub(super) const fn names_pool(&self) -> bool {
+        self.pool.is_some() || self.city.is_some()
+    }
+
+    /// All rules of the request, and what is left when they hold.
+    pub(super) fn check(self) -> Result<NewBinding, ApiError> {
+        self.check_supported()?;
+        let mut checks = Checks::default();
+        let policy = self.policy.0;
+        checks.text("/external_id", &self.external_id, WORD_CHARS_MAX);
+        checks.text("/policy/ref", &policy.reference, WORD_CHARS_MAX);
+        checks.optional_text("/policy/product", policy.product.as_deref(), WORD_CHARS_MAX);
+        checks.optional_text("/group", self.group.as_deref(), GROUP_CHARS_MAX);
+        checks.optional_text("/city", self.city.as_deref(), GROUP_CHARS_MAX);
+        if let Some(seconds) = self.max_duration_s {
+            checks.range("/max_duration_s", seconds.into(), DURATION_S_MIN, DURATION_S_MAX);
+        }
+        let exact = self.virtual_number.is_some();
+        checks.require(!(exact && self.pool.is_some()), "/pool", Rule::ExactlyOne);
+        checks.require(!(exact && self.city.is_some()), "/city", Rule::ExactlyOne);
+        let term = match (self.term, self.valid_until) {
+            (Some(TermWord::Long), _) | (None, None) => BindingTerm::Long,
+            (Some(TermWord::Short), _) | (None, Some(_)) => BindingTerm::Short,
+        };
+        let needs_end = term == BindingTerm::Short && self.valid_until.is_none();
+        checks.require(!needs_end, "/valid_until", Rule::Missing);
+        let metadata = self.metadata.unwrap_or_default();
+        check_metadata(&mut checks, &metadata);
+        let subscriber = choose(&mut checks, self.subscriber.0);
+        checks.finish()?;
+        Ok(NewBinding {
+            external_id: self.external_id,
+            mode: BindingMode::Ax,
+            term,
+            policy: PolicyRef {
+                reference: policy.reference,
+                product: policy.product,
+                ends_at: policy.ends_at.map(|at| at.0),
+            },
+            // It is there when the checks have passed.
+            subscriber: subscriber.ok_or(ApiError::new(Code::Internal))?,
+            number: match self.virtual_number {
+                Some(number) => NumberChoice::Exact(number.0),
+                None => NumberChoice::Free { pool: self.pool.map(|id| id.0), city: self.city },
+            },
+            agent_group: self.group,
+            valid_from: self.valid_from.map(|at| at.0),
+            valid_until: self.valid_until.map(|at| at.0),
+            duration_max: self.max_duration_s.map(|s| Duration::from_secs(s.into())),
+            metadata,
+        })
+    }
+
+    /// What is designed but not built is told from what is wrong.
+    fn check_supported(&self) -> Result<(), ApiError> {
+        let unsupported = [
+            (self.mode != ModeWord::Ax, "/mode"),
+            (self.agents.is_some(), "/agents"),
+            (self.extension.is_some(), "/extension"),
+            (self.idle_ttl.is_some(), "/idle_ttl"),
+            (self.call_policy.is_some(), "/call_policy"),
+            (self.on_expiry.is_some(), "/on_expiry"),
+        ];
+        match unsupported.into_iter().find(|(used, _)| *used) {
+            Some((_, pointer)) => {
+                Err(problem_at(Code::NotSupportedYet, pointer, Rule::NotSupportedYet))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+fn choose(checks: &mut Checks, field: SubscriberField) -> Option<SubscriberChoice> {
+    match (field.id, field.real_number) {
+        (Some(id), None) => Some(SubscriberChoice::Existing(id.0)),
+        (None, Some(number)) => {
+            let number = number.into_number("/subscriber/real_number");
+            checks.take(number).map(SubscriberChoice::Number)
+        }
+        (Some(_), Some(_)) | (None, None) => {
+            checks.require(false, "/subscriber", Rule::ExactlyOne);
+            None
+        }
+    }
+}
+
+fn check_metadata(checks: &mut Checks, metadata: &Map<String, Value>) {
+    let pointer = "/metadata";
+    let length = Rule::Length(0, METADATA_FIELDS_MAX);
+    checks.require(metadata.len() <= METADATA_FIELDS_MAX, pointer, length);
+    let mut rest = METADATA_BYTES_MAX;
+    let mut texts = Vec::new();
+    let mut values: Vec<&Value> = Vec::new();
+    for (name, value) in metadata {
+        texts.push(name.as_str());
+        values.push(value);
+    }
+    while let Some(value) = values.pop() {
+        match value {
+            Value::String(text) => texts.push(text),
+            Value::Array(items) => values.extend(items),
+            Value::Object(fields) => {
+                texts.extend(fields.keys().map(String::as_str));
+                values.extend(fields.values());
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+        rest = rest.saturating_sub(8);
+    }
+    for text in texts {
+        rest = rest.saturating_sub(text.len());
+        checks.not_a_real_number(pointer, text);
+        // PostgreSQL cannot keep this character.
+        checks.require(!text.contains('\0'), pointer, Rule::Invalid);
+    }
+    checks.require(rest > 0, pointer, Rule::Length(0, METADATA_BYTES_MAX));
+}
+
+/// The policy a binding serves.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PolicyBody {
+    #[serde(rename = "ref")]
+    reference: String,
+    product: Option<String>,
+    ends_at: Option<Time>,
+}
+
+/// A binding, as much as may be shown.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct BindingBody {
+    #[schema(value_type = String)]
+    id: Id<BindingId>,
+    external_id: String,
+    /// `ax`.
+    mode: &'static str,
+    /// `long` or `short`.
+    term: &'static str,
+    policy: PolicyBody,
+    virtual_number: String,
+    /// `pending`, `active`, `suspended`, `expired` or `released`, as it is now.
+    state: &'static str,
+    /// `tenant` or `operator`, while it is suspended.
+    suspend_reason: Option<&'static str>,
+    #[schema(value_type = String)]
+    subscriber_id: Id<SubscriberId>,
+    /// Such as `138****0000`; null after an erasure.
+    masked: Option<String>,
+    group: Option<String>,
+    valid_from: Time,
+    valid_until: Option<Time>,
+    ended_at: Option<Time>,
+    max_duration_s: Option<u64>,
+    #[schema(value_type = std::collections::BTreeMap<String, Value>)]
+    metadata: Map<String, Value>,
+    created_at: Time,
+    updated_at: Time,
+}
+
+impl BindingBody {
+    /// The binding as it is at `now`.
+    pub(super) fn new(binding: BindingRecord, now: SystemTime) -> Self {
+        let state = binding.state.at(now);
+        let (suspend_reason, valid_until, ended_at) = match state {
+            BindingState::Pending { expires_at, .. } | BindingState::Active { expires_at } => {
+                (None, expires_at, None)
+            }
+            BindingState::Suspended { reason, expires_at } => {
+                (Some(reason.label()), expires_at, None)
+            }
+            BindingState::Expired { expired_at: at }
+            | BindingState::Released { released_at: at } => (None, None, Some(at)),
+        };
+        Self {
+            id: Id(binding.id),
+            external_id: binding.external_id,
+            mode: binding.mode.label(),
+            term: binding.term.label(),
+            policy: PolicyBody {
+                reference: binding.policy.reference,
+                product: binding.policy.product,
+                ends_at: binding.policy.ends_at.map(Time),
+            },
+            virtual_number: binding.virtual_number.to_string(),
+            state: state.label(),
+            suspend_reason,
+            subscriber_id: Id(binding.subscriber),
+            masked: binding.masked,
+            group: binding.agent_group,
+            valid_from: Time(binding.valid_from),
+            valid_until: valid_until.map(Time),
+            ended_at: ended_at.map(Time),
+            max_duration_s: binding.duration_max.map(|max| max.as_secs()),
+            metadata: binding.metadata,
+            created_at: Time(binding.created_at),
+            updated_at: Time(binding.updated_at),
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! Bindings: made once per policy, shown, stopped, resumed, ended. What ends a binding is in force
+//! in the relay before the answer leaves.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
+
+use super::Api;
+use super::answer::{at, created, tagged};
+use super::auth::TenantActor;
+use super::binding_body::{BindingBody, BindingCreate};
+use super::error::{ApiError, Code, Problem};
+use super::etag::IfMatch;
+use super::extract::{Json, OptionalJson, PathId, Query};
+use super::field_error::Rule;
+use super::paging::{Cursor, Limit, ListBody, request};
+use super::subscribers::real_numbers_refused;
+use super::values::{Checks, Id, VirtualNumberField, problem_at};
+use crate::domain::binding::{BindingState, SuspendReason};
+use crate::domain::cause::Cause;
+use crate::domain::id::{BindingId, SubscriberId};
+use crate::relay::handle::Talking;
+use crate::store::binding::{
+    BindOutcome, BindingFilter, BindingOutcome, BindingRecord, CallsUp,
+};
+
+/// The states of a binding.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the words of BindingState")]
+pub enum BindingStateWord {
+    Pending,
+    Active,
+    Suspended,
+    Expired,
+    Released,
+}
+
+impl BindingStateWord {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Active => "active",
+            Self::Suspended => "suspended",
+            Self::Expired => "expired",
+            Self::Released => "released",
+        }
+    }
+}
+
+/// Filters of the list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct BindingParams {
+    /// Rows of the page, 1 to 200; 50 when absent.
+    #[param(value_type = Option<u16>, minimum = 1, maximum = 200)]
+    limit: Option<Limit>,
+    /// `next_cursor` of the page before.
+    #[param(value_type = Option<String>)]
+    cursor: Option<Cursor>,
+    /// In this state only.
+    state: Option<BindingStateWord>,
+    /// With this name of the tenant's own.
+    external_id: Option<String>,
+    /// Of this subscriber only.
+    #[param(value_type = Option<String>)]
+    subscriber_id: Option<Id<SubscriberId>>,
+    /// Of this policy only.
+    policy_ref: Option<String>,
+    /// Behind this X, now or before.
+    #[param(value_type = Option<String>)]
+    virtual_number: Option<VirtualNumberField>,
+}
+
+/// What happens to talking calls.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EndCalls {
+    /// True ends talking calls too; ringing ones end in any case.
+    #[serde(default)]
+    drop_calls: bool,
+}
+
+/// Nothing to say.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NoFields {}
+
+/// Binds an X to a subscriber. The same `external_id` with the same content gives 200 and the
+/// existing binding, with other content 409.
+#[utoipa::path(post, path = "/bindings", operation_id = "bindings_create", tag = "bindings",
+    request_body = BindingCreate,
+    responses((status = 201, body = BindingBody), (status = 200, body = BindingBody),
+        (status = "4XX", body = Problem)))]
+pub async fn create(
+    State(api): State<Api>,
+    actor: TenantActor,
+    Json(body): Json<BindingCreate>,
+) -> Result<Response, ApiError> {
+    let names_pool = body.names_pool();
+    let new = body.check()?;
+    let now = api.now().wall;
+    let mut tx = api.store().tenant(actor.tenant).await?;
+    let unknown = |pointer| problem_at(Code::ValidationFailed, pointer, Rule::UnknownReference);
+    // Whatever is not committed is undone: a refused binding stores nothing.
+    match tx.bind(now, new).await? {
+        BindOutcome::Created(binding) => {
+            tx.commit().await?;
+            let (location, version) = (location(binding.id), binding.version);
+            Ok(created(&location, version, BindingBody::new(*binding, now)))
+        }
+        BindOutcome::Existing(binding) => {
+            let (location, version) = (location(binding.id), binding.version);
+            let body = BindingBody::new(*binding, now);
+            Ok(at(&location, tagged(StatusCode::OK, version, body)))
+        }
+        BindOutcome::ExternalIdTaken => {
+            Err(problem_at(Code::ExternalIdConflict, "/external_id", Rule::Taken))
+        }
+        BindOutcome::SubscriberUnknown => Err(unknown("/subscriber/id")),
+        BindOutcome::RealNumbersRefused => Err(real_numbers_refused("/subscriber/real_number")),
+        BindOutcome::TenantSuspended => Err(Code::TenantSuspended.into()),
+        BindOutcome::TermInvalid => {
+            Err(problem_at(Code::ValidationFailed, "/valid_until", Rule::TimeOrder))
+        }
+        BindOutcome::PoolUnknown if names_pool => Err(unknown("/pool")),
+        BindOutcome::PoolUnknown | BindOutcome::PoolEmpty => Err(Code::PoolEmpty.into()),
+        BindOutcome::NumberTaken => {
+            Err(problem_at(Code::NumberTaken, "/virtual_number", Rule::Taken))
+        }
+    }
+}
+
+/// Lists bindings, newest first.
+#[utoipa::path(get, path = "/bindings", operation_id = "bindings_list", tag = "bindings",
+    params(BindingParams),
+    responses((status = 200, body = ListBody<BindingBody>), (status = "4XX", body = Problem)))]
+pub async fn list(
+    State(api): State<Api>,
+    actor: TenantActor,
+    Query(params): Query<BindingParams>,
+) -> Result<axum::Json<ListBody<BindingBody>>, ApiError> {
+    let mut checks = Checks::default();
+    checks.optional_text("/query/external_id", params.external_id.as_deref(), 128);
+    checks.optional_text("/query/policy_ref", params.policy_ref.as_deref(), 128);
+    checks.finish()?;
+    let filter = BindingFilter {
+        state: params.state.map(|state| state.label().to_owned()),
+        subscriber: params.subscriber_id.map(|id| id.0),
+        policy_ref: params.policy_ref,
+        external_id: params.external_id,
+        virtual_number: params.virtual_number.map(|number| number.0),
+    };
+    let page = request(params.limit, params.cursor);
+    let rows = api.store().tenant(actor.tenant).await?.list_bindings(&filter, page).await?;
+    let now = api.now().wall;
+    Ok(ListBody::new(rows, |binding| BindingBody::new(binding, now)))
+}
+
+/// Shows one binding.
+#[utoipa::path(get, path = "/bindings/{id}", operation_id = "bindings_get", tag = "bindings",
+    params(("id" = String, Path)),
+    responses((status = 200, body = BindingBody), (status = "4XX", body = Problem)))]
+pub async fn get(
+    State(api): State<Api>,
+    actor: TenantActor,
+    PathId(id): PathId<BindingId>,
+) -> Result<Response, ApiError> {
+    let found = api.store().tenant(actor.tenant).await?.find_binding(id).await?;
+    Ok(answer(&api, found.ok_or(ApiError::new(Code::NotFound))?))
+}
+
+/// Stops routing until it is resumed. Ringing calls have been told to end when the answer leaves.
+#[utoipa::path(post, path = "/bindings/{id}/suspend", operation_id = "bindings_suspend",
+    tag = "bindings", params(("id" = String, Path), IfMatch), request_body = Option<EndCalls>,
+    responses((status = 200, body = BindingBody), (status = "4XX", body = Problem)))]
+pub async fn suspend(
+    State(api): State<Api>,
+    actor: TenantActor,
+    PathId(id): PathId<BindingId>,
+    if_match: IfMatch,
+    OptionalJson(body): OptionalJson<EndCalls>,
+) -> Result<Response, ApiError> {
+    let (now, version) = (api.now().wall, if_match.version()?);
+    let mut tx = api.store().tenant(actor.tenant).await?;
+    let outcome = tx.suspend_binding(now, id, SuspendReason::Tenant, version).await?;
+    let binding = match outcome {
+        BindingOutcome::Changed(binding) => {
+            tx.commit().await?;
+            *binding
+        }
+        // A repeat: the first answer may have been lost before the relay was told.
+        BindingOutcome::NotAllowed(BindingState::Suspended { .. }) => {
+            tx.find_binding(id).await?.ok_or(ApiError::new(Code::NotFound))?
+        }
+        other => return Err(refusal(&other)),
+    };
+    api.relay().binding_ended(id, Cause::BindingSuspended, talking(&body))?;
+    Ok(answer(&api, binding))
+}
+
+/// Routes again.
+#[utoipa::path(post, path = "/bindings/{id}/resume", operation_id = "bindings_resume",
+    tag = "bindings", params(("id" = String, Path), IfMatch), request_body = Option<NoFields>,
+    responses((status = 200, body = BindingBody), (status = "4XX", body = Problem)))]
+pub async fn resume(
+    State(api): State<Api>,
+    actor: TenantActor,
+    PathId(id): PathId<BindingId>,
+    if_match: IfMatch,
+    OptionalJson(NoFields {}): OptionalJson<NoFields>,
+) -> Result<Response, ApiError> {
+    let (now, version) = (api.now().wall, if_match.version()?);
+    let mut tx = api.store().tenant(actor.tenant).await?;
+    let binding = match tx.resume_binding(now, id, version).await? {
+        BindingOutcome::Changed(binding) => {
+            tx.commit().await?;
+            *binding
+        }
+        BindingOutcome::NotAllowed(BindingState::Active { .. }) => {
+            tx.find_binding(id).await?.ok_or(ApiError::new(Code::NotFound))?
+        }
+        other => return Err(refusal(&other)),
+    };
+    api.relay().forget_routes(&binding.virtual_number);
+    Ok(answer(&api, binding))
+}
+
+/// Ends a binding for good; its X rests. Ringing calls have been told to end when the answer
+/// leaves.
+#[utoipa::path(post, path = "/bindings/{id}/unbind", operation_id = "bindings_unbind",
+    tag = "bindings", params(("id" = String, Path), IfMatch), request_body = Option<EndCalls>,
+    responses((status = 200, body = BindingBody), (status = "4XX", body = Problem)))]
+pub async fn unbind(
+    State(api): State<Api>,
+    actor: TenantActor,
+    PathId(id): PathId<BindingId>,
+    if_match: IfMatch,
+    OptionalJson(body): OptionalJson<EndCalls>,
+) -> Result<Response, ApiError> {
+    let (now, version) = (api.now().wall, if_match.version()?);
+    let calls = if body.drop_calls { CallsUp::End } else { CallsUp::GoOn };
+    let mut tx = api.store().tenant(actor.tenant).await?;
+    let binding = match tx.unbind(now, id, calls, version).await? {
+        BindingOutcome::Changed(binding) => {
+            tx.commit().await?;
+            *binding
+        }
+        BindingOutcome::NotAllowed(BindingState::Released { .. }) => {
+            tx.find_binding(id).await?.ok_or(ApiError::new(Code::NotFound))?
+        }
+        other => return Err(refusal(&other)),
+    };
+    api.relay().binding_ended(id, Cause::BindingExpired, talking(&body))?;
+    Ok(answer(&api, binding))
+}
+
+const fn talking(body: &EndCalls) -> Talking {
+    if body.drop_calls { Talking::Ends } else { Talking::GoesOn }
+}
+
+fn refusal(outcome: &BindingOutcome) -> ApiError {
+    match outcome {
+        BindingOutcome::NotFound => Code::NotFound.into(),
+        BindingOutcome::NotAllowed(_) | BindingOutcome::Changed(_) => Code::StateConflict.into(),
+        BindingOutcome::VersionMismatch => Code::PreconditionFailed.into(),
+    }
+}
+
+fn answer(api: &Api, binding: BindingRecord) -> Response {
+    let version = binding.version;
+    tagged(StatusCode::OK, version, BindingBody::new(binding, api.now().wall))
+}
+
+fn location(id: BindingId) -> String {
+    format!("/v1/bindings/{id}")
+}

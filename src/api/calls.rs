@@ -1,0 +1,323 @@
+//! Calls: the records of those that are over, the table of those that are up, and their end.
+
+use std::time::SystemTime;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::Api;
+use super::auth::{Actor, TenantActor};
+use super::error::{ApiError, Code, Problem};
+use super::extract::{OptionalJson, PathId, Query};
+use super::field_error::{FieldError, Rule};
+use super::paging::{Cursor, Limit, ListBody, request};
+use super::values::{Id, RULE_MARK, Time, VirtualNumberField};
+use crate::domain::cause::Cause;
+use crate::domain::cdr::{Cdr, Direction, MediaCounts};
+use crate::domain::id::{AgentId, BindingId, CallId, SubscriberId, TenantId};
+use crate::relay::handle::{CallStatus, LiveCall, Termination};
+use crate::store::Page;
+use crate::store::cdr::CdrFilter;
+
+/// Which way a call goes.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DirectionWord {
+    /// An agent calls the subscriber.
+    ToSubscriber,
+    /// The subscriber calls X.
+    FromSubscriber,
+}
+
+/// One of the closed list of causes.
+#[derive(Clone, Copy, Debug)]
+pub struct CauseWord(Cause);
+
+impl<'de> Deserialize<'de> for CauseWord {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let cause = Cause::find_label(&text).map(Self);
+        cause.ok_or_else(|| serde::de::Error::custom(format_args!("{RULE_MARK}cause")))
+    }
+}
+
+/// Filters of the list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct CallParams {
+    /// Rows of the page, 1 to 200; 50 when absent.
+    #[param(value_type = Option<u16>, minimum = 1, maximum = 200)]
+    limit: Option<Limit>,
+    /// `next_cursor` of the page before.
+    #[param(value_type = Option<String>)]
+    cursor: Option<Cursor>,
+    /// Through this binding only.
+    #[param(value_type = Option<String>)]
+    binding_id: Option<Id<BindingId>>,
+    /// Of this agent only.
+    #[param(value_type = Option<String>)]
+    agent_id: Option<Id<AgentId>>,
+    /// That ended for this cause only.
+    #[param(value_type = Option<String>)]
+    cause: Option<CauseWord>,
+    /// This way only.
+    direction: Option<DirectionWord>,
+    /// By this number only.
+    #[param(value_type = Option<String>)]
+    virtual_number: Option<VirtualNumberField>,
+    /// Begun at this time or later.
+    #[param(value_type = Option<String>)]
+    from: Option<Time>,
+    /// Begun before this time.
+    #[param(value_type = Option<String>)]
+    until: Option<Time>,
+}
+
+/// Whose live calls.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct LiveParams {
+    /// Rows of the page, 1 to 200; 50 when absent.
+    #[param(value_type = Option<u16>, minimum = 1, maximum = 200)]
+    limit: Option<Limit>,
+    /// `next_cursor` of the page before.
+    #[param(value_type = Option<String>)]
+    cursor: Option<Cursor>,
+    /// The platform's keys name the tenant; a tenant's keys leave it out.
+    #[param(value_type = Option<String>)]
+    tenant_id: Option<Id<TenantId>>,
+}
+
+/// What came from one side of a call.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MediaBody {
+    packets: u64,
+    lost: u64,
+    dropped: u64,
+    jitter_us: u32,
+}
+
+impl From<MediaCounts> for MediaBody {
+    fn from(counts: MediaCounts) -> Self {
+        let MediaCounts { packets, lost, dropped, jitter_us } = counts;
+        Self { packets, lost, dropped, jitter_us }
+    }
+}
+
+/// A call. What comes with its end is null while it is live.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CallBody {
+    #[schema(value_type = String)]
+    id: Id<CallId>,
+    /// `calling`, `ringing`, `answered` or `ended`.
+    status: &'static str,
+    #[schema(value_type = Option<String>)]
+    binding_id: Option<Id<BindingId>>,
+    #[schema(value_type = Option<String>)]
+    subscriber_id: Option<Id<SubscriberId>>,
+    #[schema(value_type = Option<String>)]
+    agent_id: Option<Id<AgentId>>,
+    virtual_number: Option<String>,
+    /// `to_subscriber` or `from_subscriber`.
+    direction: &'static str,
+    started_at: Time,
+    ringing_at: Option<Time>,
+    answered_at: Option<Time>,
+    ended_at: Option<Time>,
+    /// Answered time, in whole seconds.
+    duration_s: Option<u64>,
+    duration_ms: Option<u128>,
+    /// From the agent's INVITE to the subscriber's.
+    setup_ms: Option<u128>,
+    cause: Option<&'static str>,
+    /// Every reason of a refusal, in order.
+    reasons: Vec<&'static str>,
+    /// `caller`, `callee` or `relay`.
+    ended_by: Option<&'static str>,
+    sip_status: Option<u16>,
+    q850: Option<u8>,
+    caller_media: Option<MediaBody>,
+    callee_media: Option<MediaBody>,
+}
+
+impl From<Cdr> for CallBody {
+    fn from(cdr: Cdr) -> Self {
+        let [caller_media, callee_media] = match cdr.media {
+            Some(media) => media.map(|side| Some(MediaBody::from(side))),
+            None => [None, None],
+        };
+        Self {
+            id: Id(cdr.call),
+            status: "ended",
+            binding_id: cdr.binding.map(Id),
+            subscriber_id: cdr.subscriber.map(Id),
+            agent_id: cdr.agent.map(Id),
+            virtual_number: cdr.virtual_number.map(|number| number.to_string()),
+            direction: cdr.direction.label(),
+            started_at: Time(cdr.started_at),
+            ringing_at: cdr.ringing_at.map(Time),
+            answered_at: cdr.answered_at.map(Time),
+            ended_at: Some(Time(cdr.ended_at)),
+            duration_s: Some(cdr.duration.as_secs()),
+            duration_ms: Some(cdr.duration.as_millis()),
+            setup_ms: cdr.setup.map(|setup| setup.as_millis()),
+            cause: Some(cdr.cause.label()),
+            reasons: cdr.reasons.iter().map(|cause| cause.label()).collect(),
+            ended_by: Some(cdr.ended_by.label()),
+            sip_status: Some(cdr.sip_status),
+            q850: Some(cdr.q850),
+            caller_media,
+            callee_media,
+        }
+    }
+}
+
+impl From<LiveCall> for CallBody {
+    fn from(call: LiveCall) -> Self {
+        Self {
+            id: Id(call.call),
+            status: match call.status {
+                CallStatus::Calling => "calling",
+                CallStatus::Ringing => "ringing",
+                CallStatus::Answered => "answered",
+                CallStatus::Ended => "ended",
+            },
+            binding_id: Some(Id(call.binding)),
+            subscriber_id: None,
+            agent_id: call.agent.map(Id),
+            virtual_number: Some(call.virtual_number.to_string()),
+            direction: call.direction.label(),
+            started_at: Time(call.started_at),
+            ringing_at: None,
+            answered_at: call.answered_at.map(Time),
+            ended_at: None,
+            duration_s: None,
+            duration_ms: None,
+            setup_ms: None,
+            cause: None,
+            reasons: Vec::new(),
+            ended_by: None,
+            sip_status: None,
+            q850: None,
+            caller_media: None,
+            callee_media: None,
+        }
+    }
+}
+
+/// An order was given; the record follows.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TerminationBody {
+    #[schema(value_type = String)]
+    id: Id<CallId>,
+    /// `terminating`.
+    status: &'static str,
+}
+
+/// Nothing to say.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Terminate {}
+
+/// Lists calls that are over, refused attempts too, newest first.
+#[utoipa::path(get, path = "/calls", operation_id = "calls_list", tag = "calls",
+    params(CallParams),
+    responses((status = 200, body = ListBody<CallBody>), (status = "4XX", body = Problem)))]
+pub async fn list(
+    State(api): State<Api>,
+    actor: TenantActor,
+    Query(params): Query<CallParams>,
+) -> Result<axum::Json<ListBody<CallBody>>, ApiError> {
+    let filter = CdrFilter {
+        binding: params.binding_id.map(|id| id.0),
+        agent: params.agent_id.map(|id| id.0),
+        cause: params.cause.map(|cause| cause.0),
+        direction: params.direction.map(|word| match word {
+            DirectionWord::ToSubscriber => Direction::ToSubscriber,
+            DirectionWord::FromSubscriber => Direction::FromSubscriber,
+        }),
+        virtual_number: params.virtual_number.map(|number| number.0),
+        from: params.from.map(since_epoch),
+        until: params.until.map(since_epoch),
+    };
+    let page = request(params.limit, params.cursor);
+    let rows = api.store().tenant(actor.tenant).await?.list_cdrs(&filter, page).await?;
+    Ok(ListBody::new(rows, CallBody::from))
+}
+
+/// No call began before; identifiers cannot tell such times.
+fn since_epoch(time: Time) -> SystemTime {
+    time.0.max(SystemTime::UNIX_EPOCH)
+}
+
+/// Lists the live calls of this node, newest first.
+#[utoipa::path(get, path = "/calls/live", operation_id = "calls_live", tag = "calls",
+    params(LiveParams),
+    responses((status = 200, body = ListBody<CallBody>), (status = "4XX", body = Problem)))]
+pub async fn live(
+    State(api): State<Api>,
+    actor: Actor,
+    Query(params): Query<LiveParams>,
+) -> Result<axum::Json<ListBody<CallBody>>, ApiError> {
+    let field = |rule| ApiError::from(FieldError::new("/query/tenant_id", rule));
+    let tenant = match (actor.tenant, params.tenant_id) {
+        (Some(tenant), None) => tenant,
+        (Some(_), Some(_)) => return Err(field(Rule::UnknownField)),
+        (None, None) => return Err(field(Rule::Missing)),
+        (None, Some(id)) => {
+            let tenant = api.store().find_tenant(id.0).await?;
+            let tenant = tenant.filter(|tenant| tenant.is_test || !actor.is_test);
+            tenant.ok_or_else(|| field(Rule::UnknownReference))?.id
+        }
+    };
+    let page = request(params.limit, params.cursor);
+    let mut calls = api.relay().live(tenant);
+    calls.sort_by_key(|call| std::cmp::Reverse(call.call));
+    let page: Page<LiveCall> = page.cut(calls, |call| call.call.as_u128());
+    Ok(ListBody::new(page, CallBody::from))
+}
+
+/// Shows one call, live or over.
+#[utoipa::path(get, path = "/calls/{id}", operation_id = "calls_get", tag = "calls",
+    params(("id" = String, Path)),
+    responses((status = 200, body = CallBody), (status = "4XX", body = Problem)))]
+pub async fn get(
+    State(api): State<Api>,
+    actor: TenantActor,
+    PathId(id): PathId<CallId>,
+) -> Result<axum::Json<CallBody>, ApiError> {
+    // Asked in this order, a call that ends in between is found all the same.
+    let live = api.relay().find_live(id).filter(|call| call.tenant == actor.tenant);
+    if let Some(cdr) = api.store().tenant(actor.tenant).await?.find_cdr(id).await? {
+        return Ok(axum::Json(cdr.into()));
+    }
+    Ok(axum::Json(live.ok_or(ApiError::new(Code::NotFound))?.into()))
+}
+
+/// Ends a live call. 409 when it is over already.
+#[utoipa::path(post, path = "/calls/{id}/terminate", operation_id = "calls_terminate",
+    tag = "calls", params(("id" = String, Path)), request_body = Option<Terminate>,
+    responses((status = 202, body = TerminationBody), (status = "4XX", body = Problem)))]
+pub async fn terminate(
+    State(api): State<Api>,
+    actor: Actor,
+    PathId(id): PathId<CallId>,
+    OptionalJson(Terminate {}): OptionalJson<Terminate>,
+) -> Result<Response, ApiError> {
+    let live = api.relay().find_live(id);
+    let may = |call: &LiveCall| actor.tenant.is_none_or(|tenant| tenant == call.tenant);
+    if live.as_ref().is_some_and(may) && api.relay().terminate(id)? == Termination::Ordered {
+        let body = TerminationBody { id: Id(id), status: "terminating" };
+        return Ok((StatusCode::ACCEPTED, axum::Json(body)).into_response());
+    }
+    let is_over = match actor.tenant {
+        Some(tenant) => api.store().tenant(tenant).await?.find_cdr(id).await?.is_some(),
+        None => false,
+    };
+    Err(if is_over { Code::StateConflict } else { Code::NotFound }.into())
+}
