@@ -9,9 +9,7 @@ use utoipa::ToSchema;
 
 use super::error::{ApiError, Code};
 use super::field_error::Rule;
-use super::values::{
-    Checks, Id, Object, RealNumberField, Time, VirtualNumberField, problem_at,
-};
+use super::values::{Checks, Id, Object, RealNumberField, Time, VirtualNumberField, problem_at};
 use crate::domain::binding::BindingState;
 use crate::domain::id::{BindingId, PoolId, SubscriberId};
 use crate::store::binding::{

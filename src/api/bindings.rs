@@ -22,9 +22,7 @@ use crate::domain::binding::{BindingState, SuspendReason};
 use crate::domain::cause::Cause;
 use crate::domain::id::{BindingId, SubscriberId};
 use crate::relay::handle::Talking;
-use crate::store::binding::{
-    BindOutcome, BindingFilter, BindingOutcome, BindingRecord, CallsUp,
-};
+use crate::store::binding::{BindOutcome, BindingFilter, BindingOutcome, BindingRecord, CallsUp};
 
 /// The states of a binding.
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]

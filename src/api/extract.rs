@@ -5,7 +5,7 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 use zeroize::Zeroize;
 
@@ -166,13 +166,14 @@ pub fn wipe(bytes: Bytes) {
 /// # Errors
 /// [`Code::MalformedBody`] when it is no JSON, [`Code::ValidationFailed`] when it is another JSON.
 pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    // First whether it is JSON at all, to its end: a mistake of form comes before one of content.
+    serde_json::from_slice::<IgnoredAny>(bytes).map_err(|_| ApiError::new(Code::MalformedBody))?;
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let read = serde_path_to_error::deserialize(&mut deserializer);
     let Object(value) = read.map_err(|error| match error.inner().classify() {
         Category::Data => field_error(&error).into(),
         Category::Syntax | Category::Eof | Category::Io => ApiError::new(Code::MalformedBody),
     })?;
-    deserializer.end().map_err(|_| ApiError::new(Code::MalformedBody))?;
     Ok(value)
 }
 

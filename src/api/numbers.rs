@@ -248,9 +248,8 @@ fn read_csv(bytes: &[u8]) -> Result<Vec<String>, ApiError> {
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(bytes);
     let headers = reader.headers().map_err(malformed)?;
     let column = headers.iter().position(|name| name.trim_start_matches('\u{feff}') == "number");
-    let column = column.ok_or_else(|| {
-        problem_at(Code::ValidationFailed, "/number", Rule::Missing)
-    })?;
+    let column =
+        column.ok_or_else(|| problem_at(Code::ValidationFailed, "/number", Rule::Missing))?;
     let mut numbers = Vec::new();
     for record in reader.records().take(IMPORT_NUMBERS_MAX + 1) {
         let record = record.map_err(malformed)?;

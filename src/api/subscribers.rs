@@ -16,9 +16,7 @@ use super::field_error::Rule;
 use super::tenants::{LanguageWord, check_time_zone};
 use super::values::{Checks, Id, RealNumberField, Time, problem_at};
 use crate::domain::id::SubscriberId;
-use crate::store::subscriber::{
-    NewSubscriber, NumberChange, SubscriberOutcome, SubscriberRecord,
-};
+use crate::store::subscriber::{NewSubscriber, NumberChange, SubscriberOutcome, SubscriberRecord};
 
 /// Roughly how old somebody is.
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]

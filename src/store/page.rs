@@ -28,6 +28,14 @@ impl PageRequest {
         uuid::Uuid::from_u128(self.before.unwrap_or(u128::MAX))
     }
 
+    /// The page out of everything there is, newest first: for lists that are in memory.
+    #[must_use]
+    pub fn cut<T>(&self, mut items: Vec<T>, id: impl Fn(&T) -> u128) -> Page<T> {
+        let before = self.before.unwrap_or(u128::MAX);
+        items.retain(|item| id(item) < before);
+        self.page(items, id)
+    }
+
     /// Cuts the surplus row off and remembers where to go on.
     pub(super) fn page<T>(&self, mut items: Vec<T>, id: impl Fn(&T) -> u128) -> Page<T> {
         let limit = usize::from(self.limit);

@@ -1,0 +1,12 @@
+//! The control API on a real PostgreSQL, driven in process as a client would.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bad_input;
+mod contract;
+mod isolation;
+mod nouns;
+mod repeated;
+mod roles;
+mod world;
