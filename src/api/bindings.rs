@@ -22,6 +22,7 @@ use crate::domain::binding::{BindingState, SuspendReason};
 use crate::domain::cause::Cause;
 use crate::domain::id::{BindingId, SubscriberId};
 use crate::relay::handle::Talking;
+use crate::store::TenantTx;
 use crate::store::binding::{BindOutcome, BindingFilter, BindingOutcome, BindingRecord, CallsUp};
 
 /// The states of a binding.
@@ -185,17 +186,8 @@ pub async fn suspend(
     let (now, version) = (api.now().wall, if_match.version()?);
     let mut tx = api.store().tenant(actor.tenant).await?;
     let outcome = tx.suspend_binding(now, id, SuspendReason::Tenant, version).await?;
-    let binding = match outcome {
-        BindingOutcome::Changed(binding) => {
-            tx.commit().await?;
-            *binding
-        }
-        // A repeat: the first answer may have been lost before the relay was told.
-        BindingOutcome::NotAllowed(BindingState::Suspended { .. }) => {
-            tx.find_binding(id).await?.ok_or(ApiError::new(Code::NotFound))?
-        }
-        other => return Err(refusal(&other)),
-    };
+    let is_done = |state: &BindingState| matches!(state, BindingState::Suspended { .. });
+    let binding = settle(tx, id, outcome, is_done).await?;
     api.relay().binding_ended(id, Cause::BindingSuspended, talking(&body))?;
     Ok(answer(&api, binding))
 }
@@ -213,16 +205,9 @@ pub async fn resume(
 ) -> Result<Response, ApiError> {
     let (now, version) = (api.now().wall, if_match.version()?);
     let mut tx = api.store().tenant(actor.tenant).await?;
-    let binding = match tx.resume_binding(now, id, version).await? {
-        BindingOutcome::Changed(binding) => {
-            tx.commit().await?;
-            *binding
-        }
-        BindingOutcome::NotAllowed(BindingState::Active { .. }) => {
-            tx.find_binding(id).await?.ok_or(ApiError::new(Code::NotFound))?
-        }
-        other => return Err(refusal(&other)),
-    };
+    let outcome = tx.resume_binding(now, id, version).await?;
+    let is_done = |state: &BindingState| matches!(state, BindingState::Active { .. });
+    let binding = settle(tx, id, outcome, is_done).await?;
     api.relay().forget_routes(&binding.virtual_number);
     Ok(answer(&api, binding))
 }
@@ -242,16 +227,9 @@ pub async fn unbind(
     let (now, version) = (api.now().wall, if_match.version()?);
     let calls = if body.drop_calls { CallsUp::End } else { CallsUp::GoOn };
     let mut tx = api.store().tenant(actor.tenant).await?;
-    let binding = match tx.unbind(now, id, calls, version).await? {
-        BindingOutcome::Changed(binding) => {
-            tx.commit().await?;
-            *binding
-        }
-        BindingOutcome::NotAllowed(BindingState::Released { .. }) => {
-            tx.find_binding(id).await?.ok_or(ApiError::new(Code::NotFound))?
-        }
-        other => return Err(refusal(&other)),
-    };
+    let outcome = tx.unbind(now, id, calls, version).await?;
+    let is_done = |state: &BindingState| matches!(state, BindingState::Released { .. });
+    let binding = settle(tx, id, outcome, is_done).await?;
     api.relay().binding_ended(id, Cause::BindingExpired, talking(&body))?;
     Ok(answer(&api, binding))
 }
@@ -260,11 +238,25 @@ const fn talking(body: &EndCalls) -> Talking {
     if body.drop_calls { Talking::Ends } else { Talking::GoesOn }
 }
 
-fn refusal(outcome: &BindingOutcome) -> ApiError {
+/// Makes a change durable. A repeat of one that is done is no mistake: the first answer may have
+/// been lost before the relay was told.
+async fn settle(
+    mut tx: TenantTx,
+    id: BindingId,
+    outcome: BindingOutcome,
+    is_done: fn(&BindingState) -> bool,
+) -> Result<BindingRecord, ApiError> {
     match outcome {
-        BindingOutcome::NotFound => Code::NotFound.into(),
-        BindingOutcome::NotAllowed(_) | BindingOutcome::Changed(_) => Code::StateConflict.into(),
-        BindingOutcome::VersionMismatch => Code::PreconditionFailed.into(),
+        BindingOutcome::Changed(binding) => {
+            tx.commit().await?;
+            Ok(*binding)
+        }
+        BindingOutcome::NotAllowed(state) if is_done(&state) => {
+            tx.find_binding(id).await?.ok_or(Code::NotFound.into())
+        }
+        BindingOutcome::NotAllowed(_) => Err(Code::StateConflict.into()),
+        BindingOutcome::NotFound => Err(Code::NotFound.into()),
+        BindingOutcome::VersionMismatch => Err(Code::PreconditionFailed.into()),
     }
 }
 

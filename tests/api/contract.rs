@@ -8,7 +8,7 @@ use crate::world::World;
 #[tokio::test]
 async fn every_route_of_the_file_is_in_the_binary() {
     let world = World::new().await;
-    let document = world.operator.with_key("").get("/openapi.json").await.is(200).body;
+    let document = world.operator.with_key("").get("/openapi.json").await.gave(200).body;
     assert_eq!(document["openapi"], "3.1.0");
     let mut operations = 0;
     for (path, item) in document["paths"].as_object().expect("paths") {
@@ -53,29 +53,29 @@ async fn the_binary_has_no_route_beside_the_file() {
 #[tokio::test]
 async fn the_pages_work_without_the_network() {
     let world = World::new().await;
-    let page = world.operator.with_key("").get("/docs/").await.is(200);
+    let page = world.operator.with_key("").get("/docs/").await.gave(200);
     assert!(page.header("content-security-policy").contains("default-src 'self'"));
-    world.operator.with_key("").get("/docs/swagger-ui-bundle.js").await.is(200);
+    world.operator.with_key("").get("/docs/swagger-ui-bundle.js").await.gave(200);
 }
 
 #[tokio::test]
 async fn unknown_paths_and_methods_are_problems() {
     let world = World::new().await;
-    world.operator.get("/v1/nothing").await.is_problem(404, "not_found");
-    world.operator.get("/debug").await.is_problem(404, "not_found");
-    world.operator.delete("/v1/tenants").await.is_problem(405, "method_not_allowed");
+    world.operator.get("/v1/nothing").await.refused(404, "not_found");
+    world.operator.get("/debug").await.refused(404, "not_found");
+    world.operator.delete("/v1/tenants").await.refused(405, "method_not_allowed");
     let traced = world.operator.raw("TRACE", "/v1/tenants", "", &[]).await;
-    traced.is_problem(405, "method_not_allowed");
+    traced.refused(405, "method_not_allowed");
 }
 
 #[tokio::test]
 async fn problems_speak_the_language_of_the_request() {
     let world = World::new().await;
     let path = "/v1/tenants/ten_x";
-    let english = world.operator.get(path).await.is(404);
+    let english = world.operator.get(path).await.gave(404);
     assert_eq!(english.body["title"], "Not found");
     let headers = [("accept-language", "zh-CN,zh;q=0.9,en;q=0.5")];
-    let chinese = world.operator.raw("GET", path, "", &headers).await.is(404);
+    let chinese = world.operator.raw("GET", path, "", &headers).await.gave(404);
     assert_eq!(chinese.body["title"], "未找到");
     assert_eq!(chinese.header("content-language"), "zh-CN");
     assert_eq!(chinese.body["type"], "urn:maskline:problem:not_found");

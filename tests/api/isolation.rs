@@ -13,7 +13,7 @@ fn shape(mut body: Value) -> Value {
 #[tokio::test]
 async fn a_foreign_id_answers_exactly_like_an_unknown_one() {
     let world = World::new().await;
-    let bound = world.admin.post("/v1/bindings", binding(1)).await.is(201);
+    let bound = world.admin.post("/v1/bindings", binding(1)).await.gave(201);
     let agent = json!({"employee_id": "1", "name": "Li"});
     let agent = world.admin.post("/v1/agents", agent).await.id();
     let subscriber = bound.body["subscriber_id"].as_str().expect("an id").to_owned();
@@ -41,20 +41,20 @@ async fn a_foreign_id_answers_exactly_like_an_unknown_one() {
         for id in [&*id, &*unknown, "nonsense", "ten_0"] {
             let path = format!("/v1/{noun}/{id}{action}");
             let answer = stranger.json(method, &path, body.clone(), &[]).await;
-            answers.push(shape(answer.is_problem(404, "not_found").body));
+            answers.push(shape(answer.refused(404, "not_found").body));
         }
         assert!(answers.iter().all(|answer| *answer == answers[0]), "{method} {noun}{action}");
     }
     let foreign = json!({
         "external_id": "E", "mode": "ax", "policy": {"ref": "P"}, "subscriber": {"id": subscriber},
     });
-    let answer = stranger.post("/v1/bindings", foreign).await.is_problem(422, "validation_failed");
+    let answer = stranger.post("/v1/bindings", foreign).await.refused(422, "validation_failed");
     assert_eq!(answer.place(), ("/subscriber/id", "unknown_reference"));
     for noun in ["bindings", "agents", "calls", "calls/live"] {
-        let list = stranger.get(&format!("/v1/{noun}")).await.is(200);
+        let list = stranger.get(&format!("/v1/{noun}")).await.gave(200);
         assert_eq!(list.body["data"], json!([]), "{noun}");
     }
-    let after = world.admin.get(&format!("/v1/bindings/{}", bound.id())).await.is(200);
+    let after = world.admin.get(&format!("/v1/bindings/{}", bound.id())).await.gave(200);
     assert_eq!(after.body, bound.body);
 }
 
@@ -65,29 +65,29 @@ async fn no_key_or_a_wrong_one_gives_one_and_the_same_answer() {
     let mut answers = Vec::new();
     for key in ["", "x", "mk_live_", &wrong, &"m".repeat(5000)] {
         let answer = world.admin.with_key(key).get("/v1/bindings").await;
-        let answer = answer.is_problem(401, "unauthenticated");
+        let answer = answer.refused(401, "unauthenticated");
         assert_eq!(answer.header("www-authenticate"), "Bearer");
         answers.push(shape(answer.body));
     }
     assert!(answers.iter().all(|answer| *answer == answers[0]));
     let twice = world.admin.request("GET", "/v1/bindings").header("authorization", "Bearer x");
     let twice = twice.body(axum::body::Body::empty()).expect("a request");
-    world.admin.send(twice).await.is_problem(401, "unauthenticated");
+    world.admin.send(twice).await.refused(401, "unauthenticated");
 }
 
 #[tokio::test]
 async fn a_key_bound_to_addresses_works_from_nowhere_else() {
     let world = World::new().await;
     let body = json!({"name": "k", "role": "insurer_crm", "source_networks": ["192.0.2.0/24"]});
-    let key = world.admin.post("/v1/api-keys", body).await.is(201);
+    let key = world.admin.post("/v1/api-keys", body).await.gave(201);
     let client = world.admin.with_key(key.body["key"].as_str().expect("a key"));
-    client.get("/v1/bindings").await.is_problem(401, "unauthenticated");
+    client.get("/v1/bindings").await.refused(401, "unauthenticated");
     for (from, status) in [([192, 0, 2, 9], 200), ([192, 0, 3, 9], 401)] {
         let peer = std::net::SocketAddr::from((from, 4000));
         let request = client.request("GET", "/v1/bindings");
         let request = request.extension(axum::extract::ConnectInfo(peer));
         let request = request.body(axum::body::Body::empty()).expect("a request");
-        client.send(request).await.is(status);
+        client.send(request).await.gave(status);
     }
 }
 
@@ -96,7 +96,7 @@ async fn a_test_key_of_the_platform_sees_test_tenants_only() {
     let world = World::new().await;
     let test = world.operator.post("/v1/tenants", json!({"name": "t", "test": true})).await.id();
     let body = json!({"name": "k", "role": "compliance", "tenant_id": test});
-    let key = world.operator.post("/v1/api-keys", body).await.is(201);
+    let key = world.operator.post("/v1/api-keys", body).await.gave(201);
     assert!(key.body["key"].as_str().expect("a key").starts_with("mk_test_"));
     assert_eq!(key.body["test"], true);
 }
@@ -104,17 +104,17 @@ async fn a_test_key_of_the_platform_sees_test_tenants_only() {
 #[tokio::test]
 async fn real_numbers_appear_in_no_log_and_no_event() {
     let world = World::new().await;
-    world.admin.post("/v1/subscribers", json!({"real_number": real_number(1)})).await.is(201);
+    world.admin.post("/v1/subscribers", json!({"real_number": real_number(1)})).await.gave(201);
     let bound = world.admin.post("/v1/bindings", binding(2)).await.id();
-    world.admin.post(&format!("/v1/bindings/{bound}/unbind"), json!({})).await.is(200);
+    world.admin.post(&format!("/v1/bindings/{bound}/unbind"), json!({})).await.gave(200);
     let key = [("idempotency-key", &*real_number(3)), ("x-request-id", "crm-13800000003")];
-    world.admin.json("POST", "/v1/bindings", binding(3), &key).await.is(201);
-    world.admin.get(&format!("/v1/bindings/{}", real_number(4))).await.is(404);
-    world.admin.get(&format!("/v1/bindings?external_id={}", &real_number(4)[1..])).await.is(200);
-    world.admin.get(&format!("/v1/{}", real_number(4))).await.is(404);
+    world.admin.json("POST", "/v1/bindings", binding(3), &key).await.gave(201);
+    world.admin.get(&format!("/v1/bindings/{}", real_number(4))).await.gave(404);
+    world.admin.get(&format!("/v1/bindings?external_id={}", &real_number(4)[1..])).await.gave(200);
+    world.admin.get(&format!("/v1/{}", real_number(4))).await.gave(404);
     let bad = format!("{{\"real_number\": \"{}\", \"{}\": 1", real_number(5), real_number(5));
     let json = [("content-type", "application/json")];
-    world.admin.raw("POST", "/v1/subscribers", bad, &json).await.is(400);
+    world.admin.raw("POST", "/v1/subscribers", bad, &json).await.gave(400);
 
     let log = logged();
     assert!(log.contains("POST /v1/bindings gave 201"), "logs are captured");

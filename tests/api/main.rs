@@ -1,5 +1,6 @@
 //! The control API on a real PostgreSQL, driven in process as a client would.
 
+#[expect(dead_code, reason = "other tests need more of it")]
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -7,20 +7,20 @@ use crate::world::{World, binding, real_number};
 #[tokio::test]
 async fn the_operator_makes_and_changes_tenants() {
     let (_db, _relay, operator) = World::empty().await;
-    let made = operator.post("/v1/tenants", json!({"name": "One", "test": true})).await.is(201);
+    let made = operator.post("/v1/tenants", json!({"name": "One", "test": true})).await.gave(201);
     let path = format!("/v1/tenants/{}", made.id());
     assert_eq!(made.header("location"), path);
     assert_eq!(made.body["time_zone"], "Asia/Shanghai");
     let patch = json!({"state": "suspended", "desk_user": "desk"});
-    let changed = operator.patch(&path, patch).await.is(200);
+    let changed = operator.patch(&path, patch).await.gave(200);
     assert_eq!(
         (&changed.body["state"], &changed.body["desk_user"]),
         (&json!("suspended"), &json!("desk"))
     );
-    let cleared = operator.patch(&path, json!({"desk_user": null})).await.is(200);
+    let cleared = operator.patch(&path, json!({"desk_user": null})).await.gave(200);
     assert_eq!(cleared.body["desk_user"], Value::Null);
-    assert_eq!(operator.get(&path).await.is(200).body, cleared.body);
-    let list = operator.get("/v1/tenants").await.is(200);
+    assert_eq!(operator.get(&path).await.gave(200).body, cleared.body);
+    let list = operator.get("/v1/tenants").await.gave(200);
     assert_eq!(list.body["data"].as_array().map(Vec::len), Some(1));
 }
 
@@ -28,40 +28,40 @@ async fn the_operator_makes_and_changes_tenants() {
 async fn a_key_is_shown_once_rolled_and_revoked() {
     let world = World::new().await;
     let body = json!({"name": "crm", "role": "insurer_crm", "scopes": ["bindings:read"]});
-    let made = world.admin.post("/v1/api-keys", body).await.is(201);
+    let made = world.admin.post("/v1/api-keys", body).await.gave(201);
     let text = made.body["key"].as_str().expect("a key").to_owned();
     let crm = world.admin.with_key(&text);
-    crm.get("/v1/bindings").await.is(200);
-    crm.get("/v1/agents").await.is_problem(403, "forbidden");
+    crm.get("/v1/bindings").await.gave(200);
+    crm.get("/v1/agents").await.refused(403, "forbidden");
 
-    let list = world.admin.get("/v1/api-keys").await.is(200);
+    let list = world.admin.get("/v1/api-keys").await.gave(200);
     assert!(!list.body.to_string().contains(&text));
     let rolled = world.admin.post(&format!("/v1/api-keys/{}/roll", made.id()), json!({})).await;
-    let new = world.admin.with_key(rolled.is(200).body["key"].as_str().expect("a key"));
-    crm.get("/v1/bindings").await.is_problem(401, "unauthenticated");
-    new.get("/v1/bindings").await.is(200);
+    let new = world.admin.with_key(rolled.gave(200).body["key"].as_str().expect("a key"));
+    crm.get("/v1/bindings").await.refused(401, "unauthenticated");
+    new.get("/v1/bindings").await.gave(200);
 
-    world.admin.delete(&format!("/v1/api-keys/{}", made.id())).await.is(204);
-    new.get("/v1/bindings").await.is_problem(401, "unauthenticated");
-    world.admin.delete(&format!("/v1/api-keys/{}", made.id())).await.is_problem(404, "not_found");
+    world.admin.delete(&format!("/v1/api-keys/{}", made.id())).await.gave(204);
+    new.get("/v1/bindings").await.refused(401, "unauthenticated");
+    world.admin.delete(&format!("/v1/api-keys/{}", made.id())).await.refused(404, "not_found");
 }
 
 #[tokio::test]
 async fn agents_come_change_and_go() {
     let world = World::new().await;
     let body = json!({"employee_id": "4821", "name": "Li", "caller_numbers": ["4821", "4822"]});
-    let made = world.admin.post("/v1/agents", body.clone()).await.is(201);
+    let made = world.admin.post("/v1/agents", body.clone()).await.gave(201);
     let path = format!("/v1/agents/{}", made.id());
-    let taken = world.admin.post("/v1/agents", body).await.is_problem(409, "already_exists");
+    let taken = world.admin.post("/v1/agents", body).await.refused(409, "already_exists");
     assert_eq!(taken.place(), ("/employee_id", "taken"));
     let patch = json!({"state": "disabled", "caller_numbers": ["4900"], "licence": "L-1"});
-    let changed = world.admin.patch(&path, patch).await.is(200);
+    let changed = world.admin.patch(&path, patch).await.gave(200);
     assert_eq!(changed.body["caller_numbers"], json!(["4900"]));
-    assert_eq!(world.admin.get(&path).await.is(200).body, changed.body);
-    let list = world.admin.get("/v1/agents?employee_id=4821").await.is(200);
+    assert_eq!(world.admin.get(&path).await.gave(200).body, changed.body);
+    let list = world.admin.get("/v1/agents?employee_id=4821").await.gave(200);
     assert_eq!(list.body["data"][0]["state"], "disabled");
-    world.admin.delete(&path).await.is(204);
-    world.admin.get(&path).await.is_problem(404, "not_found");
+    world.admin.delete(&path).await.gave(204);
+    world.admin.get(&path).await.refused(404, "not_found");
 }
 
 #[tokio::test]
@@ -71,17 +71,17 @@ async fn trunks_come_change_and_go() {
         "name": "pbx", "role": "insurer", "tenant_id": world.tenant, "transport": "udp",
         "source_networks": ["198.51.100.7"], "targets": ["198.51.100.7:5060"],
     });
-    let made = world.operator.post("/v1/trunks", body).await.is(201);
+    let made = world.operator.post("/v1/trunks", body).await.gave(201);
     assert_eq!(made.body["source_networks"], json!(["198.51.100.7/32"]));
     let path = format!("/v1/trunks/{}", made.id());
     let patch = json!({"enabled": false, "targets": ["[2001:db8::1]:5060"], "channels_max": 30});
-    let changed = world.operator.patch(&path, patch).await.is(200);
+    let changed = world.operator.patch(&path, patch).await.gave(200);
     assert_eq!(changed.body["targets"], json!(["[2001:db8::1]:5060"]));
-    assert_eq!(world.operator.get(&path).await.is(200).body, changed.body);
-    let list = world.operator.get("/v1/trunks?limit=1").await.is(200);
+    assert_eq!(world.operator.get(&path).await.gave(200).body, changed.body);
+    let list = world.operator.get("/v1/trunks?limit=1").await.gave(200);
     assert_eq!(list.body["has_more"], true);
-    world.operator.delete(&path).await.is(204);
-    world.operator.get(&path).await.is_problem(404, "not_found");
+    world.operator.delete(&path).await.gave(204);
+    world.operator.get(&path).await.refused(404, "not_found");
     let loaded = world.db.database.relay.load_trunks().await.expect("trunks");
     assert_eq!(loaded.len(), 1);
 }
@@ -91,13 +91,13 @@ async fn pools_change_and_count_their_numbers() {
     let world = World::new().await;
     let path = format!("/v1/pools/{}", world.pool);
     let changed = world.operator.patch(&path, json!({"cooling_days": 90, "trunks": []})).await;
-    assert_eq!(changed.is(200).body["trunks"], json!([]));
-    world.admin.post("/v1/bindings", binding(1)).await.is(201);
-    let capacity = world.operator.get(&format!("{path}/capacity")).await.is(200);
+    assert_eq!(changed.gave(200).body["trunks"], json!([]));
+    world.admin.post("/v1/bindings", binding(1)).await.gave(201);
+    let capacity = world.operator.get(&format!("{path}/capacity")).await.gave(200);
     assert_eq!((&capacity.body["available"], &capacity.body["bound"]), (&json!(29), &json!(1)));
-    let seen = world.admin.get(&path).await.is(200);
+    let seen = world.admin.get(&path).await.gave(200);
     assert_eq!(seen.body.get("trunks"), None);
-    let list = world.admin.get("/v1/pools").await.is(200);
+    let list = world.admin.get("/v1/pools").await.gave(200);
     assert_eq!(list.body["data"][0]["id"], world.pool);
 }
 
@@ -106,7 +106,7 @@ async fn an_import_answers_row_by_row() {
     let world = World::new().await;
     let numbers = ["17000001000", "1700000100x", "17000000001", "17000001000"];
     let body = json!({"pool": world.pool, "numbers": numbers});
-    let answer = world.operator.post("/v1/numbers:import", body).await.is(200);
+    let answer = world.operator.post("/v1/numbers:import", body).await.gave(200);
     let results: Vec<_> = answer.body["results"].as_array().expect("rows").iter().collect();
     let words: Vec<_> = results.iter().map(|row| row["result"].as_str()).collect();
     assert_eq!(words, [Some("imported"), Some("invalid"), Some("known"), Some("known")]);
@@ -118,74 +118,74 @@ async fn an_import_answers_row_by_row() {
     let path = format!("/v1/numbers:import?pool={}", world.pool);
     let csv = "city,number\nShanghai,95001\nShanghai,700123456789012\n";
     let answer = world.operator.raw("POST", &path, csv, &[("content-type", "text/csv")]).await;
-    assert_eq!(answer.is(200).body["imported"], 2);
+    assert_eq!(answer.gave(200).body["imported"], 2);
 }
 
 #[tokio::test]
 async fn a_number_is_kept_back_and_given_back() {
     let world = World::new().await;
     let path = "/v1/numbers/17000000003";
-    let reserved = world.operator.patch(path, json!({"state": "reserved"})).await.is(200);
+    let reserved = world.operator.patch(path, json!({"state": "reserved"})).await.gave(200);
     assert_eq!(reserved.body["state"], "reserved");
-    let list = world.operator.get("/v1/numbers?state=reserved").await.is(200);
+    let list = world.operator.get("/v1/numbers?state=reserved").await.gave(200);
     assert_eq!(list.body["data"][0]["number"], "17000000003");
-    world.operator.patch(path, json!({"state": "available"})).await.is(200);
-    world.operator.patch(path, json!({"state": "retired"})).await.is(200);
+    world.operator.patch(path, json!({"state": "available"})).await.gave(200);
+    world.operator.patch(path, json!({"state": "retired"})).await.gave(200);
     let again = world.operator.patch(path, json!({"state": "reserved"})).await;
-    again.is_problem(409, "state_conflict");
-    assert_eq!(world.operator.get(path).await.is(200).body["state"], "retired");
-    world.operator.get("/v1/numbers/17009999999").await.is_problem(404, "not_found");
+    again.refused(409, "state_conflict");
+    assert_eq!(world.operator.get(path).await.gave(200).body["state"], "retired");
+    world.operator.get("/v1/numbers/17000009999").await.refused(404, "not_found");
 }
 
 #[tokio::test]
 async fn a_subscriber_is_shown_masked_and_changes_number() {
     let world = World::new().await;
     let body = json!({"real_number": real_number(1), "age_band": "senior"});
-    let made = world.admin.post("/v1/subscribers", body.clone()).await.is(201);
+    let made = world.admin.post("/v1/subscribers", body.clone()).await.gave(201);
     assert_eq!(made.body["masked"], "138****0001");
-    let known = world.admin.post("/v1/subscribers", body).await.is(200);
+    let known = world.admin.post("/v1/subscribers", body).await.gave(200);
     assert_eq!(known.id(), made.id());
     let path = format!("/v1/subscribers/{}", made.id());
     let number = json!({"real_number": real_number(2)});
-    let changed = world.admin.put(&format!("{path}/number"), number.clone()).await.is(200);
+    let changed = world.admin.put(&format!("{path}/number"), number.clone()).await.gave(200);
     assert_eq!(changed.body["masked"], "138****0002");
-    assert_eq!(world.admin.get(&path).await.is(200).body, changed.body);
+    assert_eq!(world.admin.get(&path).await.gave(200).body, changed.body);
     let other = json!({"real_number": real_number(3)});
     let other = world.admin.post("/v1/subscribers", other).await.id();
     let taken = world.admin.put(&format!("/v1/subscribers/{other}/number"), number).await;
-    assert_eq!(taken.is_problem(409, "already_exists").place(), ("/real_number", "taken"));
+    assert_eq!(taken.refused(409, "already_exists").place(), ("/real_number", "taken"));
 }
 
 #[tokio::test]
 async fn a_binding_lives_its_life() {
     let world = World::new().await;
-    let made = world.admin.post("/v1/bindings", binding(1)).await.is(201);
+    let made = world.admin.post("/v1/bindings", binding(1)).await.gave(201);
     let path = format!("/v1/bindings/{}", made.id());
     assert_eq!((made.header("location"), &made.body["state"]), (&*path, &json!("active")));
     assert_eq!(made.body["masked"], "138****0001");
-    let again = world.admin.post("/v1/bindings", binding(1)).await.is(200);
+    let again = world.admin.post("/v1/bindings", binding(1)).await.gave(200);
     assert_eq!(again.body, made.body);
     let mut other = binding(1);
     other["policy"]["ref"] = json!("another");
-    world.admin.post("/v1/bindings", other).await.is_problem(409, "external_id_conflict");
+    world.admin.post("/v1/bindings", other).await.refused(409, "external_id_conflict");
 
-    let suspended = world.admin.post(&format!("{path}/suspend"), json!({})).await.is(200);
+    let suspended = world.admin.post(&format!("{path}/suspend"), json!({})).await.gave(200);
     assert_eq!(
         (&suspended.body["state"], &suspended.body["suspend_reason"]),
         (&json!("suspended"), &json!("tenant"))
     );
-    world.admin.raw("POST", &format!("{path}/suspend"), "", &[]).await.is(200);
-    let resumed = world.admin.post(&format!("{path}/resume"), json!({})).await.is(200);
+    world.admin.raw("POST", &format!("{path}/suspend"), "", &[]).await.gave(200);
+    let resumed = world.admin.post(&format!("{path}/resume"), json!({})).await.gave(200);
     assert_eq!(resumed.body["state"], "active");
     let drop = json!({"drop_calls": true});
-    let ended = world.admin.post(&format!("{path}/unbind"), drop.clone()).await.is(200);
+    let ended = world.admin.post(&format!("{path}/unbind"), drop.clone()).await.gave(200);
     assert_eq!(ended.body["state"], "released");
-    world.admin.post(&format!("{path}/unbind"), drop).await.is(200);
-    world.admin.post(&format!("{path}/resume"), json!({})).await.is_problem(409, "state_conflict");
+    world.admin.post(&format!("{path}/unbind"), drop).await.gave(200);
+    world.admin.post(&format!("{path}/resume"), json!({})).await.refused(409, "state_conflict");
     let x = made.body["virtual_number"].as_str().expect("an X");
-    let number = world.operator.get(&format!("/v1/numbers/{x}")).await.is(200);
+    let number = world.operator.get(&format!("/v1/numbers/{x}")).await.gave(200);
     assert_eq!(number.body["state"], "cooling");
-    let list = world.admin.get("/v1/bindings?state=released&external_id=E-1").await.is(200);
+    let list = world.admin.get("/v1/bindings?state=released&external_id=E-1").await.gave(200);
     assert_eq!(list.body["data"][0]["id"], made.body["id"]);
 }
 
@@ -200,7 +200,7 @@ async fn a_binding_takes_a_known_subscriber_a_named_number_and_a_term() {
         "valid_until": "2025-07-01T00:00:00+08:00", "max_duration_s": 600,
         "metadata": {"desk": 7},
     });
-    let made = world.admin.post("/v1/bindings", body).await.is(201);
+    let made = world.admin.post("/v1/bindings", body).await.gave(201);
     assert_eq!(made.body["virtual_number"], "17000000007");
     assert_eq!(made.body["term"], "short");
     assert_eq!(made.body["valid_until"], "2025-06-30T16:00:00Z");
@@ -211,11 +211,11 @@ async fn a_binding_takes_a_known_subscriber_a_named_number_and_a_term() {
 async fn lists_go_on_where_the_page_ended() {
     let world = World::new().await;
     for n in 0..5 {
-        world.admin.post("/v1/bindings", binding(n)).await.is(201);
+        world.admin.post("/v1/bindings", binding(n)).await.gave(201);
     }
     let (mut seen, mut path) = (Vec::new(), "/v1/bindings?limit=2".to_owned());
     loop {
-        let page = world.admin.get(&path).await.is(200);
+        let page = world.admin.get(&path).await.gave(200);
         let rows = page.body["data"].as_array().expect("rows");
         seen.extend(rows.iter().map(|row| row["external_id"].as_str().expect("a name").to_owned()));
         let Some(cursor) = page.body["next_cursor"].as_str() else { break };
@@ -228,15 +228,15 @@ async fn lists_go_on_where_the_page_ended() {
 #[tokio::test]
 async fn a_change_may_name_the_version_it_means() {
     let world = World::new().await;
-    let made = world.admin.post("/v1/bindings", binding(1)).await.is(201);
+    let made = world.admin.post("/v1/bindings", binding(1)).await.gave(201);
     let path = format!("/v1/bindings/{}/suspend", made.id());
     let wrong = [("if-match", "\"v9\"")];
     let refused = world.admin.json("POST", &path, json!({}), &wrong).await;
-    refused.is_problem(412, "precondition_failed");
+    refused.refused(412, "precondition_failed");
     let right = [("if-match", made.header("etag"))];
-    let changed = world.admin.json("POST", &path, json!({}), &right).await.is(200);
+    let changed = world.admin.json("POST", &path, json!({}), &right).await.gave(200);
     assert_ne!(changed.header("etag"), made.header("etag"));
     let tenant = format!("/v1/tenants/{}", world.tenant);
     let refused = world.operator.json("PATCH", &tenant, json!({"name": "x"}), &wrong).await;
-    refused.is_problem(412, "precondition_failed");
+    refused.refused(412, "precondition_failed");
 }

@@ -11,9 +11,9 @@ const KEY: &str = "idempotency-key";
 async fn a_repeat_gets_the_first_answer() {
     let world = World::new().await;
     let headers = [(KEY, "first")];
-    let first = world.admin.json("POST", "/v1/bindings", binding(1), &headers).await.is(201);
+    let first = world.admin.json("POST", "/v1/bindings", binding(1), &headers).await.gave(201);
     assert_eq!(first.header("idempotent-replayed"), "");
-    let again = world.admin.json("POST", "/v1/bindings", binding(1), &headers).await.is(201);
+    let again = world.admin.json("POST", "/v1/bindings", binding(1), &headers).await.gave(201);
     assert_eq!(again.header("idempotent-replayed"), "true");
     assert_eq!(again.body, first.body);
     for name in ["location", "etag", "content-type"] {
@@ -27,8 +27,8 @@ async fn a_refusal_is_repeated_as_it_was() {
     let world = World::new().await;
     let headers = [(KEY, "first"), ("accept-language", "zh-CN")];
     let body = json!({"external_id": "E"});
-    let first = world.admin.json("POST", "/v1/bindings", body.clone(), &headers).await.is(422);
-    let again = world.admin.json("POST", "/v1/bindings", body, &headers).await.is(422);
+    let first = world.admin.json("POST", "/v1/bindings", body.clone(), &headers).await.gave(422);
+    let again = world.admin.json("POST", "/v1/bindings", body, &headers).await.gave(422);
     assert_eq!(again.header("idempotent-replayed"), "true");
     assert_eq!(again.header("content-type"), "application/problem+json");
     assert_eq!(again.body, first.body);
@@ -38,11 +38,11 @@ async fn a_refusal_is_repeated_as_it_was() {
 async fn the_same_key_with_another_request_is_refused() {
     let world = World::new().await;
     let headers = [(KEY, "first")];
-    world.admin.json("POST", "/v1/bindings", binding(1), &headers).await.is(201);
+    world.admin.json("POST", "/v1/bindings", binding(1), &headers).await.gave(201);
     let other = world.admin.json("POST", "/v1/bindings", binding(2), &headers).await;
-    other.is_problem(422, "idempotency_mismatch");
+    other.refused(422, "idempotency_mismatch");
     let other = world.admin.json("POST", "/v1/subscribers", binding(1), &headers).await;
-    other.is_problem(422, "idempotency_mismatch");
+    other.refused(422, "idempotency_mismatch");
     assert_eq!(world.count("binding").await, 1);
 }
 
@@ -51,8 +51,8 @@ async fn keys_of_two_tenants_are_apart() {
     let world = World::new().await;
     let stranger = world.stranger().await;
     let headers = [(KEY, "first")];
-    let own = world.admin.json("POST", "/v1/bindings", binding(1), &headers).await.is(201);
-    let other = stranger.json("POST", "/v1/bindings", binding(1), &headers).await.is(201);
+    let own = world.admin.json("POST", "/v1/bindings", binding(1), &headers).await.gave(201);
+    let other = stranger.json("POST", "/v1/bindings", binding(1), &headers).await.gave(201);
     assert_ne!(own.id(), other.id());
 }
 
@@ -71,14 +71,14 @@ async fn twenty_requests_at_once_bind_once() {
     for answer in answers {
         match answer.status.as_u16() {
             201 => ids.push(answer.id()),
-            _ => drop(answer.is_problem(409, "idempotency_in_progress")),
+            _ => drop(answer.refused(409, "idempotency_in_progress")),
         }
     }
     ids.dedup();
     assert_eq!(ids.len(), 1);
     assert_eq!((world.count("binding").await, world.count("bound").await), (1, 1));
     let later = world.admin.json("POST", "/v1/bindings", binding(1), &[(KEY, "same")]).await;
-    assert_eq!(later.is(201).id(), ids[0]);
+    assert_eq!(later.gave(201).id(), ids[0]);
 }
 
 #[tokio::test]
@@ -100,8 +100,8 @@ async fn a_new_key_is_repeated_but_not_readable_in_the_store() {
     let world = World::new().await;
     let body = json!({"name": "k", "role": "insurer_crm"});
     let headers = [(KEY, "first")];
-    let first = world.admin.json("POST", "/v1/api-keys", body.clone(), &headers).await.is(201);
-    let again = world.admin.json("POST", "/v1/api-keys", body, &headers).await.is(201);
+    let first = world.admin.json("POST", "/v1/api-keys", body.clone(), &headers).await.gave(201);
+    let again = world.admin.json("POST", "/v1/api-keys", body, &headers).await.gave(201);
     assert_eq!(again.body["key"], first.body["key"]);
     let mut superuser = world.db.superuser().await;
     let kept: Vec<Vec<u8>> = sqlx::query_scalar("select response_body_sealed from idempotency")
@@ -118,7 +118,7 @@ async fn a_key_of_no_or_too_many_characters_is_refused() {
     let long = "k".repeat(256);
     for key in ["", &long] {
         let answer = world.admin.json("POST", "/v1/bindings", binding(1), &[(KEY, key)]).await;
-        let answer = answer.is_problem(422, "validation_failed");
+        let answer = answer.refused(422, "validation_failed");
         assert_eq!(answer.place(), ("/header/idempotency-key", "length"));
     }
 }

@@ -56,15 +56,16 @@ async fn an_administrator_cannot_make_a_stronger_key() {
     let world = World::new().await;
     for role in ["operator", "compliance", "approver", "regulator", "ops"] {
         let body = json!({"name": "k", "role": role});
-        world.admin.post("/v1/api-keys", body).await.is_problem(403, "forbidden");
+        world.admin.post("/v1/api-keys", body).await.refused(403, "forbidden");
     }
     let limited = json!({"name": "k", "role": "insurer_admin", "scopes": ["api_keys:write"]});
-    let limited = world.admin.post("/v1/api-keys", limited).await.is(201);
+    let limited = world.admin.post("/v1/api-keys", limited).await.gave(201);
     let limited = world.admin.with_key(limited.body["key"].as_str().expect("a key"));
     let wide = json!({"name": "k", "role": "insurer_admin"});
-    limited.post("/v1/api-keys", wide).await.is_problem(403, "forbidden");
-    let mine = world.admin.get("/v1/api-keys").await.is(200);
-    let wide = mine.body["data"].as_array().expect("keys").last().expect("the first")["id"].clone();
-    let path = format!("/v1/api-keys/{}/roll", wide.as_str().expect("an id"));
-    limited.post(&path, json!({})).await.is_problem(403, "forbidden");
+    limited.post("/v1/api-keys", wide).await.refused(403, "forbidden");
+    let mine = world.admin.get("/v1/api-keys").await.gave(200);
+    let keys = mine.body["data"].as_array().expect("keys");
+    let wide = keys.iter().find(|key| key["scopes"] == json!([])).expect("the first key");
+    let path = format!("/v1/api-keys/{}/roll", wide["id"].as_str().expect("an id"));
+    limited.post(&path, json!({})).await.refused(403, "forbidden");
 }

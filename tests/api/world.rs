@@ -52,15 +52,15 @@ impl Answer {
 
     /// Asserts the status and gives the answer back.
     #[track_caller]
-    pub(crate) fn is(self, status: u16) -> Self {
+    pub(crate) fn gave(self, status: u16) -> Self {
         assert_eq!(self.status.as_u16(), status, "{:#}", self.body);
         self
     }
 
     /// Asserts a problem and gives the answer back.
     #[track_caller]
-    pub(crate) fn is_problem(self, status: u16, code: &str) -> Self {
-        let answer = self.is(status);
+    pub(crate) fn refused(self, status: u16, code: &str) -> Self {
+        let answer = self.gave(status);
         assert_eq!(answer.code(), code, "{:#}", answer.body);
         assert_eq!(answer.header("content-type"), "application/problem+json");
         assert_eq!(answer.body["status"], status);
@@ -184,7 +184,7 @@ impl World {
         let pool = operator.post("/v1/pools", pool).await.id();
         let numbers: Vec<String> = (0..30).map(|n| format!("170000000{n:02}")).collect();
         let import = json!({"pool": pool, "numbers": numbers});
-        operator.post("/v1/numbers:import", import).await.is(200);
+        operator.post("/v1/numbers:import", import).await.gave(200);
         let admin = key_of(&operator, &tenant, "insurer_admin").await;
         Self { db, relay, operator, admin, tenant, pool }
     }
@@ -213,7 +213,7 @@ impl World {
 /// A key of a tenant.
 pub(crate) async fn key_of(operator: &Client, tenant: &str, role: &str) -> Client {
     let body = json!({"name": role, "role": role, "tenant_id": tenant});
-    let key = operator.post("/v1/api-keys", body).await.is(201);
+    let key = operator.post("/v1/api-keys", body).await.gave(201);
     operator.with_key(key.body["key"].as_str().expect("a key"))
 }
 
