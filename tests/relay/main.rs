@@ -1,6 +1,6 @@
 //! The shell of signalling against the real things: PostgreSQL, sockets, the whole service.
 
-#[expect(dead_code, unreachable_pub, reason = "shared with the tests of the store")]
+#[expect(dead_code, reason = "shared with the tests of the store")]
 #[path = "../support/mod.rs"]
 mod support;
 

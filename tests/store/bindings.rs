@@ -72,9 +72,9 @@ async fn no_number_is_given_twice_and_an_empty_pool_says_so() {
     .await;
     let mut given: Vec<_> = outcomes
         .iter()
-        .filter_map(|outcome| match outcome {
-            BindOutcome::Created(binding) => Some(binding.virtual_number.clone()),
-            _ => None,
+        .filter_map(|outcome| {
+            let BindOutcome::Created(binding) = outcome else { return None };
+            Some(binding.virtual_number.clone())
         })
         .collect();
     given.sort();

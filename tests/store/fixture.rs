@@ -169,10 +169,9 @@ impl World {
     }
 
     pub(crate) async fn bind(&self, insurer: &Insurer, name: &str, number: u16) -> BindingRecord {
-        match self.try_bind(insurer.id, noon(), wanted(name, number)).await {
-            BindOutcome::Created(binding) => *binding,
-            other => panic!("not bound: {other:?}"),
-        }
+        let outcome = self.try_bind(insurer.id, noon(), wanted(name, number)).await;
+        let BindOutcome::Created(binding) = outcome else { panic!("not bound: {outcome:?}") };
+        *binding
     }
 
     /// A refused call of the insurer's agent, written down.

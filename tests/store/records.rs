@@ -108,7 +108,7 @@ async fn what_belongs_to_nobody_is_seen_by_the_platform_alone() {
     let mut world = World::new().await;
     let insurer = world.insurer("A").await;
     let stray = Cdr { tenant: None, cause: Cause::NumberUnknown, ..refused(&insurer, 0) };
-    insert_batch(&world.test.database.relay, &[stray.clone()]).await.expect("written");
+    insert_batch(&world.test.database.relay, std::slice::from_ref(&stray)).await.expect("written");
     let (all, page) = (CdrFilter::default(), PageRequest::new(50, None));
     let mut tx = world.test.store.tenant(insurer.id).await.expect("begun");
     assert_eq!(tx.list_cdrs(&all, page).await.expect("a page").items, []);

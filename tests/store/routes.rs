@@ -240,7 +240,7 @@ async fn lookup_is_flat(count: i32) {
     let insurer = world.insurer("A").await;
     fill(&mut world, &insurer, count).await;
     let (pages, scans) = cost_of_lookup(&world, &insurer, "95000000077").await;
-    println!("{count} bindings: {pages} pages");
+    eprintln!("{count} bindings: {pages} pages");
     assert!(pages <= PAGES_MAX, "{pages} pages");
     // Tables of a handful of rows are read whole, and should be.
     for table in ["virtual_number", "binding", "subscriber"] {

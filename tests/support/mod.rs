@@ -17,39 +17,39 @@ const TEMPLATE: &str = "maskline_template";
 const CONNECTIONS_MAX: u32 = 20;
 
 /// A moment that every test starts from: 2025-06-15 04:00 UTC, noon in Shanghai.
-pub fn noon() -> SystemTime {
+pub(crate) fn noon() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_749_960_000)
 }
 
 /// A database of one test.
-pub struct TestDatabase {
-    pub database: Database,
-    pub store: Store,
-    pub vault: Arc<Vault>,
+pub(crate) struct TestDatabase {
+    pub(crate) database: Database,
+    pub(crate) store: Store,
+    pub(crate) vault: Arc<Vault>,
     name: String,
 }
 
 impl TestDatabase {
     /// A connection that no row-level security binds: to lay things out and to look behind.
-    pub async fn superuser(&self) -> PgConnection {
+    pub(crate) async fn superuser(&self) -> PgConnection {
         let options = cluster().superuser().database(&self.name);
         options.connect().await.expect("the superuser connects")
     }
 
     /// A connection as one of the program's own roles.
-    pub async fn connect_as(&self, role: &str) -> PgConnection {
+    pub(crate) async fn connect_as(&self, role: &str) -> PgConnection {
         let options = cluster().superuser().database(&self.name).username(role);
         options.connect().await.expect("the role connects")
     }
 
     /// How the owner of the tables connects.
-    pub fn owner(&self) -> PgConnectOptions {
+    pub(crate) fn owner(&self) -> PgConnectOptions {
         cluster().owner().database(&self.name)
     }
 }
 
 /// A fresh, migrated database.
-pub async fn database() -> TestDatabase {
+pub(crate) async fn database() -> TestDatabase {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
     let mut superuser = cluster().superuser().connect().await.expect("the superuser connects");
@@ -73,7 +73,7 @@ async fn connect(name: &str, keys: &Arc<dyn KeyStore>) -> Database {
 
 /// The cluster of this test binary. It goes down when the binary ends; the next run removes what it
 /// left behind.
-pub fn cluster() -> &'static Cluster {
+pub(crate) fn cluster() -> &'static Cluster {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
     static TEMPLATE_MADE: OnceLock<()> = OnceLock::new();
     let cluster = CLUSTER.get_or_init(|| block_on_apart(start));
