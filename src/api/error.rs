@@ -109,10 +109,6 @@ problems! {
     MalformedBody "malformed_body" BAD_REQUEST false
         "Malformed body" "请求体格式错误"
         "The body could not be read." "无法解析请求体。";
-    /// A header cannot be read.
-    MalformedHeader "malformed_header" BAD_REQUEST false
-        "Malformed header" "请求头格式错误"
-        "A header of the request could not be read." "无法解析请求头。";
     /// No key, or none that is valid here.
     Unauthenticated "unauthenticated" UNAUTHORIZED false
         "Not authenticated" "未认证"
@@ -138,10 +134,6 @@ problems! {
     MethodNotAllowed "method_not_allowed" METHOD_NOT_ALLOWED false
         "Method not allowed" "方法不允许"
         "This path does not have that method." "该路径不支持此方法。";
-    /// The body took too long to arrive.
-    RequestTimeout "request_timeout" REQUEST_TIMEOUT true
-        "Request too slow" "请求超时"
-        "The request did not arrive in time." "请求未能及时送达。";
     /// A thing of that natural key exists with other content.
     ExternalIdConflict "external_id_conflict" CONFLICT false
         "Taken by other content" "外部编号冲突"
@@ -159,10 +151,6 @@ problems! {
     AlreadyExists "already_exists" CONFLICT false
         "Already exists" "已存在"
         "Something with one of these values exists already." "已存在具有相同值的资源。";
-    /// The thing is in use.
-    InUse "in_use" CONFLICT false
-        "In use" "正在使用"
-        "Something else still depends on this." "该资源仍被使用。";
     /// The state does not allow this change.
     StateConflict "state_conflict" CONFLICT false
         "Not in this state" "状态不允许"
