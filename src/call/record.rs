@@ -104,18 +104,18 @@ impl Record {
 
     /// The callee's phone rings.
     pub(super) fn ringing(&mut self, now: Now) {
-        self.cdr.ringing_at.get_or_insert(self.not_before_start(now));
+        self.cdr.ringing_at.get_or_insert(self.time_of(now));
     }
 
     /// Both sides are bridged.
     pub(super) fn answered(&mut self, now: Now) {
-        self.cdr.answered_at = Some(self.not_before_start(now));
+        self.cdr.answered_at = Some(self.time_of(now));
         self.answered = Some(now.monotonic);
     }
 
     /// Both legs have been told to end.
     pub(super) fn ended(&mut self, now: Now, cause: Cause, by: EndedBy) {
-        self.cdr.ended_at = self.not_before_start(now);
+        self.cdr.ended_at = self.time_of(now);
         self.cdr.cause = cause;
         self.cdr.ended_by = by;
         self.cdr.q850 = cause.q850();
@@ -166,10 +166,16 @@ impl Record {
         &self.cdr
     }
 
-    /// A wall clock that was set back must not make a record run backwards.
-    fn not_before_start(&self, now: Now) -> std::time::SystemTime {
+    /// The time on the wall; where that clock was set back, a time that does not make the record
+    /// run backwards.
+    fn time_of(&self, now: Now) -> std::time::SystemTime {
+        let noted = [self.cdr.ringing_at, self.cdr.answered_at].into_iter().flatten();
+        let last = noted.fold(self.cdr.started_at, std::time::SystemTime::max);
+        if now.wall >= last {
+            return now.wall;
+        }
         let elapsed = now.monotonic.saturating_duration_since(self.started);
-        if now.wall < self.cdr.started_at { self.cdr.started_at + elapsed } else { now.wall }
+        last.max(self.cdr.started_at + elapsed)
     }
 }
 
