@@ -47,6 +47,8 @@ pub(crate) enum Action {
     Unplug(Who),
     /// The wall clock is set forward; the monotonic clock is not.
     SetWallForward(Duration),
+    /// The same, back.
+    SetWallBack(Duration),
 }
 
 impl Action {
@@ -107,7 +109,8 @@ impl World {
                 self.unplugged.push(who);
                 self.act(Action::PullCable(who));
             }
-            Action::SetWallForward(by) => self.wall_shift += by,
+            Action::SetWallForward(by) => self.wall_ahead += by,
+            Action::SetWallBack(by) => self.wall_behind += by,
         }
     }
 
@@ -145,8 +148,8 @@ impl World {
     pub(crate) fn give_order(&mut self, binding: BindingId, cause: Cause, drop_calls: bool) {
         self.trace.note(self.elapsed(), "order", &[]);
         self.store.invalidate();
-        self.order(Control::BindingEnded { binding, cause, drop_calls });
         let ended = EndedBinding { acknowledged: self.now.monotonic, drops_calls: drop_calls };
         self.witness.borrow_mut().ended_bindings.insert(binding, ended);
+        self.order(Control::BindingEnded { binding, cause, drop_calls });
     }
 }

@@ -159,7 +159,7 @@ fn misfortune(rng: &mut ChaCha8Rng) -> Action {
     let x = rng.pick(&[X, X2, X3]);
     let drops_calls = rng.permille(500);
     let who = rng.pick(&[ALICE, ANN, BOB]);
-    match rng.below(14) {
+    match rng.below(15) {
         0..=2 => Action::Unbind { x, drops_calls },
         3 | 4 => Action::Suspend { x, drops_calls },
         5 => Action::Resume { x },
@@ -170,7 +170,8 @@ fn misfortune(rng: &mut ChaCha8Rng) -> Action {
         10 => Action::RecorderStalls(true),
         11 => Action::PortsFail(true),
         12 => Action::Unplug(rng.pick(&CALLEES)),
-        _ => rng.pick(&[Action::Drain, Action::TerminateAll, Action::PullCable(BOB)]),
+        13 => rng.pick(&[Action::Drain, Action::TerminateAll, Action::PullCable(BOB)]),
+        _ => rng.pick(&[Action::SetWallForward(secs(3_600)), Action::SetWallBack(secs(3_600))]),
     }
 }
 

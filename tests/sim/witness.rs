@@ -25,6 +25,8 @@ pub(crate) struct Attempt {
     pub(crate) arrived: Now,
     pub(crate) call: Option<CallId>,
     pub(crate) binding: Option<BindingId>,
+    /// When the brain was told of that binding, and so decided.
+    pub(crate) routed: Option<Now>,
     /// Whose phones got an INVITE for it, and when.
     pub(crate) invited: Vec<(Now, Who)>,
     pub(crate) statuses: Vec<CallStatus>,
@@ -125,6 +127,7 @@ impl Witness {
             arrived: now,
             call: None,
             binding: None,
+            routed: None,
             invited: Vec::new(),
             statuses: Vec::new(),
             cdrs: Vec::new(),

@@ -74,7 +74,8 @@ pub(crate) struct World {
     pub(crate) people: Rc<RefCell<People>>,
     pub(crate) witness: Rc<RefCell<Witness>>,
     pub(crate) trace: Trace,
-    pub(crate) wall_shift: Duration,
+    pub(crate) wall_ahead: Duration,
+    pub(crate) wall_behind: Duration,
     queue: BTreeMap<(Instant, u64), Event>,
     queued: u64,
     dials_queued: usize,
@@ -113,7 +114,8 @@ impl World {
             people: Rc::new(RefCell::new(People::new(seed.0))),
             witness: Rc::new(RefCell::new(Witness::default())),
             trace: Trace::new(),
-            wall_shift: Duration::ZERO,
+            wall_ahead: Duration::ZERO,
+            wall_behind: Duration::ZERO,
             queue: BTreeMap::new(),
             queued: 0,
             dials_queued: 0,
@@ -178,7 +180,8 @@ impl World {
 
     fn set_clock(&mut self, monotonic: Instant) {
         let passed = monotonic - self.start.monotonic;
-        self.now = Now { monotonic, wall: self.start.wall + passed + self.wall_shift };
+        let wall = self.start.wall + passed + self.wall_ahead - self.wall_behind;
+        self.now = Now { monotonic, wall };
     }
 
     fn queue_dials(&mut self) {
@@ -342,6 +345,7 @@ impl World {
             && let Some(attempt) = self.witness.borrow_mut().attempt_mut(call)
         {
             attempt.binding = Some(route.binding);
+            attempt.routed = Some(self.now);
         }
         let context = Context { sip_call_id: None, call: Some(call) };
         self.feed(Input::Route { call, answer }, &context);

@@ -24,6 +24,7 @@ pub(crate) const STORIES: &[fn()] = &[
     a_reinvite_does_not_harm_the_call,
     a_lost_bye_is_sent_again,
     the_wall_clock_is_set_in_mid_call,
+    the_wall_clock_is_set_back_in_mid_call,
 ];
 
 #[test]
@@ -205,6 +206,18 @@ fn the_wall_clock_is_set_in_mid_call() {
     let mut world = World::new(seed(64))
         .bind(ALICE, X, BOB)
         .when(secs(5), crate::actions::Action::SetWallForward(secs(3_600)));
+    let call = world.phone(ALICE).dial(X).then(Step::AwaitAnswer).then(SPEAK).cancel_after(secs(9));
+    world.run_until_idle();
+    assert_eq!(call.cdr().duration.as_secs(), 9);
+    world.check_invariants();
+}
+
+#[test]
+fn the_wall_clock_is_set_back_in_mid_call() {
+    let mut world = World::new(seed(66))
+        .bind(ALICE, X, BOB)
+        .when(ms(1_040), crate::actions::Action::SetWallForward(secs(60)))
+        .when(secs(5), crate::actions::Action::SetWallBack(secs(61)));
     let call = world.phone(ALICE).dial(X).then(Step::AwaitAnswer).then(SPEAK).cancel_after(secs(9));
     world.run_until_idle();
     assert_eq!(call.cdr().duration.as_secs(), 9);
