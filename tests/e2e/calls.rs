@@ -68,9 +68,11 @@ fn a_busy_subscriber_an_unknown_number_and_an_unknown_agent_are_refused_by_cause
         Sipp::start(&service.folder, &scenario).succeeds();
     }
     carrier.succeeds();
-    let records = service.records(2);
+    let records = service.records(3);
     let causes: Vec<_> = records.iter().filter_map(|record| record["cause"].as_str()).collect();
-    assert!(causes.contains(&"busy") && causes.contains(&"agent_unknown"), "{causes:?}");
+    for cause in ["busy", "number_unknown", "agent_unknown"] {
+        assert!(causes.contains(&cause), "{cause} is missing: {causes:?}");
+    }
 }
 
 #[test]
@@ -115,7 +117,7 @@ fn a_dead_carrier_is_passed_over() {
     let service = Service::start("failover");
     let dead = json!({
         "name": "dead", "role": "carrier", "priority": 1,
-        "source_networks": ["127.0.0.5"], "target": format!("127.0.0.5:{}", free_port("127.0.0.5")),
+        "source_networks": ["127.0.0.5"], "targets": [format!("127.0.0.5:{}", free_port("127.0.0.5"))],
     });
     let dead = service.operate("/v1/trunks", &dead)["id"].clone();
     let trunks = json!([dead, service.made.carrier_trunk]);

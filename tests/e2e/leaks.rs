@@ -27,8 +27,14 @@ fn surfaces(service: &Service) -> Vec<(String, Vec<u8>)> {
     for path in lists {
         surfaces.push((path.to_owned(), service.get(path).to_string().into_bytes()));
     }
-    add_files(&service.folder.join("pg"), &mut surfaces);
     surfaces
+}
+
+/// Tables, indexes, write-ahead log, the server's own log: every byte on the disk.
+fn files(service: &Service) -> Vec<(String, Vec<u8>)> {
+    let mut files = vec![];
+    add_files(&service.folder.join("pg"), &mut files);
+    files
 }
 
 /// The whole database as text.
@@ -45,7 +51,6 @@ fn dump(service: &Service) -> Vec<u8> {
     output.stdout
 }
 
-/// Tables, indexes, write-ahead log, the server's own log: every byte on the disk.
 fn add_files(folder: &Path, surfaces: &mut Vec<(String, Vec<u8>)>) {
     for entry in fs::read_dir(folder).expect("a readable folder") {
         let path = entry.expect("an entry").path();
@@ -115,6 +120,7 @@ fn the_real_number_is_found_nowhere_but_at_the_carrier() {
     assert_eq!(cast.search(Column::Agent).hits, [], "the insurer's side received the number");
     assert_eq!(search(&canary, &answers), [], "the API said the number");
     assert_eq!(search(&canary, &surfaces(&service)), []);
+    assert_eq!(search(&canary, &files(&service)), []);
 
     // A number that is planted in the open is found on its surfaces.
     let agent = json!({"employee_id": "A-2", "name": NATIONAL, "caller_numbers": ["4822"]});

@@ -15,6 +15,10 @@ pub(crate) const INSURER: &str = "127.0.0.2";
 pub(crate) const CARRIER: &str = "127.0.0.3";
 pub(crate) const STRANGER: &str = "127.0.0.4";
 
+/// baresip sends media from an unbound socket: on loopback that is this address, so it is also the
+/// one to advertise. The relay would drop media from any other.
+const MEDIA: &str = "127.0.0.1";
+
 /// No wait in these tests is longer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -140,7 +144,10 @@ impl Sipp {
         }
         let ip = scenario.local.ip().to_string();
         command.args(["-i", &ip, "-mi", &ip, "-p", &scenario.local.port().to_string()]);
-        command.arg("-sf").arg(&file).arg("-inf").arg(&fields);
+        command.arg("-sf").arg(&file);
+        if !scenario.fields.is_empty() {
+            command.arg("-inf").arg(&fields);
+        }
         command.args(["-m", &scenario.calls.to_string()]);
         command.args(["-r", &scenario.calls_per_second.to_string(), "-nostdin", "-trace_msg"]);
         command.arg("-message_file").arg(&messages).args(["-timeout", "50s", "-timeout_error"]);
@@ -181,7 +188,7 @@ impl Softphone {
         sound::write_tone(&tone, hz, 30);
         let config = format!(
             "module_path {}\nmodule g711.so\nmodule aufile.so\nmodule sndfile.so\n\
-             module_app account.so\nmodule_app menu.so\nnet_interface {ip}\n\
+             module_app account.so\nmodule_app menu.so\nnet_interface {MEDIA}\n\
              sip_listen {ip}:{port}\naudio_source aufile,{}\nsnd_path {}\n",
             module_folder(),
             tone.display(),

@@ -33,13 +33,27 @@ fn cases() -> Vec<Case> {
             let mut columns = line.split('\t');
             let file = columns.next().expect("a file name");
             let allowed = columns.nth(1).expect("what is allowed");
+            let number = cases.len();
             let bytes = fs::read(root.join(set).join(file)).expect("a message");
+            let bytes = with_own_branch(&bytes, number);
             let allowed = allowed.split(',').map(str::to_owned).collect();
             cases.push(Case { name: format!("{set}/{file}"), bytes, allowed });
         }
     }
     assert!(cases.len() >= 60, "the torture messages are missing");
     cases
+}
+
+/// The authors of the RFC use one branch again and again: to a server, messages with the same one
+/// are repeats. Each gets its own.
+fn with_own_branch(message: &[u8], number: usize) -> Vec<u8> {
+    const REUSED: &[u8] = b"branch=z9hG4bKkdjuw\r\n";
+    let at = message.windows(REUSED.len()).position(|window| window == REUSED);
+    let mut own = message.to_vec();
+    if let Some(at) = at {
+        own.splice(at + REUSED.len() - 2..at + REUSED.len() - 2, number.to_string().bytes());
+    }
+    own
 }
 
 impl Case {

@@ -64,7 +64,7 @@ impl Dialog {
     /// The dialog that our answer with `local_tag` to `invite` opens.
     ///
     /// # Errors
-    /// [`NoDialog`] when the INVITE has no usable Contact or too many routes.
+    /// [`NoDialog`] when the INVITE's Contact is unusable or it has too many routes.
     pub fn from_invite(invite: &Message, local_tag: &Tag, state: State) -> Result<Self, NoDialog> {
         let mut local = bounded(invite.to().raw)?.into_vec();
         if invite.to().tag.is_none() {
@@ -81,7 +81,7 @@ impl Dialog {
             local_cseq: 0,
             invite_cseq: invite.cseq(),
             remote_cseq: Some(invite.cseq()),
-            remote_target: target(invite)?,
+            remote_target: caller_target(invite)?,
             route_set: routes(invite.values(HeaderId::RecordRoute))?,
             state,
         })
@@ -264,6 +264,14 @@ impl std::fmt::Debug for Dialog {
 
 fn bounded(value: &[u8]) -> Result<Box<[u8]>, NoDialog> {
     if value.len() > DIALOG_VALUE_MAX { Err(NoDialog) } else { Ok(value.into()) }
+}
+
+/// As [`target`], of an INVITE. A caller of RFC 2543 may leave Contact out: From stands for it.
+fn caller_target(invite: &Message) -> Result<Box<[u8]>, NoDialog> {
+    match invite.contact() {
+        Ok(None) => bounded(as_request_uri(invite.from().uri).ok_or(NoDialog)?),
+        Ok(Some(_)) | Err(_) => target(invite),
+    }
 }
 
 fn target(message: &Message) -> Result<Box<[u8]>, NoDialog> {
