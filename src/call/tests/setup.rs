@@ -19,6 +19,7 @@ fn an_agent_reaches_the_subscriber_by_the_virtual_number() {
     assert_ne!(header(&up.invite, "Call-ID"), up.caller.call_id);
     assert_eq!(header(&up.invite, "Max-Forwards"), "69");
     assert!(header(&up.invite, "Contact").contains("203.0.113.5:5060"));
+    assert_eq!(header(&up.invite, "X-Maskline-Binding"), "", "no business of a carrier's");
     assert!(up.invite.contains("c=IN IP4 203.0.113.5") && up.invite.contains("m=audio 20002"));
     let (_, RouteQuery::FromInsurer { dialled, caller, .. }) = &h.asked[0] else {
         panic!("an agent's question");
@@ -165,6 +166,15 @@ fn a_call_in_which_both_sides_are_silent_ends() {
     h.orders.clear();
     h.input(Input::Media(Report::Silent { session }));
     assert_eq!(h.orders, [Command::Close { session }], "a call we have lost track of is closed");
+}
+
+#[test]
+fn nobody_has_to_speak_while_it_rings() {
+    let mut h = Harness::new();
+    h.ringing();
+    let session = SessionId(h.statuses[0].call.as_u128());
+    h.input(Input::Media(Report::Silent { session }));
+    assert!(h.take(pbx()).is_empty() && h.take(carrier()).is_empty() && h.cdrs.is_empty());
 }
 
 #[test]
