@@ -16,7 +16,8 @@ use rand_core::SeedableRng;
 /// An INVITE as a PBX behind one proxy sends it, with the usual SDP.
 const INVITE: &str = "INVITE sip:+8613800000001@192.0.2.10:5060;user=phone SIP/2.0\r\n\
 Via: SIP/2.0/UDP 192.0.2.20:5060;branch=z9hG4bK8d4f.7c1d2aa53bb1f0e8.0;rport\r\n\
-Via: SIP/2.0/UDP 192.0.2.21:5062;received=192.0.2.21;branch=z9hG4bK-524287-1---a9f04e3b;rport=5062\r\n\
+Via: SIP/2.0/UDP 192.0.2.21:5062;received=192.0.2.21;\
+branch=z9hG4bK-524287-1---a9f04e3b;rport=5062\r\n\
 Record-Route: <sip:192.0.2.20;lr;ftag=as6f2c1d9e>\r\n\
 Max-Forwards: 69\r\n\
 From: \"Claims desk 7\" <sip:1007@pbx.insurer.example>;tag=as6f2c1d9e\r\n\

@@ -55,7 +55,8 @@ const NASTY: [&[u8]; 30] = [
 
 /// A second OPTIONS, an INVITE inside a dialog, a response: what the torture set lacks.
 const MORE: [&str; 2] = [
-    "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 192.0.2.9:5060;branch=z9hG4bKa;rport=5060;received=192.0.2.9\r\n\
+    "SIP/2.0 200 OK\r\n\
+     Via: SIP/2.0/UDP 192.0.2.9:5060;branch=z9hG4bKa;rport=5060;received=192.0.2.9\r\n\
      From: <sip:95588@relay.example>;tag=x\r\nTo: <sip:+8613800000002@c>;tag=y\r\nCall-ID: z\r\n\
      CSeq: 1 INVITE\r\nContact: <sip:c@192.0.2.8>\r\nRecord-Route: <sip:p;lr>, <sip:q;lr>\r\n\
      Content-Type: application/sdp\r\nContent-Length: 5\r\n\r\nv=0\r\n",
