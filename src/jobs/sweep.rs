@@ -29,7 +29,7 @@ pub(super) async fn expire(store: Store, pool: RelayPool, relay: Handle, stop: C
             for binding in &expired {
                 let id = binding.binding;
                 if relay.binding_ended(id, Cause::BindingExpired, Talking::GoesOn).is_err() {
-                    tracing::error!(binding.id = %id, "Binding {id} expired, and the shard is deaf");
+                    tracing::error!(binding.id = %id, "{id} expired, and the shard is deaf");
                 }
             }
             if usize::try_from(EXPIRE_BINDINGS_MAX).is_ok_and(|max| expired.len() < max) {

@@ -15,7 +15,8 @@ pub const BATCH_MAX: usize = 200;
 /// How long the first record of a batch waits for company.
 pub const BATCH_WAIT: Duration = Duration::from_millis(50);
 
-/// How often a batch is tried that fails in an unclear way, before its records are tried one by one.
+/// How often a batch is tried that fails in an unclear way, before its records are tried one by
+/// one.
 const UNCLEAR_BATCH_MAX: u32 = 8;
 /// How often a single record is tried that fails in an unclear way, before it is given up.
 const UNCLEAR_RECORD_MAX: u32 = 2;

@@ -115,9 +115,10 @@ fn the_subscriber_reaches_the_desk_and_the_desk_sees_only_x() {
 #[test]
 fn a_dead_carrier_is_passed_over() {
     let service = Service::start("failover");
+    let nobody = format!("127.0.0.5:{}", free_port("127.0.0.5"));
     let dead = json!({
         "name": "dead", "role": "carrier", "priority": 1,
-        "source_networks": ["127.0.0.5"], "targets": [format!("127.0.0.5:{}", free_port("127.0.0.5"))],
+        "source_networks": ["127.0.0.5"], "targets": [nobody],
     });
     let dead = service.operate("/v1/trunks", &dead)["id"].clone();
     let trunks = json!([dead, service.made.carrier_trunk]);
