@@ -40,10 +40,12 @@ impl Running {
         if unwritten {
             tracing::error!("The store is away: records that were not written are lost");
         }
+        tracing::debug!("The relay has stopped");
         stop.cancel();
         if timeout(API_END, tasks.wait()).await.is_err() {
             tracing::warn!("Some requests were cut off");
         }
+        tracing::debug!("The API and the jobs have stopped");
         database.close().await;
         watchers.abort();
         tracing::info!("Stopped");
