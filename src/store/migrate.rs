@@ -49,6 +49,11 @@ pub async fn create_partitions(
     Ok(())
 }
 
+/// How often a role's password is set before that counts as a failure.
+const ROLE_TRIES_MAX: u32 = 10;
+/// How long to wait before it is set again.
+const ROLE_RETRY_AFTER: std::time::Duration = std::time::Duration::from_millis(50);
+
 /// Gives a role the password that this program derives from its root key.
 ///
 /// # Errors
@@ -58,12 +63,23 @@ pub async fn set_role_password(
     role: DatabaseRole,
     keys: &dyn KeyStore,
 ) -> Result<(), StoreError> {
-    sqlx::query("select set_role_verifier($1, $2)")
-        .bind(role.name())
-        .bind(role.verifier(keys)?)
-        .execute(owner)
-        .await?;
-    Ok(())
+    let verifier = role.verifier(keys)?;
+    let mut tries = ROLE_TRIES_MAX;
+    loop {
+        let set = sqlx::query("select set_role_verifier($1, $2)")
+            .bind(role.name())
+            .bind(&verifier)
+            .execute(&mut *owner)
+            .await;
+        tries -= 1;
+        match set {
+            Ok(_) => return Ok(()),
+            // Roles belong to the whole server: a node that starts at the same moment changes the
+            // same row, and PostgreSQL makes one of the two try again.
+            Err(_) if tries > 0 => tokio::time::sleep(ROLE_RETRY_AFTER).await,
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 #[cfg(test)]
