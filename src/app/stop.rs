@@ -10,7 +10,7 @@ use super::Running;
 /// How long calls may take to say goodbye once they are told to.
 const GOODBYE: Duration = Duration::from_secs(3);
 /// How long the recorder may take to write what is left.
-const FLUSH: Duration = Duration::from_secs(5);
+const FLUSH: Duration = Duration::from_secs(10);
 /// How often a drain looks whether calls are left.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How long requests of the API may take to finish.

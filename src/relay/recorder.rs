@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use crate::domain::cdr::Cdr;
 
@@ -108,16 +109,17 @@ impl RecorderQueue {
     }
 
     /// Writes until every shard's end is dropped and everything is written. `jitter` gives numbers
-    /// from 0 to 1.
+    /// from 0 to 1. Once `closing`, the store is asked again soon, however long it has been away.
     pub(crate) async fn run<S: RecordStore>(
         self,
         store: S,
         pace: Pace,
         jitter: impl Fn() -> f64 + Send + Sync,
+        closing: CancellationToken,
     ) {
         let Self { sender, mut receiver } = self;
         drop(sender);
-        let writer = Writer { store, pace, jitter };
+        let writer = Writer { store, pace, jitter, closing };
         let mut batch = Vec::with_capacity(BATCH_MAX);
         while gather(&mut receiver, &mut batch).await {
             let (cdrs, shards) = batch.drain(..).map(|r| (*r.cdr, r.shard)).unzip();
@@ -148,6 +150,7 @@ struct Writer<S, J> {
     store: S,
     pace: Pace,
     jitter: J,
+    closing: CancellationToken,
 }
 
 /// The store will not take a record, however often it is tried.
@@ -187,8 +190,14 @@ impl<S: RecordStore, J: Fn() -> f64 + Send + Sync> Writer<S, J> {
             tracing::warn!(records, wait_ms, "The store is away; {records} CDRs wait {wait_ms} ms");
             // Half of it to all of it, so that nodes do not come back in step.
             let part = 0.5 + 0.5 * (self.jitter)().clamp(0.0, 1.0);
-            tokio::time::sleep(wait.mul_f64(part)).await;
-            wait = (wait * 2).min(self.pace.retry_max);
+            let sleep = tokio::time::sleep(wait.mul_f64(part));
+            if self.closing.is_cancelled() {
+                sleep.await;
+                wait = self.pace.retry_first;
+            } else {
+                self.closing.run_until_cancelled(sleep).await;
+                wait = (wait * 2).min(self.pace.retry_max);
+            }
         }
     }
 }
@@ -315,7 +324,7 @@ mod tests {
             drop(recorder);
             let ms = Duration::from_millis(1);
             let pace = Pace { retry_first: ms, retry_max: ms };
-            queue.run(store.clone(), pace, || 0.5).await;
+            queue.run(store.clone(), pace, || 0.5, CancellationToken::new()).await;
             let batches = store.batches.lock().expect("no panic");
             (batches.iter().map(Vec::len).collect(), shard.0.load(Ordering::SeqCst))
         })

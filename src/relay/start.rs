@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 use tokio::task::{AbortHandle, JoinHandle};
+use tokio_util::sync::CancellationToken;
 
 use super::handle::{Handle, Shared};
 use super::mailbox::{Mailbox, TakesOrders};
@@ -43,6 +44,7 @@ pub(crate) struct Relay {
     shard: Arc<dyn TakesOrders>,
     thread: std::thread::JoinHandle<()>,
     recorder: JoinHandle<()>,
+    closing: CancellationToken,
     tasks: Vec<AbortHandle>,
 }
 
@@ -92,8 +94,10 @@ impl<R: RouteSource> Prepared<R> {
             shared: Arc::clone(&shared),
         };
         let thread = shard.start(0)?;
-        let recorder = runtime.spawn(queue.run(parts.records, Pace::default(), chance));
-        Ok(Relay { shared, shard: mailbox, thread, recorder, tasks: Vec::new() })
+        let closing = CancellationToken::new();
+        let recorder =
+            runtime.spawn(queue.run(parts.records, Pace::default(), chance, closing.clone()));
+        Ok(Relay { shared, shard: mailbox, thread, recorder, closing, tasks: Vec::new() })
     }
 }
 
@@ -116,6 +120,7 @@ impl Relay {
     /// Ends the shard and writes what is left, within `flush`; `true` when records are left.
     pub(crate) async fn stop(self, flush: Duration) -> bool {
         self.shard.stop();
+        self.closing.cancel();
         let thread = self.thread;
         // A thread that panicked has said so already.
         tokio::task::spawn_blocking(move || thread.join().ok()).await.ok();
