@@ -111,7 +111,14 @@ fn show(
     report.promise("the number is dead: 404", refused == over(Ending::Refused(404)))?;
     report.leaks(&cast)?;
     report.verdict()?;
-    if stay { serve_on(runtime, service, &made, &operator_key, cast) } else { Ok(()) }
+    match setting.reached_at() {
+        Some(ip) if stay => {
+            let sip = SocketAddr::new(ip, service.sip.port());
+            report::what_next(service, sip, &made, &operator_key)?;
+            answer_until_told(runtime, cast)
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// The phones reach a relay that listens everywhere over loopback.
@@ -147,14 +154,7 @@ async fn record_of_call(made: &Provisioned) -> Result<Value, Failure> {
 }
 
 /// Keeps everything up until Ctrl-C; the subscriber's phone goes on answering.
-fn serve_on(
-    runtime: &Runtime,
-    service: &Running,
-    made: &Provisioned,
-    operator_key: &SecretString,
-    mut cast: Cast,
-) -> Outcome {
-    report::what_next(service, made, operator_key)?;
+fn answer_until_told(runtime: &Runtime, mut cast: Cast) -> Outcome {
     let ended = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&ended);
     runtime.spawn(async move {

@@ -2,6 +2,7 @@
 //! promises were kept.
 
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
@@ -96,6 +97,7 @@ impl<'p> Report<'p> {
 /// What a person can try now.
 pub(super) fn what_next(
     service: &Running,
+    sip: SocketAddr,
     made: &Provisioned,
     operator_key: &SecretString,
 ) -> io::Result<()> {
@@ -123,7 +125,6 @@ The service stays up until Ctrl-C. In another terminal:
   curl -s $MASKLINE_URL/v1/tenants -H \"Authorization: Bearer {operator}\"   # the operator's key
   curl -s http://{admin}/metrics
   xdg-open {url}/docs
-",
-        sip = service.sip
+"
     )
 }

@@ -49,6 +49,11 @@ impl Setting {
         self.sides
     }
 
+    /// The address of this machine as the softphone sees it.
+    pub(super) fn reached_at(&self) -> Option<IpAddr> {
+        self.softphone.and_then(own_address_towards)
+    }
+
     /// The settings of the service.
     pub(super) fn config(&self) -> Config {
         let mut config = Config::default();
@@ -57,9 +62,8 @@ impl Setting {
         config.log.filter = "warn".to_owned();
         config.media.threads = 1;
         if self.stay {
-            let reached_at = self.softphone.and_then(own_address_towards);
             let port = config.sip.listen.port();
-            config.sip.advertise = reached_at.map(|ip| SocketAddr::new(ip, port));
+            config.sip.advertise = self.reached_at().map(|ip| SocketAddr::new(ip, port));
         } else {
             let any_port = SocketAddr::from((LOOPBACK, 0));
             (config.sip.listen, config.api.listen, config.admin.listen) =
