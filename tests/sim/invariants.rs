@@ -171,6 +171,9 @@ pub(crate) fn media_leaves(world: &World, to: SocketAddr, bytes: &[u8]) -> Verdi
         let from_other_side = speaker
             .is_some_and(|speaker| speaker != rtp && session.remote.contains(&Some(speaker)));
         demand(from_other_side, 2, || format!("{to} hears {speaker:?}"))?;
+        let stream = bytes.get(8..12).and_then(|name| <[u8; 4]>::try_from(name).ok());
+        let is_ours = stream.is_some_and(|name| !witness.streams_of_phones.contains(&name));
+        demand(is_ours, 1, || "the name of a phone's stream crosses".to_owned())?;
         demand(bytes.first() == Some(&0x80), 1, || "header extensions or CSRC cross".to_owned())?;
     }
     Ok(())

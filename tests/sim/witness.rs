@@ -64,6 +64,8 @@ pub(crate) struct Witness {
     pub(crate) ended_bindings: BTreeMap<BindingId, EndedBinding>,
     /// What was true since when.
     pub(crate) history: Vec<(Now, Facts)>,
+    /// The stream names that phones have chosen: none of them may reach the other side.
+    pub(crate) streams_of_phones: BTreeSet<[u8; 4]>,
     pub(crate) causes: BTreeSet<Cause>,
     pub(crate) edges: BTreeSet<Edge>,
 }

@@ -294,6 +294,9 @@ impl World {
 
     fn relay_receives(&mut self, from: SocketAddr, to: SocketAddr, bytes: Bytes) {
         if to.port() != RELAY_SIP.port() {
+            let stream = bytes.get(8..12).and_then(|name| <[u8; 4]>::try_from(name).ok());
+            let is_rtp = to.port().is_multiple_of(2);
+            self.witness.borrow_mut().streams_of_phones.extend(stream.filter(|_| is_rtp));
             let relayed = self.media.datagram(self.now.monotonic, to, from, &bytes);
             if let Some((from, to, bytes)) = relayed {
                 let broken = invariants::media_leaves(self, to, &bytes);

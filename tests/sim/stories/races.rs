@@ -103,7 +103,7 @@ fn a_bye_that_overtakes_its_200() {
     world.phone(BOB).when_called(Script::new().ring().after(secs(1)).answer().hang_up());
     let call = world.phone(ALICE).dial(X).talk();
     world.run_until_idle();
-    assert_eq!((call.cause(), call.status_sent()), (Cause::NoAnswer, Some(480)));
+    assert_eq!((call.cause(), call.status_sent()), (Cause::CalleeHangup, Some(480)));
     assert_eq!(world.phone(BOB).heard("ACK"), 1);
     world.check_invariants();
 }
