@@ -27,6 +27,7 @@ pub mod tenant;
 pub mod trunk;
 pub mod watch;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -76,7 +77,7 @@ impl Store {
             .execute(&mut *transaction)
             .await?;
         let vault = Arc::clone(&self.vault);
-        Ok(TenantTx { tenant, vault, inner: Inner { transaction, routes: None } })
+        Ok(TenantTx { tenant, vault, inner: Inner { transaction, routes: BTreeSet::new() } })
     }
 
     /// Begins a transaction of the platform itself: tenants, keys, trunks, pools, numbers, and no
@@ -89,7 +90,7 @@ impl Store {
         sqlx::query("select set_config('maskline.platform', 'on', true)")
             .execute(&mut *transaction)
             .await?;
-        Ok(PlatformTx { inner: Inner { transaction, routes: None } })
+        Ok(PlatformTx { inner: Inner { transaction, routes: BTreeSet::new() } })
     }
 
     /// Makes the record partitions of the coming months; a job runs this now and then.
@@ -111,7 +112,7 @@ impl Store {
 }
 
 /// A table whose changes make cached routes stale; the only thing that other nodes are told.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum RouteTable {
     /// A tenant was suspended, resumed or changed.
     Tenant,
@@ -155,13 +156,13 @@ impl RouteTable {
 #[derive(Debug)]
 struct Inner {
     transaction: Transaction<'static, Postgres>,
-    routes: Option<RouteTable>,
+    routes: BTreeSet<RouteTable>,
 }
 
 impl Inner {
-    /// One NOTIFY at most per transaction: a table name, a version, and the node that sends it.
+    /// One NOTIFY for each table: its name, a version, and the node that sends it.
     async fn commit(mut self) -> Result<(), StoreError> {
-        if let Some(table) = self.routes {
+        for table in self.routes {
             sqlx::query("select pg_notify($1, $2 || ' ' || nextval('route_version') || ' ' || $3)")
                 .bind(ROUTES_CHANNEL)
                 .bind(table.label())
@@ -194,8 +195,8 @@ impl TenantTx {
     }
 
     /// Cached routes that touch this table are stale once this transaction is committed.
-    pub const fn touch_routes(&mut self, table: RouteTable) {
-        self.inner.routes = Some(table);
+    pub fn touch_routes(&mut self, table: RouteTable) {
+        self.inner.routes.insert(table);
     }
 
     /// Makes everything durable, then tells the other nodes if routes changed.
@@ -262,8 +263,8 @@ impl PlatformTx {
     }
 
     /// Cached routes that touch this table are stale once this transaction is committed.
-    pub const fn touch_routes(&mut self, table: RouteTable) {
-        self.inner.routes = Some(table);
+    pub fn touch_routes(&mut self, table: RouteTable) {
+        self.inner.routes.insert(table);
     }
 
     /// Makes everything durable, then tells the other nodes if routes changed.

@@ -228,7 +228,10 @@ async fn a_change_of_routes_is_notified_at_commit_with_a_table_and_a_version_onl
     drop(undone);
     let mut tx = world.test.store.tenant(insurer.id).await.expect("begun");
     tx.unbind(noon(), binding.id, CallsUp::End, None).await.expect("unbound");
+    tx.touch_routes(RouteTable::Trunk);
     tx.commit().await.expect("committed");
+    let trunk = listener.recv().await.expect("a notification");
+    assert!(trunk.payload().starts_with("trunk "), "each table that was touched");
     let heard = listener.recv().await.expect("a notification");
     let words: Vec<&str> = heard.payload().split(' ').collect();
     assert_eq!(words[0], "binding");

@@ -254,7 +254,7 @@ async fn a_lookup_reads_a_few_pages_among_many_bindings() {
 }
 
 #[tokio::test]
-#[ignore = "a minute: run it with --ignored"]
+#[ignore = "takes minutes to fill: run it with --ignored"]
 async fn a_lookup_reads_a_few_pages_among_a_million_bindings() {
     lookup_is_flat(1_000_000).await;
 }
