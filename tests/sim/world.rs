@@ -45,6 +45,8 @@ pub(crate) const fn seed(number: u64) -> Seed {
 
 /// No story may take longer than this.
 const STORY_TIME_MAX: Duration = Duration::from_secs(6 * 3_600);
+/// So many things may happen at one instant; more are a timer that is never over.
+const SAME_INSTANT_MAX: u32 = 5_000;
 /// No input may cause more outputs than this.
 const OUTPUTS_MAX: u32 = 10_000;
 /// What the world has in its queue.
@@ -149,7 +151,11 @@ impl World {
         let Some(next) = self.next_at() else { return false };
         let moved = next > self.now.monotonic;
         self.same_instant = if moved { 0 } else { self.same_instant + 1 };
-        self.demand(self.same_instant < 100_000, 4, "time stands still: a timer is never over");
+        self.demand(
+            self.same_instant < SAME_INSTANT_MAX,
+            4,
+            "time stands still: a timer is never over",
+        );
         self.set_clock(next.max(self.now.monotonic));
         self.demand(self.elapsed() < STORY_TIME_MAX, 4, "the story does not end");
         let now = self.now.monotonic;
