@@ -1,0 +1,185 @@
+"""The measurements of `scripts/bench`: maskline beside its yardsticks, in one run on one machine.
+
+usage: run.py sip|setup|api [--work DIR]
+
+All peers are on loopback. The relay (or the yardstick) has one core for itself, the load the other."""
+
+import argparse
+import pathlib
+import re
+import shutil
+import statistics
+import subprocess
+import tempfile
+
+import peers
+import service
+
+RATES = (500, 1000)
+SECONDS = 20
+ROUNDS = 3
+DIALLED = 1000
+FILLER = 1_000_000
+
+
+def table(rows):
+    widths = [max(len(str(row[i])) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(str(cell).ljust(width) for cell, width in zip(row, widths)).rstrip(), flush=True)
+
+
+def numbers_file(work, dialled):
+    path = f"{work}/numbers.csv"
+    pathlib.Path(path).write_text("SEQUENTIAL\n" + "\n".join(dialled) + "\n")
+    return path
+
+
+def measure(work, process, target, rate, numbers, hold_ms=200):
+    """One round: CPU-seconds per 1,000 calls of the process, by thread name too."""
+    before = {pid: peers.threads_ns(pid) for pid in peers.children(process.pid)}
+    good, bad, again, seconds = peers.place_calls(
+        work, target, rate, rate * SECONDS, hold_ms, numbers)
+    threads = {}
+    for pid in peers.children(process.pid):
+        for name, ns in peers.threads_ns(pid).items():
+            spent = ns - before.get(pid, {}).get(name, 0)
+            threads[name] = threads.get(name, 0) + spent
+    per_1000 = {name: ns / 1e9 / (good + bad) * 1000 for name, ns in threads.items() if ns > 0}
+    return {"good": good, "bad": bad, "again": again, "rate": (good + bad) / seconds,
+            "all": sum(per_1000.values()), "threads": per_1000}
+
+
+def is_postgres(name):
+    return name.startswith("postgres")
+
+
+def bench_sip(work):
+    """Signalling of a two-leg call beside Kamailio as a stateful record-routing proxy."""
+    process, key = service.start(work)
+    with process, peers.kamailio(work) as kamailio, peers.carrier(work):
+        made = service.Made(key, DIALLED)
+        numbers = numbers_file(work, made.dialled)
+        rows = [("calls/s", "who", "signalling", "media ports", "rest", "CPU-s/1,000 calls", "failed", "retrans")]
+        for rate in RATES:
+            ours, theirs = [], []
+            for _ in range(ROUNDS):
+                ours.append(measure(work, process, f"127.0.0.1:{service.SIP}", rate, numbers))
+                theirs.append(measure(work, kamailio, "127.0.0.1:15060", rate, numbers))
+            def sip(m): return sum(v for k, v in m["threads"].items() if k.startswith("sip-"))
+            def media(m): return sum(v for k, v in m["threads"].items() if k.startswith("media"))
+            def rest(m): return sum(v for k, v in m["threads"].items() if not is_postgres(k)) - sip(m) - media(m)
+            def med(f, all_): return statistics.median(f(m) for m in all_)
+            def sums(name, all_): return sum(m[name] for m in all_)
+            rows.append((rate, "maskline", f"{med(sip, ours):.3f}", f"{med(media, ours):.3f}",
+                         f"{med(rest, ours):.3f}", f"{med(sip, ours) + med(media, ours) + med(rest, ours):.3f}",
+                         sums("bad", ours), sums("again", ours)))
+            total = med(lambda m: m["all"], theirs)
+            rows.append((rate, "kamailio", f"{total:.3f}", "-", "-", f"{total:.3f}",
+                         sums("bad", theirs), sums("again", theirs)))
+            rows.append((rate, "ratio", f"{med(sip, ours) / total:.2f}", "", "",
+                         f"{(med(sip, ours) + med(media, ours) + med(rest, ours)) / total:.2f}", "", ""))
+        table(rows)
+        bench_memory(work, process, numbers)
+
+
+def bench_memory(work, process, numbers):
+    """Growth of the process per bridged call: 4,000 calls held up at once, media sockets included."""
+    calls = 4000
+    before = peers.rss_kib(process.pid)
+    run = subprocess.Popen(
+        ["taskset", "-c", peers.LOAD_CORE, "timeout", "120", "sipp", f"127.0.0.1:{service.SIP}",
+         "-i", peers.PBX, "-p", "15080", "-sf", "uac.xml", "-inf", numbers, "-r", "400",
+         "-m", str(calls), "-d", "25000", "-l", str(calls), "-nostdin"],
+        cwd=peers.HERE, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    peers.wait_until(lambda: live(calls), "4,000 bridged calls", 60)
+    after = peers.rss_kib(process.pid)
+    run.wait()
+    print(f"memory: {calls} bridged calls, process grew {(after - before) / calls:.1f} KiB a call "
+          f"(signalling, media and route together)")
+
+
+def live(wanted):
+    import http.client
+    connection = http.client.HTTPConnection("127.0.0.1", service.ADMIN, timeout=5)
+    connection.request("GET", "/metrics")
+    text = connection.getresponse().read().decode()
+    found = re.findall(r"^maskline_calls_active(?:\{[^}]*\})? (\d+)", text, re.M)
+    return sum(map(int, found)) >= wanted
+
+
+def bench_setup(work):
+    """INVITE in to INVITE out with a million bindings: first from Postgres, then from memory."""
+    process, key = service.start(work, core=None)
+    with process, peers.carrier(work):
+        made = service.Made(key, DIALLED)
+        fill(work)
+        numbers = numbers_file(work, made.dialled)
+        rows = [("route from", "calls", "p50 ms", "p99 ms", "most ms")]
+        process.__exit__()
+    # A new process knows no route yet.
+    process, key = service.start(work, core=None)
+    with process, peers.carrier(work):
+        for source in ("postgres", "memory"):
+            peers.place_calls(work, f"127.0.0.1:{service.SIP}", 100, DIALLED, 100, numbers)
+            peers.wait_until(lambda: int(service.psql(work, "select count(*) from cdr")) % DIALLED == 0,
+                             "the CDRs")
+            rows.append((source, DIALLED, *service.psql(work, f"""
+                select to_char(percentile_cont(0.5) within group (order by setup_us) / 1000, 'FM990.000'),
+                       to_char(percentile_cont(0.99) within group (order by setup_us) / 1000, 'FM990.000'),
+                       to_char(max(setup_us) / 1000.0, 'FM990.000')
+                from (select setup_us from cdr order by started_at desc limit {DIALLED}) last""").split("|")))
+        table(rows)
+
+
+def fill(work):
+    print(f"filling {FILLER:,} bindings", flush=True)
+    sql = (peers.HERE / "fill.sql").read_text().replace(":rows", str(FILLER))
+    service.psql(work, sql)
+
+
+def bench_api(work):
+    """POST /v1/bindings beside pgbench's plain durable insert on the same server."""
+    process, key = service.start(work, core=None)
+    with process:
+        made = service.Made(key, 1)
+        fill(work)
+        print("importing 100,000 free numbers", flush=True)
+        made.import_numbers(17100000000, 100_000)
+        service.psql(work, "create table plain (id bigserial primary key, body text, made_at timestamptz)")
+        script = f"{work}/insert.sql"
+        pathlib.Path(script).write_text(
+            "insert into plain (body, made_at) values (repeat('x', 300), now());\n")
+        socket = next(p.parent for p in pathlib.Path(work, "pg").rglob(".s.PGSQL.*") if p.is_socket())
+        pgbench = sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin/pgbench"))[-1]
+        rows = [("connections", "pgbench inserts/s", "binds/s", "ratio", "bind p50 ms", "bind p99 ms", "errors")]
+        for connections in (1, 16):
+            theirs = subprocess.run(
+                [pgbench, "-n", "-h", socket, "-U", "postgres", "-c", str(connections), "-j", "2",
+                 "-T", "10", "-f", script, service.DATABASE],
+                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True).stdout.decode()
+            plain = float(re.search(r"tps = ([\d.]+)", theirs)[1])
+            ours = subprocess.run(
+                ["wrk", "-t", "1", "-c", str(connections), "-d", "10s", "--latency", "-s", "bind.lua",
+                 "-H", f"Authorization: Bearer {made.crm.key}", f"http://127.0.0.1:{service.API}",
+                 "--", made.pool, f"r{connections}"],
+                cwd=peers.HERE, stdout=subprocess.PIPE, check=True).stdout.decode()
+            found = re.search(r"rate=(\d+) p50=([\d.]+) p99=([\d.]+) errors=(\d+)", ours)
+            rows.append((connections, f"{plain:.0f}", found[1], f"{int(found[1]) / plain:.2f}",
+                         found[2], found[3], found[4]))
+        table(rows)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["sip", "setup", "api"])
+    what = parser.parse_args().what
+    work = tempfile.mkdtemp(prefix="maskline-bench-")
+    pathlib.Path(work).chmod(0o755)
+    try:
+        {"sip": bench_sip, "setup": bench_setup, "api": bench_api}[what](work)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""maskline for a measurement: the release binary, its own PostgreSQL, trunks, numbers and bindings."""
+
+import http.client
+import json
+import pathlib
+import subprocess
+import sys
+
+from peers import CARRIER, HERE, PBX, RELAY_CORE, Process, wait_until
+
+BINARY = HERE.parents[1] / "target/release/maskline"
+API, ADMIN, SIP = 18080, 19090, 15061
+CONFIG = """
+drain_timeout = "2s"
+[database]
+data_dir = "{work}/pg"
+connections_max = 16
+[keys]
+root_file = "{work}/root.key"
+[api]
+listen = "127.0.0.1:{api}"
+[admin]
+listen = "127.0.0.1:{admin}"
+[sip]
+listen = "127.0.0.1:{sip}"
+calls_max = 30000
+[media]
+bind = "127.0.0.1"
+ports = "20000-59999"
+port_quarantine = "{quarantine}"
+threads = 1
+[recorder]
+queue_max = 60000
+[log]
+filter = "warn"
+"""
+
+
+class Client:
+    """A kept connection to the control API that speaks JSON."""
+
+    def __init__(self, key):
+        self.key = key
+        self.connection = http.client.HTTPConnection("127.0.0.1", API, timeout=60)
+
+    def call(self, method, path, body=None):
+        headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
+        payload = None if body is None else json.dumps(body)
+        self.connection.request(method, path, payload, headers)
+        answer = self.connection.getresponse()
+        text = answer.read()
+        if answer.status >= 300:
+            sys.exit(f"{method} {path}: {answer.status} {text.decode(errors='replace')}")
+        return json.loads(text)
+
+    def post(self, path, body):
+        return self.call("POST", path, body)
+
+    def get(self, path):
+        return self.call("GET", path)
+
+
+def start(work, quarantine="1s", core=RELAY_CORE):
+    """Starts the service and returns (process, operator key)."""
+    work = pathlib.Path(work)
+    if not BINARY.exists():
+        sys.exit("build first: cargo build --release")
+    config = work / "maskline.toml"
+    config.write_text(CONFIG.format(
+        work=work, api=API, admin=ADMIN, sip=SIP, quarantine=quarantine))
+    key = work / "operator.key"
+    if not key.exists():
+        subprocess.run([BINARY, "key", "init", "--config", config], check=True,
+                       stdout=subprocess.DEVNULL)
+        made = subprocess.run(
+            [BINARY, "key", "create", "--role", "operator", "--quiet", "--config", config],
+            check=True, stdout=subprocess.PIPE)
+        key.write_bytes(made.stdout.strip())
+    process = Process([str(BINARY), "serve", "--config", str(config)], work / "maskline.log", core)
+
+    def ready():
+        try:
+            connection = http.client.HTTPConnection("127.0.0.1", ADMIN, timeout=2)
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == 200
+        except OSError:
+            return False
+
+    wait_until(ready, "maskline")
+    return process, key.read_text()
+
+
+def psql(work, sql):
+    """Runs SQL as the owner of the private cluster."""
+    sockets = [p.parent for p in pathlib.Path(work, "pg").rglob(".s.PGSQL.*") if p.is_socket()]
+    if not sockets:
+        sys.exit("the private PostgreSQL has no socket")
+    run = subprocess.run(
+        ["psql", "-h", sockets[0], "-U", "postgres", "-d", DATABASE, "-XAtq",
+         "-v", "ON_ERROR_STOP=1"],
+        input=sql.encode(), stdout=subprocess.PIPE, check=True)
+    return run.stdout.decode().strip()
+
+
+DATABASE = "maskline"
+
+
+class Made:
+    """Tenant, trunks, pool, numbers and the bindings that are dialled."""
+
+    def __init__(self, operator_key, bindings):
+        operator = Client(operator_key)
+        self.tenant = operator.post("/v1/tenants", {"name": "Bench Insurance", "desk_user": "8000"})["id"]
+        operator.post("/v1/trunks", {
+            "name": "pbx", "role": "insurer", "tenant_id": self.tenant,
+            "source_networks": [PBX], "target": f"{PBX}:15080"})
+        carrier = operator.post("/v1/trunks", {
+            "name": "carrier", "role": "carrier", "source_networks": [CARRIER],
+            "target": f"{CARRIER}:15090"})["id"]
+        self.pool = operator.post(
+            "/v1/pools", {"name": "bench", "class": "mobile", "trunks": [carrier]})["id"]
+        self.operator = operator
+        self.admin = self.key("insurer_admin")
+        self.crm = self.key("insurer_crm")
+        self.admin.post("/v1/agents", {
+            "employee_id": "A1", "name": "Bench Agent", "caller_numbers": ["4821"]})
+        self.import_numbers(17000000000, bindings)
+        self.dialled = [self.bind(i)["virtual_number"] for i in range(bindings)]
+
+    def key(self, role):
+        made = self.operator.post(
+            "/v1/api-keys", {"name": role, "role": role, "tenant_id": self.tenant})
+        return Client(made["key"])
+
+    def import_numbers(self, first, count):
+        for begin in range(0, count, 1000):
+            numbers = [str(first + i) for i in range(begin, min(begin + 1000, count))]
+            self.operator.post("/v1/numbers:import", {"pool": self.pool, "numbers": numbers})
+
+    def bind(self, i):
+        return self.crm.post("/v1/bindings", {
+            "external_id": f"B-{i}", "mode": "ax", "pool": self.pool,
+            "policy": {"ref": f"P-{i}"}, "subscriber": {"real_number": f"+861380000{i:04d}"}})
