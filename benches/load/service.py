@@ -78,15 +78,15 @@ def start(work, quarantine="1s", core=RELAY_CORE):
         key.write_bytes(made.stdout.strip())
     process = Process([str(BINARY), "serve", "--config", str(config)], work / "maskline.log", core)
 
-    def ready():
+    def alive():
         try:
-            connection = http.client.HTTPConnection("127.0.0.1", ADMIN, timeout=2)
-            connection.request("GET", "/readyz")
+            connection = http.client.HTTPConnection("127.0.0.1", API, timeout=2)
+            connection.request("GET", "/openapi.json")
             return connection.getresponse().status == 200
         except OSError:
             return False
 
-    wait_until(ready, "maskline")
+    wait_until(alive, "maskline")
     return process, key.read_text()
 
 
@@ -113,10 +113,10 @@ class Made:
         self.tenant = operator.post("/v1/tenants", {"name": "Bench Insurance", "desk_user": "8000"})["id"]
         operator.post("/v1/trunks", {
             "name": "pbx", "role": "insurer", "tenant_id": self.tenant,
-            "source_networks": [PBX], "target": f"{PBX}:15080"})
+            "source_networks": [PBX], "targets": [f"{PBX}:15080"]})
         carrier = operator.post("/v1/trunks", {
             "name": "carrier", "role": "carrier", "source_networks": [CARRIER],
-            "target": f"{CARRIER}:15090"})["id"]
+            "targets": [f"{CARRIER}:15090"]})["id"]
         self.pool = operator.post(
             "/v1/pools", {"name": "bench", "class": "mobile", "trunks": [carrier]})["id"]
         self.operator = operator
