@@ -83,7 +83,7 @@ fn open(
     session: SessionId,
     phones: [io::Result<SocketAddr>; 2],
 ) -> io::Result<[SocketAddr; 2]> {
-    let send = |link: &Link, command| link.send(command).map_err(io::Error::other);
+    let send = |link: &mut Link, command| link.send(command).map_err(io::Error::other);
     send(link, plane::Command::Open { session })?;
     let local = match link.wait_report(Duration::from_secs(10)) {
         Some(Report::Opened { local, .. }) => local,

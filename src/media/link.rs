@@ -37,16 +37,37 @@ pub struct Link {
     id: usize,
     threads: Arc<[Arc<CommandQueue>]>,
     reports: Receiver<Report>,
+    /// By thread: its queue was empty when we put a command in, so nobody else wakes it.
+    asleep: Box<[bool]>,
 }
 
 impl Link {
-    /// Queues a command to the thread of its call. Never blocks.
-    pub fn send(&self, command: Command) -> Result<(), Full> {
+    /// Queues a command to the thread of its call and wakes that thread. Never blocks.
+    pub fn send(&mut self, command: Command) -> Result<(), Full> {
+        let sent = self.queue(command);
+        self.flush();
+        sent
+    }
+
+    /// Queues a command without waking anybody: whoever has several in a row calls
+    /// [`Self::flush`] after the last one.
+    pub fn queue(&mut self, command: Command) -> Result<(), Full> {
         let folded = (command.session().0 ^ (command.session().0 >> 64)) as u64;
         // Fibonacci hashing: neighbouring numbers spread evenly, and so do those that differ only
         // in their high bits.
         let spread = (folded.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as usize;
-        self.threads[spread % self.threads.len()].push(self.id, command)
+        let thread = spread % self.threads.len();
+        self.asleep[thread] |= self.threads[thread].push(self.id, command)?;
+        Ok(())
+    }
+
+    /// Wakes the threads that have got commands since the last flush.
+    pub fn flush(&mut self) {
+        for (asleep, thread) in self.asleep.iter_mut().zip(self.threads.iter()) {
+            if std::mem::take(asleep) {
+                thread.wake();
+            }
+        }
     }
 
     /// The next report, if one is waiting.
@@ -69,7 +90,8 @@ pub(super) fn links(wakers: Vec<Waker>, threads: usize) -> io::Result<(Vec<Link>
     let mut reporters = Vec::with_capacity(wakers.len());
     for (id, waker) in wakers.into_iter().enumerate() {
         let (sender, reports) = sync_channel(REPORTS_MAX);
-        links.push(Link { id, threads: Arc::clone(&queues), reports });
+        let asleep = vec![false; queues.len()].into();
+        links.push(Link { id, threads: Arc::clone(&queues), reports, asleep });
         reporters.push(Reporter { sender, waker: Arc::from(waker) });
     }
     Ok((links, Ends { queues, reporters }))
@@ -120,23 +142,18 @@ impl CommandQueue {
         Ok(Self { waiting, stopping: AtomicBool::new(false), event })
     }
 
-    fn push(&self, link: usize, command: Command) -> Result<(), Full> {
+    /// Whether the thread has to be woken for it.
+    fn push(&self, link: usize, command: Command) -> Result<bool, Full> {
         let limit = match command {
             Command::Open { .. } => OPENS_WAITING_MAX,
             Command::Update { .. } | Command::Bridge { .. } | Command::Close { .. } => COMMANDS_MAX,
         };
-        let was_empty = {
-            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            if waiting.len() >= limit {
-                return Err(Full);
-            }
-            waiting.push_back((link, command));
-            waiting.len() == 1
-        };
-        if was_empty {
-            self.wake();
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.len() >= limit {
+            return Err(Full);
         }
-        Ok(())
+        waiting.push_back((link, command));
+        Ok(waiting.len() == 1)
     }
 
     /// The oldest command.
@@ -184,7 +201,7 @@ mod tests {
 
     #[test]
     fn too_many_waiting_calls_are_refused_while_running_ones_can_still_be_closed() {
-        let (links, ends) = links(vec![Box::new(|| {})], 1).expect("eventfd");
+        let (mut links, ends) = links(vec![Box::new(|| {})], 1).expect("eventfd");
         for n in 0..OPENS_WAITING_MAX {
             links[0].send(open(n)).expect("room");
         }
@@ -207,7 +224,7 @@ mod tests {
 
     #[test]
     fn calls_spread_over_the_threads() {
-        let (links, ends) = links(vec![Box::new(|| {})], 4).expect("eventfd");
+        let (mut links, ends) = links(vec![Box::new(|| {})], 4).expect("eventfd");
         for n in 0..400 {
             links[0].send(open(n)).expect("room");
         }

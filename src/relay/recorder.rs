@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::cdr::Cdr;
@@ -133,12 +132,14 @@ impl RecorderQueue {
 async fn gather(receiver: &mut mpsc::Receiver<Record>, batch: &mut Vec<Record>) -> bool {
     let Some(first) = receiver.recv().await else { return false };
     batch.push(first);
-    let until = Instant::now() + BATCH_WAIT;
+    // Not woken by each further record: the shard would pay for that.
+    if receiver.len() < BATCH_MAX {
+        tokio::time::sleep(BATCH_WAIT).await;
+    }
     while batch.len() < BATCH_MAX {
-        let room = BATCH_MAX - batch.len();
-        match timeout_at(until, receiver.recv_many(batch, room)).await {
-            Ok(0) | Err(_) => break,
-            Ok(_) => {}
+        match receiver.try_recv() {
+            Ok(record) => batch.push(record),
+            Err(_) => break,
         }
     }
     let waiting = u32::try_from(receiver.len()).unwrap_or(u32::MAX);

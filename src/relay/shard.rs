@@ -117,6 +117,7 @@ impl<R: RouteSource> Running<R> {
                 }
             }
             self.keep_time();
+            self.shard.media.flush();
             if self.inbox.stop {
                 return;
             }
@@ -221,7 +222,7 @@ impl<R: RouteSource> Running<R> {
             self.feed(at, Input::Timeout);
         }
         while let Some(command) = self.held.pop_front() {
-            if self.shard.media.send(command).is_err() {
+            if self.shard.media.queue(command).is_err() {
                 self.held.push_front(command);
                 break;
             }
@@ -273,7 +274,7 @@ impl<R: RouteSource> Running<R> {
 
     /// A plane without room refuses new calls; orders about running ones wait in order.
     fn command(&mut self, command: Command) {
-        if self.held.is_empty() && self.shard.media.send(command).is_ok() {
+        if self.held.is_empty() && self.shard.media.queue(command).is_ok() {
             return;
         }
         match command {

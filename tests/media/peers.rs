@@ -42,7 +42,7 @@ impl World {
         self.link.wait_report(PATIENCE).expect("a report")
     }
 
-    pub(crate) fn send(&self, command: Command) {
+    pub(crate) fn send(&mut self, command: Command) {
         self.link.send(command).expect("room for a command");
     }
 
