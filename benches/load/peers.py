@@ -1,6 +1,5 @@
 """Processes of a measurement: sipp, Kamailio, maskline. CPU is read from the kernel's run time of each thread."""
 
-import os
 import pathlib
 import re
 import signal
@@ -98,7 +97,7 @@ def carrier(work):
 
 
 def place_calls(work, target, rate, calls, hold_ms, numbers):
-    """Places calls and returns (successful, failed, retransmissions, seconds)."""
+    """Places calls and returns (successful, failed, seconds)."""
     began = time.monotonic()
     result = subprocess.run(
         ["taskset", "-c", LOAD_CORE, "timeout", "600", "sipp", target, "-i", PBX, "-p", "15080",
@@ -112,9 +111,4 @@ def place_calls(work, target, rate, calls, hold_ms, numbers):
         rows = re.findall(rf"{label}\s*\|\s*\d+\s*\|\s*(\d+)", text)
         return int(rows[-1]) if rows else -1
 
-    return last("Successful call"), last("Failed call"), last("Retransmissions"), \
-        time.monotonic() - began
-
-
-def environment():
-    return {**os.environ, "LC_ALL": "C.UTF-8"}
+    return last("Successful call"), last("Failed call"), time.monotonic() - began
