@@ -18,12 +18,12 @@
 //! ```
 
 mod calls;
-mod clock;
+pub(crate) mod clock;
 mod config;
 mod limits;
 mod link;
 mod meter;
-mod pace;
+pub(crate) mod pace;
 mod plane;
 mod sockets;
 mod worker;
