@@ -201,8 +201,9 @@ impl CallCore {
                     self.happen(now, serial, Event::Stopped(Cause::OperatorTerminated));
                 }
             }
-            Control::BindingEnded { binding, cause, drop_calls } => {
-                self.on_binding_ended(now, binding, cause, drop_calls);
+            Control::BindingEnded { binding, cause, drop_calls, ordered_at } => {
+                let spared_before = (!drop_calls).then_some(ordered_at);
+                self.on_binding_ended(now, binding, cause, spared_before);
             }
             Control::Drain => self.is_draining = true,
             Control::TerminateAll => {
@@ -215,11 +216,20 @@ impl CallCore {
         }
     }
 
-    fn on_binding_ended(&mut self, now: Now, binding: BindingId, cause: Cause, drop_calls: bool) {
+    /// Calls that were answered before `spared_before` go on. One whose answer overtook the order
+    /// in the queue does not.
+    fn on_binding_ended(
+        &mut self,
+        now: Now,
+        binding: BindingId,
+        cause: Cause,
+        spared_before: Option<Instant>,
+    ) {
         let ends = |call: &Call| {
-            let is_through =
-                call.record().is_some_and(|record| record.known().binding == Some(binding));
-            is_through && (drop_calls || call.stage() != Stage::Bridged)
+            let Some(record) = call.record() else { return false };
+            let is_spared = call.stage() == Stage::Bridged
+                && spared_before.is_some_and(|order| record.was_answered_before(order));
+            record.known().binding == Some(binding) && !is_spared
         };
         let ending: Vec<Serial> =
             self.calls.values().filter(|call| ends(call)).map(|call| call.serial).collect();

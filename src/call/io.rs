@@ -2,6 +2,7 @@
 //! sleep until the timeout.
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -84,6 +85,8 @@ pub enum Control {
         cause: Cause,
         /// End talking calls too.
         drop_calls: bool,
+        /// When it was ordered: who was answered since then ends too.
+        ordered_at: Instant,
     },
     /// Take no new attempts; calls go on.
     Drain,

@@ -113,6 +113,10 @@ impl Record {
         self.answered = Some(now.monotonic);
     }
 
+    pub(super) fn was_answered_before(&self, time: Instant) -> bool {
+        self.answered.is_some_and(|answered| answered < time)
+    }
+
     /// Both legs have been told to end.
     pub(super) fn ended(&mut self, now: Now, cause: Cause, by: EndedBy) {
         self.cdr.ended_at = self.time_of(now);

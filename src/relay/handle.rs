@@ -11,6 +11,7 @@ pub use crate::call::io::{CallStatus, LiveCall};
 use super::freshness::{Freshness, Subject};
 use super::live::LiveTable;
 use super::mailbox::TakesOrders;
+use super::now::now;
 use crate::call::io::Control;
 use crate::domain::cause::Cause;
 use crate::domain::id::{BindingId, CallId, TenantId};
@@ -124,11 +125,12 @@ impl Handle {
         cause: Cause,
         talking: Talking,
     ) -> Result<(), RelayStuck> {
+        let ordered_at = now().monotonic;
         self.0.freshness.forget(Subject::Binding(binding));
         // A lookup consumed before the line above is in the brain by now, and meets this order
         // there.
         let drop_calls = talking == Talking::Ends;
-        self.order(Control::BindingEnded { binding, cause, drop_calls })
+        self.order(Control::BindingEnded { binding, cause, drop_calls, ordered_at })
     }
 
     /// What was known about this number may be wrong: it was bound, unbound, imported or resumed.

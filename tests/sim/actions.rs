@@ -150,6 +150,7 @@ impl World {
         self.store.invalidate();
         let ended = EndedBinding { acknowledged: self.now.monotonic, drops_calls: drop_calls };
         self.witness.borrow_mut().ended_bindings.insert(binding, ended);
-        self.order(Control::BindingEnded { binding, cause, drop_calls });
+        let ordered_at = self.now.monotonic;
+        self.order(Control::BindingEnded { binding, cause, drop_calls, ordered_at });
     }
 }

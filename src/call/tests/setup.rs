@@ -200,25 +200,43 @@ fn operators_end_a_call_at_any_time() {
 
 #[test]
 fn an_ended_binding_ends_ringing_calls_at_once_and_talking_ones_only_when_told() {
-    let ended = |drop_calls| Control::BindingEnded {
+    let ended = |h: &Harness, drop_calls| Control::BindingEnded {
         binding: BINDING,
         cause: Cause::BindingExpired,
         drop_calls,
+        ordered_at: h.now.monotonic,
     };
     let mut h = Harness::new();
     let up = h.ringing();
-    h.control(ended(false));
+    let order = ended(&h, false);
+    h.control(order);
     assert_eq!(h.lines(pbx()), ["404 INVITE"]);
     h.confirm(carrier(), "CANCEL");
     h.from(carrier(), up.reply("487 Request Terminated"));
     assert_eq!(h.cdr().cause, Cause::BindingExpired);
     let mut h = Harness::new();
     h.bridged();
-    h.control(ended(false));
+    h.advance(T1);
+    let order = ended(&h, false);
+    h.control(order);
     assert!(h.take(pbx()).is_empty() && h.cdrs.is_empty(), "talking goes on after an unbind");
-    h.control(ended(true));
+    let order = ended(&h, true);
+    h.control(order);
     h.confirm(pbx(), "BYE");
     h.confirm(carrier(), "BYE");
+    h.check_nothing_is_left();
+}
+
+#[test]
+fn a_call_answered_after_the_binding_was_ended_ends_though_the_order_comes_late() {
+    let mut h = Harness::new();
+    let ordered_at = h.now.monotonic;
+    h.bridged();
+    let (cause, drop_calls) = (Cause::BindingExpired, false);
+    h.control(Control::BindingEnded { binding: BINDING, cause, drop_calls, ordered_at });
+    h.confirm(pbx(), "BYE");
+    h.confirm(carrier(), "BYE");
+    assert_eq!(h.cdr().cause, Cause::BindingExpired);
     h.check_nothing_is_left();
 }
 

@@ -122,7 +122,10 @@ impl Swarm {
             _ if self.below(6) == 0 => {
                 let drop_calls = self.below(2) == 0;
                 let cause = Cause::BindingExpired;
-                self.h.control(Control::BindingEnded { binding: BINDING, cause, drop_calls });
+                let ordered_at = self.h.now.monotonic;
+                let binding = BINDING;
+                let ended = Control::BindingEnded { binding, cause, drop_calls, ordered_at };
+                self.h.control(ended);
             }
             _ if self.below(6) == 0 => {
                 self.h.input(Input::Unreachable { address: carrier().address });
