@@ -48,7 +48,7 @@ pub(super) enum Input {
     Success,
     /// 300 to 699, with the ACK to it where [`ClientInvite::request`] made one possible.
     Refusal(Option<Bytes>),
-    /// A CANCEL was sent.
+    /// A CANCEL was sent, or waits for a provisional response.
     Cancelled,
     /// The network says that nobody is there.
     Unreachable,
@@ -88,14 +88,17 @@ impl ClientInvite {
                 give_up_at.get_or_insert(now + GIVE_UP);
                 Effects::default()
             }
+            (State::Calling { repeat, .. }, Input::Cancelled) => {
+                *repeat = None;
+                Effects::default()
+            }
             (State::Calling { .. }, Input::Unreachable) => {
                 self.state = State::Terminated;
                 Effects::verdict(Verdict::Fail)
             }
             (_, Input::Timeout) => self.time_out(now),
             // Anything else is late or repeated, and changes nothing.
-            (State::Calling { .. }, Input::Cancelled)
-            | (State::Proceeding { .. }, Input::Unreachable)
+            (State::Proceeding { .. }, Input::Unreachable)
             | (
                 State::Accepted { .. },
                 Input::Provisional | Input::Refusal(_) | Input::Cancelled | Input::Unreachable,

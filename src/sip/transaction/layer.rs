@@ -123,7 +123,13 @@ impl Transactions {
             return;
         }
         slot.cancel = Cancel::Wanted;
-        if !slot.machine.is_unanswered() {
+        if slot.machine.is_unanswered() {
+            // A repeat could ring a phone that nobody calls any more.
+            self.step(now, client.0, |machine| {
+                machine.cancelled(now);
+                Effects::default()
+            });
+        } else {
             self.send_cancel(now, client.0);
         }
     }

@@ -109,6 +109,14 @@ fn a_cancelled_invite_is_given_up_after_32_seconds() {
 }
 
 #[test]
+fn an_invite_withdrawn_before_any_response_is_not_repeated() {
+    let t0 = epoch();
+    let mut invite = ClientInvite::new(t0, REQUEST, Reliability::Unreliable);
+    invite.handle_input(t0, client_invite::Input::Cancelled);
+    assert_eq!(run(&mut invite, t0), (vec![], 32_000, Verdict::Fail));
+}
+
+#[test]
 fn every_2xx_to_an_invite_reaches_the_core_until_timer_m() {
     let t0 = epoch();
     let mut invite = ClientInvite::new(t0, REQUEST, Reliability::Unreliable);
