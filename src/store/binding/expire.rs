@@ -44,7 +44,7 @@ impl Store {
     /// many. Calls know the time themselves, so nothing is routed late.
     ///
     /// # Errors
-    /// [`StoreError`]; what was ended before it stays ended.
+    /// [`StoreError`] when nothing was ended; after an error later on, what was ended is returned.
     pub async fn expire_bindings(
         &self,
         relay: &RelayPool,
@@ -64,7 +64,15 @@ impl Store {
         }
         let mut expired = Vec::new();
         for (tenant, bindings) in by_tenant {
-            expired.extend(self.expire_of(tenant, &bindings, now).await?);
+            match self.expire_of(tenant, &bindings, now).await {
+                Ok(ended) => expired.extend(ended),
+                Err(error) if expired.is_empty() => return Err(error),
+                // The relay must hear of those that ended; the next sweep tries the rest again.
+                Err(error) => {
+                    tracing::warn!(%error, "The sweep of expired bindings stopped early");
+                    break;
+                }
+            }
         }
         Ok(expired)
     }
