@@ -7,11 +7,11 @@ use super::codec::{Codec, Payloads};
 use super::session::{Direction, InvalidSdp, OtherLine, Session};
 
 /// The longest body we read.
-pub const SDP_BYTES_MAX: usize = 8 * 1024;
+pub const SDP_BYTES_MAX: usize = 32 * 1024;
 /// The most lines.
 pub const LINES_MAX: usize = 256;
 /// The most `m=` lines.
-pub const MEDIA_LINES_MAX: usize = 8;
+pub const MEDIA_LINES_MAX: usize = 20;
 /// The most formats of an audio line.
 pub const FORMATS_MAX: usize = 32;
 
