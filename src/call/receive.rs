@@ -208,6 +208,10 @@ impl CallCore {
         if self.is_draining {
             return self.answer(now, peer, server, message, 503);
         }
+        self.tell_abilities(now, peer, server, message);
+    }
+
+    fn tell_abilities(&mut self, now: Now, peer: &Peer, server: ServerId, message: &Message) {
         let tag = self.wires.loose_tag();
         let source = peer.address;
         let answer = ResponseWriter::start(&mut self.wires.out, message, source, 200, Some(&tag))
@@ -316,7 +320,8 @@ impl CallCore {
                 self.answer(now, peer, server, message, 200);
                 self.on_bye(now, place, message);
             }
-            Method::Options => self.on_options(now, peer, server, message),
+            // A call goes on while draining.
+            Method::Options => self.tell_abilities(now, peer, server, message),
             // Our side of the session cannot be changed yet; refusing keeps it as it is.
             Method::Invite => self.answer(now, peer, server, message, 488),
             // No response of ours ever waits for a PRACK.
