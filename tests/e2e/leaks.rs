@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::SystemTime;
 
 use maskline::cli::demo::ladder::Column;
 use maskline::cli::demo::leak::{Canary, Hit};
@@ -15,6 +16,7 @@ use crate::service::{Service, http_get};
 
 const COUNTRY: &str = "86";
 const NATIONAL: &str = "13800009173";
+const PLANTED: &str = "13800002846";
 
 /// Everything the service wrote, said to watchers, or stored, with its name.
 fn surfaces(service: &Service) -> Vec<(String, Vec<u8>)> {
@@ -30,10 +32,22 @@ fn surfaces(service: &Service) -> Vec<(String, Vec<u8>)> {
     surfaces
 }
 
-/// Tables, indexes, write-ahead log, the server's own log: every byte on the disk.
-fn files(service: &Service) -> Vec<(String, Vec<u8>)> {
+/// Tables, indexes, write-ahead log, the server's own log: every byte that was written since
+/// `since`, without the zeros that fill a file up.
+fn files(folder: &Path, since: SystemTime) -> Vec<(String, Vec<u8>)> {
     let mut files = vec![];
-    add_files(&service.folder.join("pg"), &mut files);
+    for entry in fs::read_dir(folder).expect("a readable folder") {
+        let path = entry.expect("an entry").path();
+        let Ok(facts) = path.symlink_metadata() else { continue };
+        if facts.is_dir() {
+            files.extend(self::files(&path, since));
+        } else if facts.is_file() && facts.modified().expect("a time") >= since {
+            let mut bytes = fs::read(&path).expect("a readable file");
+            let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+            bytes.truncate(end);
+            files.push((path.display().to_string(), bytes));
+        }
+    }
     files
 }
 
@@ -49,18 +63,6 @@ fn dump(service: &Service) -> Vec<u8> {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "pg_dump failed: {errors}");
     output.stdout
-}
-
-fn add_files(folder: &Path, surfaces: &mut Vec<(String, Vec<u8>)>) {
-    for entry in fs::read_dir(folder).expect("a readable folder") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            add_files(&path, surfaces);
-        } else if let Ok(bytes) = fs::read(&path) {
-            // Sockets and files that went away meanwhile cannot be read.
-            surfaces.push((path.display().to_string(), bytes));
-        }
-    }
 }
 
 fn search(canary: &Canary, surfaces: &[(String, Vec<u8>)]) -> Vec<Hit> {
@@ -90,6 +92,9 @@ fn careless_requests(service: &Service) -> Vec<(String, Vec<u8>)> {
 #[test]
 fn the_real_number_is_found_nowhere_but_at_the_carrier() {
     let mut service = Service::start("leaks");
+    let mark = service.folder.join("begun");
+    fs::write(&mark, "").expect("a writable folder");
+    let begun = fs::metadata(&mark).and_then(|facts| facts.modified()).expect("a time");
     let canary = Canary::new(COUNTRY, NATIONAL);
     let places = Places {
         insurer: service.sides.insurer,
@@ -120,16 +125,19 @@ fn the_real_number_is_found_nowhere_but_at_the_carrier() {
     assert_eq!(cast.search(Column::Agent).hits, [], "the insurer's side received the number");
     assert_eq!(search(&canary, &answers), [], "the API said the number");
     assert_eq!(search(&canary, &surfaces(&service)), []);
-    assert_eq!(search(&canary, &files(&service)), []);
 
-    // A number that is planted in the open is found on its surfaces.
-    let agent = json!({"employee_id": "A-2", "name": NATIONAL, "caller_numbers": ["4822"]});
+    // Another number, planted in the open, is found on its surfaces: the scan sees them.
+    let planted = Canary::new(COUNTRY, PLANTED);
+    let agent = json!({"employee_id": "A-2", "name": PLANTED, "caller_numbers": ["4822"]});
     service.administer("/v1/agents", &agent);
-    let found: Vec<String> =
-        search(&canary, &surfaces(&service)).into_iter().map(|hit| hit.surface).collect();
+    let hits = search(&planted, &surfaces(&service));
+    let found: Vec<&str> = hits.iter().map(|hit| hit.surface.as_str()).collect();
     for surface in ["dump", "/v1/agents"] {
-        assert!(found.iter().any(|name| name == surface), "{surface} was not searched: {found:?}");
+        assert!(found.contains(&surface), "{surface} was not searched: {found:?}");
     }
     service.stop();
+    let files = files(&service.folder.join("pg"), begun);
+    assert_ne!(search(&planted, &files), [], "the database's files were not searched");
+    assert_eq!(search(&canary, &files), []);
     assert_eq!(canary.search("log", &service.log()), []);
 }
