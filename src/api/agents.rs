@@ -14,7 +14,7 @@ use super::etag::IfMatch;
 use super::extract::{Json, PathId, Query};
 use super::field_error::Rule;
 use super::paging::{Cursor, Limit, ListBody, request};
-use super::values::{Checks, Id, Time, nullable};
+use super::values::{Checks, Id, Time, nullable, refuse_unsupported};
 use crate::domain::id::AgentId;
 use crate::domain::route::CALLER_CHARS_MAX;
 use crate::store::agent::{Agent, AgentChange, NewAgent};
@@ -75,7 +75,7 @@ pub struct AgentCreate {
     /// The calling extensions that the tenant's PBX sends, each of at most one agent.
     #[serde(default)]
     caller_numbers: Vec<String>,
-    /// `filed` when absent.
+    /// `filed` when absent; others are not supported yet.
     filing: Option<FilingWord>,
     group: Option<String>,
 }
@@ -163,6 +163,7 @@ pub async fn create(
     checks.optional_text("/group", body.group.as_deref(), WORD_CHARS_MAX);
     check_callers(&mut checks, &body.caller_numbers);
     checks.finish()?;
+    check_filing(body.filing)?;
     let now = api.now();
     let new = NewAgent {
         id: AgentId::new(now.unix_ms(), api.random_bits()),
@@ -227,6 +228,7 @@ pub async fn patch(
     checks.optional_text("/group", inner(&body.group).as_deref(), WORD_CHARS_MAX);
     check_callers(&mut checks, body.caller_numbers.as_deref().unwrap_or_default());
     checks.finish()?;
+    check_filing(body.filing)?;
     let found = api.store().find_agent(actor.tenant, id).await?;
     found.ok_or(ApiError::new(Code::NotFound))?;
     let change = AgentChange {
@@ -258,6 +260,12 @@ pub async fn delete(
     }
     api.relay().forget_tenant(actor.tenant);
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Nothing keeps an agent without a filing from dialling yet.
+fn check_filing(filing: Option<FilingWord>) -> Result<(), ApiError> {
+    let is_other = matches!(filing, Some(FilingWord::Missing | FilingWord::Expired));
+    refuse_unsupported(&[(is_other, "/filing")])
 }
 
 /// Extensions as a PBX writes them into the user part of From.

@@ -9,7 +9,9 @@ use utoipa::ToSchema;
 
 use super::error::{ApiError, Code};
 use super::field_error::Rule;
-use super::values::{Checks, Id, Object, RealNumberField, Time, VirtualNumberField, problem_at};
+use super::values::{
+    Checks, Id, Object, RealNumberField, Time, VirtualNumberField, refuse_unsupported,
+};
 use crate::domain::binding::BindingState;
 use crate::domain::id::{BindingId, PoolId, SubscriberId};
 use crate::store::binding::{
@@ -17,7 +19,7 @@ use crate::store::binding::{
 };
 
 const WORD_CHARS_MAX: usize = 128;
-const GROUP_CHARS_MAX: usize = 64;
+const CITY_CHARS_MAX: usize = 64;
 const METADATA_FIELDS_MAX: usize = 50;
 const METADATA_BYTES_MAX: usize = 16 * 1024;
 const DURATION_S_MIN: i64 = 10;
@@ -80,7 +82,7 @@ pub struct BindingCreate {
     policy: Object<PolicyField>,
     #[schema(value_type = SubscriberField)]
     subscriber: Object<SubscriberField>,
-    /// Agents of this group only.
+    /// Agents of this group only; not supported yet.
     group: Option<String>,
     /// A free number of this pool.
     #[schema(value_type = Option<String>)]
@@ -123,8 +125,7 @@ impl BindingCreate {
         checks.text("/external_id", &self.external_id, WORD_CHARS_MAX);
         checks.text("/policy/ref", &policy.reference, WORD_CHARS_MAX);
         checks.optional_text("/policy/product", policy.product.as_deref(), WORD_CHARS_MAX);
-        checks.optional_text("/group", self.group.as_deref(), GROUP_CHARS_MAX);
-        checks.optional_text("/city", self.city.as_deref(), GROUP_CHARS_MAX);
+        checks.optional_text("/city", self.city.as_deref(), CITY_CHARS_MAX);
         if let Some(seconds) = self.max_duration_s {
             checks.range("/max_duration_s", seconds.into(), DURATION_S_MIN, DURATION_S_MAX);
         }
@@ -156,7 +157,7 @@ impl BindingCreate {
                 Some(number) => NumberChoice::Exact(number.0),
                 None => NumberChoice::Free { pool: self.pool.map(|id| id.0), city: self.city },
             },
-            agent_group: self.group,
+            agent_group: None,
             valid_from: self.valid_from.map(|at| at.0),
             valid_until: self.valid_until.map(|at| at.0),
             duration_max: self.max_duration_s.map(|s| Duration::from_secs(s.into())),
@@ -166,20 +167,15 @@ impl BindingCreate {
 
     /// What is designed but not built is told from what is wrong.
     fn check_supported(&self) -> Result<(), ApiError> {
-        let unsupported = [
+        refuse_unsupported(&[
             (self.mode != ModeWord::Ax, "/mode"),
+            (self.group.is_some(), "/group"),
             (self.agents.is_some(), "/agents"),
             (self.extension.is_some(), "/extension"),
             (self.idle_ttl.is_some(), "/idle_ttl"),
             (self.call_policy.is_some(), "/call_policy"),
             (self.on_expiry.is_some(), "/on_expiry"),
-        ];
-        match unsupported.into_iter().find(|(used, _)| *used) {
-            Some((_, pointer)) => {
-                Err(problem_at(Code::NotSupportedYet, pointer, Rule::NotSupportedYet))
-            }
-            None => Ok(()),
-        }
+        ])
     }
 }
 

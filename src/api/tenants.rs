@@ -14,10 +14,12 @@ use super::etag::IfMatch;
 use super::extract::{Json, PathId, Query};
 use super::field_error::Rule;
 use super::paging::{Cursor, Limit, ListBody, request};
-use super::values::{Checks, Id, Time, nullable};
+use super::values::{Checks, Id, Time, nullable, refuse_unsupported};
 use crate::domain::id::TenantId;
 use crate::store::tenant::{NewTenant, Tenant, TenantChange, TenantState};
 
+/// The one calling code whose national numbers are understood.
+pub(super) const COUNTRY_CODE: &str = "86";
 const NAME_CHARS_MAX: usize = 200;
 const DESK_USER_CHARS_MAX: usize = 64;
 
@@ -58,7 +60,7 @@ impl LanguageWord {
 pub struct TenantCreate {
     /// Unique name, 1 to 200 characters.
     name: String,
-    /// A test tenant is seen by `mk_test_` keys and never reaches a carrier.
+    /// True is not supported yet.
     #[serde(default)]
     test: bool,
     /// False: the tenant names subscribers by id only.
@@ -70,7 +72,7 @@ pub struct TenantCreate {
     language: Option<LanguageWord>,
     /// IANA time zone; `Asia/Shanghai` when absent.
     time_zone: Option<String>,
-    /// Calling code of national numbers; `86` when absent.
+    /// Calling code of national numbers; `86` when absent, others are not supported yet.
     country_code: Option<String>,
 }
 
@@ -153,13 +155,14 @@ pub async fn create(
     Json(body): Json<TenantCreate>,
 ) -> Result<Response, ApiError> {
     let time_zone = body.time_zone.unwrap_or_else(|| "Asia/Shanghai".to_owned());
-    let country_code = body.country_code.unwrap_or_else(|| "86".to_owned());
+    let country_code = body.country_code.unwrap_or_else(|| COUNTRY_CODE.to_owned());
     let mut checks = Checks::default();
     checks.text("/name", &body.name, NAME_CHARS_MAX);
     check_desk_user(&mut checks, body.desk_user.as_deref());
     check_time_zone(&mut checks, &time_zone);
     check_country_code(&mut checks, &country_code);
     checks.finish()?;
+    refuse_unsupported(&[(body.test, "/test"), (country_code != COUNTRY_CODE, "/country_code")])?;
     if actor.is_test && !body.test {
         return Err(Code::Forbidden.into());
     }

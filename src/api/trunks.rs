@@ -17,8 +17,8 @@ use super::etag::IfMatch;
 use super::extract::{Json, PathId, Query};
 use super::field_error::Rule;
 use super::paging::{Cursor, Limit, ListBody, request};
-use super::tenants::check_country_code;
-use super::values::{Checks, Id, Time, nullable, problem_at};
+use super::tenants::{COUNTRY_CODE, check_country_code};
+use super::values::{Checks, Id, Time, nullable, problem_at, refuse_unsupported};
 use crate::domain::id::{TenantId, TrunkId};
 use crate::store::trunk::{NewTrunk, Trunk, TrunkChange, TrunkSide};
 
@@ -63,15 +63,15 @@ pub struct TrunkCreate {
     transport: Option<TransportWord>,
     /// Lower is tried first; 10 when absent.
     priority: Option<u16>,
-    /// Share among equals; 100 when absent.
+    /// Heavier first among equals; 100 when absent.
     weight: Option<u16>,
-    /// Calling code of the national numbers it sends; `86` when absent.
+    /// Calling code of the national numbers it sends; `86` when absent, others are not supported yet.
     country_code: Option<String>,
     /// True when absent.
     enabled: Option<bool>,
-    /// The most calls at once; no bound when absent.
+    /// The most calls at once; not supported yet.
     channels_max: Option<u32>,
-    /// The most new calls in a second; no bound when absent.
+    /// The most new calls in a second; not supported yet.
     cps_max: Option<u32>,
 }
 
@@ -165,7 +165,7 @@ pub async fn create(
     State(api): State<Api>,
     Json(body): Json<TrunkCreate>,
 ) -> Result<Response, ApiError> {
-    let country_code = body.country_code.unwrap_or_else(|| "86".to_owned());
+    let country_code = body.country_code.unwrap_or_else(|| COUNTRY_CODE.to_owned());
     let (priority, weight) = (body.priority.unwrap_or(10), body.weight.unwrap_or(100));
     let mut checks = Checks::default();
     checks.text("/name", &body.name, NAME_CHARS_MAX);
@@ -175,7 +175,6 @@ pub async fn create(
     checks.range("/priority", priority.into(), 0, PRIORITY_MAX);
     checks.range("/weight", weight.into(), 0, PRIORITY_MAX);
     check_country_code(&mut checks, &country_code);
-    check_bounds(&mut checks, body.channels_max, body.cps_max);
     let tenant = body.tenant_id.map(|id| id.0);
     let side = match (body.role, tenant) {
         (TrunkRoleWord::Insurer, Some(tenant)) => TrunkSide::Insurer { tenant },
@@ -190,6 +189,7 @@ pub async fn create(
         }
     };
     checks.finish()?;
+    check_supported(Some(&country_code), body.channels_max, body.cps_max)?;
     if let Some(tenant) = tenant
         && api.store().find_tenant(tenant).await?.is_none()
     {
@@ -262,8 +262,9 @@ pub async fn patch(
     if let Some(code) = &body.country_code {
         check_country_code(&mut checks, code);
     }
-    check_bounds(&mut checks, body.channels_max.flatten(), body.cps_max.flatten());
     checks.finish()?;
+    let (channels_max, cps_max) = (body.channels_max.flatten(), body.cps_max.flatten());
+    check_supported(body.country_code.as_deref(), channels_max, cps_max)?;
     api.store().find_trunk(id).await?.ok_or(ApiError::new(Code::NotFound))?;
     let change = TrunkChange {
         name: body.name,
@@ -312,7 +313,15 @@ fn parse_targets(checks: &mut Checks, texts: &[String]) -> Vec<SocketAddr> {
     targets
 }
 
-fn check_bounds(checks: &mut Checks, channels_max: Option<u32>, cps_max: Option<u32>) {
-    checks.range("/channels_max", channels_max.unwrap_or(1).into(), 1, 1_000_000);
-    checks.range("/cps_max", cps_max.unwrap_or(1).into(), 1, 100_000);
+/// Nothing enforces these yet.
+fn check_supported(
+    country_code: Option<&str>,
+    channels_max: Option<u32>,
+    cps_max: Option<u32>,
+) -> Result<(), ApiError> {
+    refuse_unsupported(&[
+        (country_code.is_some_and(|code| code != COUNTRY_CODE), "/country_code"),
+        (channels_max.is_some(), "/channels_max"),
+        (cps_max.is_some(), "/cps_max"),
+    ])
 }

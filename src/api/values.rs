@@ -272,6 +272,16 @@ impl Checks {
     }
 }
 
+/// What is designed but not built is told from what is wrong: refuses the first that is used.
+pub(super) fn refuse_unsupported(used: &[(bool, &str)]) -> Result<(), ApiError> {
+    match used.iter().find(|(is_used, _)| *is_used) {
+        Some((_, pointer)) => {
+            Err(problem_at(Code::NotSupportedYet, pointer, Rule::NotSupportedYet))
+        }
+        None => Ok(()),
+    }
+}
+
 /// A problem of `code` at one pointer.
 #[must_use]
 pub fn problem_at(code: Code, pointer: &str, rule: Rule) -> ApiError {

@@ -165,13 +165,37 @@ async fn an_empty_pool_binds_nobody() {
 async fn what_is_not_built_yet_says_so() {
     let world = World::new().await;
     for (field, value) in
-        [("mode", json!("axb")), ("extension", json!("123")), ("agents", json!([]))]
+        [("mode", json!("axb")), ("extension", json!("123")), ("group", json!("north"))]
     {
         let answer = bind(&world, |body| body[field] = value).await;
         let answer = answer.refused(422, "not_supported_yet");
         assert_eq!(answer.place().0, format!("/{field}"));
     }
+    let agent = json!({"employee_id": "1", "name": "Li", "filing": "missing"});
+    let answer = world.admin.post("/v1/agents", agent).await.refused(422, "not_supported_yet");
+    assert_eq!(answer.place().0, "/filing");
     nothing_is_stored(&world).await;
+}
+
+#[tokio::test]
+async fn the_operator_is_told_too_what_is_not_built_yet() {
+    let world = World::new().await;
+    let tenant = json!({"name": "t"});
+    let trunk = json!({"name": "t", "role": "carrier", "source_networks": ["192.0.2.1"],
+        "targets": ["192.0.2.1:5060"]});
+    let cases = [
+        ("/v1/tenants", &tenant, "test", json!(true)),
+        ("/v1/tenants", &tenant, "country_code", json!("852")),
+        ("/v1/trunks", &trunk, "country_code", json!("852")),
+        ("/v1/trunks", &trunk, "channels_max", json!(30)),
+        ("/v1/trunks", &trunk, "cps_max", json!(5)),
+    ];
+    for (path, body, field, value) in cases {
+        let mut body = body.clone();
+        body[field] = value;
+        let answer = world.operator.post(path, body).await.refused(422, "not_supported_yet");
+        assert_eq!(answer.place().0, format!("/{field}"));
+    }
 }
 
 #[tokio::test]
