@@ -10,6 +10,8 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use tracing::Instrument as _;
+
 use super::Api;
 use super::auth::Actor;
 use super::error::{ApiError, Code, render};
@@ -47,14 +49,19 @@ pub async fn once(
 ) -> Response {
     let key = match key_of(&request) {
         Ok(Some(key)) => key,
-        Ok(None) => return next.run(request).await,
+        Ok(None) if request.method().is_safe() => return next.run(request).await,
+        Ok(None) => return to_the_end(next.run(request)).await,
         Err(error) => return error.into_response(),
     };
-    // The work goes on when the client has gone, so that its answer is there when it comes back.
     let context = context.0;
-    let work = tokio::spawn(async move {
-        Once { api, actor, context, key }.run(request, next).await.into_response()
-    });
+    let work = Once { api, actor, context, key }.run(request, next);
+    to_the_end(async move { work.await.into_response() }).await
+}
+
+/// The work goes on when the client has gone or the time is up: what is committed is also told to
+/// the relay, and a kept answer is there when the client comes back.
+async fn to_the_end(work: impl Future<Output = Response> + Send + 'static) -> Response {
+    let work = tokio::spawn(work.in_current_span());
     work.await.unwrap_or_else(|_| ApiError::new(Code::Internal).into_response())
 }
 
