@@ -34,8 +34,6 @@ use signalling::Signalling;
 pub enum RootKeyFile {
     /// A service: without the file of the settings nothing starts.
     MustExist,
-    /// A developer's machine: the file is made at the first start.
-    MadeWhenAbsent,
     /// A throw-away service: a key that is never written down.
     Ephemeral,
 }
@@ -169,14 +167,6 @@ fn open_root_key(config: &Config, root_key: RootKeyFile) -> Result<Arc<dyn KeySt
     let file = &config.keys.root_file;
     let key = match root_key {
         RootKeyFile::MustExist => RootKey::load(file)?,
-        RootKeyFile::MadeWhenAbsent if file.exists() => RootKey::load(file)?,
-        RootKeyFile::MadeWhenAbsent => {
-            if let Some(folder) = file.parent() {
-                let made = std::fs::create_dir_all(folder);
-                made.map_err(|error| StartError::System { what: "the key's folder", error })?;
-            }
-            RootKey::create(file)?
-        }
         RootKeyFile::Ephemeral => RootKey::ephemeral()?,
     };
     Ok(Arc::new(key))

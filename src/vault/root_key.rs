@@ -1,8 +1,8 @@
 //! The root key in a file that only its owner may read, and the key store on top of it.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -19,6 +19,8 @@ const FILE_LABEL: &str = "maskline-root-key";
 const FILE_BYTES_MAX: u64 = 256;
 /// Owner may read; nobody may write.
 const FILE_MODE: u32 = 0o400;
+/// Nobody but the owner may look into a folder made for it.
+const FOLDER_MODE: u32 = 0o700;
 
 /// The root key, in its derived forms only.
 pub struct RootKey {
@@ -65,7 +67,7 @@ pub enum RootKeyError {
 
 impl RootKey {
     /// Makes a new random root key in a new file of mode 0400, and makes sure that it is on the
-    /// disk.
+    /// disk. Folders that are absent are made, open to their owner only.
     ///
     /// # Errors
     /// [`RootKeyError`], most of all when the file exists.
@@ -75,6 +77,10 @@ impl RootKey {
         let encoded = Zeroizing::new(STANDARD.encode(key.as_bytes()));
         let line = Zeroizing::new(format!("{FILE_LABEL} {version} {}\n", encoded.as_str()));
         let io = |error| io_error(path, &error);
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = folder {
+            DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder).map_err(io)?;
+        }
         let mut file = OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -83,7 +89,6 @@ impl RootKey {
             .map_err(io)?;
         file.write_all(line.as_bytes()).map_err(io)?;
         file.sync_all().map_err(io)?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         File::open(folder.unwrap_or(Path::new("."))).and_then(|f| f.sync_all()).map_err(io)?;
         Ok(Self::from_secret(&key, version)?)
     }
@@ -93,7 +98,10 @@ impl RootKey {
     /// # Errors
     /// [`RootKeyError`] when it is missing, open to others, or not ours.
     pub fn load(path: &Path) -> Result<Self, RootKeyError> {
-        let io = |error| io_error(path, &error);
+        let io = |error: std::io::Error| match error.kind() {
+            ErrorKind::NotFound => RootKeyError::Missing(path.to_owned()),
+            _ => io_error(path, &error),
+        };
         let file = File::open(path).map_err(io)?;
         let metadata = file.metadata().map_err(io)?;
         let malformed = || RootKeyError::Malformed(path.to_owned());
@@ -155,8 +163,6 @@ fn io_error(path: &Path, error: &std::io::Error) -> RootKeyError {
     let (path, kind) = (path.to_owned(), error.kind());
     if kind == ErrorKind::AlreadyExists {
         RootKeyError::Exists(path)
-    } else if kind == ErrorKind::NotFound {
-        RootKeyError::Missing(path)
     } else {
         RootKeyError::Io { path, kind }
     }
