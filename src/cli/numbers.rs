@@ -13,7 +13,7 @@ use crate::domain::number::VirtualNumber;
 
 /// The most numbers one import takes; larger lists go in several.
 const IMPORT_NUMBERS_MAX: usize = 10_000;
-/// The most bytes of a file that are read.
+/// The largest file.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 const COLUMNS: &[Column] = &[("IMPORTED", "imported"), ("KNOWN", "known"), ("INVALID", "invalid")];
 
@@ -56,15 +56,21 @@ pub fn run(args: &Args) -> Outcome {
 }
 
 fn read_file(file: &Path) -> io::Result<String> {
-    let mut text = String::new();
     if file == Path::new("-") {
-        io::stdin().lock().take(FILE_BYTES_MAX).read_to_string(&mut text)?;
-    } else {
-        let shown = |error| io::Error::other(format!("{}: {error}", file.display()));
-        let file = fs::File::open(file).map_err(shown)?;
-        file.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
+        return read_all(io::stdin().lock());
     }
-    Ok(text)
+    let shown = |error| io::Error::other(format!("{}: {error}", file.display()));
+    fs::File::open(file).and_then(read_all).map_err(shown)
+}
+
+/// All of it: a list that is cut would lack numbers, and its last one could be another's.
+fn read_all(source: impl Read) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    source.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(io::Error::other("more than 1 MiB: split it"));
+    }
+    String::from_utf8(bytes).map_err(|_| io::Error::other("is not UTF-8 text"))
 }
 
 /// The numbers of a text; empty lines, `#` comments and a header line are passed over.
@@ -73,7 +79,7 @@ fn read_numbers(text: &str) -> Result<Vec<Value>, String> {
     let mut wrong = Vec::new();
     for (at, line) in text.lines().enumerate() {
         let first = line.split(',').next().unwrap_or_default().trim().trim_matches('"');
-        let is_header = at == 0 && first.chars().any(char::is_alphabetic);
+        let is_header = at == 0 && !first.chars().any(|c| c.is_ascii_digit());
         if first.is_empty() || first.starts_with('#') || is_header {
             continue;
         }
@@ -105,6 +111,20 @@ mod tests {
     fn every_wrong_line_is_named_at_once() {
         let told = read_numbers("95001\n9x\n1\n").expect_err("two wrong lines");
         assert_eq!(told, "line 2: has a character that is not a digit\nline 3: has too few digits");
+    }
+
+    #[test]
+    fn a_first_line_with_digits_is_no_header() {
+        let told = read_numbers("9500l\n95001\n").expect_err("a wrong line");
+        assert!(told.starts_with("line 1: "), "{told}");
+    }
+
+    #[test]
+    fn a_large_file_is_refused_and_never_cut() {
+        let line = b"95001\n".iter().copied().cycle();
+        let text: Vec<u8> = line.take(FILE_BYTES_MAX as usize + 1).collect();
+        assert!(read_all(&text[..]).is_err_and(|told| told.to_string().contains("split it")));
+        assert!(read_all(&text[1..]).is_ok());
     }
 
     #[test]
