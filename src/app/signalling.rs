@@ -180,7 +180,7 @@ fn plane_config(config: &Config, sip_address: IpAddr) -> io::Result<PlaneConfig>
 
 /// What peers are told: the setting, else the address we listen on, else this machine's own.
 fn advertised(config: &Config, bound: SocketAddr) -> SocketAddr {
-    match config.sip.advertise {
+    match config.sip.advertise.map(|advertised| advertised.0) {
         Some(address) if address.port() == 0 => SocketAddr::new(address.ip(), bound.port()),
         Some(address) => address,
         None if bound.ip().is_unspecified() => {

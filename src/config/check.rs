@@ -98,7 +98,7 @@ fn addresses(config: &Config, found: &mut Found) {
     if config.media.ports.contains(config.sip.listen.port()) {
         found.push(("sip.listen", "its port is one of media.ports".to_owned()));
     }
-    if config.sip.advertise.is_some_and(|address| address.ip().is_unspecified()) {
+    if config.sip.advertise.is_some_and(|address| address.0.ip().is_unspecified()) {
         found.push(("sip.advertise", "must be an address that trunks can reach".to_owned()));
     }
     if config.media.advertise.is_some_and(|address| address.is_unspecified()) {

@@ -66,7 +66,7 @@ pub(super) const KEYS: &[Key] = &[
     key!(api.listen, "the control API"),
     key!(admin.listen, "/healthz /readyz /metrics /version; keep it away from the public"),
     key!(sip.listen, "UDP address for trunks"),
-    key!(sip.advertise, "address in Via and Contact; empty: this machine's main address"),
+    key!(sip.advertise, "IP or IP:port in Via and Contact; empty: this machine's main address"),
     key!(sip.country_code, "calling code of national numbers that carriers write without +"),
     key!(sip.ring_timeout, "a callee rings this long"),
     key!(sip.route_deadline, "an attempt whose route is not known by then is refused"),

@@ -74,13 +74,17 @@ pub struct Admin {
     pub listen: SocketAddr,
 }
 
+/// An address that peers are told; port 0, as a bare IP address has it, is the port in use.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Advertised(pub SocketAddr);
+
 /// `[sip]`
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Sip {
     /// The UDP address that trunks send to.
     pub listen: SocketAddr,
     /// The address written into Via and Contact; this machine's main address when absent.
-    pub advertise: Option<SocketAddr>,
+    pub advertise: Option<Advertised>,
     /// The calling code of the country whose national numbers carriers write without `+`.
     pub country_code: String,
     /// How long a callee rings.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::{LogFormat, PortRange, Secret};
+use super::{Advertised, LogFormat, PortRange, Secret};
 
 /// A value as found.
 pub(super) enum Raw<'a> {
@@ -103,6 +103,19 @@ impl Setting for SocketAddr {
 
     fn show(&self) -> String {
         quoted(&self.to_string())
+    }
+}
+
+impl Setting for Advertised {
+    fn read(raw: &Raw<'_>) -> Result<Self, String> {
+        let text = raw.text()?;
+        let bare = |_| text.parse().map(|ip: IpAddr| SocketAddr::new(ip, 0));
+        let expected = |_| "expected an address, such as 192.0.2.1 or 192.0.2.1:5060".to_owned();
+        text.parse().or_else(bare).map(Self).map_err(expected)
+    }
+
+    fn show(&self) -> String {
+        self.0.show()
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::provision::Sides;
 use super::stage::free_ports;
-use crate::config::Config;
+use crate::config::{Advertised, Config};
 
 /// The subscriber's number, made up.
 pub(super) const COUNTRY: &str = "86";
@@ -63,7 +63,8 @@ impl Setting {
         config.media.threads = 1;
         if self.stay {
             let port = config.sip.listen.port();
-            config.sip.advertise = self.reached_at().map(|ip| SocketAddr::new(ip, port));
+            config.sip.advertise =
+                self.reached_at().map(|ip| Advertised(SocketAddr::new(ip, port)));
         } else {
             let any_port = SocketAddr::from((LOOPBACK, 0));
             (config.sip.listen, config.api.listen, config.admin.listen) =
