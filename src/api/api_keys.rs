@@ -10,8 +10,9 @@ use utoipa::{IntoParams, ToSchema};
 use super::Api;
 use super::answer::at;
 use super::auth::Actor;
+use super::bindings::NoFields;
 use super::error::{ApiError, Code, Problem};
-use super::extract::{Json, PathId, Query};
+use super::extract::{Json, OptionalJson, PathId, Query};
 use super::field_error::Rule;
 use super::paging::{Cursor, Limit, ListBody, request};
 use super::roles::{Role, is_scope};
@@ -231,12 +232,13 @@ pub async fn list(
 
 /// Gives a key a new text; the old one ends at once.
 #[utoipa::path(post, path = "/api-keys/{id}/roll", operation_id = "api_keys_roll",
-    tag = "api-keys", params(("id" = String, Path)),
+    tag = "api-keys", params(("id" = String, Path)), request_body = Option<NoFields>,
     responses((status = 200, body = IssuedKeyBody), (status = "4XX", body = Problem)))]
 pub async fn roll(
     State(api): State<Api>,
     actor: Actor,
     PathId(id): PathId<ApiKeyId>,
+    OptionalJson(NoFields {}): OptionalJson<NoFields>,
 ) -> Result<Response, ApiError> {
     let owner = owner_of(&actor);
     let old = api.store().find_api_key_of(owner, id).await?;

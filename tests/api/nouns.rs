@@ -36,7 +36,10 @@ async fn a_key_is_shown_once_rolled_and_revoked() {
 
     let list = world.admin.get("/v1/api-keys").await.gave(200);
     assert!(!list.body.to_string().contains(&text));
-    let rolled = world.admin.post(&format!("/v1/api-keys/{}/roll", made.id()), json!({})).await;
+    let roll = format!("/v1/api-keys/{}/roll", made.id());
+    let unknown = world.admin.post(&roll, json!({"keep_old": true})).await;
+    assert_eq!(unknown.refused(422, "validation_failed").place().0, "/keep_old");
+    let rolled = world.admin.post(&roll, json!({})).await;
     let new = world.admin.with_key(rolled.gave(200).body["key"].as_str().expect("a key"));
     crm.get("/v1/bindings").await.refused(401, "unauthenticated");
     new.get("/v1/bindings").await.gave(200);
