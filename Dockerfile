@@ -26,6 +26,7 @@ FROM ${RUNTIME_BASE}
 COPY --from=build /image/ /
 USER 10001:10001
 VOLUME /var/lib/maskline
+ENV MASKLINE_CONFIG=/etc/maskline/maskline.toml
 ENV MASKLINE__KEYS__ROOT_FILE=/var/lib/maskline/root.key
 # SIP; control API; admin. RTP uses 20000-29999/udp: run with host networking, one proxy process a
 # published port would take minutes to start.
@@ -34,4 +35,4 @@ HEALTHCHECK --interval=10s --timeout=4s --start-period=20s CMD ["/maskline", "he
 # SIGTERM drains: calls go on, new ones are refused.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/maskline"]
-CMD ["serve", "--config", "/etc/maskline/maskline.toml"]
+CMD ["serve"]

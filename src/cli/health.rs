@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use super::Outcome;
+use super::config_check::ConfigFile;
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 /// The longest answer that is read.
@@ -14,9 +15,11 @@ const ANSWER_BYTES_MAX: u64 = 4096;
 /// Arguments of `maskline health`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The admin listener to ask.
-    #[arg(long, env = "MASKLINE__ADMIN__LISTEN", default_value = "127.0.0.1:9090")]
-    admin: SocketAddr,
+    /// The admin listener to ask; without it the one of the settings (`admin.listen`).
+    #[arg(long)]
+    admin: Option<SocketAddr>,
+    #[command(flatten)]
+    config: ConfigFile,
     /// Ask whether it can take calls (`/readyz`), not only whether it lives.
     #[arg(long)]
     ready: bool,
@@ -25,10 +28,14 @@ pub struct Args {
 /// Succeeds when the service answers 200.
 ///
 /// # Errors
-/// When nothing answers in time, or something other than 200.
+/// When the settings are wrong, nothing answers in time, or something other than 200.
 pub fn run(args: &Args) -> Outcome {
     let path = if args.ready { "/readyz" } else { "/healthz" };
-    let status = ask(args.admin, path)?;
+    let admin = match args.admin {
+        Some(admin) => admin,
+        None => args.config.load()?.admin.listen,
+    };
+    let status = ask(admin, path)?;
     if status.contains(" 200") { Ok(()) } else { Err(format!("{path} answered {status}").into()) }
 }
 
@@ -64,7 +71,7 @@ mod tests {
             }
             stream.write_all(with.as_bytes()).expect("an answer");
         });
-        let outcome = run(&Args { admin, ready: true });
+        let outcome = run(&Args { admin: Some(admin), config: ConfigFile::default(), ready: true });
         server.join().expect("the server ends");
         outcome
     }
