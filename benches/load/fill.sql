@@ -1,7 +1,7 @@
 -- A million bindings that nobody dials, so that every index has its real depth. Their sealed columns hold noise.
 begin;
 insert into virtual_number (id, digits, pool_id, tenant_id, state, created_at, updated_at)
-select ('00000001-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, (16000000000 + n)::text,
+select ('00000001-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, (700200000000000 + n)::text,
        spare.id, owner.id, 'bound', '2026-01-01', '2026-01-01'
 from generate_series(1, :rows) n,
      (select id from pool order by id limit 1) spare, (select id from tenant order by id limit 1) owner;
@@ -17,7 +17,7 @@ select owner.id, ('00000003-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid,
        decode(repeat(md5(n::text), 2), 'hex'), 'ax', 'long', 'filler-' || n,
        ('00000002-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid,
        ('00000001-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid,
-       (16000000000 + n)::text, 'active', '2026-01-01', '{}', '2026-01-01', '2026-01-01'
+       (700200000000000 + n)::text, 'active', '2026-01-01', '{}', '2026-01-01', '2026-01-01'
 from generate_series(1, :rows) n, (select id from tenant order by id limit 1) owner;
 commit;
 analyze;

@@ -146,7 +146,7 @@ def bench_api(work):
         made = service.Made(key, 1)
         fill(work)
         print("importing 100,000 free numbers", flush=True)
-        made.import_numbers(17100000000, 100_000)
+        made.import_numbers(700100000000000, 100_000)
         service.psql(work, "create table plain (id bigserial primary key, body text, made_at timestamptz)")
         script = f"{work}/insert.sql"
         pathlib.Path(script).write_text(

@@ -124,7 +124,7 @@ class Made:
         self.crm = self.key("insurer_crm")
         self.admin.post("/v1/agents", {
             "employee_id": "A1", "name": "Bench Agent", "caller_numbers": ["4821"]})
-        self.import_numbers(17000000000, bindings)
+        self.import_numbers(700300000000000, bindings)
         self.dialled = [self.bind(i)["virtual_number"] for i in range(bindings)]
 
     def key(self, role):

@@ -98,9 +98,9 @@ impl RootKey {
     /// # Errors
     /// [`RootKeyError`] when it is missing, open to others, or not ours.
     pub fn load(path: &Path) -> Result<Self, RootKeyError> {
-        let io = |error: std::io::Error| match error.kind() {
-            ErrorKind::NotFound => RootKeyError::Missing(path.to_owned()),
-            _ => io_error(path, &error),
+        let io = |error: std::io::Error| {
+            let missing = error.kind() == ErrorKind::NotFound;
+            if missing { RootKeyError::Missing(path.to_owned()) } else { io_error(path, &error) }
         };
         let file = File::open(path).map_err(io)?;
         let metadata = file.metadata().map_err(io)?;
