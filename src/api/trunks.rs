@@ -65,7 +65,8 @@ pub struct TrunkCreate {
     priority: Option<u16>,
     /// Heavier first among equals; 100 when absent.
     weight: Option<u16>,
-    /// Calling code of the national numbers it sends; `86` when absent, others are not supported yet.
+    /// Calling code of the national numbers it sends; `86` when absent, others are not supported
+    /// yet.
     country_code: Option<String>,
     /// True when absent.
     enabled: Option<bool>,
