@@ -27,6 +27,6 @@ impl Clock {
 
 /// Lets packets gather, see [`super::pace`].
 #[expect(clippy::disallowed_methods, reason = "the pause is the point: it is no synchronisation")]
-pub(crate) fn pause(pause: Duration) {
+pub(super) fn pause(pause: Duration) {
     std::thread::sleep(pause);
 }

@@ -18,12 +18,12 @@
 //! ```
 
 mod calls;
-pub(crate) mod clock;
+mod clock;
 mod config;
 mod limits;
 mod link;
 mod meter;
-pub(crate) mod pace;
+mod pace;
 mod plane;
 mod sockets;
 mod worker;

@@ -5,50 +5,35 @@ use std::time::Duration;
 
 use crate::rtp::time::Moment;
 
+/// Packets a second above which a thread pauses.
+const RATE_MIN: u64 = 50_000;
+/// The pause after a round.
+const PAUSE: Duration = Duration::from_micros(250);
 /// How long the rate is measured before it counts.
 const WINDOW: Duration = Duration::from_millis(100);
-
-/// When a kind of thread pauses, and how long.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    /// Packets a second from which the thread pauses.
-    pub(crate) rate_min: u64,
-    /// The pause after a round.
-    pub(crate) pause: Duration,
-    /// A round that brought this many has gathered enough.
-    pub(crate) round_full: u64,
-}
-
-/// A media thread: one packet is cheap, so a wake-up for each is what costs.
-pub(super) const MEDIA: Limits =
-    Limits { rate_min: 50_000, pause: Duration::from_micros(250), round_full: 256 };
+/// A round that brought this many has gathered enough.
+const ROUND_FULL: u64 = 256;
 
 /// Measures the rate of one thread.
-#[derive(Debug)]
-pub(crate) struct Pace {
-    limits: Limits,
+#[derive(Debug, Default)]
+pub(super) struct Pace {
     window_began: Moment,
     packets: u64,
     is_busy: bool,
 }
 
 impl Pace {
-    /// A thread that has done nothing yet.
-    pub(crate) fn new(limits: Limits) -> Self {
-        Self { limits, window_began: Moment::default(), packets: 0, is_busy: false }
-    }
-
     /// How long to pause after a round of so many packets.
-    pub(crate) fn after_round(&mut self, now: Moment, packets: u64) -> Option<Duration> {
+    pub(super) fn after_round(&mut self, now: Moment, packets: u64) -> Option<Duration> {
         self.packets += packets;
         let lasted = now.since(self.window_began);
         if lasted >= WINDOW {
             let micros = u64::try_from(lasted.as_micros()).unwrap_or(u64::MAX);
-            self.is_busy = self.packets.saturating_mul(1_000_000) / micros >= self.limits.rate_min;
+            self.is_busy = self.packets.saturating_mul(1_000_000) / micros >= RATE_MIN;
             self.window_began = now;
             self.packets = 0;
         }
-        (self.is_busy && packets < self.limits.round_full).then_some(self.limits.pause)
+        (self.is_busy && packets < ROUND_FULL).then_some(PAUSE)
     }
 }
 
@@ -64,7 +49,7 @@ mod tests {
 
     #[test]
     fn a_thread_pauses_only_while_it_is_busy() {
-        let mut pace = Pace::new(MEDIA);
+        let mut pace = Pace::default();
         assert!(!pauses(&mut pace, 1, 300, 49));
         assert!(pauses(&mut pace, 301, 300, 51));
         assert!(!pauses(&mut pace, 601, 300, 49));
@@ -72,13 +57,13 @@ mod tests {
 
     #[test]
     fn a_full_round_needs_no_pause() {
-        let mut pace = Pace::new(MEDIA);
+        let mut pace = Pace::default();
         assert!(!pauses(&mut pace, 1, 300, 400));
     }
 
     #[test]
     fn a_burst_after_idling_is_not_delayed() {
-        let mut pace = Pace::new(MEDIA);
+        let mut pace = Pace::default();
         assert!(!pauses(&mut pace, 1, 10, 51));
     }
 }

@@ -16,7 +16,7 @@ use super::calls::Calls;
 use super::clock::{Clock, pause};
 use super::link::{CommandQueue, Reporter};
 use super::meter::{FLUSH_INTERVAL, Meter};
-use super::pace::{self, Pace};
+use super::pace::Pace;
 use super::sockets::{Channel, PACKET_BYTES_MAX, Place};
 use crate::rtp::plane::{Command, Report, Side};
 use crate::rtp::rtcp::REPORT_BYTES_MAX;
@@ -83,7 +83,7 @@ impl Worker {
             to_wake: Vec::with_capacity(reporters.len()),
             reporters,
             rng,
-            pace: Pace::new(pace::MEDIA),
+            pace: Pace::default(),
             meter: Meter::new(),
         })
     }

@@ -26,10 +26,7 @@ use crate::call::core::CallCore;
 use crate::call::io::{Input, Output};
 use crate::domain::now::Now;
 use crate::media::Link;
-use crate::media::clock::pause;
-use crate::media::pace::{Limits, Pace};
 use crate::rtp::plane::{Command, Report};
-use crate::rtp::time::Moment;
 
 /// Datagrams taken before orders and timers have their turn.
 const ROUND_MAX: usize = 64;
@@ -37,9 +34,6 @@ const ROUND_MAX: usize = 64;
 const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 /// How often a line about strangers is written.
 const STRANGER_LOG_EVERY: Duration = Duration::from_secs(1);
-/// From about 150 calls a second on, a wake-up for each datagram costs more than the datagram. The
-/// pause is a small part of what RFC 3261 allows before anything is repeated (T1, 500 ms).
-const PACE: Limits = Limits { rate_min: 1_000, pause: Duration::from_micros(250), round_full: 32 };
 const SOCKET: u64 = 0;
 const BELL: u64 = 1;
 
@@ -86,10 +80,6 @@ struct Running<R: RouteSource> {
     budget: usize,
     tally: Tally,
     published: Published,
-    started: Instant,
-    pace: Pace,
-    /// Datagrams of this round.
-    taken: u64,
     publish_at: Instant,
     stranger_log_at: Instant,
 }
@@ -108,9 +98,6 @@ impl<R: RouteSource> Running<R> {
             budget: 1,
             tally: Tally::default(),
             published: Published::new(),
-            started: at,
-            pace: Pace::new(PACE),
-            taken: 0,
             publish_at: at,
             stranger_log_at: at,
         }
@@ -134,16 +121,6 @@ impl<R: RouteSource> Running<R> {
             if self.inbox.stop {
                 return;
             }
-            self.let_gather();
-        }
-    }
-
-    /// Under load, lets datagrams and reports gather, to take them in one go.
-    fn let_gather(&mut self) {
-        let since = now().monotonic.saturating_duration_since(self.started);
-        let at = Moment::from_micros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX));
-        if let Some(time) = self.pace.after_round(at, std::mem::take(&mut self.taken)) {
-            pause(time);
         }
     }
 
@@ -180,7 +157,6 @@ impl<R: RouteSource> Running<R> {
                 }
                 Received::Unreachable(address) => self.unreachable(address),
                 Received::Datagram { source, bytes } => {
-                    self.taken += 1;
                     let Some(peer) = self.peers.find(&self.table, source) else {
                         self.stranger(source);
                         continue;
