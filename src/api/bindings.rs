@@ -24,6 +24,7 @@ use crate::domain::id::{BindingId, SubscriberId};
 use crate::relay::handle::Talking;
 use crate::store::TenantTx;
 use crate::store::binding::{BindOutcome, BindingFilter, BindingOutcome, BindingRecord, CallsUp};
+use crate::store::notice::EndedBinding;
 
 /// The states of a binding.
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
@@ -184,12 +185,11 @@ pub async fn suspend(
     OptionalJson(body): OptionalJson<EndCalls>,
 ) -> Result<Response, ApiError> {
     let (now, version) = (api.now().wall, if_match.version()?);
+    let (cause, calls) = (Cause::BindingSuspended, calls(&body));
     let mut tx = api.store().tenant(actor.tenant).await?;
-    let outcome = tx.suspend_binding(now, id, SuspendReason::Tenant, version).await?;
+    let outcome = tx.suspend_binding(now, id, SuspendReason::Tenant, calls, version).await?;
     let is_done = |state: &BindingState| matches!(state, BindingState::Suspended { .. });
-    let binding = settle(tx, id, outcome, is_done).await?;
-    api.relay().binding_ended(id, Cause::BindingSuspended, talking(&body))?;
-    Ok(answer(&api, binding))
+    end(&api, tx, outcome, is_done, EndedBinding { binding: id, cause, calls }).await
 }
 
 /// Routes again.
@@ -225,17 +225,37 @@ pub async fn unbind(
     OptionalJson(body): OptionalJson<EndCalls>,
 ) -> Result<Response, ApiError> {
     let (now, version) = (api.now().wall, if_match.version()?);
-    let calls = if body.drop_calls { CallsUp::End } else { CallsUp::GoOn };
+    let (cause, calls) = (Cause::BindingExpired, calls(&body));
     let mut tx = api.store().tenant(actor.tenant).await?;
     let outcome = tx.unbind(now, id, calls, version).await?;
     let is_done = |state: &BindingState| matches!(state, BindingState::Released { .. });
-    let binding = settle(tx, id, outcome, is_done).await?;
-    api.relay().binding_ended(id, Cause::BindingExpired, talking(&body))?;
-    Ok(answer(&api, binding))
+    end(&api, tx, outcome, is_done, EndedBinding { binding: id, cause, calls }).await
 }
 
-const fn talking(body: &EndCalls) -> Talking {
-    if body.drop_calls { Talking::Ends } else { Talking::GoesOn }
+const fn calls(body: &EndCalls) -> CallsUp {
+    if body.drop_calls { CallsUp::End } else { CallsUp::GoOn }
+}
+
+/// Makes the end of a binding durable, then known to the relay of this process. Other nodes hear of
+/// a repeat too: it may want to end calls that the first request let go on.
+async fn end(
+    api: &Api,
+    mut tx: TenantTx,
+    outcome: BindingOutcome,
+    is_done: fn(&BindingState) -> bool,
+    ended: EndedBinding,
+) -> Result<Response, ApiError> {
+    let EndedBinding { binding: id, cause, calls } = ended;
+    if matches!(&outcome, BindingOutcome::NotAllowed(state) if is_done(state)) {
+        tx.end_binding(ended);
+    }
+    let binding = settle(tx, id, outcome, is_done).await?;
+    let talking = match calls {
+        CallsUp::GoOn => Talking::GoesOn,
+        CallsUp::End => Talking::Ends,
+    };
+    api.relay().binding_ended(id, cause, talking)?;
+    Ok(answer(api, binding))
 }
 
 /// Makes a change durable. A repeat of one that is done is no mistake: the first answer may have
@@ -252,7 +272,9 @@ async fn settle(
             Ok(*binding)
         }
         BindingOutcome::NotAllowed(state) if is_done(&state) => {
-            tx.find_binding(id).await?.ok_or(Code::NotFound.into())
+            let binding = tx.find_binding(id).await?.ok_or(ApiError::new(Code::NotFound))?;
+            tx.commit().await?;
+            Ok(binding)
         }
         BindingOutcome::NotAllowed(_) => Err(Code::StateConflict.into()),
         BindingOutcome::NotFound => Err(Code::NotFound.into()),

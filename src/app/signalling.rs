@@ -70,7 +70,7 @@ impl Signalling {
         };
         let mut relay = prepared.start(parts).map_err(system("a shard"))?;
         let shared = handle.shared();
-        let follow = follow_changes(pool.clone(), Arc::clone(shared));
+        let follow = follow_changes(pool.clone(), handle.clone());
         relay.adopt(tokio::spawn(follow).abort_handle());
         let pool = pool.clone();
         let keep = keep_trunks(Arc::clone(shared), trunks, move || {

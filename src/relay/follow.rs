@@ -1,5 +1,5 @@
-//! Follows what other nodes change: forgets routes when they tell, or when they cannot be heard,
-//! and keeps the table of trunks up to date.
+//! Follows what other nodes change: forgets routes and ends what rings when they tell, or when they
+//! cannot be heard, and keeps the table of trunks up to date.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -10,9 +10,11 @@ use arc_swap::ArcSwap;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::freshness::Subject;
-use super::handle::Shared;
+use super::handle::{Handle, Shared, Talking};
 use super::now::now;
 use super::trunks::{TrunkEntry, TrunkTable};
+use crate::store::binding::CallsUp;
+use crate::store::notice::EndedBinding;
 use crate::store::watch::{Heard, RouteWatch};
 use crate::store::{RelayPool, RouteTable, StoreError};
 
@@ -24,10 +26,10 @@ const RECONNECT_AFTER: Duration = Duration::from_secs(1);
 const TRUNKS_EVERY: Duration = Duration::from_secs(60);
 
 /// Listens for ever.
-pub(crate) async fn follow_changes(relay: RelayPool, shared: Arc<Shared>) {
+pub(crate) async fn follow_changes(relay: RelayPool, handle: Handle) {
     loop {
         // What was changed while nobody listened is unknown.
-        let Err(error) = listen(&relay, &shared).await;
+        let Err(error) = listen(&relay, &handle).await;
         tracing::warn!(%error, "Changes of other nodes cannot be heard: {error}");
         sleep(RECONNECT_AFTER).await;
     }
@@ -35,39 +37,61 @@ pub(crate) async fn follow_changes(relay: RelayPool, shared: Arc<Shared>) {
 
 async fn listen(
     relay: &RelayPool,
-    shared: &Shared,
+    handle: &Handle,
 ) -> Result<std::convert::Infallible, StoreError> {
     let mut watch = RouteWatch::connect(relay).await?;
-    shared.freshness.forget(Subject::Everything);
-    shared.trunks_changed.notify_one();
+    look_again(relay, handle).await?;
     let mut polls = interval(POLL_EVERY);
     polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            heard = watch.next() => apply(heard?, shared),
+            heard = watch.next() => apply(heard?, relay, handle).await?,
             _ = polls.tick() => {
                 let asked_at = now().monotonic;
-                watch.poll().await?.into_iter().for_each(|heard| apply(heard, shared));
-                shared.freshness.confirm(asked_at);
+                for heard in watch.poll().await? {
+                    apply(heard, relay, handle).await?;
+                }
+                handle.shared().freshness.confirm(asked_at);
             }
         }
     }
 }
 
-fn apply(heard: Heard, shared: &Shared) {
+async fn apply(heard: Heard, relay: &RelayPool, handle: &Handle) -> Result<(), StoreError> {
     match heard {
         Heard::Own => {}
-        Heard::Change(RouteTable::Trunk) | Heard::Unknown => {
-            shared.freshness.forget(Subject::Everything);
-            shared.trunks_changed.notify_one();
-        }
+        Heard::Ended(ended) => end(handle, ended),
+        Heard::Unknown => look_again(relay, handle).await?,
+        Heard::Change(RouteTable::Trunk) => handle.trunks_changed(),
         Heard::Change(
             RouteTable::Tenant
             | RouteTable::Agent
             | RouteTable::VirtualNumber
             | RouteTable::Binding
             | RouteTable::Subscriber,
-        ) => shared.freshness.forget(Subject::Everything),
+        ) => handle.shared().freshness.forget(Subject::Everything),
+    }
+    Ok(())
+}
+
+/// Nobody knows what has changed: every route is looked up anew, and what rings is asked about.
+async fn look_again(relay: &RelayPool, handle: &Handle) -> Result<(), StoreError> {
+    handle.trunks_changed();
+    let ringing = handle.shared().live.ringing();
+    if !ringing.is_empty() {
+        relay.find_ended(&ringing).await?.into_iter().for_each(|ended| end(handle, ended));
+    }
+    Ok(())
+}
+
+fn end(handle: &Handle, ended: EndedBinding) {
+    let EndedBinding { binding, cause, calls } = ended;
+    let talking = match calls {
+        CallsUp::GoOn => Talking::GoesOn,
+        CallsUp::End => Talking::Ends,
+    };
+    if handle.binding_ended(binding, cause, talking).is_err() {
+        tracing::error!(binding.id = %binding, "{binding} ended, and the shard is deaf");
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::call::io::{CallStatus, LiveCall};
-use crate::domain::id::{CallId, TenantId};
+use crate::domain::id::{BindingId, CallId, TenantId};
 
 /// Live calls by id. Bounded by the calls that the brain admits.
 #[derive(Debug, Default)]
@@ -31,6 +31,16 @@ impl LiveTable {
     /// The calls of one tenant, oldest first.
     pub(crate) fn of_tenant(&self, tenant: TenantId) -> Vec<LiveCall> {
         self.lock().values().filter(|call| call.tenant == tenant).cloned().collect()
+    }
+
+    /// The bindings of calls that are not answered yet.
+    pub(crate) fn ringing(&self) -> Vec<(TenantId, BindingId)> {
+        let calls = self.lock();
+        let rings = |call: &&LiveCall| match call.status {
+            CallStatus::Calling | CallStatus::Ringing => true,
+            CallStatus::Answered | CallStatus::Ended => false,
+        };
+        calls.values().filter(rings).map(|call| (call.tenant, call.binding)).collect()
     }
 
     pub(crate) fn len(&self) -> usize {

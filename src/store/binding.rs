@@ -15,10 +15,12 @@ pub use super::binding_row::{BindingMode, BindingRecord, BindingTerm, PolicyRef}
 use super::binding_row::{BindingRow, StateColumns, select_bindings};
 use super::convert::{to_sql, uuid};
 use super::error::StoreError;
+use super::notice::EndedBinding;
 use super::outbox::NewEvent;
 use super::page::{Page, PageRequest};
 use super::{RouteTable, TenantTx};
 use crate::domain::binding::{BindingState, InvalidTransition, SuspendReason};
+use crate::domain::cause::Cause;
 use crate::domain::id::{BindingId, NumberId, SubscriberId};
 use crate::domain::number::VirtualNumber;
 
@@ -121,10 +123,16 @@ impl TenantTx {
         now: SystemTime,
         id: BindingId,
         reason: SuspendReason,
+        calls: CallsUp,
         version: Option<u64>,
     ) -> Result<BindingOutcome, StoreError> {
         let change = |state: BindingState| state.suspend(reason);
-        self.change_binding(now, id, version, "binding.suspended", change).await
+        let outcome = self.change_binding(now, id, version, "binding.suspended", change).await?;
+        if let BindingOutcome::Changed(_) = &outcome {
+            let cause = Cause::BindingSuspended;
+            self.end_binding(EndedBinding { binding: id, cause, calls });
+        }
+        Ok(outcome)
     }
 
     /// Routes again.
@@ -137,7 +145,12 @@ impl TenantTx {
         id: BindingId,
         version: Option<u64>,
     ) -> Result<BindingOutcome, StoreError> {
-        self.change_binding(now, id, version, "binding.resumed", BindingState::resume).await
+        let change = BindingState::resume;
+        let outcome = self.change_binding(now, id, version, "binding.resumed", change).await?;
+        if let BindingOutcome::Changed(_) = &outcome {
+            self.touch_routes(RouteTable::Binding);
+        }
+        Ok(outcome)
     }
 
     /// Ends a binding for good; its X rests.
@@ -155,6 +168,8 @@ impl TenantTx {
         let outcome = self.change_binding(now, id, version, "binding.released", change).await?;
         if let BindingOutcome::Changed(binding) = &outcome {
             self.release_number(now, now, binding.number, calls).await?;
+            let cause = Cause::BindingExpired;
+            self.end_binding(EndedBinding { binding: id, cause, calls });
         }
         Ok(outcome)
     }
@@ -204,7 +219,6 @@ impl TenantTx {
         binding.version = version.unsigned_abs();
         binding.updated_at = super::convert::from_sql(updated_at);
         self.emit(now, told(event, &binding)).await?;
-        self.touch_routes(RouteTable::Binding);
         Ok(BindingOutcome::Changed(Box::new(binding)))
     }
 

@@ -12,6 +12,7 @@ pub use sqlx::postgres::PgConnectOptions as ConnectOptions;
 
 use super::error::StoreError;
 use super::migrate;
+use super::notice::Node;
 use crate::vault::{DatabaseRole, KeyStore};
 
 /// How long a caller waits for a free connection.
@@ -21,11 +22,11 @@ pub const CONNECTIONS_MIN: u32 = 2;
 
 /// The API's connections: role `maskline_app`, one tenant at a time.
 #[derive(Clone)]
-pub struct AppPool(pub(super) PgPool);
+pub struct AppPool(pub(super) PgPool, pub(super) Node);
 
 /// The relay's connections: role `maskline_relay`, for routes and records.
 #[derive(Clone)]
-pub struct RelayPool(pub(super) PgPool);
+pub struct RelayPool(pub(super) PgPool, pub(super) Node);
 
 /// How the two roles log in.
 #[derive(Clone)]
@@ -97,7 +98,8 @@ impl Database {
         let _ = owner.close().await;
         let app = open_pool(app, config.connections_max, DatabaseRole::App).await?;
         let relay = open_pool(relay, config.connections_max, DatabaseRole::Relay).await?;
-        Ok(Self { app: AppPool(app), relay: RelayPool(relay) })
+        let node = Node::new();
+        Ok(Self { app: AppPool(app, node.clone()), relay: RelayPool(relay, node) })
     }
 
     /// Closes both pools, after the running statements.

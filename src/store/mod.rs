@@ -16,6 +16,7 @@ pub mod embedded;
 pub mod error;
 pub mod idempotency;
 pub mod migrate;
+pub mod notice;
 pub mod number;
 pub mod outbox;
 pub mod page;
@@ -27,7 +28,6 @@ pub mod tenant;
 pub mod trunk;
 pub mod watch;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -35,6 +35,7 @@ use sqlx::{PgConnection, Postgres, Transaction};
 
 pub use database::{AppPool, Database, DatabaseConfig, RelayPool};
 pub use error::StoreError;
+use notice::{EndedBinding, Notices};
 pub use page::{Page, PageRequest};
 
 use crate::domain::id::TenantId;
@@ -77,7 +78,7 @@ impl Store {
             .execute(&mut *transaction)
             .await?;
         let vault = Arc::clone(&self.vault);
-        Ok(TenantTx { tenant, vault, inner: Inner { transaction, routes: BTreeSet::new() } })
+        Ok(TenantTx { tenant, vault, inner: self.inner(transaction) })
     }
 
     /// Begins a transaction of the platform itself: tenants, keys, trunks, pools, numbers, and no
@@ -90,7 +91,11 @@ impl Store {
         sqlx::query("select set_config('maskline.platform', 'on', true)")
             .execute(&mut *transaction)
             .await?;
-        Ok(PlatformTx { inner: Inner { transaction, routes: BTreeSet::new() } })
+        Ok(PlatformTx { inner: self.inner(transaction) })
+    }
+
+    fn inner(&self, transaction: Transaction<'static, Postgres>) -> Inner {
+        Inner { transaction, notices: Notices::new(self.app.1.clone()) }
     }
 
     /// Makes the record partitions of the coming months; a job runs this now and then.
@@ -156,20 +161,13 @@ impl RouteTable {
 #[derive(Debug)]
 struct Inner {
     transaction: Transaction<'static, Postgres>,
-    routes: BTreeSet<RouteTable>,
+    notices: Notices,
 }
 
 impl Inner {
-    /// One NOTIFY for each table: its name, a version, and the node that sends it.
+    /// Other nodes hear of it when it is durable, and not before.
     async fn commit(mut self) -> Result<(), StoreError> {
-        for table in self.routes {
-            sqlx::query("select pg_notify($1, $2 || ' ' || nextval('route_version') || ' ' || $3)")
-                .bind(ROUTES_CHANNEL)
-                .bind(table.label())
-                .bind(watch::node())
-                .execute(&mut *self.transaction)
-                .await?;
-        }
+        self.notices.send(&mut self.transaction).await?;
         Ok(self.transaction.commit().await?)
     }
 }
@@ -196,7 +194,13 @@ impl TenantTx {
 
     /// Cached routes that touch this table are stale once this transaction is committed.
     pub fn touch_routes(&mut self, table: RouteTable) {
-        self.inner.routes.insert(table);
+        self.inner.notices.touch(table);
+    }
+
+    /// Once this transaction is committed, a binding may not be used anywhere, and ringing calls
+    /// through it end on every node.
+    pub fn end_binding(&mut self, ended: EndedBinding) {
+        self.inner.notices.end(ended);
     }
 
     /// Makes everything durable, then tells the other nodes if routes changed.
@@ -264,7 +268,7 @@ impl PlatformTx {
 
     /// Cached routes that touch this table are stale once this transaction is committed.
     pub fn touch_routes(&mut self, table: RouteTable) {
-        self.inner.routes.insert(table);
+        self.inner.notices.touch(table);
     }
 
     /// Makes everything durable, then tells the other nodes if routes changed.

@@ -1,30 +1,22 @@
 //! Hears of changes that other nodes made to routes: by NOTIFY, and by a version that is polled in
 //! case a notification was lost.
 
-use std::str::FromStr;
-use std::sync::LazyLock;
-
 use sqlx::postgres::{PgListener, PgNotification};
+use uuid::Uuid;
 
+use super::binding::CallsUp;
+use super::convert::uuid;
 use super::error::StoreError;
+use super::notice::{EndedBinding, Node, Notice};
 use super::{ROUTES_CHANNEL, RelayPool, RouteTable};
-use crate::vault::random_u128;
-
-/// This process among the nodes, so that it knows its own notifications.
-static NODE: LazyLock<String> = LazyLock::new(|| {
-    // Without randomness all nodes are strangers to themselves: they forget more than they must.
-    random_u128().map_or_else(|_| String::new(), |node| format!("{node:032x}"))
-});
-
-/// The word by which this process signs its notifications.
-pub(super) fn node() -> &'static str {
-    &NODE
-}
+use crate::domain::cause::Cause;
+use crate::domain::id::{BindingId, TenantId};
 
 /// A listening connection.
 #[derive(Debug)]
 pub struct RouteWatch {
     listener: PgListener,
+    node: Node,
     seen: i64,
     polled: i64,
 }
@@ -32,10 +24,12 @@ pub struct RouteWatch {
 /// What was heard.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Heard {
-    /// A change of this process: it knows already.
+    /// A change of this node: it knows already.
     Own,
     /// Another node changed this table.
     Change(RouteTable),
+    /// Another node ended this binding.
+    Ended(EndedBinding),
     /// Something was changed, and nobody knows what.
     Unknown,
 }
@@ -49,7 +43,7 @@ impl RouteWatch {
         let mut listener = PgListener::connect_with(&relay.0).await?;
         listener.listen(ROUTES_CHANNEL).await?;
         let version = version(&mut listener).await?;
-        Ok(Self { listener, seen: version, polled: version })
+        Ok(Self { listener, node: relay.1.clone(), seen: version, polled: version })
     }
 
     /// Waits for the next notification. May be dropped while it waits.
@@ -84,18 +78,49 @@ impl RouteWatch {
     }
 
     fn hear(&mut self, notification: &PgNotification) -> Heard {
-        let mut words = notification.payload().split(' ');
-        let table = words.next().and_then(RouteTable::find_label);
-        let version = words.next().map(i64::from_str);
-        if let Some(Ok(version)) = version {
-            self.seen = self.seen.max(version);
+        let notice = Notice::read(notification.payload());
+        self.seen = self.seen.max(notice.version.unwrap_or(0));
+        match notice {
+            Notice { node, .. } if self.node.is(node) => Heard::Own,
+            Notice { table: Some(RouteTable::Binding), ended: Some(ended), .. } => {
+                Heard::Ended(ended)
+            }
+            Notice { table: Some(table), .. } => Heard::Change(table),
+            Notice { table: None, .. } => Heard::Unknown,
         }
-        let own = words.next().is_some_and(|node| !node.is_empty() && node == *NODE);
-        match (table, own) {
-            (_, true) => Heard::Own,
-            (Some(table), false) => Heard::Change(table),
-            (None, false) => Heard::Unknown,
-        }
+    }
+}
+
+impl RelayPool {
+    /// Which of these bindings may not be used any more: for whoever did not hear of it. Calls that
+    /// talk go on, since nobody knows what was wanted of them.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the database does not answer.
+    pub async fn find_ended(
+        &self,
+        bindings: &[(TenantId, BindingId)],
+    ) -> Result<Vec<EndedBinding>, StoreError> {
+        let (tenants, ids): (Vec<Uuid>, Vec<Uuid>) = bindings
+            .iter()
+            .map(|(tenant, id)| (uuid(tenant.as_u128()), uuid(id.as_u128())))
+            .unzip();
+        let rows: Vec<(Uuid, bool)> = sqlx::query_as(
+            "select b.id, b.ended_at is null
+             from unnest($1::uuid[], $2::uuid[]) as live (tenant_id, id)
+             join binding b on b.tenant_id = live.tenant_id and b.id = live.id
+             where b.ended_at is not null or b.state = 'suspended'",
+        )
+        .bind(tenants)
+        .bind(ids)
+        .fetch_all(&self.0)
+        .await?;
+        let ended = |(id, suspended): (Uuid, bool)| EndedBinding {
+            binding: BindingId::from_u128(id.as_u128()),
+            cause: if suspended { Cause::BindingSuspended } else { Cause::BindingExpired },
+            calls: CallsUp::GoOn,
+        };
+        Ok(rows.into_iter().map(ended).collect())
     }
 }
 

@@ -25,23 +25,28 @@ use crate::peers::{Peer, header, sdp};
 use crate::service::{service, url};
 use crate::support::{TestDatabase, database, noon};
 
-const X: &str = "17000001234";
+pub(crate) const X: &str = "17000001234";
 const REAL: &str = "+8613800001234";
 
 /// A service with one tenant, its PBX, a carrier, and one binding.
-struct Bench {
-    test: TestDatabase,
-    running: Running,
-    pbx: Peer,
-    carrier: Peer,
-    tenant: TenantId,
-    binding: BindingId,
+pub(crate) struct Bench {
+    pub(crate) test: TestDatabase,
+    pub(crate) running: Running,
+    pub(crate) pbx: Peer,
+    pub(crate) carrier: Peer,
+    pub(crate) tenant: TenantId,
+    pub(crate) binding: BindingId,
 }
 
 impl Bench {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let test = database().await;
         let running = service(&url(&test)).await;
+        Self::on(test, running).await
+    }
+
+    /// The same on a service that runs.
+    pub(crate) async fn on(test: TestDatabase, running: Running) -> Self {
         let pbx = Peer::new("127.0.0.1:0", running.sip);
         let carrier = Peer::new("127.0.0.1:0", running.sip);
         let tenant = TenantId::new(1, 1);
@@ -62,19 +67,31 @@ impl Bench {
 
     /// One call that is answered and ended by the agent; gives the INVITE as the carrier saw it.
     fn talk(&self, call: &str) -> String {
-        self.pbx.invite("4821", X, call);
-        let invite = self.carrier.expect("INVITE");
-        self.carrier.answer(&invite, "180 Ringing", "");
-        self.pbx.expect("SIP/2.0 180");
-        self.carrier.answer(&invite, "200 OK", &sdp(41_000));
-        let answer = self.pbx.expect("SIP/2.0 200");
-        self.pbx.follow_up("ACK", 1, &answer, call);
-        self.carrier.expect("ACK");
+        let (invite, answer) = self.answered(call);
         self.pbx.follow_up("BYE", 2, &answer, call);
         self.pbx.expect("SIP/2.0 200");
         let bye = self.carrier.expect("BYE");
         self.carrier.answer(&bye, "200 OK", "");
         invite
+    }
+
+    /// A call that rings; gives the INVITE as the carrier saw it.
+    pub(crate) fn ringing(&self, call: &str) -> String {
+        self.pbx.invite("4821", X, call);
+        let invite = self.carrier.expect("INVITE");
+        self.carrier.answer(&invite, "180 Ringing", "");
+        self.pbx.expect("SIP/2.0 180");
+        invite
+    }
+
+    /// A call that talks; gives the carrier's INVITE and the answer that the PBX got.
+    pub(crate) fn answered(&self, call: &str) -> (String, String) {
+        let invite = self.ringing(call);
+        self.carrier.answer(&invite, "200 OK", &sdp(41_000));
+        let answer = self.pbx.expect("SIP/2.0 200");
+        self.pbx.follow_up("ACK", 1, &answer, call);
+        self.carrier.expect("ACK");
+        (invite, answer)
     }
 
     fn refused(&self, call: &str, status: &str) {
@@ -84,7 +101,7 @@ impl Bench {
     }
 
     /// Stops the service, which writes all records, and reads them: oldest first.
-    async fn records(self) -> Vec<Cdr> {
+    pub(crate) async fn records(self) -> Vec<Cdr> {
         let store = self.test.store.clone();
         self.running.stop(Duration::ZERO, CancellationToken::new()).await;
         let mut transaction = store.tenant(self.tenant).await.expect("a transaction");

@@ -5,6 +5,7 @@
 mod support;
 
 mod calls;
+mod nodes;
 mod peers;
 mod service;
 mod watch;

@@ -15,6 +15,17 @@ fn any_port(address: &str) -> std::net::SocketAddr {
 
 /// A service on free ports and a fresh database.
 pub(crate) async fn service(owner: &str) -> Running {
+    start(settings(owner), RootKeyFile::Ephemeral).await.expect("started")
+}
+
+/// One of several services that share a root key.
+pub(crate) async fn node(owner: &str, root_key: &std::path::Path) -> Running {
+    let mut config = settings(owner);
+    config.keys.root_file = root_key.to_owned();
+    start(config, RootKeyFile::MustExist).await.expect("started")
+}
+
+pub(crate) fn settings(owner: &str) -> Config {
     let mut config = Config::default();
     config.database.url = Some(Secret::new(owner));
     config.api.listen = any_port("127.0.0.1");
@@ -22,7 +33,7 @@ pub(crate) async fn service(owner: &str) -> Running {
     config.sip.listen = any_port("127.0.0.1");
     config.media.bind = [127, 0, 0, 1].into();
     config.media.threads = 1;
-    start(config, RootKeyFile::Ephemeral).await.expect("started")
+    config
 }
 
 /// The database of a test as a URL: the cluster has a socket and no port.
@@ -34,7 +45,7 @@ pub(crate) fn url(test: &crate::support::TestDatabase) -> String {
     format!("postgres://maskline_owner@{socket}/{database}")
 }
 
-async fn page(running: &Running, path: &str) -> (u16, String) {
+pub(crate) async fn page(running: &Running, path: &str) -> (u16, String) {
     let answer = reqwest::get(format!("http://{}{path}", running.admin)).await.expect("an answer");
     (answer.status().as_u16(), answer.text().await.expect("a body"))
 }

@@ -189,18 +189,18 @@ async fn a_binding_is_suspended_resumed_and_unbound_once() {
     let binding = world.bind(&insurer, "p", 1).await;
     let mut tx = world.test.store.tenant(insurer.id).await.expect("begun");
     let stale = tx
-        .suspend_binding(noon(), binding.id, SuspendReason::Tenant, Some(7))
+        .suspend_binding(noon(), binding.id, SuspendReason::Tenant, CallsUp::GoOn, Some(7))
         .await
         .expect("an answer");
     assert_eq!(stale, BindingOutcome::VersionMismatch);
     let suspended = tx
-        .suspend_binding(noon(), binding.id, SuspendReason::Tenant, Some(1))
+        .suspend_binding(noon(), binding.id, SuspendReason::Tenant, CallsUp::GoOn, Some(1))
         .await
         .expect("an answer");
     let BindingOutcome::Changed(suspended) = suspended else { panic!("not suspended") };
     assert_eq!((suspended.version, suspended.state.label()), (2, "suspended"));
     let twice = tx
-        .suspend_binding(noon(), binding.id, SuspendReason::Tenant, None)
+        .suspend_binding(noon(), binding.id, SuspendReason::Tenant, CallsUp::GoOn, None)
         .await
         .expect("an answer");
     assert!(matches!(twice, BindingOutcome::NotAllowed(BindingState::Suspended { .. })));

@@ -142,7 +142,9 @@ async fn states_of_binding_tenant_and_trunks_are_in_the_route() {
     let record = found(dial(&world, insurer.id, &number, EXTENSION).await);
     let mut tx = world.test.store.tenant(insurer.id).await.expect("begun");
     let reason = SuspendReason::Operator;
-    tx.suspend_binding(noon(), record.binding(), reason, None).await.expect("suspended");
+    tx.suspend_binding(noon(), record.binding(), reason, CallsUp::GoOn, None)
+        .await
+        .expect("suspended");
     tx.commit().await.expect("committed");
     for sql in [
         "update tenant set state = 'suspended', desk_user = null",

@@ -7,13 +7,15 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::CallsUp;
+use crate::domain::cause::Cause;
 use crate::domain::id::{BindingId, NumberId, SubscriberId, TenantId};
 use crate::domain::number::VirtualNumber;
 use crate::store::convert::{from_sql, to_sql, uuid};
 use crate::store::error::StoreError;
+use crate::store::notice::EndedBinding;
 use crate::store::number::read_digits;
 use crate::store::outbox::NewEvent;
-use crate::store::{RelayPool, RouteTable, Store};
+use crate::store::{RelayPool, Store};
 
 /// The most bindings of one sweep.
 pub const EXPIRE_BINDINGS_MAX: i64 = 500;
@@ -106,13 +108,15 @@ impl Store {
             let ended_at = from_sql(row.ended_at);
             transaction.release_number(now, ended_at, number, CallsUp::GoOn).await?;
             transaction.emit(now, row.told()).await?;
+            let binding = BindingId::from_u128(row.id.as_u128());
+            let (cause, calls) = (Cause::BindingExpired, CallsUp::GoOn);
+            transaction.end_binding(EndedBinding { binding, cause, calls });
             expired.push(ExpiredBinding {
                 tenant,
-                binding: BindingId::from_u128(row.id.as_u128()),
+                binding,
                 virtual_number: read_digits(&row.virtual_number)?,
             });
         }
-        transaction.touch_routes(RouteTable::Binding);
         transaction.commit().await?;
         Ok(expired)
     }

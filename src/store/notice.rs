@@ -1,0 +1,163 @@
+//! What nodes tell each other when a change of routes is committed: one NOTIFY for each changed
+//! table, or for each binding that ended, with a version and the node that sends it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::binding::CallsUp;
+use super::convert::uuid;
+use super::error::StoreError;
+use super::{ROUTES_CHANNEL, RouteTable};
+use crate::domain::cause::Cause;
+use crate::domain::id::BindingId;
+use crate::vault::random_u128;
+
+/// One opened database among all that other processes opened, by the word it signs its
+/// notifications with.
+#[derive(Clone, Debug)]
+pub(super) struct Node(Arc<str>);
+
+impl Node {
+    pub(super) fn new() -> Self {
+        // Without randomness all nodes are strangers to themselves: they forget more than they
+        // must.
+        Self(random_u128().map_or_else(|_| Arc::from("?"), |node| format!("{node:032x}").into()))
+    }
+
+    pub(super) fn is(&self, word: &str) -> bool {
+        word != "?" && word == &*self.0
+    }
+}
+
+/// A binding that may no longer be used, as every node is told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct EndedBinding {
+    /// Which.
+    pub binding: BindingId,
+    /// Why: ringing calls through it end with this.
+    pub cause: Cause,
+    /// What happens to calls that talk.
+    pub calls: CallsUp,
+}
+
+impl EndedBinding {
+    /// As it stands in a notification, after table, version and node.
+    fn words(&self) -> String {
+        let calls = match self.calls {
+            CallsUp::GoOn => GO_ON,
+            CallsUp::End => END,
+        };
+        format!("{} {} {calls}", uuid(self.binding.as_u128()).simple(), self.cause.label())
+    }
+
+    fn read<'a>(mut words: impl Iterator<Item = &'a str>) -> Option<Self> {
+        let binding = Uuid::try_parse(words.next()?).ok()?;
+        let cause = Cause::find_label(words.next()?)?;
+        let calls = match words.next()? {
+            GO_ON => CallsUp::GoOn,
+            END => CallsUp::End,
+            _ => return None,
+        };
+        Some(Self { binding: BindingId::from_u128(binding.as_u128()), cause, calls })
+    }
+}
+
+const GO_ON: &str = "go_on";
+const END: &str = "end";
+
+/// A notification as it was heard.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Notice<'a> {
+    pub(super) table: Option<RouteTable>,
+    pub(super) version: Option<i64>,
+    pub(super) node: &'a str,
+    pub(super) ended: Option<EndedBinding>,
+}
+
+impl<'a> Notice<'a> {
+    /// Words that a later program adds are passed over; a word it does not know is none.
+    pub(super) fn read(payload: &'a str) -> Self {
+        let mut words = payload.split(' ');
+        Self {
+            table: words.next().and_then(RouteTable::find_label),
+            version: words.next().and_then(|word| word.parse().ok()),
+            node: words.next().unwrap_or_default(),
+            ended: EndedBinding::read(words),
+        }
+    }
+}
+
+/// What a transaction will tell when it is committed.
+#[derive(Debug)]
+pub(super) struct Notices {
+    node: Node,
+    tables: BTreeSet<RouteTable>,
+    ended: Vec<EndedBinding>,
+}
+
+impl Notices {
+    pub(super) const fn new(node: Node) -> Self {
+        Self { node, tables: BTreeSet::new(), ended: Vec::new() }
+    }
+
+    pub(super) fn touch(&mut self, table: RouteTable) {
+        self.tables.insert(table);
+    }
+
+    pub(super) fn end(&mut self, binding: EndedBinding) {
+        self.ended.push(binding);
+    }
+
+    /// Sends all of it with the commit that follows.
+    pub(super) async fn send(&self, transaction: &mut PgConnection) -> Result<(), StoreError> {
+        if self.tables.is_empty() && self.ended.is_empty() {
+            return Ok(());
+        }
+        let mut subjects: Vec<(&str, String)> =
+            self.tables.iter().map(|table| (table.label(), String::new())).collect();
+        let table = RouteTable::Binding.label();
+        subjects.extend(self.ended.iter().map(|ended| (table, format!(" {}", ended.words()))));
+        let (tables, words): (Vec<&str>, Vec<String>) = subjects.into_iter().unzip();
+        sqlx::query(
+            "select pg_notify($1, told || ' ' || nextval('route_version') || ' ' || $2 || words)
+             from unnest($3::text[], $4::text[]) as notice (told, words)",
+        )
+        .bind(ROUTES_CHANNEL)
+        .bind(&*self.node.0)
+        .bind(tables)
+        .bind(words)
+        .execute(transaction)
+        .await?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ended_binding_is_read_as_it_was_written() {
+        for (cause, calls) in
+            [(Cause::BindingSuspended, CallsUp::End), (Cause::BindingExpired, CallsUp::GoOn)]
+        {
+            let ended = EndedBinding { binding: BindingId::new(1, 7), cause, calls };
+            let payload = format!("binding 12 abc {}", ended.words());
+            let table = Some(RouteTable::Binding);
+            let heard = Notice { table, version: Some(12), node: "abc", ended: Some(ended) };
+            assert_eq!(Notice::read(&payload), heard);
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_is_a_change_of_the_table_at_least() {
+        for payload in ["binding 12 abc", "binding 12 abc xyz", "binding 12 abc xyz no_cause end"] {
+            let heard = Notice::read(payload);
+            assert_eq!((heard.table, heard.ended), (Some(RouteTable::Binding), None), "{payload}");
+        }
+        assert_eq!(Notice::read("").table, None);
+    }
+}
