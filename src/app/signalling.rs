@@ -14,7 +14,7 @@ use tokio::time::{interval, timeout};
 use super::StartError;
 use crate::call::config::CallConfig;
 use crate::config::Config;
-use crate::media::{Plane, PlaneConfig};
+use crate::media::{FreePorts, Plane, PlaneConfig};
 use crate::relay::follow::{follow_changes, keep_trunks};
 use crate::relay::handle::Handle;
 use crate::relay::sip_udp::SipSocket;
@@ -113,8 +113,10 @@ impl Signalling {
                 looks.tick().await;
                 let answers = matches!(timeout(ANSWER_WITHIN, store.ping()).await, Ok(Ok(())));
                 shared.checks.database.store(answers, Ordering::SeqCst);
-                let runs = plane.upgrade().is_some_and(|plane| plane.is_running());
-                shared.checks.media_ports.store(runs, Ordering::SeqCst);
+                let has_room = plane
+                    .upgrade()
+                    .is_some_and(|plane| plane.is_running() && is_enough(plane.free_ports()));
+                shared.checks.media_ports.store(has_room, Ordering::SeqCst);
                 show_pool("app", pools.app.counts());
                 show_pool("relay", pools.relay.counts());
                 page.run_upkeep();
@@ -131,6 +133,13 @@ async fn load_trunks(pool: &RelayPool) -> Result<Vec<TrunkEntry>, StoreError> {
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A database slower than this is not ready.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+
+/// With a smaller share of its RTP ports free, new calls should go elsewhere.
+const FREE_PORTS_PERCENT_MIN: usize = 10;
+
+const fn is_enough(ports: FreePorts) -> bool {
+    ports.free * 100 >= ports.all * FREE_PORTS_PERCENT_MIN
+}
 
 fn show_pool(pool: &'static str, (open, idle): (u32, usize)) {
     let idle = u32::try_from(idle).unwrap_or(u32::MAX);
@@ -204,4 +213,15 @@ fn main_address(bound: SocketAddr) -> IpAddr {
     UdpSocket::bind((from, 0))
         .and_then(|socket| socket.connect((to, 9)).and_then(|()| socket.local_addr()))
         .map_or(loopback, |address| address.ip())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenth_of_the_ports_is_enough_and_less_is_not() {
+        assert!(is_enough(FreePorts { free: 100, all: 1_000 }));
+        assert!(!is_enough(FreePorts { free: 99, all: 1_000 }));
+    }
 }

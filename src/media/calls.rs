@@ -12,6 +12,7 @@ use hashbrown::HashMap;
 use rand_core::Rng;
 use slab::Slab;
 
+use super::free_ports::PortsSeen;
 use super::sockets::{Sockets, for_family};
 use crate::rtp::plane::{PlaneAddress, RemoteMedia, SessionId, Side, SideCounts};
 use crate::rtp::ports::Ports;
@@ -38,6 +39,7 @@ pub(super) struct Calls {
     address: PlaneAddress,
     silence_timeout: Duration,
     room: Arc<Room>,
+    ports_seen: Arc<PortsSeen>,
 }
 
 /// How many calls all threads may hold together.
@@ -71,9 +73,10 @@ impl Calls {
         ports: Ports,
         silence_timeout: Duration,
         room: Arc<Room>,
+        ports_seen: Arc<PortsSeen>,
     ) -> Self {
         let (slots, by_id) = (Slab::new(), HashMap::new());
-        Self { slots, by_id, ports, address, silence_timeout, room }
+        Self { slots, by_id, ports, address, silence_timeout, room, ports_seen }
     }
 
     /// The call at a slot.
@@ -94,6 +97,12 @@ impl Calls {
         &self.ports
     }
 
+    /// Lets others see how many ports are free now.
+    fn show_ports(&mut self, now: Moment) {
+        self.ports.settle(now);
+        self.ports_seen.write(now, &self.ports);
+    }
+
     /// Opens the ports of a new call and says our RTP address towards each side.
     pub(super) fn open(
         &mut self,
@@ -108,6 +117,7 @@ impl Calls {
         }
         self.room.take()?;
         let opened = self.open_sockets(now, rng);
+        self.show_ports(now);
         let (sockets, ports) = opened.inspect_err(|_| self.room.give_back())?;
         let session = Session::open(now, self.silence_timeout, rng);
         let slot = self.slots.insert(Call { session, sockets, id, link, timer: 0, ports });
@@ -177,6 +187,7 @@ impl Calls {
         for port in call.ports {
             self.ports.release(now, port);
         }
+        self.show_ports(now);
         self.room.give_back();
         Some((call.link, call.session.counts()))
     }

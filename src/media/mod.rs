@@ -20,6 +20,7 @@
 mod calls;
 mod clock;
 mod config;
+mod free_ports;
 mod limits;
 mod link;
 mod meter;
@@ -29,5 +30,6 @@ mod sockets;
 mod worker;
 
 pub use config::PlaneConfig;
+pub use free_ports::FreePorts;
 pub use link::{COMMANDS_MAX, Full, Link, OPENS_WAITING_MAX, REPORTS_MAX, Waker};
 pub use plane::Plane;

@@ -10,6 +10,7 @@ use rand_core::SeedableRng;
 use super::calls::{Calls, Room};
 use super::clock::Clock;
 use super::config::PlaneConfig;
+use super::free_ports::{FreePorts, PortsSeen};
 use super::limits::sessions_by_descriptors;
 use super::link::{CommandQueue, Link, Waker, links};
 use super::worker::Worker;
@@ -19,6 +20,8 @@ use crate::rtp::ports::Ports;
 pub struct Plane {
     queues: Arc<[Arc<CommandQueue>]>,
     threads: Vec<JoinHandle<()>>,
+    clock: Clock,
+    ports: Vec<Arc<PortsSeen>>,
 }
 
 impl Plane {
@@ -29,7 +32,8 @@ impl Plane {
         let room = Arc::new(Room::new(config.sessions_max.min(sessions_by_descriptors())));
         let clock = Clock::start();
         let (links, ends) = links(wakers, threads)?;
-        let mut plane = Self { queues: Arc::clone(&ends.queues), threads: Vec::new() };
+        let queues = Arc::clone(&ends.queues);
+        let mut plane = Self { queues, threads: Vec::new(), clock, ports: Vec::new() };
         for (part, queue) in ends.queues.iter().enumerate() {
             let ports = Ports::new(&config.ports, config.port_quarantine, part, threads);
             if ports.free() < 2 {
@@ -37,8 +41,10 @@ impl Plane {
             }
             let mut rng = ChaCha20Rng::from_seed(config.seed);
             rng.set_stream(part as u64);
-            let calls =
-                Calls::new(config.address, ports, config.silence_timeout, Arc::clone(&room));
+            let seen = PortsSeen::new(&ports, config.port_quarantine);
+            plane.ports.push(Arc::clone(&seen));
+            let room = Arc::clone(&room);
+            let calls = Calls::new(config.address, ports, config.silence_timeout, room, seen);
             let queue = Arc::clone(queue);
             let worker = Worker::new(clock, queue, ends.reporters.clone(), calls, rng)?;
             let thread = thread::Builder::new().name(format!("media-{part}"));
@@ -51,6 +57,16 @@ impl Plane {
     #[must_use]
     pub fn is_running(&self) -> bool {
         self.threads.iter().all(|thread| !thread.is_finished())
+    }
+
+    /// The port pairs that a new call can take, and all.
+    #[must_use]
+    pub fn free_ports(&self) -> FreePorts {
+        let now = self.clock.now();
+        self.ports.iter().fold(FreePorts::default(), |sum, thread| {
+            let seen = thread.read(now);
+            FreePorts { free: sum.free + seen.free, all: sum.all + seen.all }
+        })
     }
 
     /// Ends the threads and waits for them.

@@ -41,13 +41,7 @@ impl Ports {
 
     /// Takes a random pair that has rested long enough.
     pub fn take(&mut self, now: Moment, rng: &mut impl Rng) -> Option<u16> {
-        while let Some((since, port)) = self.resting.front().copied() {
-            if now.since(since) < self.quarantine {
-                break;
-            }
-            self.resting.pop_front();
-            self.free.push(port);
-        }
+        self.settle(now);
         if self.free.is_empty() {
             return None;
         }
@@ -55,18 +49,29 @@ impl Ports {
         Some(self.free.swap_remove(at as usize))
     }
 
+    /// Frees the pairs that have rested long enough, so that the counts are those of now.
+    pub fn settle(&mut self, now: Moment) {
+        while let Some((since, port)) = self.resting.front().copied() {
+            if now.since(since) < self.quarantine {
+                break;
+            }
+            self.resting.pop_front();
+            self.free.push(port);
+        }
+    }
+
     /// Puts a pair into quarantine: its call is over, or somebody else holds it.
     pub fn release(&mut self, now: Moment, port: u16) {
         self.resting.push_back((now, port));
     }
 
-    /// Pairs that can be taken, as of the last call of [`Self::take`].
+    /// Pairs that can be taken, as of the last call of [`Self::settle`].
     #[must_use]
     pub fn free(&self) -> usize {
         self.free.len()
     }
 
-    /// Pairs in quarantine, as of the last call of [`Self::take`].
+    /// Pairs in quarantine, as of the last call of [`Self::settle`].
     #[must_use]
     pub fn resting(&self) -> usize {
         self.resting.len()

@@ -7,5 +7,6 @@ mod support;
 mod calls;
 mod nodes;
 mod peers;
+mod ready;
 mod service;
 mod watch;
