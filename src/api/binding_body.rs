@@ -122,8 +122,8 @@ impl BindingCreate {
         self.check_supported()?;
         let mut checks = Checks::default();
         let policy = self.policy.0;
-        checks.text("/external_id", &self.external_id, WORD_CHARS_MAX);
-        checks.text("/policy/ref", &policy.reference, WORD_CHARS_MAX);
+        checks.key("/external_id", &self.external_id, WORD_CHARS_MAX);
+        checks.key("/policy/ref", &policy.reference, WORD_CHARS_MAX);
         checks.optional_text("/policy/product", policy.product.as_deref(), WORD_CHARS_MAX);
         checks.optional_text("/city", self.city.as_deref(), CITY_CHARS_MAX);
         if let Some(seconds) = self.max_duration_s {
@@ -212,13 +212,14 @@ fn check_metadata(checks: &mut Checks, metadata: &Map<String, Value>) {
                 texts.extend(fields.keys().map(String::as_str));
                 values.extend(fields.values());
             }
-            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+            Value::Number(number) => checks.no_number(pointer, &number.to_string()),
+            Value::Null | Value::Bool(_) => {}
         }
         rest = rest.saturating_sub(8);
     }
     for text in texts {
         rest = rest.saturating_sub(text.len());
-        checks.not_a_real_number(pointer, text);
+        checks.no_number(pointer, text);
         // PostgreSQL cannot keep this character.
         checks.require(!text.contains('\0'), pointer, Rule::Invalid);
     }

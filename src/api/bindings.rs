@@ -144,8 +144,8 @@ pub async fn list(
     Query(params): Query<BindingParams>,
 ) -> Result<axum::Json<ListBody<BindingBody>>, ApiError> {
     let mut checks = Checks::default();
-    checks.optional_text("/query/external_id", params.external_id.as_deref(), 128);
-    checks.optional_text("/query/policy_ref", params.policy_ref.as_deref(), 128);
+    checks.optional_key("/query/external_id", params.external_id.as_deref(), 128);
+    checks.optional_key("/query/policy_ref", params.policy_ref.as_deref(), 128);
     checks.finish()?;
     let filter = BindingFilter {
         state: params.state.map(|state| state.label().to_owned()),

@@ -174,6 +174,12 @@ impl FieldError {
         self
     }
 
+    /// This place breaks this rule.
+    #[must_use]
+    pub fn is(&self, pointer: &str, rule: &Rule) -> bool {
+        self.pointer == pointer && self.rule == *rule
+    }
+
     /// Where.
     #[must_use]
     pub fn pointer(&self) -> &str {

@@ -14,6 +14,7 @@ pub mod error;
 pub mod etag;
 pub mod extract;
 pub mod field_error;
+pub mod free_text;
 pub mod idempotency;
 pub mod layers;
 pub mod numbers;

@@ -15,6 +15,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::error::{ApiError, Code};
 use super::field_error::{FieldError, Rule};
+use super::free_text::holds_a_number;
 use crate::domain::id;
 use crate::domain::number::{InvalidNumber, RealNumber, VirtualNumber};
 
@@ -226,18 +227,26 @@ impl Checks {
         }
     }
 
-    /// From 1 to `chars_max` characters, none of them a control character.
+    /// What people write: from 1 to `chars_max` characters, none of them a control character, and
+    /// no number in any spelling.
     pub fn text(&mut self, pointer: &str, text: &str, chars_max: usize) {
+        self.key(pointer, text, chars_max);
+        self.no_number(pointer, text);
+    }
+
+    /// A key of another system, which may look like anything but a real number in its own form: as
+    /// long as [`Self::text`].
+    pub fn key(&mut self, pointer: &str, text: &str, chars_max: usize) {
         let length = text.chars().count();
         self.require((1..=chars_max).contains(&length), pointer, Rule::Length(1, chars_max));
         self.require(!text.chars().any(char::is_control), pointer, Rule::Invalid);
-        self.not_a_real_number(pointer, text);
+        self.require(RealNumber::parse(text.trim()).is_err(), pointer, Rule::RealNumberHere);
     }
 
     /// A real number may enter through its two fields only, whatever a client believes.
-    pub fn not_a_real_number(&mut self, pointer: &str, text: &str) {
-        let is_number = RealNumber::parse(text.trim()).is_ok();
-        self.require(!is_number, pointer, Rule::RealNumberHere);
+    pub fn no_number(&mut self, pointer: &str, text: &str) {
+        let told = self.0.iter().any(|error| error.is(pointer, &Rule::RealNumberHere));
+        self.require(told || !holds_a_number(text), pointer, Rule::RealNumberHere);
     }
 
     /// A value, or the rules it breaks.
@@ -248,6 +257,13 @@ impl Checks {
                 self.0.extend_from_slice(error.fields());
                 None
             }
+        }
+    }
+
+    /// [`Self::key`] where there is one.
+    pub fn optional_key(&mut self, pointer: &str, text: Option<&str>, chars_max: usize) {
+        if let Some(text) = text {
+            self.key(pointer, text, chars_max);
         }
     }
 

@@ -95,6 +95,12 @@ async fn wrong_types_and_values_are_named_by_place() {
         ("/metadata", json!([1]), "wrong_type"),
         ("/metadata", json!({"phone": [real_number(1)]}), "real_number_here"),
         ("/policy/ref", json!(real_number(1)), "real_number_here"),
+        ("/city", json!("sip:+86-138-0000-0001@x"), "real_number_here"),
+        ("/metadata", json!({"phone": "138 0000 0001"}), "real_number_here"),
+        ("/metadata", json!({"phone": 13_800_000_001_u64}), "real_number_here"),
+        ("/metadata", json!({"a": [{"b": 8_613_800_000_001_u64}]}), "real_number_here"),
+        ("/metadata", json!({"phone": 13_800_000_001.0}), "real_number_here"),
+        ("/metadata", json!({"8613800000001": true}), "real_number_here"),
     ];
     for (pointer, value, rule) in cases {
         let answer = bind(&world, |body| match body.pointer_mut(pointer) {
@@ -105,6 +111,23 @@ async fn wrong_types_and_values_are_named_by_place() {
         assert_eq!(answer.place(), (pointer, rule), "{:#}", answer.body);
     }
     nothing_is_stored(&world).await;
+}
+
+#[tokio::test]
+async fn a_key_of_another_system_may_look_like_a_number() {
+    let world = World::new().await;
+    let answer = bind(&world, |body| {
+        body["external_id"] = json!("138-0000-0001");
+        body["policy"]["ref"] = json!("86 138 0000 0001");
+    });
+    answer.await.gave(201);
+    world.admin.get("/v1/bindings?external_id=138-0000-0001").await.gave(200);
+    let agent = json!({"employee_id": "1", "name": "Li 138-0000-0001"});
+    let answer = world.admin.post("/v1/agents", agent).await.refused(422, "validation_failed");
+    assert_eq!(answer.place(), ("/name", "real_number_here"));
+    let answer = bind(&world, |body| body["policy"]["product"] = json!("13800000001")).await;
+    let answer = answer.refused(422, "validation_failed");
+    assert_eq!(answer.place(), ("/policy/product", "real_number_here"));
 }
 
 #[tokio::test]

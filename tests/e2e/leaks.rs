@@ -65,6 +65,18 @@ fn dump(service: &Service) -> Vec<u8> {
     output.stdout
 }
 
+/// Writes a number where none can be: behind the back of the API, which would refuse it.
+fn plant(service: &Service) {
+    let sql = format!("update agent set name = '{PLANTED}'");
+    let output = Command::new("psql")
+        .arg("-h")
+        .arg(service.folder.join("pg/socket"))
+        .args(["-U", "postgres", "--no-password", "-v", "ON_ERROR_STOP=1", "-c", &sql, "maskline"])
+        .output()
+        .expect("psql; `scripts/test` installs postgresql");
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "UPDATE 1");
+}
+
 fn search(canary: &Canary, surfaces: &[(String, Vec<u8>)]) -> Vec<Hit> {
     surfaces.iter().flat_map(|(name, bytes)| canary.search(name, bytes)).collect()
 }
@@ -128,8 +140,7 @@ fn the_real_number_is_found_nowhere_but_at_the_carrier() {
 
     // Another number, planted in the open, is found on its surfaces: the scan sees them.
     let planted = Canary::new(COUNTRY, PLANTED);
-    let agent = json!({"employee_id": "A-2", "name": PLANTED, "caller_numbers": ["4822"]});
-    service.administer("/v1/agents", &agent);
+    plant(&service);
     let hits = search(&planted, &surfaces(&service));
     let found: Vec<&str> = hits.iter().map(|hit| hit.surface.as_str()).collect();
     for surface in ["dump", "/v1/agents"] {

@@ -131,11 +131,6 @@ impl Service {
         self.runtime.block_on(self.operator.post(path, body)).expect("an answer")
     }
 
-    /// Changes something as the tenant's administrator.
-    pub(crate) fn administer(&self, path: &str, body: &Value) -> Value {
-        self.runtime.block_on(self.made.admin.post(path, body)).expect("an answer")
-    }
-
     /// The text of a problem: a request of the CRM that must be refused.
     pub(crate) fn refused(&self, path: &str, body: &Value) -> String {
         let outcome = self.runtime.block_on(self.made.crm.post(path, body));
