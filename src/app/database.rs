@@ -1,5 +1,6 @@
 //! Opens the database of the settings: a server of the operator's, or the embedded one.
 
+use std::path::PathBuf;
 use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -8,10 +9,10 @@ use super::{RootKeyFile, StartError, open_root_key};
 use crate::config::{Config, Secret};
 use crate::relay::now::now;
 use crate::store::database::{CONNECTIONS_MIN, ConnectOptions, RoleLogin};
-use crate::store::embedded::{Cluster, Durability, EmbeddedConfig, EmbeddedError};
-use crate::store::trunk::TrunkSide;
-use crate::store::{Database, DatabaseConfig, Store};
-use crate::vault::{KeyStore, Vault};
+use crate::store::embedded::{Cluster, ClusterSeen, Durability, EmbeddedConfig, EmbeddedError};
+use crate::store::server::{ServerFacts, TrunkCounts, count_trunks, look};
+use crate::store::{Database, DatabaseConfig, Store, StoreError};
+use crate::vault::{DatabaseRole, KeyStore, Vault};
 
 /// A database at hand, and the server behind it when that is ours.
 #[derive(Debug)]
@@ -94,38 +95,85 @@ fn parse(key: &'static str, url: Option<&Secret>) -> Result<ConnectOptions, Star
 }
 
 /// What `maskline doctor` sees of the database.
-#[derive(Clone, Debug)]
-pub struct DatabaseSeen {
-    /// The server's version.
-    pub version: String,
-    /// The server's clock.
-    pub database_now: SystemTime,
-    /// Our clock, in the middle of asking.
-    pub our_now: SystemTime,
-    /// Trunks of tenants.
-    pub insurer_trunks: usize,
-    /// Trunks of carriers.
-    pub carrier_trunks: usize,
+#[derive(Debug)]
+pub enum DatabaseSeen {
+    /// It answers.
+    Answers {
+        /// What it says of itself.
+        facts: ServerFacts,
+        /// Our clock, in the middle of asking.
+        our_now: SystemTime,
+        /// What the relay would see; absent as long as the schema is not ours.
+        trunks: Option<Result<TrunkCounts, StartError>>,
+    },
+    /// The embedded one has been made and does not run.
+    Stopped {
+        /// Where.
+        folder: PathBuf,
+        /// Of which major version.
+        major: u32,
+    },
+    /// There is none yet; the first start makes one.
+    NotYet {
+        /// Where.
+        folder: PathBuf,
+        /// Of which major version.
+        major: u32,
+    },
 }
 
-/// Opens the database, beside a running service if there is one, looks, and closes it again.
+/// Looks at the database, beside a running service if there is one. Nothing is started, made,
+/// migrated or set.
 ///
 /// # Errors
 /// [`StartError`] names what is in the way.
 pub async fn look_at_database(config: &Config) -> Result<DatabaseSeen, StartError> {
-    let (_, database) = open_store(config).await?;
+    let settings = &config.database;
+    if let Some(url) = &settings.url {
+        let owner = parse("database.url", Some(url))?;
+        return look_at_server(owner, || relay_login(config)).await;
+    }
+    let folder = settings.data_dir.clone().unwrap_or_else(Cluster::default_folder);
+    let major = match Cluster::look(&folder, settings.bin_dir.as_deref())? {
+        ClusterSeen::NotYet { major } => return Ok(DatabaseSeen::NotYet { folder, major }),
+        ClusterSeen::There { major } => major,
+    };
+    let owner = Cluster::owner_beside(&folder);
+    let relay = owner.clone().username(DatabaseRole::Relay.name());
+    match look_at_server(owner, || Ok(relay)).await {
+        Err(StartError::Store(StoreError::Unavailable(_))) => {
+            Ok(DatabaseSeen::Stopped { folder, major })
+        }
+        seen => seen,
+    }
+}
+
+async fn look_at_server(
+    owner: ConnectOptions,
+    relay: impl FnOnce() -> Result<ConnectOptions, StartError>,
+) -> Result<DatabaseSeen, StartError> {
     let before = now();
-    let facts = database.pools.relay.server_facts().await;
+    let facts = look(owner).await?;
     let took = now().monotonic.saturating_duration_since(before.monotonic);
-    let trunks = database.pools.relay.load_trunks().await;
-    database.close().await;
-    let (facts, trunks) = (facts?, trunks?);
-    let carriers = trunks.iter().filter(|trunk| trunk.side == TrunkSide::Carrier).count();
-    Ok(DatabaseSeen {
-        version: facts.version,
-        database_now: facts.now,
-        our_now: before.wall + took / 2,
-        insurer_trunks: trunks.len() - carriers,
-        carrier_trunks: carriers,
-    })
+    let trunks = if facts.applied.pending.is_empty() && !facts.applied.is_later {
+        Some(match relay() {
+            Ok(relay) => count_trunks(relay).await.map_err(StartError::from),
+            Err(error) => Err(error),
+        })
+    } else {
+        None
+    };
+    Ok(DatabaseSeen::Answers { facts, our_now: before.wall + took / 2, trunks })
+}
+
+/// How the relay's role logs in to a server of the operator's. Its password is set by a start and
+/// by nothing else.
+fn relay_login(config: &Config) -> Result<ConnectOptions, StartError> {
+    if let Some(url) = &config.database.relay_url {
+        return parse("database.relay_url", Some(url));
+    }
+    let keys = open_root_key(config, RootKeyFile::MustExist)?;
+    let role = DatabaseRole::Relay;
+    let owner = parse("database.url", config.database.url.as_ref())?;
+    Ok(owner.username(role.name()).password(&role.password(keys.as_ref())?))
 }

@@ -1,4 +1,5 @@
-//! `maskline doctor`: looks at the machine and the settings for what would go wrong later.
+//! `maskline doctor`: looks at the machine and the settings for what would go wrong later. It looks
+//! only: nothing is started, made or changed.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -6,9 +7,10 @@ use std::time::{Duration, SystemTime};
 
 use super::Outcome;
 use super::config_check::ConfigFile;
-use crate::app;
+use crate::app::{self, DatabaseSeen, StartError};
 use crate::config::Config;
 use crate::relay::sip_udp::RECEIVE_BUFFER;
+use crate::store::server::{ServerFacts, TrunkCounts};
 use crate::vault::RootKey;
 
 /// Find out what would go wrong.
@@ -155,29 +157,70 @@ const CLOCK_DIFFERENCE_MAX: Duration = Duration::from_secs(2);
 async fn database(config: &Config) -> Vec<Finding> {
     let about = "database";
     match app::look_at_database(config).await {
-        Ok(seen) => {
-            let apart = apart(seen.database_now, seen.our_now);
-            let clock = if apart <= CLOCK_DIFFERENCE_MAX {
-                finding(Health::Good, "clock", format!("{} ms apart", apart.as_millis()))
-            } else {
-                let text = format!("the database's differs by {} s", apart.as_secs());
-                finding(Health::Bad, "clock", text)
-            };
-            let trunks = match (seen.insurer_trunks, seen.carrier_trunks) {
-                (insurers, carriers) if insurers > 0 && carriers > 0 => finding(
-                    Health::Good,
-                    "trunks",
-                    format!("{insurers} of insurers, {carriers} of carriers"),
-                ),
-                (insurers, carriers) => finding(
-                    Health::Advice,
-                    "trunks",
-                    format!("{insurers} of insurers, {carriers} of carriers: no call is possible"),
-                ),
-            };
-            vec![finding(Health::Good, about, seen.version), clock, trunks]
+        Ok(DatabaseSeen::Answers { facts, our_now, trunks }) => {
+            let mut findings = vec![schema(&facts), clock(facts.now, our_now)];
+            findings.extend(trunks.map(count));
+            findings
+        }
+        Ok(DatabaseSeen::Stopped { folder, major }) => {
+            let text = format!(
+                "PostgreSQL {major} in {} does not run: start `maskline serve`, then look again",
+                folder.display()
+            );
+            vec![finding(Health::Advice, about, text)]
+        }
+        Ok(DatabaseSeen::NotYet { folder, major }) => {
+            let folder = folder.display();
+            let text =
+                format!("none yet: `maskline serve` makes one in {folder}, of PostgreSQL {major}");
+            vec![finding(Health::Advice, about, text)]
         }
         Err(error) => vec![finding(Health::Bad, about, error.to_string())],
+    }
+}
+
+fn schema(facts: &ServerFacts) -> Finding {
+    let (about, version) = ("database", &facts.version);
+    let pending = &facts.applied.pending;
+    if facts.applied.is_later {
+        let text = format!("PostgreSQL {version}; a later maskline has migrated it, update this");
+        finding(Health::Bad, about, text)
+    } else if pending.is_empty() {
+        finding(Health::Good, about, format!("PostgreSQL {version}, the schema is ours"))
+    } else {
+        let (count, names) = (pending.len(), pending.join(", "));
+        let text = format!(
+            "PostgreSQL {version}; {count} migrations are pending ({names}): the next start \
+             applies them"
+        );
+        finding(Health::Advice, about, text)
+    }
+}
+
+fn clock(theirs: SystemTime, ours: SystemTime) -> Finding {
+    let (about, apart) = ("clock", apart(theirs, ours));
+    if apart <= CLOCK_DIFFERENCE_MAX {
+        finding(Health::Good, about, format!("{} ms apart", apart.as_millis()))
+    } else {
+        finding(Health::Bad, about, format!("the database's differs by {} s", apart.as_secs()))
+    }
+}
+
+fn count(trunks: Result<TrunkCounts, StartError>) -> Finding {
+    let about = "trunks";
+    match trunks {
+        Ok(TrunkCounts { insurers, carriers }) => {
+            let text = format!("{insurers} of insurers, {carriers} of carriers");
+            if insurers > 0 && carriers > 0 {
+                finding(Health::Good, about, text)
+            } else {
+                finding(Health::Advice, about, format!("{text}: no call is possible"))
+            }
+        }
+        Err(error) => {
+            let text = format!("the relay cannot look: {error}; a start sets its password");
+            finding(Health::Bad, about, text)
+        }
     }
 }
 
@@ -211,5 +254,19 @@ mod tests {
     fn a_small_receive_buffer_is_advised_against() {
         assert_eq!(receive_buffer(&Some(212_992)).health, Health::Advice);
         assert_eq!(receive_buffer(&Some(RECEIVE_BUFFER)).health, Health::Good);
+    }
+
+    #[tokio::test]
+    async fn a_first_look_makes_no_database() {
+        let folder =
+            std::env::temp_dir().join(format!("maskline-doctor-{}/pg", std::process::id()));
+        let mut config = Config::default();
+        config.database.data_dir = Some(folder.clone());
+        let findings = database(&config).await;
+        let [Finding { health: Health::Advice, text, .. }] = findings.as_slice() else {
+            panic!("{findings:?}");
+        };
+        assert!(text.starts_with("none yet"), "{text}");
+        assert!(!folder.exists() && !folder.parent().is_some_and(Path::exists));
     }
 }

@@ -131,7 +131,7 @@ fn quiet(options: PgConnectOptions) -> PgConnectOptions {
     options.application_name("maskline").disable_statement_logging()
 }
 
-async fn open_pool(
+pub(super) async fn open_pool(
     options: PgConnectOptions,
     connections_max: u32,
     role: DatabaseRole,

@@ -34,6 +34,36 @@ pub async fn migrate(owner: &mut PgConnection) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// How far a database's schema is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Applied {
+    /// Migrations of this program that the next start will apply, oldest first.
+    pub pending: Vec<&'static str>,
+    /// A later program has been here: this one will not start.
+    pub is_later: bool,
+}
+
+/// Looks which migrations a database has, and changes nothing.
+///
+/// # Errors
+/// [`StoreError`] when the database refuses or is away.
+pub async fn look_at_migrations(owner: &mut PgConnection) -> Result<Applied, StoreError> {
+    let table = "select to_regclass('_sqlx_migrations') is not null";
+    let applied: Vec<i64> = if sqlx::query_scalar(table).fetch_one(&mut *owner).await? {
+        sqlx::query_scalar("select version from _sqlx_migrations where success")
+            .fetch_all(owner)
+            .await?
+    } else {
+        Vec::new()
+    };
+    let is_known = |version: &i64| MIGRATIONS.iter().any(|(known, ..)| known == version);
+    let pending = MIGRATIONS.iter().filter(|(version, ..)| !applied.contains(version));
+    Ok(Applied {
+        pending: pending.map(|(_, name, _)| *name).collect(),
+        is_later: !applied.iter().all(is_known),
+    })
+}
+
 /// Makes the partitions of the months from the one before `now` on.
 ///
 /// # Errors

@@ -1,29 +1,69 @@
-//! What the server says of itself, for `maskline doctor`.
+//! What a database says of itself, for `maskline doctor`: looking changes nothing, and the server
+//! is told so.
 
 use std::time::SystemTime;
 
-use super::convert::from_sql;
-use super::{RelayPool, StoreError};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _};
 
-/// A database server as it introduces itself.
+use super::convert::from_sql;
+use super::database::{ConnectOptions, open_pool};
+use super::migrate::{Applied, look_at_migrations};
+use super::notice::Node;
+use super::trunk::TrunkSide;
+use super::{RelayPool, StoreError};
+use crate::vault::DatabaseRole;
+
+/// A database as it introduces itself to its owner.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ServerFacts {
     /// Such as `15.13`.
     pub version: String,
     /// What its clock shows.
     pub now: SystemTime,
+    /// How far the schema is.
+    pub applied: Applied,
 }
 
-impl RelayPool {
-    /// Asks the server about itself.
-    ///
-    /// # Errors
-    /// [`StoreError::Unavailable`] when it does not answer.
-    pub async fn server_facts(&self) -> Result<ServerFacts, StoreError> {
-        let (version, now): (String, jiff_sqlx::Timestamp) =
-            sqlx::query_as("select current_setting('server_version'), clock_timestamp()")
-                .fetch_one(&self.0)
-                .await?;
-        Ok(ServerFacts { version, now: from_sql(now) })
-    }
+/// The trunks that take part.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct TrunkCounts {
+    /// Trunks of tenants.
+    pub insurers: usize,
+    /// Trunks of carriers.
+    pub carriers: usize,
+}
+
+/// Asks a database about itself, as its owner.
+///
+/// # Errors
+/// [`StoreError::Unavailable`] when it does not answer.
+pub async fn look(owner: ConnectOptions) -> Result<ServerFacts, StoreError> {
+    let mut owner = read_only(owner).disable_statement_logging().connect().await?;
+    let (version, now): (String, jiff_sqlx::Timestamp) =
+        sqlx::query_as("select current_setting('server_version'), clock_timestamp()")
+            .fetch_one(&mut owner)
+            .await?;
+    let applied = look_at_migrations(&mut owner).await?;
+    // Whether or not it can say goodbye, it has answered.
+    let _ = owner.close().await;
+    Ok(ServerFacts { version, now: from_sql(now), applied })
+}
+
+/// Logs in as the relay does, and counts its trunks.
+///
+/// # Errors
+/// [`StoreError`] when the role cannot log in, or may do too much.
+pub async fn count_trunks(relay: ConnectOptions) -> Result<TrunkCounts, StoreError> {
+    let pool = open_pool(read_only(relay), 1, DatabaseRole::Relay).await?;
+    let relay = RelayPool(pool, Node::new());
+    let trunks = relay.load_trunks().await;
+    relay.0.close().await;
+    let trunks = trunks?;
+    let carriers = trunks.iter().filter(|trunk| trunk.side == TrunkSide::Carrier).count();
+    Ok(TrunkCounts { insurers: trunks.len() - carriers, carriers })
+}
+
+fn read_only(options: PgConnectOptions) -> PgConnectOptions {
+    options.options([("default_transaction_read_only", "on")])
 }

@@ -7,5 +7,6 @@ mod bindings;
 mod embedded;
 mod fixture;
 mod isolation;
+mod look;
 mod records;
 mod routes;

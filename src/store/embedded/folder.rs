@@ -11,7 +11,7 @@ use rustix::fs::FlockOperation;
 use super::account::{self, Account};
 use super::binaries::Binaries;
 use super::server::{Wait, wait_for_exit};
-use super::{Durability, EmbeddedError, SOCKET_FOLDER};
+use super::{DATA_FOLDER, Durability, EmbeddedError, SOCKET_FOLDER};
 
 /// How long the server of a killed process may take to go down.
 const FORMER_SERVER_TIME_MAX: Duration = Duration::from_secs(20);
@@ -46,7 +46,7 @@ impl Folder {
     }
 
     pub(super) fn data(&self) -> PathBuf {
-        self.path.join("data")
+        self.path.join(DATA_FOLDER)
     }
 
     pub(super) fn socket(&self) -> &Path {
@@ -59,13 +59,7 @@ impl Folder {
 
     /// The major version that made the cluster; absent when there is none yet.
     pub(super) fn major_version(&self) -> Result<Option<u32>, EmbeddedError> {
-        let data = self.data();
-        if !data.exists() {
-            return Ok(None);
-        }
-        let text = std::fs::read_to_string(data.join("PG_VERSION"));
-        let version = text.ok().and_then(|text| text.trim().parse().ok());
-        version.map(Some).ok_or(EmbeddedError::NotACluster(data))
+        major_version(&self.data())
     }
 
     /// The first line of `postmaster.pid`, and what the server says about itself in the eighth.
@@ -122,6 +116,21 @@ impl Folder {
             .and_then(|folder| folder.sync_all())
             .map_err(EmbeddedError::at(&self.path))
     }
+}
+
+/// The major version that made the data; absent when there are none yet.
+pub(super) fn major_version(data: &Path) -> Result<Option<u32>, EmbeddedError> {
+    let text = match std::fs::read_to_string(data.join("PG_VERSION")) {
+        Ok(text) => text,
+        Err(_) if !data.exists() => return Ok(None),
+        // Only the account of the server may look into it.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            return Err(EmbeddedError::at(data)(error));
+        }
+        Err(_) => return Err(EmbeddedError::NotACluster(data.to_owned())),
+    };
+    let version = text.trim().parse().ok();
+    version.map(Some).ok_or_else(|| EmbeddedError::NotACluster(data.to_owned()))
 }
 
 fn lock(folder: &Path) -> Result<File, EmbeddedError> {

@@ -29,6 +29,8 @@ const OWNER: &str = "maskline_owner";
 /// The cluster's first role.
 const SUPERUSER: &str = "postgres";
 /// Inside the cluster's folder.
+const DATA_FOLDER: &str = "data";
+/// Inside the cluster's folder.
 const SOCKET_FOLDER: &str = "socket";
 
 /// How much a crash of the machine may cost.
@@ -51,6 +53,21 @@ pub struct EmbeddedConfig {
     pub connections_max: u32,
     /// What a crash may cost.
     pub durability: Durability,
+}
+
+/// A cluster as it lies on its folder.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ClusterSeen {
+    /// A start would make one.
+    NotYet {
+        /// Of this major version.
+        major: u32,
+    },
+    /// It has been made; whether it runs is another question.
+    There {
+        /// By this major version.
+        major: u32,
+    },
 }
 
 /// A running cluster. It stops, in the background, when this is dropped; [`Cluster::stop`] waits.
@@ -121,6 +138,24 @@ impl Cluster {
     #[must_use]
     pub fn owner_beside(folder: &Path) -> PgConnectOptions {
         options(&folder.join(SOCKET_FOLDER), OWNER).database(DATABASE)
+    }
+
+    /// What there is on a folder. Nothing is made, locked or started.
+    ///
+    /// # Errors
+    /// [`EmbeddedError`] as [`Self::start`] would say it: what to install, which versions do not
+    /// fit.
+    pub fn look(folder: &Path, bin_dir: Option<&Path>) -> Result<ClusterSeen, EmbeddedError> {
+        let made_by = folder::major_version(&folder.join(DATA_FOLDER))?;
+        let installed = Binaries::find(bin_dir, made_by)?.major;
+        match made_by {
+            Some(made_by) if made_by != installed => {
+                let folder = folder.to_owned();
+                Err(EmbeddedError::OtherVersion { folder, made_by, installed })
+            }
+            Some(major) => Ok(ClusterSeen::There { major }),
+            None => Ok(ClusterSeen::NotYet { major: installed }),
+        }
     }
 
     /// How the superuser connects: for tests and tools, never for the service.
