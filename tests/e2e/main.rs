@@ -1,6 +1,7 @@
 //! End to end: the real binary, real sockets, real peers.
 
 mod calls;
+mod demo;
 mod leaks;
 mod peers;
 mod service;

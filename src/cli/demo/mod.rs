@@ -1,5 +1,6 @@
 //! `maskline demo`: one call through the whole service on this machine, shown and proven.
 
+pub mod interrupt;
 pub mod ladder;
 pub mod leak;
 pub mod progress;
@@ -10,8 +11,6 @@ pub mod stage;
 pub mod talk;
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -24,6 +23,7 @@ use crate::api::bootstrap::issue_first_key;
 use crate::app::{self, RootKeyFile, Running};
 use crate::phone::{CallState, Ending};
 use crate::relay::now::now;
+use interrupt::Interrupt;
 use ladder::Column;
 use progress::Progress;
 use provision::{Provisioned, Sides};
@@ -55,13 +55,15 @@ pub struct Args {
 pub fn run(args: &Args) -> Outcome {
     let progress = Progress::begin();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let interrupt = Interrupt::listen(&runtime)?;
     let setting = Setting::new(args.stay, args.softphone)?;
     progress.step("Starting PostgreSQL in a private directory, and the service on it")?;
     let service = runtime.block_on(app::start(setting.config(), RootKeyFile::Ephemeral))?;
-    let shown = show(&runtime, &service, &setting, &progress, args.stay);
-    progress.step("Stopping")?;
+    let shown = show(&runtime, &service, &setting, &progress, &interrupt);
+    // The terminal may be gone; what was started is stopped all the same.
+    let told = progress.step("Stopping");
     runtime.block_on(service.stop(STOP_TIME_MAX, CancellationToken::new()));
-    shown
+    shown.and(told.map_err(Into::into))
 }
 
 fn show(
@@ -69,8 +71,9 @@ fn show(
     service: &Running,
     setting: &Setting,
     progress: &Progress,
-    stay: bool,
+    interrupt: &Interrupt,
 ) -> Outcome {
+    interrupt.check()?;
     let url = format!("http://{}", service.api);
     progress.note(&format!("SIP {}, control API {url}, admin {}", service.sip, service.admin))?;
 
@@ -81,6 +84,7 @@ fn show(
     let sides = setting.sides();
     let made = runtime.block_on(provision::provision(&url, operator_key.clone(), sides))?;
 
+    interrupt.check()?;
     progress.step("Binding policy P-2026-0001 to a virtual number")?;
     let real = format!("+{COUNTRY}{NATIONAL}");
     let binding = runtime.block_on(provision::bind(&made.crm, &made.pool, "demo-1", &real))?;
@@ -92,6 +96,7 @@ fn show(
         .step(&format!("Agent 4821 dials {x}; the subscriber's phone rings; both talk for 2 s"))?;
     let places = places(service, sides);
     let mut cast = Cast::enter(places, COUNTRY, NATIONAL)?;
+    cast.stop_at(interrupt);
     let call = cast.talk(&x)?;
     let state = cast.state(Column::Agent, call);
     let record = runtime.block_on(record_of_call(&made))?;
@@ -112,12 +117,13 @@ fn show(
     report.leaks(&cast)?;
     report.verdict()?;
     match setting.reached_at() {
-        Some(ip) if stay => {
+        Some(ip) => {
             let sip = SocketAddr::new(ip, service.sip.port());
             report::what_next(service, sip, &made, &operator_key)?;
-            answer_until_told(runtime, cast)
+            // The subscriber's phone goes on answering.
+            Ok(cast.serve(|| interrupt.is_told())?)
         }
-        Some(_) | None => Ok(()),
+        None => Ok(()),
     }
 }
 
@@ -151,17 +157,4 @@ async fn record_of_call(made: &Provisioned) -> Result<Value, Failure> {
         }
         tokio::time::sleep(RECORD_LOOK_EVERY).await;
     }
-}
-
-/// Keeps everything up until Ctrl-C; the subscriber's phone goes on answering.
-fn answer_until_told(runtime: &Runtime, mut cast: Cast) -> Outcome {
-    let ended = Arc::new(AtomicBool::new(false));
-    let seen = Arc::clone(&ended);
-    runtime.spawn(async move {
-        // Without a signal handler there is no way to wait: end at once.
-        let _ = tokio::signal::ctrl_c().await;
-        seen.store(true, Ordering::Relaxed);
-    });
-    cast.serve(|| ended.load(Ordering::Relaxed))?;
-    Ok(())
 }

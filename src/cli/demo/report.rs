@@ -107,7 +107,7 @@ pub(super) fn what_next(
     writeln!(
         out,
         "
-The service stays up until Ctrl-C. In another terminal:
+The service stays up until Ctrl-C (or SIGTERM). In another terminal:
 
   export MASKLINE_URL={url} MASKLINE_KEY={crm}
 

@@ -20,51 +20,46 @@ const INSURER: [u8; 4] = [127, 0, 0, 2];
 const CARRIER: [u8; 4] = [127, 0, 0, 3];
 const LOOPBACK: [u8; 4] = [127, 0, 0, 1];
 
-/// The folder is removed at the end.
+/// One place to play.
 pub(super) struct Setting {
-    folder: PathBuf,
-    stay: bool,
-    softphone: Option<IpAddr>,
+    folder: Folder,
+    reached_at: Option<IpAddr>,
     sides: Sides,
 }
 
 impl Setting {
     pub(super) fn new(stay: bool, softphone: Option<IpAddr>) -> io::Result<Self> {
-        let folder = std::env::temp_dir().join(format!("maskline-demo-{}", std::process::id()));
-        fs::create_dir(&folder)?;
-        // Under root, PostgreSQL runs as another user and has to reach its directory in here.
-        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755))?;
+        // A softphone on this machine dials from 127.0.0.1.
+        let own_machine = stay.then_some(IpAddr::from(LOOPBACK));
+        let softphone = softphone.or(own_machine);
+        let reached_at = softphone.map(own_address_towards).transpose()?;
         let side = |ip: [u8; 4]| {
             let ip = IpAddr::from(ip);
             Ok::<_, io::Error>(SocketAddr::new(ip, free_ports(ip, 1)?))
         };
-        // A softphone on this machine dials from 127.0.0.1.
-        let own_machine = stay.then_some(IpAddr::from(LOOPBACK));
-        let softphone = softphone.or(own_machine);
         let sides = Sides { insurer: side(INSURER)?, carrier: side(CARRIER)?, softphone };
-        Ok(Self { folder, stay, softphone, sides })
+        Ok(Self { folder: Folder::new()?, reached_at, sides })
     }
 
     pub(super) const fn sides(&self) -> Sides {
         self.sides
     }
 
-    /// The address of this machine as the softphone sees it.
-    pub(super) fn reached_at(&self) -> Option<IpAddr> {
-        self.softphone.and_then(own_address_towards)
+    /// The address of this machine as the softphone sees it, when the demo stays up for one.
+    pub(super) const fn reached_at(&self) -> Option<IpAddr> {
+        self.reached_at
     }
 
     /// The settings of the service.
     pub(super) fn config(&self) -> Config {
         let mut config = Config::default();
-        config.database.data_dir = Some(self.folder.join("pg"));
+        config.database.data_dir = Some(self.folder.0.join("pg"));
         config.drain_timeout = Duration::from_secs(2);
         config.log.filter = "warn".to_owned();
         config.media.threads = 1;
-        if self.stay {
+        if let Some(ip) = self.reached_at {
             let port = config.sip.listen.port();
-            config.sip.advertise =
-                self.reached_at().map(|ip| Advertised(SocketAddr::new(ip, port)));
+            config.sip.advertise = Some(Advertised(SocketAddr::new(ip, port)));
         } else {
             let any_port = SocketAddr::from((LOOPBACK, 0));
             (config.sip.listen, config.api.listen, config.admin.listen) =
@@ -75,16 +70,64 @@ impl Setting {
     }
 }
 
-impl Drop for Setting {
+/// A folder among temporary files, removed at the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    /// Under a name that no other demo takes, wherever it runs.
+    fn new() -> io::Result<Self> {
+        let mut name = [0; 8];
+        aws_lc_rs::rand::fill(&mut name).map_err(io::Error::other)?;
+        let name = format!("maskline-demo-{:016x}", u64::from_be_bytes(name));
+        let folder = Self(std::env::temp_dir().join(name));
+        fs::create_dir(&folder.0)?;
+        // Under root, PostgreSQL runs as another user and has to reach its directory in here.
+        fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o755))?;
+        Ok(folder)
+    }
+}
+
+impl Drop for Folder {
     fn drop(&mut self) {
         // It lies among temporary files in any case.
-        let _ = fs::remove_dir_all(&self.folder);
+        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
 /// The address of this machine that `peer` sees. Nothing is sent.
-fn own_address_towards(peer: IpAddr) -> Option<IpAddr> {
-    let socket = UdpSocket::bind(("0.0.0.0", 0)).ok()?;
-    socket.connect((peer, 9)).ok()?;
-    socket.local_addr().ok().map(|address| address.ip())
+fn own_address_towards(peer: IpAddr) -> io::Result<IpAddr> {
+    let look = || {
+        let socket = UdpSocket::bind(("0.0.0.0", 0))?;
+        socket.connect((peer, 9))?;
+        Ok(socket.local_addr()?.ip())
+    };
+    look().map_err(|error: io::Error| {
+        let kind = error.kind();
+        io::Error::other(format!(
+            "there is no route to the softphone: its address cannot be reached over IPv4 ({kind})"
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_demos_have_folders_of_their_own_and_leave_none_behind() {
+        let one = Setting::new(false, None).expect("a setting");
+        let two = Setting::new(false, None).expect("another");
+        let folders = [&one, &two].map(|setting| setting.folder.0.clone());
+        assert_ne!(folders[0], folders[1]);
+        assert!(folders.iter().all(|folder| folder.is_dir()));
+        drop((one, two));
+        assert!(!folders.iter().any(|folder| folder.exists()));
+    }
+
+    #[test]
+    fn without_a_route_to_the_softphone_nothing_begins() {
+        let softphone = IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1_u16]);
+        let error = Setting::new(true, Some(softphone)).err().expect("no route over IPv4");
+        assert!(error.to_string().starts_with("there is no route to the softphone"), "{error}");
+    }
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use super::interrupt::Interrupt;
 use super::ladder::{Column, Rung};
 use super::leak::{Canary, Hit};
 use super::provision::AGENT;
@@ -34,6 +35,7 @@ pub struct Cast {
     agent: usize,
     subscriber: usize,
     canary: Canary,
+    interrupt: Interrupt,
 }
 
 /// Where the phones are.
@@ -90,7 +92,13 @@ impl Cast {
         subscriber.extra_sdp = format!("i={national}\r\na=cname:{national}\r\n").into();
         subscriber.phrase = Some(format!("{national} says").into());
         let subscriber = stage.enter(subscriber, seed()?)?;
-        Ok(Self { stage, agent, subscriber, canary: Canary::new(country, national) })
+        let (canary, interrupt) = (Canary::new(country, national), Interrupt::default());
+        Ok(Self { stage, agent, subscriber, canary, interrupt })
+    }
+
+    /// Calls break off when somebody wants the demo to end.
+    pub fn stop_at(&mut self, interrupt: &Interrupt) {
+        self.interrupt = interrupt.clone();
     }
 
     /// The agent dials X, both talk, the agent hangs up. The index of the agent's call.
@@ -122,7 +130,11 @@ impl Cast {
             let call = stage.phone(place).call(index);
             call.is_some_and(|call| matches!(call.state, CallState::Over(_)))
         };
-        if !self.stage.run(CALL_TIME_MAX, over)? {
+        let interrupt = self.interrupt.clone();
+        let done = |stage: &Stage| over(stage) || interrupt.is_told();
+        let is_done = self.stage.run(CALL_TIME_MAX, done)?;
+        interrupt.check()?;
+        if !is_done {
             return Err(io::Error::other("the call did not end in time"));
         }
         // The last answers are still on their way.
