@@ -211,6 +211,42 @@ fn check_digits(digits: &str, digits_min: usize) -> Result<(), InvalidNumber> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::marker::PhantomData;
+
+    /// Whether a type has a trait: what is there for types that have it goes before what is there
+    /// for all types. A `String` has each of them, which shows that this can say yes.
+    macro_rules! has {
+        ($type:ty, $bound:path) => {{
+            struct Probe<T>(PhantomData<T>);
+            trait Otherwise: Sized {
+                fn has(self) -> bool {
+                    false
+                }
+            }
+            impl<T> Otherwise for Probe<T> {}
+            impl<T: $bound> Probe<T> {
+                fn has(self) -> bool {
+                    let Self(PhantomData) = self;
+                    true
+                }
+            }
+            assert!(
+                Probe::<String>(PhantomData).has() && !Otherwise::has(Probe(PhantomData::<()>))
+            );
+            Probe::<$type>(PhantomData).has()
+        }};
+    }
+
+    /// L6. What is missing here cannot be called by accident: the way out is `reveal`.
+    #[test]
+    fn a_real_number_cannot_be_printed_copied_or_serialized() {
+        assert!(!has!(RealNumber, fmt::Display) && !has!(RealNumber, ToString));
+        assert!(!has!(RealNumber, Clone) && !has!(RealNumber, ToOwned));
+        assert!(!has!(RealNumber, serde::Serialize) && !has!(RealNumber, Into<String>));
+        assert!(!has!(RealNumber, AsRef<str>) && !has!(RealNumber, std::ops::Deref));
+        assert!(!has!(RealNumber, std::hash::Hash) && !has!(RealNumber, PartialOrd));
+        assert!(has!(VirtualNumber, fmt::Display) && has!(VirtualNumber, Clone));
+    }
 
     #[test]
     fn debug_of_a_real_number_shows_nothing() {
