@@ -255,3 +255,23 @@ fn draining_refuses_attempts_and_probes_and_lets_calls_go_on() {
     h.confirm(carrier(), "BYE");
     h.check_nothing_is_left();
 }
+
+#[test]
+fn a_call_that_goes_on_while_draining_still_answers_its_peers_questions() {
+    let mut h = Harness::new();
+    let up = h.bridged();
+    h.control(Control::Drain);
+    h.from(pbx(), up.caller.request("OPTIONS", "o1", 2));
+    let answer = h.take_one(pbx());
+    assert_eq!(start(&answer), "200 OPTIONS", "a 503 would end the call at some PBXs");
+    assert_eq!(header(&answer, "Allow"), "INVITE, ACK, CANCEL, BYE, OPTIONS");
+    h.from(carrier(), callee_request(&up.invite, "OPTIONS", "bob", 1));
+    assert_eq!(h.lines(carrier()), ["200 OPTIONS"]);
+    h.from(pbx(), Caller::at(pbx(), "8001", "probe").request("OPTIONS", "o2", 1));
+    assert_eq!(h.lines(pbx()), ["503 OPTIONS"], "outside of it the relay says that it drains");
+    h.from(carrier(), callee_request(&up.invite, "BYE", "bob", 2));
+    assert_eq!(h.lines(carrier()), ["200 BYE"]);
+    h.confirm(pbx(), "BYE");
+    assert_eq!(h.cdr().cause, Cause::CalleeHangup);
+    h.check_nothing_is_left();
+}
