@@ -1,5 +1,5 @@
-//! Random mutations of valid messages: no panic, and no input that costs much. A seed repeats a
-//! run; `MASKLINE_MUTATION_SECONDS` makes it longer.
+//! Random mutations of valid messages: no panic, neither of the parser nor of the brain, and calls
+//! are served after each. A seed repeats a run; `MASKLINE_MUTATION_SECONDS` makes it longer.
 
 use std::time::{Duration, Instant};
 
@@ -10,14 +10,22 @@ use maskline::sip::write::new_buffer;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
+use crate::act::{Act, Depth};
+use crate::brain::Brain;
 use crate::torture::cases;
 use crate::walk::walk;
 
-const SECONDS_USUAL: u64 = 2;
 const SEED_USUAL: u64 = 20_260_701;
-/// Far above the budget of 5 ms: a build without optimisation on a busy machine must pass, an input
-/// that costs quadratic time must not.
-const INPUT_TIME_MAX: Duration = Duration::from_secs(2);
+/// So many messages are parsed, whatever the time.
+const PARSED_USUAL: u64 = 20_000;
+/// So many messages are told to the brain, whatever the time.
+const TOLD_USUAL: u64 = 20_000;
+/// So many of them while one call is as far as it is.
+const ACT_INPUTS: u64 = 20;
+const DEPTHS: [Depth; 4] = [Depth::Called, Depth::Ringing, Depth::Answered, Depth::Bridged];
+/// Between two calls: less than any timer, or more than most.
+const PAUSES: [Duration; 4] =
+    [Duration::ZERO, Duration::from_millis(700), Duration::from_secs(40), Duration::from_secs(70)];
 
 /// Text that has broken parsers.
 const NASTY: [&[u8]; 30] = [
@@ -85,37 +93,102 @@ impl Drop for Witness {
     }
 }
 
+/// How long a run is: so many inputs, and at least as long as the setting says.
+struct Budget {
+    inputs: u64,
+    end: Option<Instant>,
+}
+
+impl Budget {
+    #[expect(clippy::disallowed_methods, reason = "the run is as long as its setting says")]
+    fn of(inputs: u64) -> Self {
+        let seconds = setting("MASKLINE_MUTATION_SECONDS", 0);
+        let end = (seconds > 0).then(|| Instant::now() + Duration::from_secs(seconds));
+        Self { inputs, end }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the run is as long as its setting says")]
+    fn allows(&self, round: u64) -> bool {
+        round < self.inputs || self.end.is_some_and(|end| Instant::now() < end)
+    }
+}
+
+/// The valid messages that are mutated.
+fn valid() -> Vec<Bytes> {
+    let cases = cases().into_iter().filter(|case| case.is_valid).map(|case| case.bytes);
+    cases.chain(MORE.map(|text| Bytes::from_static(text.as_bytes()))).collect()
+}
+
 #[test]
-#[expect(clippy::disallowed_methods, reason = "the run is as long as its setting says")]
-fn mutated_messages_never_panic_and_never_cost_much() {
+#[expect(clippy::disallowed_methods, reason = "an `Instant` can only be had from the clock")]
+fn mutated_messages_never_panic_the_parser_and_the_transactions() {
     let seed = setting("MASKLINE_SEED", SEED_USUAL);
-    let end =
-        Instant::now() + Duration::from_secs(setting("MASKLINE_MUTATION_SECONDS", SECONDS_USUAL));
-    let valid: Vec<Bytes> = cases()
-        .into_iter()
-        .filter(|case| case.is_valid)
-        .map(|case| case.bytes)
-        .chain(MORE.map(|text| Bytes::from_static(text.as_bytes())))
-        .collect();
+    let (budget, valid) = (Budget::of(PARSED_USUAL), valid());
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut witness = Witness { seed, round: 0, input: Bytes::new() };
     let (mut table, mut out) = (Transactions::with_max(1_000), new_buffer());
-    let mut worst = Duration::ZERO;
     let mut now = Instant::now();
-    while now < end {
+    while budget.allows(witness.round) {
         witness.round += 1;
+        now += Duration::from_millis(1);
         witness.input = mutated(&valid, &mut rng);
         walk(witness.input.clone(), now, &mut table, &mut out);
         table.handle_timeout(now);
-        let after = Instant::now();
-        worst = worst.max(after - now);
-        assert!(after - now < INPUT_TIME_MAX, "{:?}", after - now);
-        now = after;
     }
-    eprintln!("{} inputs, worst {worst:?}", witness.round);
+    eprintln!("{} inputs", witness.round);
 }
 
-fn below(rng: &mut ChaCha8Rng, bound: usize) -> usize {
+/// From an insurer's trunk and from a carrier's, while calls are placed, ring, are answered, talk
+/// and end.
+#[test]
+fn mutated_messages_in_the_middle_of_calls_never_panic_the_brain_and_leave_it_alive() {
+    let seed = setting("MASKLINE_SEED", SEED_USUAL);
+    let (budget, valid) = (Budget::of(TOLD_USUAL), valid());
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut witness = Witness { seed, round: 0, input: Bytes::new() };
+    let mut brain = Brain::new(seed);
+    let mut acts = 0;
+    while budget.allows(witness.round) {
+        acts += 1;
+        let mut act = Act::begin(&mut brain, acts, DEPTHS[below(&mut rng, DEPTHS.len())]);
+        for _ in 0..ACT_INPUTS {
+            witness.round += 1;
+            let (peer, text) = act.message(&brain, &mut rng);
+            witness.input = match below(&mut rng, 8) {
+                0 => mutated(&valid, &mut rng),
+                1 | 2 => text.into(),
+                3 => mutated(&[text.into()], &mut rng),
+                // Little is changed, so that much of it still belongs to the call.
+                _ => mutated_once(text.into(), &mut rng),
+            };
+            brain.receive(peer, witness.input.clone());
+            brain.advance(Duration::from_millis(below(&mut rng, 200) as u64));
+        }
+        let (peer, probe) = act.probe();
+        brain.forget();
+        brain.receive(peer, probe);
+        let answer = brain.last_sent(peer, "SIP/2.0 200 OK\r\n").expect("OPTIONS is answered");
+        assert!(answer.contains("probe") && answer.contains("Allow: INVITE"), "{answer}");
+        brain.advance(PAUSES[below(&mut rng, PAUSES.len())]);
+    }
+    brain.check_nothing_is_left();
+    let counters = brain.core.counters();
+    eprintln!("{} inputs in {acts} acts: {counters:?}", witness.round);
+    // What this run is for has happened: calls talked, and each way to refuse a message was taken.
+    assert!(counters.answered > acts / 3 && counters.attempts > acts, "{counters:?}");
+    for count in [
+        counters.malformed_answered,
+        counters.unreadable,
+        counters.unknown_dialogs,
+        counters.stray_responses,
+        counters.stray_acks,
+        counters.unsupported_requests,
+    ] {
+        assert!(count > 0, "{counters:?}");
+    }
+}
+
+pub(crate) fn below(rng: &mut ChaCha8Rng, bound: usize) -> usize {
     rng.next_u32() as usize % bound.max(1)
 }
 
@@ -128,10 +201,17 @@ fn mutated(valid: &[Bytes], rng: &mut ChaCha8Rng) -> Bytes {
     text.into()
 }
 
+fn mutated_once(whole: Bytes, rng: &mut ChaCha8Rng) -> Bytes {
+    let mut text = whole.to_vec();
+    mutate(&mut text, &[whole], rng);
+    text.truncate(MESSAGE_MAX);
+    text.into()
+}
+
 fn mutate(text: &mut Vec<u8>, valid: &[Bytes], rng: &mut ChaCha8Rng) {
     let at = below(rng, text.len() + 1);
     let end = (at + below(rng, 64)).min(text.len());
-    match below(rng, 9) {
+    match below(rng, 10) {
         0 => text.truncate(at),
         1 => _ = text.drain(at..end),
         2 => {
@@ -150,12 +230,15 @@ fn mutate(text: &mut Vec<u8>, valid: &[Bytes], rng: &mut ChaCha8Rng) {
             let piece = text[at..end].to_vec();
             _ = text.splice(at..at, piece);
         }
-        7 => {
+        7 | 8 => {
             let mut lines: Vec<Vec<u8>> =
                 text.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
             let (one, other) = (below(rng, lines.len()), below(rng, lines.len()));
-            if one < lines.len() && other < lines.len() {
-                lines.swap(one, other);
+            match below(rng, 3) {
+                _ if lines.is_empty() => {}
+                0 => lines.swap(one, other),
+                1 => _ = lines.remove(one),
+                _ => lines.insert(other, lines[one].clone()),
             }
             *text = lines.concat();
         }
