@@ -1,6 +1,7 @@
 //! What goes into the brain and what comes out. One input, one full drain of the outputs, then
 //! sleep until the timeout.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -37,8 +38,7 @@ pub enum PeerRole {
     Carrier,
 }
 
-/// Something happened outside.
-#[derive(Debug)]
+/// Something happened outside. `Debug` never shows what a datagram says.
 pub enum Input {
     /// One UDP datagram from a trunk.
     Datagram {
@@ -94,8 +94,7 @@ pub enum Control {
     TerminateAll,
 }
 
-/// What the shell has to do.
-#[derive(Debug)]
+/// What the shell has to do. `Debug` never shows what a datagram says.
 pub enum Output {
     /// Send one datagram.
     Transmit {
@@ -153,4 +152,32 @@ pub enum CallStatus {
     Answered,
     /// Both legs are over; the CDR follows.
     Ended,
+}
+
+impl fmt::Debug for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Datagram { peer, bytes } => {
+                write!(f, "Datagram({peer:?}, {} bytes)", bytes.len())
+            }
+            Self::Unreachable { address } => write!(f, "Unreachable({address})"),
+            Self::Route { call, answer } => write!(f, "Route({call:?}, {answer:?})"),
+            Self::Media(report) => write!(f, "Media({report:?})"),
+            Self::Control(control) => write!(f, "Control({control:?})"),
+            Self::RecorderCredit(credit) => write!(f, "RecorderCredit({credit})"),
+            Self::Timeout => f.write_str("Timeout"),
+        }
+    }
+}
+
+impl fmt::Debug for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Transmit { to, bytes } => write!(f, "Transmit({to}, {} bytes)", bytes.len()),
+            Self::FindRoute { call, query } => write!(f, "FindRoute({call:?}, {query:?})"),
+            Self::Media(command) => write!(f, "Media({command:?})"),
+            Self::Status(live) => write!(f, "Status({live:?})"),
+            Self::Finished(cdr) => write!(f, "Finished({cdr:?})"),
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! The CDR of one attempt while it is being written: what is known grows, the end is set once.
 
+use std::fmt;
 use std::time::Instant;
 
 use super::io::{CallStatus, LiveCall};
@@ -14,8 +15,8 @@ use crate::rtp::plane::SideCounts;
 /// The final status told to a caller who was answered.
 const ANSWERED_STATUS: u16 = 200;
 
-/// A record with its gaps, and the monotonic times that measure it.
-#[derive(Debug)]
+/// A record with its gaps, and the monotonic times that measure it. `Debug` does not show what was
+/// dialled.
 pub(super) struct Record {
     cdr: Box<Cdr>,
     /// What was dialled. It is not written down before it is known to be a number of ours: somebody
@@ -24,6 +25,12 @@ pub(super) struct Record {
     started: Instant,
     answered: Option<Instant>,
     is_announced: bool,
+}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Record({:?})", self.cdr)
+    }
 }
 
 impl Record {

@@ -1,5 +1,6 @@
 //! A route: what one lookup returns about an attempt, ready to decide on.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,8 +10,8 @@ use super::cause::Cause;
 use super::id::{AgentId, BindingId, SubscriberId, TenantId, TrunkId};
 use super::number::{RealNumber, VirtualNumber};
 
-/// What the brain asks when an attempt arrives. It is answered by a [`RouteAnswer`].
-#[derive(Debug)]
+/// What the brain asks when an attempt arrives. It is answered by a [`RouteAnswer`]. `Debug` shows
+/// neither what was dialled nor who calls: either may be somebody's own number.
 pub enum RouteQuery {
     /// An attempt on a tenant's own trunk: an agent dials X.
     FromInsurer {
@@ -97,8 +98,7 @@ pub enum CallerParty {
     Stranger,
 }
 
-/// Who is called.
-#[derive(Debug)]
+/// Who is called. `Debug` shows no more than which of the two.
 pub enum Callee {
     /// The subscriber's own phone, over a carrier trunk.
     Subscriber(Arc<RealNumber>),
@@ -113,4 +113,27 @@ pub struct TrunkTarget {
     pub trunk: TrunkId,
     /// Where its SIP peer listens.
     pub address: SocketAddr,
+}
+
+impl fmt::Debug for RouteQuery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FromInsurer { trunk, tenant, .. } => {
+                write!(f, "FromInsurer({trunk:?}, {tenant:?})")
+            }
+            Self::FromCarrier { trunk, caller, .. } => {
+                let caller = if caller.is_some() { "with a caller" } else { "without a caller" };
+                write!(f, "FromCarrier({trunk:?}, {caller})")
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Callee {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Subscriber(_) => "Subscriber(***)",
+            Self::Desk(_) => "Desk(***)",
+        })
+    }
 }

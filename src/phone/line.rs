@@ -1,6 +1,7 @@
 //! What all calls of a phone share: its address, its transactions, its way out and its log.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::net::SocketAddr;
 
 use bytes::{Bytes, BytesMut};
@@ -16,8 +17,8 @@ use crate::sip::message::Message;
 use crate::sip::transaction::{self, ServerId, Transactions};
 use crate::sip::write::{RequestWriter, ResponseWriter, new_buffer};
 
-/// Who a phone is and how it behaves by default.
-#[derive(Clone, Debug)]
+/// Who a phone is and how it behaves by default. `Debug` shows nobody's number.
+#[derive(Clone)]
 pub struct PhoneConfig {
     /// The user part of its address: an extension, or a number.
     pub user: Box<str>,
@@ -57,6 +58,12 @@ impl PhoneConfig {
             extra_sdp: "".into(),
             phrase: None,
         }
+    }
+}
+
+impl fmt::Debug for PhoneConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PhoneConfig(at {}, through {})", self.sip, self.relay)
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a phone remembers of a call.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use crate::domain::now::Now;
@@ -45,8 +46,8 @@ pub enum Ending {
     Vanished,
 }
 
-/// What is known of one call afterwards.
-#[derive(Clone, Debug)]
+/// What is known of one call afterwards. `Debug` shows nobody's number.
+#[derive(Clone)]
 pub struct CallRecord {
     /// Who dialled.
     pub dialler: Dialler,
@@ -88,5 +89,13 @@ impl CallRecord {
             packets_of_strangers: 0,
             packets_out: 0,
         }
+    }
+}
+
+impl fmt::Debug for CallRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { dialler, state, rings, packets_in, packets_out, .. } = self;
+        write!(f, "CallRecord(dialled by {dialler:?}, {state:?}, {rings} rings, ")?;
+        write!(f, "{packets_in} packets in, {packets_out} out)")
     }
 }

@@ -176,3 +176,20 @@ fn one_that_vanished_says_nothing_more() {
     let vanished = CallState::Over(Ending::Vanished);
     assert_eq!(wire.states(), [CallState::Over(Ending::HungUp), vanished]);
 }
+
+#[test]
+fn debug_of_a_phone_shows_nobodys_number() {
+    let mut wire = Wire::new();
+    let number = "13800001234";
+    wire.phones[0].dial(wire.now, number, Script::new()).expect("a first call");
+    let output = wire.phones[0].poll_output().expect("an INVITE");
+    let PhoneOutput::Transmit { from, to, bytes } = &output;
+    let input = PhoneInput::Datagram { from: *from, to: *to, bytes: bytes.clone() };
+    assert!(String::from_utf8_lossy(bytes).contains(number));
+    let config = PhoneConfig::new(number, *from, *from, *to);
+    let record = wire.phones[0].call(0).expect("the call").clone();
+    assert_eq!(&*record.number, number);
+    let log = wire.phones[0].log();
+    let shown = format!("{output:?} {input:?} {config:?} {record:?} {log:?}");
+    assert!(!shown.contains(number) && !shown.contains("49, 51, 56"), "{shown}");
+}

@@ -1,6 +1,7 @@
 //! The phone itself: datagrams in and out, calls found by their `Call-ID`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -17,8 +18,7 @@ use crate::sip::message::Message;
 use crate::sip::method::Method;
 use crate::sip::transaction::{Event, Output, ServerId};
 
-/// What a phone is told.
-#[derive(Debug)]
+/// What a phone is told. `Debug` never shows what a datagram says.
 pub enum PhoneInput {
     /// One UDP datagram.
     Datagram {
@@ -33,8 +33,7 @@ pub enum PhoneInput {
     Timeout,
 }
 
-/// What a phone wants done.
-#[derive(Debug)]
+/// What a phone wants done. `Debug` never shows what a datagram says.
 pub enum PhoneOutput {
     /// Send one datagram.
     Transmit {
@@ -45,6 +44,24 @@ pub enum PhoneOutput {
         /// What.
         bytes: Bytes,
     },
+}
+
+impl fmt::Debug for PhoneInput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Datagram { from, bytes, .. } => {
+                write!(f, "Datagram({from}, {} bytes)", bytes.len())
+            }
+            Self::Timeout => f.write_str("Timeout"),
+        }
+    }
+}
+
+impl fmt::Debug for PhoneOutput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Transmit { to, bytes, .. } = self;
+        write!(f, "Transmit({to}, {} bytes)", bytes.len())
+    }
 }
 
 /// A phone that follows scripts. After every input, drain [`Self::poll_output`], then sleep until

@@ -1,5 +1,6 @@
 //! The facts that a peer's session description holds for us, and nothing else of it.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use super::codec::{CodecSet, Payloads};
@@ -33,7 +34,8 @@ impl Session {
 }
 
 /// A media line we do not take part in. It is only ever written back to the side it came from.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// `Debug` shows no text.
+#[derive(Clone, Eq, PartialEq)]
 pub(super) struct OtherLine {
     /// `video`, `image`, a second `audio`.
     pub(super) kind: Box<str>,
@@ -41,6 +43,12 @@ pub(super) struct OtherLine {
     pub(super) protocol: Box<str>,
     /// The first format.
     pub(super) format: Box<str>,
+}
+
+impl fmt::Debug for OtherLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OtherLine")
+    }
 }
 
 /// Which way media flows, seen from the side that wrote the SDP.

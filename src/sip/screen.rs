@@ -1,6 +1,7 @@
 //! The checks that every request must pass before anybody looks at what it means, and the answers
 //! to those that do not: RFC 3261 §8.2.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use bytes::{Bytes, BytesMut};
@@ -24,8 +25,8 @@ pub struct Capabilities {
     pub accept: &'static [&'static str],
 }
 
-/// An answer to a request that goes no further.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// An answer to a request that goes no further. `Debug` shows no text of the request.
+#[derive(Clone, Eq, PartialEq)]
 pub struct Refusal {
     /// The status code.
     pub status: u16,
@@ -56,6 +57,12 @@ impl Refusal {
             Some((id, value)) => writer.header(id.name(), value).finish(),
             None => writer.finish(),
         }
+    }
+}
+
+impl fmt::Debug for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Refusal({}, {:?})", self.status, self.header.as_ref().map(|(id, _)| id))
     }
 }
 

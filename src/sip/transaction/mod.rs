@@ -153,10 +153,17 @@ impl Reliability {
 }
 
 /// What one input made a machine do.
-#[derive(Debug, Default, Eq, PartialEq)]
+#[derive(Default, Eq, PartialEq)]
 struct Effects {
     transmit: Option<Bytes>,
     verdict: Verdict,
+}
+
+impl fmt::Debug for Effects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = self.transmit.as_ref().map_or(0, Bytes::len);
+        write!(f, "Effects({:?}, {bytes} bytes)", self.verdict)
+    }
 }
 
 /// What becomes of the input.

@@ -274,3 +274,9 @@ fn a_late_wake_up_repeats_once_and_not_for_every_missed_time() {
     assert!(bye.handle_input(late, client::Input::Timeout).transmit.is_some());
     assert_eq!(bye.handle_input(late, client::Input::Timeout), Effects::default());
 }
+
+#[test]
+fn debug_of_what_a_machine_did_shows_no_text() {
+    let text = format!("{:?}", Effects::transmit(&Bytes::from_static(b"sip:13800001234@c")));
+    assert_eq!(text, "Effects(Absorb, 17 bytes)");
+}
