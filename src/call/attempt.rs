@@ -20,9 +20,9 @@ use crate::sip::dialog::{Dialog, State};
 use crate::sip::header::HeaderId;
 use crate::sip::ids::Branch;
 use crate::sip::message::Message;
+use crate::sip::timers::TRYING_WITHIN;
 use crate::sip::transaction::ServerId;
 use crate::sip::via::{DEFAULT_PORT, Via};
-use crate::sip::write::ResponseWriter;
 
 impl CallCore {
     /// An INVITE outside of any dialog that has passed the checks of a user agent.
@@ -41,30 +41,30 @@ impl CallCore {
             Ok(offer) => offer,
             Err(status) => return self.answer(now, peer, server, message, status),
         };
-        let serial = Serial(self.last_serial.0 + 1);
+        let Some(serial) = self.calls.next_serial() else {
+            return self.answer(now, peer, server, message, 503);
+        };
         let place = Place { serial, part: Part::Caller };
         let tag = self.wires.new_tag(place);
         let Ok(dialog) = Dialog::from_invite(message, &tag, State::Early) else {
             self.wires.places.remove(&tag);
             return self.answer(now, peer, server, message, 400);
         };
-        self.last_serial = serial;
         self.wires.transactions.set_owner(server, place.to_owner());
-        let trying =
-            ResponseWriter::start(&mut self.wires.out, message, peer.address, 100, None).finish();
-        self.wires.transactions.respond(now.monotonic, server, 100, trying);
         let id = CallId::new(now.unix_ms(), self.wires.random_u128());
         let country = self.wires.config.country_code.clone();
         let (record, query) = question(now, id, peer, message, &country);
         let leg_a = LegA::new(serial, *peer, tag, dialog, server, message.clone());
         let set_up = SetUp::new(offer, message.max_forwards());
         self.insert(Call::new(id, serial, leg_a, record, set_up));
+        let trying_at = now.monotonic + TRYING_WITHIN;
+        self.wires.timers.arm(now.monotonic, serial, Timer::Trying, trying_at);
         self.ask(now, id, serial, query);
     }
 
     fn insert(&mut self, call: Call) {
         self.by_id.insert(call.id, call.serial);
-        self.calls.insert(call.serial, Box::new(call));
+        self.calls.insert(call);
         self.live += 1;
         self.pending_routes += 1;
         self.credits -= 1;

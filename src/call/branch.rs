@@ -121,6 +121,7 @@ impl Branch {
     }
 
     /// How many dialogs there are.
+    #[cfg(test)]
     pub(super) fn dialogs(&self) -> usize {
         self.held.iter().filter(|held| held.state != HeldState::Over).count()
     }

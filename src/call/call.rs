@@ -115,6 +115,7 @@ impl Call {
     }
 
     /// Dialogs that are held, early and dying ones included.
+    #[cfg(test)]
     pub(super) fn dialogs(&self) -> usize {
         let callers = usize::from(!self.leg_a.is_over());
         callers + self.branches.iter().map(Branch::dialogs).sum::<usize>()
@@ -197,7 +198,7 @@ impl Call {
                 }
             }
             Action::Arm(timer) => {
-                wires.timers.arm(self.serial, timer, at + self.wait(wires, timer))
+                wires.timers.arm(at, self.serial, timer, at + self.wait(wires, timer))
             }
             Action::Disarm(timer) => wires.timers.disarm(self.serial, timer),
             Action::Finish { cause, by } => self.finish(wires, now, cause, by),
@@ -214,6 +215,7 @@ impl Call {
             Timer::Duration => self.duration_max,
             Timer::Forks => GIVE_UP,
             Timer::Answer => crate::sip::timers::T1,
+            Timer::Trying => crate::sip::timers::TRYING_WITHIN,
         }
     }
 
@@ -338,14 +340,14 @@ impl Call {
     ) {
         let Some(branch) = self.branch_mut(part) else { return };
         let meaning = branch.on_response(wires, now.monotonic, response);
-        self.arm_forks(wires);
+        self.arm_forks(wires, now.monotonic);
         self.mean(wires, now, meaning, response.body());
     }
 
     /// Other forks may answer for as long as the transaction of the INVITE lives.
-    fn arm_forks(&self, wires: &mut Wires) {
+    fn arm_forks(&self, wires: &mut Wires, now: Instant) {
         if let Some(until) = self.branches.iter().filter_map(Branch::forks_until).min() {
-            wires.timers.arm(self.serial, Timer::Forks, until);
+            wires.timers.arm(now, self.serial, Timer::Forks, until);
         }
     }
 
@@ -402,7 +404,7 @@ impl Call {
         if self.media == Media::Closing {
             // The record waits for the last counts, but not for ever.
             let until = now.monotonic + wires.config.media_deadline;
-            wires.timers.arm(self.serial, Timer::MediaClose, until);
+            wires.timers.arm(now.monotonic, self.serial, Timer::MediaClose, until);
         } else {
             self.write_down(wires);
         }
@@ -432,13 +434,14 @@ impl Call {
                     AnswerTimer::CallerVanished => self.happen(wires, now, Event::CallerVanished),
                 }
             }
+            Timer::Trying => self.leg_a.keep_waiting(wires, now.monotonic),
             Timer::MediaClose => self.media_closed(wires, None),
             Timer::Forks => {
                 for branch in &mut self.branches {
                     branch.forget_forks(now.monotonic);
                 }
                 self.branches.shrink_to_fit();
-                self.arm_forks(wires);
+                self.arm_forks(wires, now.monotonic);
             }
         }
     }

@@ -1,6 +1,5 @@
 //! The brain of one shard: every input goes in here, every output comes out of here.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Instant;
 
@@ -14,6 +13,7 @@ use super::coupling::{Event, Stage};
 use super::failover::Attempted;
 use super::io::{Control, Input, Output};
 use super::place::{Part, Place, Serial};
+use super::table::Calls;
 use super::wires::Wires;
 use crate::domain::cause::Cause;
 use crate::domain::id::{BindingId, CallId};
@@ -27,9 +27,8 @@ use crate::sip::transaction::{self, ClientFailure, ClientId, Owner};
 /// [`Self::poll_output`], then sleep until [`Self::poll_timeout`].
 pub struct CallCore {
     pub(super) wires: Wires,
-    pub(super) calls: BTreeMap<Serial, Box<Call>>,
+    pub(super) calls: Calls,
     pub(super) by_id: HashMap<CallId, Serial>,
-    pub(super) last_serial: Serial,
     /// Calls that are not over.
     pub(super) live: usize,
     /// Calls that wait for their route.
@@ -47,9 +46,8 @@ impl CallCore {
         Self {
             credits: config.recorder_credits,
             wires: Wires::new(config, rng),
-            calls: BTreeMap::new(),
+            calls: Calls::default(),
             by_id: HashMap::new(),
-            last_serial: Serial(0),
             live: 0,
             pending_routes: 0,
             is_draining: false,
@@ -90,8 +88,7 @@ impl CallCore {
         &self.wires.counters
     }
 
-    /// How much state is held. Counts dialogs one by one: for metrics and tests, not for each
-    /// packet.
+    /// How much state is held.
     #[must_use]
     pub fn occupancy(&self) -> Occupancy {
         Occupancy {
@@ -99,10 +96,15 @@ impl CallCore {
             lingering: self.calls.len() - self.live,
             pending_routes: self.pending_routes,
             transactions: self.wires.transactions.len(),
-            dialogs: self.calls.values().map(|call| call.dialogs()).sum(),
             timers: self.wires.timers.len(),
             recorder_credits: self.credits,
         }
+    }
+
+    /// Dialogs, early and dying ones included. Counts them one by one.
+    #[cfg(test)]
+    pub(super) fn dialogs(&self) -> usize {
+        self.calls.iter().map(Call::dialogs).sum()
     }
 
     /// Lets something happen to a call, keeps the counts, and drops the call when nothing of it is
@@ -112,7 +114,7 @@ impl CallCore {
         serial: Serial,
         change: impl FnOnce(&mut Call, &mut Wires),
     ) -> bool {
-        let Some(call) = self.calls.get_mut(&serial) else { return false };
+        let Some(call) = self.calls.get_mut(serial) else { return false };
         let before = call.stage();
         change(call, &mut self.wires);
         let after = call.stage();
@@ -126,7 +128,7 @@ impl CallCore {
             call.forget_tags(&mut self.wires);
             self.wires.timers.disarm_all(serial);
             self.by_id.remove(&call.id);
-            self.calls.remove(&serial);
+            self.calls.remove(serial);
         }
         true
     }
@@ -208,7 +210,7 @@ impl CallCore {
             Control::Drain => self.is_draining = true,
             Control::TerminateAll => {
                 self.is_draining = true;
-                let all: Vec<Serial> = self.calls.keys().copied().collect();
+                let all: Vec<Serial> = self.calls.iter().map(|call| call.serial).collect();
                 for serial in all {
                     self.happen(now, serial, Event::Stopped(Cause::Draining));
                 }
@@ -232,7 +234,7 @@ impl CallCore {
             record.known().binding == Some(binding) && !is_spared
         };
         let ending: Vec<Serial> =
-            self.calls.values().filter(|call| ends(call)).map(|call| call.serial).collect();
+            self.calls.iter().filter(|call| ends(call)).map(|call| call.serial).collect();
         for serial in ending {
             self.happen(now, serial, Event::Stopped(cause));
         }

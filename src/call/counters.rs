@@ -53,8 +53,6 @@ pub struct Occupancy {
     pub pending_routes: usize,
     /// SIP transactions of all kinds.
     pub transactions: usize,
-    /// Dialogs, early ones and dying ones included.
-    pub dialogs: usize,
     /// Timers that are set.
     pub timers: usize,
     /// Records that may still be taken.
@@ -69,7 +67,6 @@ impl Occupancy {
             && self.lingering == 0
             && self.pending_routes == 0
             && self.transactions == 0
-            && self.dialogs == 0
             && self.timers == 0
     }
 }

@@ -111,9 +111,19 @@ impl LegA {
         Place { serial: self.serial, part: Part::Caller }
     }
 
+    /// Tells the caller that its INVITE has arrived, when nothing better has come in time.
+    pub(super) fn keep_waiting(&self, wires: &mut Wires, now: Instant) {
+        let State::Invited(invited) = &self.state else { return };
+        let source = self.peer.address;
+        let response =
+            ResponseWriter::start(&mut wires.out, &invited.invite, source, 100, None).finish();
+        wires.transactions.respond(now, invited.server, 100, response);
+    }
+
     /// Tells the caller that it rings.
     pub(super) fn ring(&self, wires: &mut Wires, now: Instant) {
         let State::Invited(invited) = &self.state else { return };
+        wires.timers.disarm(self.serial, Timer::Trying);
         let response = self.open(wires, &invited.invite, 180).finish();
         wires.transactions.respond(now, invited.server, 180, response);
     }
@@ -121,13 +131,14 @@ impl LegA {
     /// Tells the caller that the callee has answered.
     pub(super) fn answer(&mut self, wires: &mut Wires, now: Instant, sdp: &str) {
         let State::Invited(invited) = &self.state else { return };
+        wires.timers.disarm(self.serial, Timer::Trying);
         let response = self
             .open(wires, &invited.invite, 200)
             .header(ALLOW, ALLOWED_METHODS)
             .body(SDP, sdp.as_bytes());
         let server = invited.server;
         wires.transactions.respond(now, server, 200, response.clone());
-        wires.timers.arm(self.serial, Timer::Answer, now + T1);
+        wires.timers.arm(now, self.serial, Timer::Answer, now + T1);
         self.state = State::Answered(Box::new(Answered {
             server,
             response,
@@ -149,6 +160,7 @@ impl LegA {
     /// Tells the caller that it will not be.
     pub(super) fn refuse(&mut self, wires: &mut Wires, now: Instant, cause: Cause) {
         let State::Invited(invited) = &self.state else { return };
+        wires.timers.disarm(self.serial, Timer::Trying);
         let (status, source) = (cause.sip_status(), self.peer.address);
         let retry_after = wires.config.retry_after.as_secs().to_string();
         let mut response =
@@ -227,7 +239,7 @@ impl LegA {
         answered.interval = (answered.interval * 2).min(T2);
         answered.repeat_at = now + answered.interval;
         let next = answered.repeat_at.min(answered.give_up_at);
-        wires.timers.arm(self.serial, Timer::Answer, next);
+        wires.timers.arm(now, self.serial, Timer::Answer, next);
         AnswerTimer::GoesOn
     }
 }

@@ -19,6 +19,7 @@ mod leg_a;
 mod place;
 mod receive;
 mod record;
+mod table;
 mod timers;
 mod wires;
 

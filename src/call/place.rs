@@ -5,9 +5,16 @@ use hashbrown::HashMap;
 use crate::sip::ids::Tag;
 use crate::sip::transaction::Owner;
 
-/// A call as this core counts them. Never used twice, so a late message finds nothing.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(super) struct Serial(pub(super) u64);
+/// A call as this core counts them: its place in the table of calls, and how many came before it.
+/// Not used again before 2^32 further calls, so a late message finds nothing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Serial {
+    pub(super) index: u32,
+    pub(super) count: u32,
+}
+
+/// The most calls that a table may hold, the lingering ones among them.
+pub(super) const CALLS_HELD_MAX: usize = 1 << INDEX_BITS;
 
 /// The part of a call that a tag or a transaction belongs to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -25,6 +32,8 @@ pub(super) struct Place {
     pub(super) part: Part,
 }
 
+const INDEX_BITS: u32 = 24;
+const INDEX_MASK: u64 = (1 << INDEX_BITS) - 1;
 const PART_BITS: u32 = 8;
 const PART_MASK: u64 = (1 << PART_BITS) - 1;
 
@@ -35,7 +44,8 @@ impl Place {
             Part::Caller => 0,
             Part::Callee(position) => position as u64 + 1,
         };
-        Owner(self.serial.0 << PART_BITS | part)
+        let Serial { index, count } = self.serial;
+        Owner(((count as u64) << INDEX_BITS | index as u64) << PART_BITS | part)
     }
 
     /// What a transaction has remembered.
@@ -44,7 +54,10 @@ impl Place {
             None => Part::Caller,
             Some(position) => Part::Callee(position),
         };
-        Self { serial: Serial(owner.0 >> PART_BITS), part }
+        let call = owner.0 >> PART_BITS;
+        let index = u32::try_from(call & INDEX_MASK).unwrap_or(u32::MAX);
+        let count = u32::try_from(call >> INDEX_BITS).unwrap_or(u32::MAX);
+        Self { serial: Serial { index, count }, part }
     }
 }
 
@@ -58,7 +71,8 @@ mod tests {
     #[test]
     fn a_place_survives_the_memory_of_a_transaction() {
         for part in [Part::Caller, Part::Callee(0), Part::Callee(TARGETS_TEST_MAX)] {
-            let place = Place { serial: Serial(77), part };
+            let serial = Serial { index: (1 << INDEX_BITS) - 1, count: u32::MAX };
+            let place = Place { serial, part };
             assert_eq!(Place::of_owner(place.to_owner()), place);
         }
     }

@@ -88,7 +88,7 @@ impl CallCore {
     /// S18: what belongs to a dialog of ours and does not come from the trunk of that dialog.
     fn is_foreign(&mut self, peer: &Peer, message: &Message) -> bool {
         let Some(place) = self.find_place(message) else { return false };
-        let Some(call) = self.calls.get_mut(&place.serial) else { return false };
+        let Some(call) = self.calls.get_mut(place.serial) else { return false };
         match place.part {
             Part::Caller => !is_same(call.leg_a.peer(), peer),
             Part::Callee(_) => {
@@ -234,7 +234,7 @@ impl CallCore {
             return self.answer(now, peer, server, message, 481);
         };
         let Place { serial, .. } = Place::of_owner(owner);
-        let call = self.calls.get(&serial);
+        let call = self.calls.get(serial);
         if call.is_some_and(|call| !is_same(call.leg_a.peer(), peer)) {
             self.wires.counters.foreign_sources += 1;
             return self.answer(now, peer, server, message, 481);
@@ -283,7 +283,7 @@ impl CallCore {
         let is_2xx = matches!(message.status(), Some(200..=299));
         let place = self.find_place(message).filter(|_| is_2xx);
         let is_acked = place.is_some_and(|Place { serial, part }| {
-            let branch = self.calls.get_mut(&serial).and_then(|call| call.branch_mut(part));
+            let branch = self.calls.get_mut(serial).and_then(|call| call.branch_mut(part));
             branch.is_some_and(|branch| branch.ack_again(&mut self.wires, message))
         });
         self.wires.counters.stray_responses += u64::from(!is_acked);
@@ -293,7 +293,7 @@ impl CallCore {
     fn on_dialog_request(&mut self, now: Now, peer: &Peer, server: ServerId, message: &Message) {
         let place = self.find_place(message);
         let dialog = place.and_then(|place| {
-            let call = self.calls.get_mut(&place.serial)?;
+            let call = self.calls.get_mut(place.serial)?;
             match place.part {
                 Part::Caller if call.leg_a.is_over() => None,
                 Part::Caller => {

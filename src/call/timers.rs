@@ -1,15 +1,18 @@
-//! The timers of all calls of a core: one ordered table, at most one timer of a kind per call.
+//! The timers of all calls of a core: at most one of a kind per call, and of each call the soonest
+//! in a wheel.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use super::place::Serial;
+use crate::sip::wheel::Wheel;
 
 /// What a timer of a call is for.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Timer {
     /// The route is late.
     Route,
+    /// The caller has heard nothing yet and would soon ask again.
+    Trying,
     /// The ports are late.
     MediaOpen,
     /// The trunk says nothing.
@@ -27,59 +30,110 @@ pub(super) enum Timer {
 }
 
 impl Timer {
-    /// The smallest kind, where the timers of a call begin.
-    const FIRST: Self = Self::Route;
+    const ALL: [Self; 9] = [
+        Self::Route,
+        Self::Trying,
+        Self::MediaOpen,
+        Self::Failover,
+        Self::Ring,
+        Self::Answer,
+        Self::Duration,
+        Self::MediaClose,
+        Self::Forks,
+    ];
 }
 
-/// Due times, soonest first.
-#[derive(Debug, Default)]
+/// Due times by the place of the call. Bounded by the table of calls.
+#[derive(Default)]
 pub(super) struct Timers {
-    queue: BTreeSet<(Instant, Serial, Timer)>,
-    due: BTreeMap<(Serial, Timer), Instant>,
+    wheel: Wheel,
+    calls: Vec<Due>,
+    armed: usize,
+}
+
+/// The due times of one call, by kind.
+#[derive(Clone, Copy)]
+struct Due {
+    call: Serial,
+    at: [Option<Instant>; Timer::ALL.len()],
+}
+
+impl Due {
+    fn soonest(&self) -> Option<Instant> {
+        self.at.iter().flatten().min().copied()
+    }
 }
 
 impl Timers {
     /// Sets a timer, instead of the one of that kind that was set before.
-    pub(super) fn arm(&mut self, call: Serial, timer: Timer, at: Instant) {
-        self.disarm(call, timer);
-        self.queue.insert((at, call, timer));
-        self.due.insert((call, timer), at);
+    pub(super) fn arm(&mut self, now: Instant, call: Serial, timer: Timer, at: Instant) {
+        let index = call.index as usize;
+        if self.calls.len() <= index {
+            let unused = Due { call, at: [None; Timer::ALL.len()] };
+            self.calls.resize(index + 1, unused);
+        }
+        let Some(due) = self.calls.get_mut(index) else { return };
+        due.call = call;
+        let Some(place) = due.at.get_mut(timer as usize) else { return };
+        self.armed += usize::from(place.replace(at).is_none());
+        if let Some(soonest) = due.soonest() {
+            self.wheel.set(now, call.index, soonest);
+        }
     }
 
-    /// Forgets a timer; nothing happens when it is not set.
+    /// Forgets a timer; nothing happens when it is not set. The wheel is left as it is: that it
+    /// turns once in vain costs less than to move every timer that is never needed.
     pub(super) fn disarm(&mut self, call: Serial, timer: Timer) {
-        if let Some(at) = self.due.remove(&(call, timer)) {
-            self.queue.remove(&(at, call, timer));
+        let Some(due) = self.due_mut(call) else { return };
+        let was_set = due.at.get_mut(timer as usize).and_then(Option::take).is_some();
+        let is_idle = due.soonest().is_none();
+        self.armed -= usize::from(was_set);
+        if is_idle {
+            self.wheel.cancel(call.index);
         }
     }
 
     /// Forgets all timers of a call.
     pub(super) fn disarm_all(&mut self, call: Serial) {
-        let first = (call, Timer::FIRST);
-        let after = (Serial(call.0.saturating_add(1)), Timer::FIRST);
-        while let Some((&(call, timer), _)) = self.due.range(first..after).next() {
+        for timer in Timer::ALL {
             self.disarm(call, timer);
         }
     }
 
     /// Takes one timer whose time has come.
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<(Serial, Timer)> {
-        let (at, call, timer) = *self.queue.first()?;
-        if at > now {
-            return None;
+        while let Some(index) = self.wheel.pop(now) {
+            let Some(due) = self.calls.get_mut(index as usize) else { continue };
+            let call = due.call;
+            let Some(soonest) = due.soonest() else { continue };
+            let timer = Timer::ALL.into_iter().find(|it| due.at[*it as usize] == Some(soonest));
+            let fired = timer.filter(|_| soonest <= now);
+            if let Some(timer) = fired {
+                due.at[timer as usize] = None;
+                self.armed -= 1;
+            }
+            if let Some(next) = due.soonest() {
+                self.wheel.set(now, index, next);
+            }
+            if let Some(timer) = fired {
+                return Some((call, timer));
+            }
         }
-        self.disarm(call, timer);
-        Some((call, timer))
+        None
     }
 
-    /// When the next timer is due.
+    /// When to call [`Self::pop_due`] next; it may be sooner than the next timer.
     pub(super) fn next_at(&self) -> Option<Instant> {
-        self.queue.first().map(|(at, _, _)| *at)
+        self.wheel.next_deadline()
     }
 
     /// How many are set.
-    pub(super) fn len(&self) -> usize {
-        self.queue.len()
+    pub(super) const fn len(&self) -> usize {
+        self.armed
+    }
+
+    fn due_mut(&mut self, call: Serial) -> Option<&mut Due> {
+        self.calls.get_mut(call.index as usize).filter(|due| due.call == call)
     }
 }
 
@@ -89,13 +143,17 @@ mod tests {
     use crate::call::tests::harness::epoch;
     use std::time::Duration;
 
+    fn serial(index: u32) -> Serial {
+        Serial { index, count: 1 }
+    }
+
     #[test]
     fn timers_come_in_the_order_of_their_times() {
         let t0 = epoch().monotonic;
-        let [first, second] = [1, 2].map(Serial);
+        let [first, second] = [1, 2].map(serial);
         let mut timers = Timers::default();
-        timers.arm(first, Timer::Ring, t0 + Duration::from_secs(2));
-        timers.arm(second, Timer::Route, t0 + Duration::from_secs(1));
+        timers.arm(t0, first, Timer::Ring, t0 + Duration::from_secs(2));
+        timers.arm(t0, second, Timer::Route, t0 + Duration::from_secs(1));
         assert_eq!(timers.pop_due(t0), None);
         let late = t0 + Duration::from_secs(9);
         assert_eq!(timers.pop_due(late), Some((second, Timer::Route)));
@@ -106,10 +164,10 @@ mod tests {
     #[test]
     fn a_timer_set_again_comes_once_and_a_forgotten_one_never() {
         let t0 = epoch().monotonic;
-        let call = Serial(1);
+        let call = serial(1);
         let mut timers = Timers::default();
-        timers.arm(call, Timer::Answer, t0);
-        timers.arm(call, Timer::Answer, t0 + Duration::from_secs(1));
+        timers.arm(t0, call, Timer::Answer, t0);
+        timers.arm(t0, call, Timer::Answer, t0 + Duration::from_secs(1));
         assert_eq!(timers.next_at(), Some(t0 + Duration::from_secs(1)));
         timers.disarm(call, Timer::Answer);
         assert_eq!((timers.next_at(), timers.len()), (None, 0));

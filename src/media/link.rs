@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -23,7 +23,8 @@ pub const OPENS_WAITING_MAX: usize = 1_024;
 pub const REPORTS_MAX: usize = 16_384;
 
 /// Called from a media thread after it has queued reports for a shard; it must not block. Writing
-/// to an eventfd is meant.
+/// to an eventfd is meant. [`Report::Closed`] alone does not call it: whoever has closed a call
+/// looks for that report soon by itself.
 pub type Waker = Box<dyn Fn() + Send + Sync>;
 
 /// The command was not taken: too many are waiting. For `Open` this means the same as
@@ -37,36 +38,47 @@ pub struct Link {
     id: usize,
     threads: Arc<[Arc<CommandQueue>]>,
     reports: Receiver<Report>,
-    /// By thread: its queue was empty when we put a command in, so nobody else wakes it.
-    asleep: Box<[bool]>,
+    /// By thread: it has got a command of ours that somebody waits for.
+    awaited: Box<[bool]>,
 }
 
 impl Link {
     /// Queues a command to the thread of its call and wakes that thread. Never blocks.
     pub fn send(&mut self, command: Command) -> Result<(), Full> {
         let sent = self.queue(command);
-        self.flush();
+        self.flush_all();
         sent
     }
 
-    /// Queues a command without waking anybody: whoever has several in a row calls
-    /// [`Self::flush`] after the last one.
+    /// Queues a command without waking anybody: call [`Self::flush`] after the last one of a round,
+    /// and [`Self::flush_all`] soon.
     pub fn queue(&mut self, command: Command) -> Result<(), Full> {
         let folded = (command.session().0 ^ (command.session().0 >> 64)) as u64;
         // Fibonacci hashing: neighbouring numbers spread evenly, and so do those that differ only
         // in their high bits.
         let spread = (folded.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as usize;
         let thread = spread % self.threads.len();
-        self.asleep[thread] |= self.threads[thread].push(self.id, command)?;
+        self.threads[thread].push(self.id, command)?;
+        self.awaited[thread] |= matches!(command, Command::Open { .. });
         Ok(())
     }
 
-    /// Wakes the threads that have got commands since the last flush.
+    /// Wakes the threads that shall open ports. The other commands can wait for the next packet: a
+    /// thread takes its commands before its packets.
     pub fn flush(&mut self) {
-        for (asleep, thread) in self.asleep.iter_mut().zip(self.threads.iter()) {
-            if std::mem::take(asleep) {
+        for (awaited, thread) in self.awaited.iter_mut().zip(self.threads.iter()) {
+            if std::mem::take(awaited) {
                 thread.wake();
             }
+        }
+    }
+
+    /// Wakes all threads that have commands. To be called a few milliseconds after a command was
+    /// queued, for the calls of which no packet comes.
+    pub fn flush_all(&mut self) {
+        self.awaited.fill(false);
+        for thread in self.threads.iter().filter(|thread| thread.has_commands()) {
+            thread.wake();
         }
     }
 
@@ -90,8 +102,8 @@ pub(super) fn links(wakers: Vec<Waker>, threads: usize) -> io::Result<(Vec<Link>
     let mut reporters = Vec::with_capacity(wakers.len());
     for (id, waker) in wakers.into_iter().enumerate() {
         let (sender, reports) = sync_channel(REPORTS_MAX);
-        let asleep = vec![false; queues.len()].into();
-        links.push(Link { id, threads: Arc::clone(&queues), reports, asleep });
+        let awaited = vec![false; queues.len()].into();
+        links.push(Link { id, threads: Arc::clone(&queues), reports, awaited });
         reporters.push(Reporter { sender, waker: Arc::from(waker) });
     }
     Ok((links, Ends { queues, reporters }))
@@ -131,6 +143,10 @@ impl Reporter {
 /// Commands to one media thread, from all links.
 pub(super) struct CommandQueue {
     waiting: Mutex<VecDeque<(usize, Command)>>,
+    /// How many wait, to be asked without the lock.
+    count: AtomicUsize,
+    /// The event is set, and the thread has not looked yet.
+    rung: AtomicBool,
     stopping: AtomicBool,
     event: OwnedFd,
 }
@@ -139,11 +155,11 @@ impl CommandQueue {
     fn new() -> io::Result<Self> {
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let waiting = Mutex::new(VecDeque::with_capacity(OPENS_WAITING_MAX));
-        Ok(Self { waiting, stopping: AtomicBool::new(false), event })
+        let (rung, stopping) = (AtomicBool::new(false), AtomicBool::new(false));
+        Ok(Self { waiting, count: AtomicUsize::new(0), rung, stopping, event })
     }
 
-    /// Whether the thread has to be woken for it.
-    fn push(&self, link: usize, command: Command) -> Result<bool, Full> {
+    fn push(&self, link: usize, command: Command) -> Result<(), Full> {
         let limit = match command {
             Command::Open { .. } => OPENS_WAITING_MAX,
             Command::Update { .. } | Command::Bridge { .. } | Command::Close { .. } => COMMANDS_MAX,
@@ -153,12 +169,22 @@ impl CommandQueue {
             return Err(Full);
         }
         waiting.push_back((link, command));
-        Ok(waiting.len() == 1)
+        self.count.store(waiting.len(), Ordering::Release);
+        Ok(())
     }
 
     /// The oldest command.
     pub(super) fn pop(&self) -> Option<(usize, Command)> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let oldest = waiting.pop_front();
+        self.count.store(waiting.len(), Ordering::Release);
+        oldest
+    }
+
+    /// Whether there is something to do.
+    #[inline]
+    pub(super) fn has_commands(&self) -> bool {
+        self.count.load(Ordering::Acquire) > 0
     }
 
     /// Asks the thread to end.
@@ -172,7 +198,7 @@ impl CommandQueue {
         self.stopping.load(Ordering::Acquire)
     }
 
-    /// Readable while there is something to do.
+    /// Readable after somebody has woken the thread.
     pub(super) fn event(&self) -> BorrowedFd<'_> {
         self.event.as_fd()
     }
@@ -182,11 +208,14 @@ impl CommandQueue {
         let mut count = [0; 8];
         // It fails only when there was no wake-up, and that is fine.
         let _ = rustix::io::read(&self.event, &mut count);
+        self.rung.store(false, Ordering::SeqCst);
     }
 
     fn wake(&self) {
-        // It fails only when the counter is at its end, and then the thread is awake anyway.
-        let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
+        if !self.rung.swap(true, Ordering::SeqCst) {
+            // It fails only when the counter is at its end, and then the thread is awake anyway.
+            let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
+        }
     }
 }
 

@@ -39,7 +39,8 @@ pub(super) struct Worker {
     poller: OwnedFd,
     buffer: Box<[u8; PACKET_BYTES_MAX]>,
     queue: Arc<CommandQueue>,
-    commands_wait: bool,
+    /// More commands wait than one round takes.
+    has_more: bool,
     calls: Calls,
     timers: BinaryHeap<Reverse<Timer>>,
     /// Reports that found no room yet. While there are some, no command is taken.
@@ -76,7 +77,7 @@ impl Worker {
             poller,
             buffer: Box::new([0; PACKET_BYTES_MAX]),
             queue,
-            commands_wait: false,
+            has_more: false,
             calls,
             timers: BinaryHeap::new(),
             unsent: VecDeque::new(),
@@ -98,9 +99,10 @@ impl Worker {
                 break;
             }
             now = self.clock.now();
-            let packets = self.take_packets(now, &events);
             self.send_unsent();
+            // First, so that a packet never overtakes the command that lets it pass or stops it.
             self.take_commands(now);
+            let packets = self.take_packets(now, &events);
             self.run_timers(now);
             self.wake_links();
             self.meter.flush_if_due(now);
@@ -127,7 +129,7 @@ impl Worker {
 
     /// For ever, when nothing but packets and commands can happen.
     fn timeout(&self, now: Moment) -> Option<Duration> {
-        if self.commands_wait && self.unsent.is_empty() {
+        if self.has_more && self.unsent.is_empty() {
             return Some(Duration::ZERO);
         }
         let retry = (!self.unsent.is_empty()).then_some(REPORT_RETRY);
@@ -143,7 +145,8 @@ impl Worker {
             let token = event.data.u64();
             if token == COMMANDS_TOKEN {
                 self.queue.clear_event();
-                self.commands_wait = true;
+                // What was queued before it is not announced again.
+                self.has_more |= self.queue.has_commands();
                 continue;
             }
             let (slot, place) = Place::of_token(token);
@@ -201,7 +204,8 @@ impl Worker {
     }
 
     fn take_commands(&mut self, now: Moment) {
-        if !self.commands_wait {
+        self.has_more = self.queue.has_commands();
+        if !self.has_more {
             return;
         }
         for _ in 0..COMMANDS_PER_ROUND_MAX {
@@ -209,7 +213,7 @@ impl Worker {
                 return;
             }
             let Some((link, command)) = self.queue.pop() else {
-                self.commands_wait = false;
+                self.has_more = false;
                 break;
             };
             self.obey(now, link, command);
@@ -298,7 +302,7 @@ impl Worker {
     fn report(&mut self, link: usize, report: Report) {
         if !self.unsent.is_empty() || self.reporters[link].offer(report).is_err() {
             self.unsent.push_back((link, report));
-        } else if !self.to_wake.contains(&link) {
+        } else if is_awaited(&report) && !self.to_wake.contains(&link) {
             self.to_wake.push(link);
         }
     }
@@ -320,6 +324,11 @@ impl Worker {
             self.reporters[link].wake();
         }
     }
+}
+
+/// Nobody waits for the last word about a call: its shard reads it when it is awake anyway.
+const fn is_awaited(report: &Report) -> bool {
+    !matches!(report, Report::Closed { .. })
 }
 
 fn count(dropped: &mut [u64; Dropped::ALL.len()], why: Dropped) {

@@ -34,6 +34,10 @@ const ROUND_MAX: usize = 64;
 const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 /// How often a line about strangers is written.
 const STRANGER_LOG_EVERY: Duration = Duration::from_secs(1);
+/// The media plane takes what is no haste with the next packet, and at the latest after this.
+const MEDIA_WITHIN: Duration = Duration::from_millis(5);
+/// The media plane closes ports without waking us: its last word about a call is read within this.
+const CLOSED_WITHIN: Duration = Duration::from_millis(20);
 const SOCKET: u64 = 0;
 const BELL: u64 = 1;
 
@@ -76,6 +80,10 @@ struct Running<R: RouteSource> {
     ready: VecDeque<Input>,
     /// Orders that the media plane had no room for.
     held: VecDeque<Command>,
+    /// When the media plane is woken for what waits there.
+    media_at: Option<Instant>,
+    /// Calls whose ports are being closed.
+    closing: usize,
     /// Datagrams taken before the socket is asked whether there are more.
     budget: usize,
     tally: Tally,
@@ -95,6 +103,8 @@ impl<R: RouteSource> Running<R> {
             peers: KnownPeers::default(),
             ready: VecDeque::new(),
             held: VecDeque::new(),
+            media_at: None,
+            closing: 0,
             budget: 1,
             tally: Tally::default(),
             published: Published::new(),
@@ -116,7 +126,9 @@ impl<R: RouteSource> Running<R> {
                     _ => self.read_mail(),
                 }
             }
+            self.read_reports();
             self.keep_time();
+            self.shard.socket.flush();
             self.shard.media.flush();
             if self.inbox.stop {
                 return;
@@ -127,7 +139,9 @@ impl<R: RouteSource> Running<R> {
     /// Sleeps until something arrives, or the brain or the metrics want their turn.
     fn wait(&self, events: &mut Vec<epoll::Event>) {
         let core_at = self.shard.core.poll_timeout().unwrap_or(self.publish_at);
-        let wait = core_at.min(self.publish_at).saturating_duration_since(now().monotonic);
+        let until = self.media_at.into_iter().fold(core_at.min(self.publish_at), Instant::min);
+        let wait = until.saturating_duration_since(now().monotonic);
+        let wait = if self.closing > 0 { wait.min(CLOSED_WITHIN) } else { wait };
         let wait = Timespec::try_from(wait).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 });
         match epoll::wait(&self.poll, rustix::buffer::spare_capacity(events), Some(&wait)) {
             Ok(_) | Err(Errno::INTR) => {}
@@ -205,9 +219,6 @@ impl<R: RouteSource> Running<R> {
                 self.feed(at, Input::Route { call, answer });
             }
         }
-        while let Some(report) = self.shard.media.try_report() {
-            self.feed(now(), Input::Media(report));
-        }
         let credit = std::mem::take(&mut inbox.credit);
         if credit > 0 {
             self.feed(now(), Input::RecorderCredit(credit));
@@ -215,11 +226,24 @@ impl<R: RouteSource> Running<R> {
         self.inbox = inbox;
     }
 
+    fn read_reports(&mut self) {
+        while let Some(report) = self.shard.media.try_report() {
+            if matches!(report, Report::Closed { .. }) {
+                self.closing = self.closing.saturating_sub(1);
+            }
+            self.feed(now(), Input::Media(report));
+        }
+    }
+
     /// Fires the brain's timers, retries what had no room, and shows the counts.
     fn keep_time(&mut self) {
         let at = now();
         if self.shard.core.poll_timeout().is_some_and(|due| due <= at.monotonic) {
             self.feed(at, Input::Timeout);
+        }
+        if self.media_at.is_some_and(|due| due <= at.monotonic) {
+            self.media_at = None;
+            self.shard.media.flush_all();
         }
         while let Some(command) = self.held.pop_front() {
             if self.shard.media.queue(command).is_err() {
@@ -232,6 +256,7 @@ impl<R: RouteSource> Running<R> {
         self.shard.shared.calls.store(attempts, Ordering::SeqCst);
         if self.publish_at <= at.monotonic {
             self.publish_at = at.monotonic + PUBLISH_EVERY;
+            self.tally.unsent = self.shard.socket.unsent();
             self.published.show(&self.tally, &self.shard.core);
         }
     }
@@ -254,16 +279,17 @@ impl<R: RouteSource> Running<R> {
         match output {
             Output::Transmit { to, bytes } => {
                 self.tally.sent(&bytes);
-                if !self.shard.socket.send(to, &bytes) {
-                    self.tally.unsent += 1;
-                }
+                self.shard.socket.send(to, bytes);
             }
             Output::FindRoute { call, query } => {
                 if let Some(answer) = self.shard.routes.ask(at.monotonic, call, query) {
                     self.ready.push_back(Input::Route { call, answer });
                 }
             }
-            Output::Media(command) => self.command(command),
+            Output::Media(command) => {
+                self.media_at.get_or_insert(at.monotonic + MEDIA_WITHIN);
+                self.command(command);
+            }
             Output::Status(call) => self.shard.shared.live.record(call),
             Output::Finished(cdr) => {
                 self.tally.finished += 1;
@@ -274,6 +300,7 @@ impl<R: RouteSource> Running<R> {
 
     /// A plane without room refuses new calls; orders about running ones wait in order.
     fn command(&mut self, command: Command) {
+        self.closing += usize::from(matches!(command, Command::Close { .. }));
         if self.held.is_empty() && self.shard.media.queue(command).is_ok() {
             return;
         }

@@ -1,24 +1,31 @@
 //! The UDP socket of one shard: never blocks, never fails; what goes wrong is a counter.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 
 use bytes::Bytes;
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, recvfrom, sendto};
-use socket2::{Domain, Protocol, Socket, Type};
+use rustix::net::{RecvFlags, recvfrom};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 /// The longest UDP payload, and so the longest message.
 pub(crate) const DATAGRAM_MAX: usize = 65_535;
 /// Room for bursts while the shard is busy; the system may grant less (`maskline doctor` looks).
 pub(crate) const RECEIVE_BUFFER: usize = 4 * 1_024 * 1_024;
 
-/// A socket and the one buffer that everything is received into.
+/// Datagrams that wait to be sent together. One more sends them.
+const WAITING_MAX: usize = 64;
+
+/// A socket, the one buffer that everything is received into, and what waits to be sent.
 #[derive(Debug)]
 pub(crate) struct SipSocket {
     socket: Socket,
     buffer: Box<[u8]>,
+    waiting: VecDeque<(SockAddr, Bytes)>,
+    /// Datagrams that the system would not take.
+    unsent: u64,
 }
 
 /// What receiving came to.
@@ -56,7 +63,12 @@ impl SipSocket {
         socket.set_recv_buffer_size(RECEIVE_BUFFER).ok();
         socket.set_send_buffer_size(RECEIVE_BUFFER).ok();
         report_icmp_errors(&socket, address);
-        Ok(Self { socket, buffer: vec![0; DATAGRAM_MAX].into_boxed_slice() })
+        Ok(Self {
+            socket,
+            buffer: vec![0; DATAGRAM_MAX].into_boxed_slice(),
+            waiting: VecDeque::with_capacity(WAITING_MAX),
+            unsent: 0,
+        })
     }
 
     /// Where it is bound.
@@ -95,19 +107,72 @@ impl SipSocket {
         destination?.try_into().ok()
     }
 
-    /// Sends one datagram; `false` when the system would not take it.
-    pub(crate) fn send(&self, to: SocketAddr, bytes: &Bytes) -> bool {
-        for _ in 0..SEND_ATTEMPTS_MAX {
-            match sendto(&self.socket, bytes, SendFlags::DONTWAIT, &to) {
-                Ok(_) => return true,
-                Err(Errno::AGAIN) => return false,
-                // Interrupted, or the ICMP error of another datagram: this one was not tried yet.
-                Err(_) => {}
+    /// Lets a datagram wait for [`Self::flush`]: what belongs to one round goes out together.
+    pub(crate) fn send(&mut self, to: SocketAddr, bytes: Bytes) {
+        if self.waiting.len() == WAITING_MAX {
+            self.flush();
+        }
+        self.waiting.push_back((to.into(), bytes));
+    }
+
+    /// Sends all that waits, in order, in one system call where it can. What the system does not
+    /// take is lost, as the network may lose it too.
+    pub(crate) fn flush(&mut self) {
+        let mut attempts = 0;
+        while !self.waiting.is_empty() {
+            match self.send_many() {
+                Ok(sent) => {
+                    self.waiting.drain(..sent.clamp(1, self.waiting.len()));
+                    attempts = 0;
+                }
+                // Interrupted, or the ICMP error of an earlier datagram: the first was not tried.
+                Err(error)
+                    if error.kind() != io::ErrorKind::WouldBlock
+                        && attempts < SEND_ATTEMPTS_MAX =>
+                {
+                    attempts += 1;
+                }
+                Err(_) => {
+                    self.waiting.pop_front();
+                    self.unsent += 1;
+                    attempts = 0;
+                }
             }
         }
-        false
+    }
+
+    /// How many datagrams the system would not take so far.
+    pub(crate) const fn unsent(&self) -> u64 {
+        self.unsent
+    }
+
+    /// How many of those that wait were sent; an error is about the first of them.
+    #[expect(unsafe_code, reason = "no safe wrapper in our crates sends several datagrams at once")]
+    fn send_many(&mut self) -> io::Result<usize> {
+        let mut parts: OfAll<libc::iovec> = [const { EMPTY_PART }; WAITING_MAX];
+        // SAFETY: the structure is plain numbers and pointers, for which all zeroes are valid.
+        let mut headers: OfAll<libc::mmsghdr> = unsafe { std::mem::zeroed() };
+        let waiting = self.waiting.len().min(WAITING_MAX);
+        for (((to, bytes), part), header) in self.waiting.iter().zip(&mut parts).zip(&mut headers) {
+            part.iov_base = bytes.as_ptr().cast_mut().cast();
+            part.iov_len = bytes.len();
+            header.msg_hdr.msg_name = to.as_ptr().cast_mut().cast();
+            header.msg_hdr.msg_namelen = to.len();
+            header.msg_hdr.msg_iov = part;
+            header.msg_hdr.msg_iovlen = 1;
+        }
+        let count = libc::c_uint::try_from(waiting).unwrap_or_default();
+        // SAFETY: the descriptor is open; the first `count` headers point at addresses, parts and
+        // bytes that outlive the call, and the system only reads what they point at.
+        let sent = unsafe {
+            libc::sendmmsg(self.socket.as_raw_fd(), headers.as_mut_ptr(), count, libc::MSG_DONTWAIT)
+        };
+        usize::try_from(sent).map_err(|_| io::Error::last_os_error())
     }
 }
+
+type OfAll<T> = [T; WAITING_MAX];
+const EMPTY_PART: libc::iovec = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
 
 impl AsFd for SipSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -157,9 +222,10 @@ mod tests {
     #[test]
     fn what_is_sent_is_received_with_its_source() {
         let mut one = SipSocket::bind(loopback()).expect("a free port");
-        let other = SipSocket::bind(loopback()).expect("a free port");
+        let mut other = SipSocket::bind(loopback()).expect("a free port");
         assert!(matches!(one.receive(), Received::Empty));
-        assert!(other.send(one.local_address().expect("bound"), &Bytes::from_static(b"hello")));
+        other.send(one.local_address().expect("bound"), Bytes::from_static(b"hello"));
+        other.flush();
         wait_readable(&one);
         match one.receive() {
             Received::Datagram { source, bytes } => {
@@ -175,7 +241,8 @@ mod tests {
         let mut socket = SipSocket::bind(loopback()).expect("a free port");
         let dead = SipSocket::bind(loopback()).and_then(|peer| peer.local_address());
         let dead = dead.expect("a port that is closed again");
-        assert!(socket.send(dead, &Bytes::from_static(b"is anybody there")));
+        socket.send(dead, Bytes::from_static(b"is anybody there"));
+        socket.flush();
         wait_readable(&socket);
         let received = socket.receive();
         assert!(matches!(received, Received::Unreachable(at) if at == dead), "{received:?}");

@@ -11,6 +11,7 @@ use super::limits::{HEADERS_MAX, MESSAGE_MAX, VIAS_MAX};
 use super::parse::{Fault, Lines, split_header};
 use super::via::Via;
 use super::write::reply::{ReplyHead, ToTag};
+use super::write::take;
 
 /// A message that was refused. `Debug` shows why, never its text.
 pub struct Malformed {
@@ -62,7 +63,7 @@ impl Malformed {
         };
         head.write(out, source);
         out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
-        Some((via.reply_address(source), out.split().freeze()))
+        Some((via.reply_address(source), take(out)))
     }
 }
 

@@ -12,5 +12,8 @@ pub const T4: Duration = Duration::from_secs(5);
 pub const GIVE_UP: Duration = Duration::from_secs(32);
 /// Timer D: how long a refused INVITE client answers repeats of the refusal.
 pub const TIMER_D: Duration = Duration::from_secs(32);
+/// An INVITE that has no answer after this gets its 100 (§17.2.1); one that is answered sooner
+/// needs none, as its sender asks again after [`T1`] only.
+pub const TRYING_WITHIN: Duration = Duration::from_millis(200);
 /// Max-Forwards of what we send.
 pub const MAX_FORWARDS: u8 = 70;

@@ -53,10 +53,13 @@ impl Wheel {
 
     /// Sets or moves the timer of `token`. Tokens are indexes: keep them dense.
     pub fn set(&mut self, now: Instant, token: u32, deadline: Instant) {
-        self.cancel(token);
         let epoch = *self.epoch.get_or_insert(now);
         let tick = ticks_up(deadline.saturating_duration_since(epoch)).max(self.cursor);
         let index = token as usize;
+        if self.nodes.get(index).is_some_and(|node| node.slot.is_some() && node.tick == tick) {
+            return;
+        }
+        self.cancel(token);
         if self.nodes.len() <= index {
             let unused = Node { previous: 0, next: 0, tick: 0, slot: None };
             self.nodes.resize(index + 1, unused);

@@ -100,7 +100,7 @@ fn several_early_dialogs_live_side_by_side_and_the_one_that_answers_wins() {
     let lines = h.take(pbx());
     assert_eq!(lines.len(), 1, "the caller is told once that it rings");
     assert!(lines[0].starts_with("SIP/2.0 180 Ringing\r\n") && !lines[0].contains("v=0"));
-    assert_eq!(h.core.occupancy().dialogs, 4, "three early ones, and the caller's");
+    assert_eq!(h.core.dialogs(), 4, "three early ones, and the caller's");
     h.from(carrier(), reply(&up.invite, "200 OK", "fork-2", &sdp("198.51.100.9", 6_100)));
     let ack = h.take_one(carrier());
     assert_eq!(tag(&header(&ack, "To")), "fork-2");

@@ -6,7 +6,7 @@ use super::super::header::HeaderId;
 use super::super::message::Message;
 use super::super::method::Method;
 use super::super::timers::MAX_FORWARDS;
-use super::{begin, put_decimal, put_end, put_header, put_value};
+use super::{begin, put_decimal, put_end, put_header, put_value, take};
 
 /// The ACK to a non-2xx final `response` (RFC 3261 §17.1.1.3): Request-URI, top Via, Route, From,
 /// Call-ID and CSeq number of the INVITE; To of the response.
@@ -41,5 +41,5 @@ fn derive(out: &mut BytesMut, method: Method, invite: &Message, to: &[u8]) -> By
     out.extend_from_slice(method.name().as_bytes());
     out.extend_from_slice(b"\r\n");
     put_end(out, None, b"");
-    out.split().freeze()
+    take(out)
 }

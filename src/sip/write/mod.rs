@@ -1,4 +1,4 @@
-//! Writes messages into one growing buffer and hands out shared pieces of it.
+//! Writes messages into one buffer and hands out copies of their exact length.
 //!
 //! The buffer is a scratch of the caller: what a writer left unfinished is dropped by the next.
 
@@ -9,24 +9,29 @@ mod response;
 
 use std::net::IpAddr;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 pub use derived::{ack_of, cancel_of};
 pub use request::{Request, RequestHead, RequestWriter};
 pub use response::ResponseWriter;
 
-/// What a message of ours usually fits in; a new piece of buffer is a multiple of it.
+/// What a message of ours usually fits in.
 const MESSAGE_USUAL: usize = 2048;
 
-/// A buffer for writers: about thirty messages share one allocation.
+/// A buffer for writers.
 #[must_use]
 pub fn new_buffer() -> BytesMut {
-    BytesMut::with_capacity(16 * MESSAGE_USUAL)
+    BytesMut::with_capacity(MESSAGE_USUAL)
 }
 
 fn begin(out: &mut BytesMut) {
     out.clear();
-    out.reserve(MESSAGE_USUAL);
+}
+
+/// What was written. A piece of the buffer itself would keep all of it for as long as a transaction
+/// lingers, and the buffer would always be new, cold memory.
+pub(crate) fn take(out: &mut BytesMut) -> Bytes {
+    Bytes::copy_from_slice(out)
 }
 
 /// Writes a value on one line: whatever would start another line becomes a space.

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::super::ids::Branch;
 use super::super::method::Method;
-use super::{begin, put_decimal, put_end, put_header, put_value};
+use super::{begin, put_decimal, put_end, put_header, put_value, take};
 
 /// The lines a request begins with.
 pub struct RequestHead<'a> {
@@ -107,6 +107,6 @@ impl<'o> RequestWriter<'o> {
     }
 
     fn request(self) -> Request {
-        Request { method: self.method, branch: self.branch, bytes: self.out.split().freeze() }
+        Request { method: self.method, branch: self.branch, bytes: take(self.out) }
     }
 }

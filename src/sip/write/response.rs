@@ -8,7 +8,7 @@ use super::super::header::HeaderId;
 use super::super::ids::Tag;
 use super::super::message::Message;
 use super::reply::{ReplyHead, ToTag};
-use super::{put_end, put_header};
+use super::{put_end, put_header, take};
 
 /// Writes one response. Made by [`ResponseWriter::start`], ended by [`ResponseWriter::finish`] or
 /// [`ResponseWriter::body`].
@@ -64,13 +64,13 @@ impl<'o> ResponseWriter<'o> {
     #[must_use]
     pub fn body(self, content_type: &str, body: &[u8]) -> Bytes {
         put_end(self.out, Some(content_type), body);
-        self.out.split().freeze()
+        take(self.out)
     }
 
     /// Ends the message without a body.
     #[must_use]
     pub fn finish(self) -> Bytes {
         put_end(self.out, None, b"");
-        self.out.split().freeze()
+        take(self.out)
     }
 }
