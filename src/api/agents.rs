@@ -248,16 +248,16 @@ pub async fn patch(
 
 /// Removes an agent; its extensions are free again.
 #[utoipa::path(delete, path = "/agents/{id}", operation_id = "agents_delete", tag = "agents",
-    params(("id" = String, Path)),
+    params(("id" = String, Path), IfMatch),
     responses((status = 204), (status = "4XX", body = Problem)))]
 pub async fn delete(
     State(api): State<Api>,
     actor: TenantActor,
     PathId(id): PathId<AgentId>,
+    if_match: IfMatch,
 ) -> Result<StatusCode, ApiError> {
-    if !api.store().delete_agent(actor.tenant, id, api.now().wall).await? {
-        return Err(Code::NotFound.into());
-    }
+    let (version, now) = (if_match.version()?, api.now().wall);
+    if_match.unless_changed(api.store().delete_agent(actor.tenant, id, version, now).await?)?;
     api.relay().forget_tenant(actor.tenant);
     Ok(StatusCode::NO_CONTENT)
 }

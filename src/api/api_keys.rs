@@ -12,6 +12,7 @@ use super::answer::at;
 use super::auth::Actor;
 use super::bindings::NoFields;
 use super::error::{ApiError, Code, Problem};
+use super::etag::IfMatch;
 use super::extract::{Json, OptionalJson, PathId, Query};
 use super::field_error::Rule;
 use super::paging::{Cursor, Limit, ListBody, request};
@@ -257,7 +258,7 @@ pub async fn roll(
 
 /// Revokes a key; a second time is not found.
 #[utoipa::path(delete, path = "/api-keys/{id}", operation_id = "api_keys_delete",
-    tag = "api-keys", params(("id" = String, Path)),
+    tag = "api-keys", params(("id" = String, Path), IfMatch),
     responses((status = 204), (status = "4XX", body = Problem)))]
 pub async fn delete(
     State(api): State<Api>,
@@ -270,7 +271,9 @@ pub async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
+    if_match: IfMatch,
 const fn owner_of(actor: &Actor) -> KeyOwner {
+    if_match.untagged()?;
     match actor.tenant {
         Some(tenant) => KeyOwner::Tenant(tenant),
         None => KeyOwner::Anybody { only_test: actor.is_test },

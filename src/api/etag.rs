@@ -40,6 +40,17 @@ impl IfMatch {
         }
     }
 
+    /// For things that have no tags, so that none can match.
+    ///
+    /// # Errors
+    /// [`Code::PreconditionFailed`] for any tag.
+    pub fn untagged(self) -> Result<(), ApiError> {
+        match self {
+            Self::Any => Ok(()),
+            Self::Version(_) | Self::Nothing => Err(Code::PreconditionFailed.into()),
+        }
+    }
+
     /// A row that was there before and could not be changed has another version, or is gone.
     ///
     /// # Errors

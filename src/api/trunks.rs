@@ -286,15 +286,15 @@ pub async fn patch(
 
 /// Removes a trunk, from its pools too.
 #[utoipa::path(delete, path = "/trunks/{id}", operation_id = "trunks_delete", tag = "trunks",
-    params(("id" = String, Path)),
+    params(("id" = String, Path), IfMatch),
     responses((status = 204), (status = "4XX", body = Problem)))]
 pub async fn delete(
     State(api): State<Api>,
     PathId(id): PathId<TrunkId>,
+    if_match: IfMatch,
 ) -> Result<StatusCode, ApiError> {
-    if !api.store().delete_trunk(id, api.now().wall).await? {
-        return Err(Code::NotFound.into());
-    }
+    let (version, now) = (if_match.version()?, api.now().wall);
+    if_match.unless_changed(api.store().delete_trunk(id, version, now).await?)?;
     api.relay().trunks_changed();
     Ok(StatusCode::NO_CONTENT)
 }

@@ -212,7 +212,8 @@ impl Store {
         Ok(Some(agent))
     }
 
-    /// Removes an agent from sight and frees its extensions; false when it is not there.
+    /// Removes an agent from sight and frees its extensions; nothing when it is not there in that
+    /// version.
     ///
     /// # Errors
     /// [`StoreError`] when the database is away.
@@ -220,27 +221,30 @@ impl Store {
         &self,
         tenant: TenantId,
         id: AgentId,
+        version: Option<u64>,
         now: SystemTime,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<()>, StoreError> {
         let mut tx = self.tenant(tenant).await?;
         let deleted = sqlx::query(
             "update agent set deleted_at = $3, state = 'disabled', version = version + 1,
                  updated_at = $3
-             where tenant_id = $1 and id = $2 and deleted_at is null",
+             where tenant_id = $1 and id = $2 and deleted_at is null
+                 and ($4::bigint is null or version = $4)",
         )
         .bind(uuid(tenant.as_u128()))
         .bind(uuid(id.as_u128()))
         .bind(to_sql(now)?)
+        .bind(version.map(u64::cast_signed))
         .execute(tx.connection())
         .await?
         .rows_affected();
         if deleted == 0 {
-            return Ok(false);
+            return Ok(None);
         }
         tx.delete_callers(id).await?;
         tx.touch_routes(RouteTable::Agent);
         tx.commit().await?;
-        Ok(true)
+        Ok(Some(()))
     }
 }
 

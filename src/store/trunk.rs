@@ -292,29 +292,38 @@ impl Store {
         row.map(Trunk::try_from).transpose()
     }
 
-    /// Removes a trunk from sight and from its pools; false when it is not there.
+    /// Removes a trunk from sight and from its pools; nothing when it is not there in that version.
     ///
     /// # Errors
     /// [`StoreError`] when the database is away.
-    pub async fn delete_trunk(&self, id: TrunkId, now: SystemTime) -> Result<bool, StoreError> {
+    pub async fn delete_trunk(
+        &self,
+        id: TrunkId,
+        version: Option<u64>,
+        now: SystemTime,
+    ) -> Result<Option<()>, StoreError> {
         let mut tx = self.platform().await?;
         let deleted = sqlx::query(
             "update trunk set deleted_at = $2, enabled = false, version = version + 1,
                  updated_at = $2
-             where id = $1 and deleted_at is null",
+             where id = $1 and deleted_at is null and ($3::bigint is null or version = $3)",
         )
         .bind(uuid(id.as_u128()))
         .bind(to_sql(now)?)
+        .bind(version.map(u64::cast_signed))
         .execute(tx.connection())
         .await?
         .rows_affected();
+        if deleted == 0 {
+            return Ok(None);
+        }
         sqlx::query("delete from pool_trunk where trunk_id = $1")
             .bind(uuid(id.as_u128()))
             .execute(tx.connection())
             .await?;
         tx.touch_routes(RouteTable::Trunk);
         tx.commit().await?;
-        Ok(deleted > 0)
+        Ok(Some(()))
     }
 
     /// Those of `ids` that are living carrier trunks.

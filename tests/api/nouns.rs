@@ -243,3 +243,42 @@ async fn a_change_may_name_the_version_it_means() {
     let refused = world.operator.json("PATCH", &tenant, json!({"name": "x"}), &wrong).await;
     refused.refused(412, "precondition_failed");
 }
+
+#[tokio::test]
+async fn a_delete_takes_only_the_version_that_was_meant() {
+    let world = World::new().await;
+    let agent = json!({"employee_id": "4821", "name": "Li"});
+    let agent = world.admin.post("/v1/agents", agent).await.gave(201);
+    let trunk = json!({"name": "t", "role": "carrier", "source_networks": ["192.0.2.1"],
+        "targets": ["192.0.2.1:5060"]});
+    let trunk = world.operator.post("/v1/trunks", trunk).await.gave(201);
+    let pool = json!({"name": "p", "class": "mobile", "trunks": [trunk.id()]});
+    let pool = world.operator.post("/v1/pools", pool).await.gave(201);
+    let pool = format!("/v1/pools/{}", pool.id());
+    for (client, path, change) in [
+        (&world.admin, format!("/v1/agents/{}", agent.id()), json!({"name": "Wang"})),
+        (&world.operator, format!("/v1/trunks/{}", trunk.id()), json!({"name": "u"})),
+    ] {
+        let old = client.get(&path).await.header("etag").to_owned();
+        let new = client.patch(&path, change).await.gave(200).header("etag").to_owned();
+        for tag in [old.as_str(), "W/\"v2\"", "v2"] {
+            let answer = client.raw("DELETE", &path, "", &[("if-match", tag)]).await;
+            answer.refused(412, "precondition_failed");
+        }
+        client.get(&path).await.gave(200);
+        assert_ne!(world.operator.get(&pool).await.body["trunks"], json!([]));
+        client.raw("DELETE", &path, "", &[("if-match", &new)]).await.gave(204);
+        client.get(&path).await.refused(404, "not_found");
+    }
+}
+
+#[tokio::test]
+async fn a_key_has_no_tag_that_could_match() {
+    let world = World::new().await;
+    let body = json!({"name": "crm", "role": "insurer_crm"});
+    let path =
+        format!("/v1/api-keys/{}", world.admin.post("/v1/api-keys", body).await.gave(201).id());
+    let answer = world.admin.raw("DELETE", &path, "", &[("if-match", "\"v1\"")]).await;
+    answer.refused(412, "precondition_failed");
+    world.admin.raw("DELETE", &path, "", &[("if-match", "*")]).await.gave(204);
+}
