@@ -109,6 +109,10 @@ problems! {
     MalformedBody "malformed_body" BAD_REQUEST false
         "Malformed body" "请求体格式错误"
         "The body could not be read." "无法解析请求体。";
+    /// More query parameters than any operation has.
+    TooManyParameters "too_many_parameters" BAD_REQUEST false
+        "Too many parameters" "查询参数过多"
+        "The query has more parameters than any operation reads." "查询参数数量超过上限。";
     /// No key, or none that is valid here.
     Unauthenticated "unauthenticated" UNAUTHORIZED false
         "Not authenticated" "未认证"

@@ -11,7 +11,7 @@ use zeroize::Zeroize;
 
 use super::error::{ApiError, Code};
 use super::field_error::{FieldError, Rule, Segment};
-use super::values::{Object, PublicId, RULE_MARK};
+use super::values::{Object, PublicId, RULE_MARK, problem_at};
 use crate::domain::number::{InvalidNumber, VirtualNumber};
 
 /// The largest body of any request.
@@ -77,8 +77,12 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         let pairs = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
             .map_err(|_| FieldError::new("/query", Rule::Invalid))?;
+        if pairs.0.len() > QUERY_PARAMETERS_MAX {
+            let length = Rule::Length(0, QUERY_PARAMETERS_MAX);
+            return Err(problem_at(Code::TooManyParameters, "/query", length));
+        }
         let mut object = serde_json::Map::new();
-        for (name, value) in pairs.0.into_iter().take(QUERY_PARAMETERS_MAX) {
+        for (name, value) in pairs.0 {
             if object.contains_key(&name) {
                 let path = std::iter::once(Segment::Name(&name));
                 return Err(FieldError::at_path(path, Rule::Duplicate).under("/query").into());

@@ -276,3 +276,15 @@ async fn platform_things_have_rules_too() {
         answer.refused(422, "validation_failed");
     }
 }
+
+#[tokio::test]
+async fn a_query_of_too_many_parameters_is_refused_whole() {
+    let world = World::new().await;
+    let query: Vec<String> = (0..33).map(|n| format!("p{n}=1")).collect();
+    let answer = world.operator.get(&format!("/v1/tenants?{}", query.join("&"))).await;
+    let answer = answer.refused(400, "too_many_parameters");
+    assert_eq!(answer.place(), ("/query", "length"));
+    // The last one used to be cut off in silence.
+    let last = format!("/v1/tenants?{}&limit=0", ["a=1"; 32].join("&"));
+    world.operator.get(&last).await.refused(400, "too_many_parameters");
+}
