@@ -15,6 +15,7 @@ use super::error::{ApiError, Code, Problem};
 use super::etag::IfMatch;
 use super::extract::{Json, OptionalJson, PathId, Query};
 use super::field_error::Rule;
+use super::idempotency::Completion;
 use super::paging::{Cursor, Limit, ListBody, request};
 use super::roles::{Role, is_scope};
 use super::secrets::IssuedKey;
@@ -142,6 +143,7 @@ pub struct ApiKeyFilter {
 pub async fn create(
     State(api): State<Api>,
     actor: Actor,
+    completion: Completion,
     Json(body): Json<ApiKeyCreate>,
 ) -> Result<Response, ApiError> {
     let role = body.role.role();
@@ -175,8 +177,9 @@ pub async fn create(
         source_networks: networks,
         expires_at: body.expires_at.map(|at| at.0),
     };
-    let key = api.store().insert_api_key(new, now.wall).await?;
-    Ok(issued_answer(StatusCode::CREATED, &issued, key))
+    let mut tx = api.store().platform().await?;
+    let key = tx.insert_api_key(new, now.wall).await?;
+    completion.commit(tx, issued_answer(StatusCode::CREATED, &issued, key)).await
 }
 
 /// Whose key it becomes. A key can only make keys that reach no further than itself.
@@ -239,6 +242,7 @@ pub async fn roll(
     State(api): State<Api>,
     actor: Actor,
     PathId(id): PathId<ApiKeyId>,
+    completion: Completion,
     OptionalJson(NoFields {}): OptionalJson<NoFields>,
 ) -> Result<Response, ApiError> {
     let owner = owner_of(&actor);
@@ -250,10 +254,13 @@ pub async fn roll(
         return Err(Code::Forbidden.into());
     }
     let issued = IssuedKey::new(api.store().vault(), old.is_test);
-    let key = api.store().roll_api_key(owner, id, issued.hash, &issued.hint()).await?;
+    let mut tx = api.store().platform().await?;
+    let key = tx.roll_api_key(owner, id, issued.hash, &issued.hint()).await?;
     let key = key.ok_or(ApiError::new(Code::NotFound))?;
+    let answer = completion.commit(tx, issued_answer(StatusCode::OK, &issued, key)).await;
+    // Whether or not that can be told.
     api.forget_key(&old);
-    Ok(issued_answer(StatusCode::OK, &issued, key))
+    answer
 }
 
 /// Revokes a key; a second time is not found.
@@ -264,16 +271,16 @@ pub async fn delete(
     State(api): State<Api>,
     actor: Actor,
     PathId(id): PathId<ApiKeyId>,
+    if_match: IfMatch,
 ) -> Result<StatusCode, ApiError> {
+    if_match.untagged()?;
     let key = api.store().revoke_api_key(owner_of(&actor), id, api.now().wall).await?;
     let key = key.ok_or(ApiError::new(Code::NotFound))?;
     api.forget_key(&key);
     Ok(StatusCode::NO_CONTENT)
 }
 
-    if_match: IfMatch,
 const fn owner_of(actor: &Actor) -> KeyOwner {
-    if_match.untagged()?;
     match actor.tenant {
         Some(tenant) => KeyOwner::Tenant(tenant),
         None => KeyOwner::Anybody { only_test: actor.is_test },

@@ -32,7 +32,9 @@ pub async fn issue_platform_key(
         source_networks: Vec::new(),
         expires_at: None,
     };
-    store.insert_api_key(new, now.wall).await?;
+    let mut tx = store.platform().await?;
+    tx.insert_api_key(new, now.wall).await?;
+    tx.commit().await?;
     Ok(issued)
 }
 

@@ -1,12 +1,18 @@
 //! `Idempotency-Key`: the first answer to a POST is kept for 48 hours, and repeated instead of the
 //! work. The key, the request and the answer are stored as keyed hashes and sealed.
+//!
+//! Most changes have a name of the client's own (`external_id`, a subscriber's number, a unique
+//! name) or are the same when done twice: their answer is kept after them, and a crash in between
+//! costs the repeat the first answer and nothing else. The others commit by [`Completion`].
 
+use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
-use axum::extract::{Request, State};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, response};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -18,8 +24,8 @@ use super::error::{ApiError, Code, render};
 use super::extract::{BODY_BYTES_MAX, read_body};
 use super::field_error::{FieldError, Rule};
 use super::layers::{REQUEST_TIME_MAX, RequestContext};
-use crate::store::StoreError;
 use crate::store::idempotency::{Begun, Claim, KeptAnswer};
+use crate::store::{PlatformTx, StoreError};
 use crate::vault::Cell;
 
 /// The request header.
@@ -100,7 +106,9 @@ impl Once {
             Begun::Mismatch => return Err(Code::IdempotencyMismatch.into()),
             Begun::Kept(answer) => return self.replay(&claim, &answer),
         }
-        let work = next.run(Request::from_parts(parts, Body::from(body)));
+        let mut request = Request::from_parts(parts, Body::from(body));
+        request.extensions_mut().insert(Claimed(Arc::new(claim.clone())));
+        let work = next.run(request);
         // A panic is caught outside of this layer; the claim must be given back here.
         let response = tokio::spawn(work).await;
         let response = response.unwrap_or_else(|_| ApiError::new(Code::Internal).into_response());
@@ -135,6 +143,9 @@ impl Once {
     /// Keeps a final answer; gives the claim back when the fault is ours.
     async fn keep(&self, claim: &Claim, response: Response) -> Result<Response, ApiError> {
         let store = self.api.store();
+        if response.extensions().get::<Completed>().is_some() {
+            return Ok(response);
+        }
         let response = render(response, &self.context.id, self.context.language);
         if response.status().is_server_error() {
             store.abandon_once(claim).await?;
@@ -145,10 +156,7 @@ impl Once {
             store.abandon_once(claim).await?;
             return Err(Code::Internal.into());
         };
-        let frame = write_frame(&parts.headers, &body);
-        let cell = Cell::of_answer(claim.owner(), &claim.key_hash);
-        let sealed = store.vault().seal_answer(&cell, &frame).map_err(StoreError::from)?;
-        let answer = KeptAnswer { status: parts.status.as_u16(), sealed };
+        let answer = seal(&self.api, claim, &parts, &body)?;
         store.complete_once(claim, &answer, self.api.now().wall).await?;
         Ok(Response::from_parts(parts, body.into()))
     }
@@ -163,6 +171,66 @@ impl Once {
         let replayed = HeaderValue::from_static("true");
         response.headers_mut().insert(IDEMPOTENT_REPLAYED, replayed);
         Ok(response)
+    }
+}
+
+fn seal(
+    api: &Api,
+    claim: &Claim,
+    parts: &response::Parts,
+    body: &[u8],
+) -> Result<KeptAnswer, ApiError> {
+    let frame = write_frame(&parts.headers, body);
+    let cell = Cell::of_answer(claim.owner(), &claim.key_hash);
+    let sealed = api.store().vault().seal_answer(&cell, &frame).map_err(StoreError::from)?;
+    Ok(KeptAnswer { status: parts.status.as_u16(), sealed })
+}
+
+/// Makes a change durable together with its answer, for what has no name of the client's own by
+/// which a repeat would be recognised: after a crash at any moment a repeat either finds the answer
+/// or finds nothing done.
+#[derive(Clone, Debug)]
+pub struct Completion {
+    api: Api,
+    claim: Option<Claimed>,
+}
+
+/// The claim of the request, when it has a key.
+#[derive(Clone, Debug)]
+struct Claimed(Arc<Claim>);
+
+/// On an answer that is kept already.
+#[derive(Clone, Copy, Debug)]
+struct Completed;
+
+impl FromRequestParts<Api> for Completion {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Infallible> {
+        Ok(Self { api: api.clone(), claim: parts.extensions.get().cloned() })
+    }
+}
+
+impl Completion {
+    /// Commits the change, and gives its answer back.
+    ///
+    /// # Errors
+    /// The change is not made when its answer cannot be kept.
+    pub async fn commit(self, mut tx: PlatformTx, answer: Response) -> Result<Response, ApiError> {
+        let Some(Claimed(claim)) = self.claim else {
+            tx.commit().await?;
+            return Ok(answer);
+        };
+        let (mut parts, body) = answer.into_parts();
+        let body = to_bytes(body, ANSWER_BYTES_MAX).await;
+        let body = body.map_err(|_| ApiError::new(Code::Internal))?;
+        let kept = seal(&self.api, &claim, &parts, &body)?;
+        if !tx.complete_once(&claim, &kept, self.api.now().wall).await? {
+            return Err(Code::IdempotencyInProgress.into());
+        }
+        tx.commit().await?;
+        parts.extensions.insert(Completed);
+        Ok(Response::from_parts(parts, body.into()))
     }
 }
 

@@ -34,7 +34,12 @@ const SCHEME: &str = "bearer";
     info(
         title = "maskline control API",
         description = "Virtual numbers for insurers: bind, watch and end. Errors are RFC 9457 \
-                       problems; a real number goes in through two fields and never comes out.",
+                       problems; a real number goes in through two fields and never comes out.\n\n\
+                       No request with an Idempotency-Key is carried out twice. Should the service \
+                       crash between a change and its answer, a repeat is recognised by the name \
+                       you gave (external_id, the subscriber's number: 200; employee_id, name: \
+                       409) or by the state it asks for (200). What has no such name (tenants, API \
+                       keys) is made together with its answer, or not at all.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     components(schemas(Problem))

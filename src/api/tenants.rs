@@ -13,6 +13,7 @@ use super::error::{ApiError, Code, Problem};
 use super::etag::IfMatch;
 use super::extract::{Json, PathId, Query};
 use super::field_error::Rule;
+use super::idempotency::Completion;
 use super::paging::{Cursor, Limit, ListBody, request};
 use super::values::{Checks, Id, Time, nullable, refuse_unsupported};
 use crate::domain::id::TenantId;
@@ -152,6 +153,7 @@ pub struct TenantFilter {
 pub async fn create(
     State(api): State<Api>,
     actor: Actor,
+    completion: Completion,
     Json(body): Json<TenantCreate>,
 ) -> Result<Response, ApiError> {
     let time_zone = body.time_zone.unwrap_or_else(|| "Asia/Shanghai".to_owned());
@@ -177,9 +179,11 @@ pub async fn create(
         time_zone,
         country_code,
     };
-    let tenant = api.store().insert_tenant(new, now.wall).await?;
+    let mut tx = api.store().platform().await?;
+    let tenant = tx.insert_tenant(api.store().vault(), new, now.wall).await?;
     let (id, version) = (tenant.id, tenant.version);
-    Ok(created(&format!("/v1/tenants/{id}"), version, TenantBody::from(tenant)))
+    let answer = created(&format!("/v1/tenants/{id}"), version, TenantBody::from(tenant));
+    completion.commit(tx, answer).await
 }
 
 /// Lists tenants, newest first.

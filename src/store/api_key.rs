@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::convert::{from_sql, label, to_sql, to_sql_maybe, uuid};
 use super::page::{Page, PageRequest};
-use super::{Store, StoreError};
+use super::{PlatformTx, Store, StoreError};
 use crate::domain::id::{ApiKeyId, TenantId};
 use crate::domain::network::Network;
 
@@ -167,40 +167,6 @@ impl Store {
         Ok(found)
     }
 
-    /// Keeps a new key.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the database refuses or is away.
-    pub async fn insert_api_key(
-        &self,
-        new: NewApiKey,
-        now: SystemTime,
-    ) -> Result<ApiKey, StoreError> {
-        let mut tx = self.platform().await?;
-        let networks: Vec<String> = new.source_networks.iter().map(ToString::to_string).collect();
-        let row: Row = sqlx::query_as(
-            "insert into api_key (id, tenant_id, name, role, scopes, is_test, secret_hash, hint,
-                 source_networks, created_at, expires_at)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9::text[]::cidr[], $10, $11)
-             returning *, source_networks::text[] as networks",
-        )
-        .bind(uuid(new.id.as_u128()))
-        .bind(new.tenant.map(|tenant| uuid(tenant.as_u128())))
-        .bind(new.name)
-        .bind(new.role)
-        .bind(new.scopes)
-        .bind(new.is_test)
-        .bind(new.secret_hash.as_slice())
-        .bind(new.hint)
-        .bind(networks)
-        .bind(to_sql(now)?)
-        .bind(to_sql_maybe(new.expires_at)?)
-        .fetch_one(tx.connection())
-        .await?;
-        tx.commit().await?;
-        row.try_into()
-    }
-
     /// Lists keys, newest first.
     ///
     /// # Errors
@@ -224,35 +190,6 @@ impl Store {
         .await?;
         let keys = rows.into_iter().map(ApiKey::try_from).collect::<Result<_, _>>()?;
         Ok(page.page(keys, |key: &ApiKey| key.id.as_u128()))
-    }
-
-    /// Gives a living key another secret; the old one is gone.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the database refuses or is away.
-    pub async fn roll_api_key(
-        &self,
-        owner: KeyOwner,
-        id: ApiKeyId,
-        secret_hash: [u8; 32],
-        hint: &str,
-    ) -> Result<Option<ApiKey>, StoreError> {
-        let mut tx = self.platform().await?;
-        let row: Option<Row> = sqlx::query_as(
-            "update api_key set secret_hash = $4, hint = $5
-             where id = $1 and ($2::uuid is null or tenant_id = $2) and (is_test or not $3)
-                 and revoked_at is null
-             returning *, source_networks::text[] as networks",
-        )
-        .bind(uuid(id.as_u128()))
-        .bind(owner.tenant())
-        .bind(owner.only_test())
-        .bind(secret_hash.as_slice())
-        .bind(hint)
-        .fetch_optional(tx.connection())
-        .await?;
-        tx.commit().await?;
-        row.map(ApiKey::try_from).transpose()
     }
 
     /// Ends a living key for good.
@@ -279,6 +216,67 @@ impl Store {
         .fetch_optional(tx.connection())
         .await?;
         tx.commit().await?;
+        row.map(ApiKey::try_from).transpose()
+    }
+}
+
+impl PlatformTx {
+    /// Keeps a new key.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database refuses or is away.
+    pub async fn insert_api_key(
+        &mut self,
+        new: NewApiKey,
+        now: SystemTime,
+    ) -> Result<ApiKey, StoreError> {
+        let networks: Vec<String> = new.source_networks.iter().map(ToString::to_string).collect();
+        let row: Row = sqlx::query_as(
+            "insert into api_key (id, tenant_id, name, role, scopes, is_test, secret_hash, hint,
+                 source_networks, created_at, expires_at)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9::text[]::cidr[], $10, $11)
+             returning *, source_networks::text[] as networks",
+        )
+        .bind(uuid(new.id.as_u128()))
+        .bind(new.tenant.map(|tenant| uuid(tenant.as_u128())))
+        .bind(new.name)
+        .bind(new.role)
+        .bind(new.scopes)
+        .bind(new.is_test)
+        .bind(new.secret_hash.as_slice())
+        .bind(new.hint)
+        .bind(networks)
+        .bind(to_sql(now)?)
+        .bind(to_sql_maybe(new.expires_at)?)
+        .fetch_one(self.connection())
+        .await?;
+        row.try_into()
+    }
+
+    /// Gives a living key another secret; the old one is gone.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database refuses or is away.
+    pub async fn roll_api_key(
+        &mut self,
+        owner: KeyOwner,
+        id: ApiKeyId,
+        secret_hash: [u8; 32],
+        hint: &str,
+    ) -> Result<Option<ApiKey>, StoreError> {
+        let row: Option<Row> = sqlx::query_as(
+            "update api_key set secret_hash = $4, hint = $5
+             where id = $1 and ($2::uuid is null or tenant_id = $2) and (is_test or not $3)
+                 and revoked_at is null
+             returning *, source_networks::text[] as networks",
+        )
+        .bind(uuid(id.as_u128()))
+        .bind(owner.tenant())
+        .bind(owner.only_test())
+        .bind(secret_hash.as_slice())
+        .bind(hint)
+        .fetch_optional(self.connection())
+        .await?;
         row.map(ApiKey::try_from).transpose()
     }
 }

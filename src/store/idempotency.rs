@@ -160,20 +160,7 @@ impl Store {
         now: SystemTime,
     ) -> Result<(), StoreError> {
         let mut scope = Scope::begin(self, claim).await?;
-        sqlx::query(
-            "update idempotency set completed_at = $4, response_status = $5,
-                 response_body_sealed = $6
-             where tenant_id = $1 and key_hash = $2 and request_hash = $3
-                 and completed_at is null",
-        )
-        .bind(claim.owner_uuid())
-        .bind(claim.key_hash.as_slice())
-        .bind(claim.request_hash.as_slice())
-        .bind(to_sql(now)?)
-        .bind(answer.status.cast_signed())
-        .bind(&answer.sealed)
-        .execute(scope.connection())
-        .await?;
+        complete(scope.connection(), claim, answer, now).await?;
         scope.commit().await
     }
 
@@ -210,4 +197,49 @@ impl Store {
         tx.commit().await?;
         Ok(swept)
     }
+}
+
+impl PlatformTx {
+    /// Keeps the answer of a claimed request in the transaction of its change: both become durable,
+    /// or neither. False when the claim was lost meanwhile: then the change may not be made.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database is away.
+    pub async fn complete_once(
+        &mut self,
+        claim: &Claim,
+        answer: &KeptAnswer,
+        now: SystemTime,
+    ) -> Result<bool, StoreError> {
+        // A tenant's row is seen by that tenant only.
+        if let Some(tenant) = claim.tenant {
+            sqlx::query("select set_config('maskline.tenant', $1, true)")
+                .bind(uuid(tenant.as_u128()).to_string())
+                .execute(self.connection())
+                .await?;
+        }
+        complete(self.connection(), claim, answer, now).await
+    }
+}
+
+async fn complete(
+    connection: &mut PgConnection,
+    claim: &Claim,
+    answer: &KeptAnswer,
+    now: SystemTime,
+) -> Result<bool, StoreError> {
+    let completed = sqlx::query(
+        "update idempotency set completed_at = $4, response_status = $5, response_body_sealed = $6
+         where tenant_id = $1 and key_hash = $2 and request_hash = $3 and completed_at is null",
+    )
+    .bind(claim.owner_uuid())
+    .bind(claim.key_hash.as_slice())
+    .bind(claim.request_hash.as_slice())
+    .bind(to_sql(now)?)
+    .bind(answer.status.cast_signed())
+    .bind(&answer.sealed)
+    .execute(connection)
+    .await?
+    .rows_affected();
+    Ok(completed > 0)
 }

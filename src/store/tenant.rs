@@ -11,6 +11,7 @@ use super::outbox::NewEvent;
 use super::page::{Page, PageRequest};
 use super::{PlatformTx, RouteTable, Store, StoreError, TenantTx};
 use crate::domain::id::TenantId;
+use crate::vault::Vault;
 
 /// Whether a tenant may work.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -118,42 +119,6 @@ impl TryFrom<Row> for Tenant {
 }
 
 impl Store {
-    /// Makes a tenant with fresh keys.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the database or the vault fails.
-    pub async fn insert_tenant(
-        &self,
-        new: NewTenant,
-        now: SystemTime,
-    ) -> Result<Tenant, StoreError> {
-        let keys = self.vault().create_tenant_keys(new.id)?;
-        let mut tx = self.platform().await?;
-        let row: Row = sqlx::query_as(
-            "insert into tenant (id, name, state, is_test, accept_real_numbers, desk_user, language,
-                 time_zone, country_code, wrapping_key_sealed, lookup_key_sealed, created_at,
-                 updated_at)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12)
-             returning *",
-        )
-        .bind(uuid(new.id.as_u128()))
-        .bind(new.name)
-        .bind(TenantState::Active.label())
-        .bind(new.is_test)
-        .bind(new.accept_real_numbers)
-        .bind(new.desk_user)
-        .bind(new.language)
-        .bind(new.time_zone)
-        .bind(new.country_code)
-        .bind(keys.wrapping)
-        .bind(keys.lookup)
-        .bind(to_sql(now)?)
-        .fetch_one(tx.connection())
-        .await?;
-        tx.commit().await?;
-        row.try_into()
-    }
-
     /// Finds a tenant for the platform.
     ///
     /// # Errors
@@ -219,6 +184,41 @@ impl Store {
 }
 
 impl PlatformTx {
+    /// Makes a tenant with fresh keys.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database or the vault fails.
+    pub async fn insert_tenant(
+        &mut self,
+        vault: &Vault,
+        new: NewTenant,
+        now: SystemTime,
+    ) -> Result<Tenant, StoreError> {
+        let keys = vault.create_tenant_keys(new.id)?;
+        let row: Row = sqlx::query_as(
+            "insert into tenant (id, name, state, is_test, accept_real_numbers, desk_user, language,
+                 time_zone, country_code, wrapping_key_sealed, lookup_key_sealed, created_at,
+                 updated_at)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12)
+             returning *",
+        )
+        .bind(uuid(new.id.as_u128()))
+        .bind(new.name)
+        .bind(TenantState::Active.label())
+        .bind(new.is_test)
+        .bind(new.accept_real_numbers)
+        .bind(new.desk_user)
+        .bind(new.language)
+        .bind(new.time_zone)
+        .bind(new.country_code)
+        .bind(keys.wrapping)
+        .bind(keys.lookup)
+        .bind(to_sql(now)?)
+        .fetch_one(self.connection())
+        .await?;
+        row.try_into()
+    }
+
     /// Finds a tenant in this transaction.
     ///
     /// # Errors

@@ -203,6 +203,12 @@ impl World {
             "binding" => "select count(*) from binding",
             "subscriber" => "select count(*) from subscriber",
             "event" => "select count(*) from event",
+            "tenant" => "select count(*) from tenant",
+            "api_key" => "select count(*) from api_key",
+            "agent" => "select count(*) from agent",
+            "trunk" => "select count(*) from trunk",
+            "pool" => "select count(*) from pool",
+            "virtual_number" => "select count(*) from virtual_number",
             "bound" => "select count(*) from virtual_number where state = 'bound'",
             _ => panic!("no such table here"),
         };

@@ -122,7 +122,9 @@ async fn lay_out(store: &Store, tenant: TenantId, pbx: &Peer, carrier: &Peer) {
         time_zone: "Asia/Shanghai".to_owned(),
         country_code: "86".to_owned(),
     };
-    store.insert_tenant(new_tenant, noon()).await.expect("a tenant");
+    let mut platform = store.platform().await.expect("a transaction");
+    platform.insert_tenant(store.vault(), new_tenant, noon()).await.expect("a tenant");
+    platform.commit().await.expect("committed");
     let agent = NewAgent {
         id: AgentId::new(1, 1),
         employee_id: "4821".to_owned(),
