@@ -5,6 +5,7 @@
 mod support;
 
 mod calls;
+mod jobs;
 mod nodes;
 mod peers;
 mod ready;

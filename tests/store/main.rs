@@ -10,3 +10,4 @@ mod isolation;
 mod look;
 mod records;
 mod routes;
+mod sweeps;
