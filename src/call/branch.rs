@@ -1,6 +1,7 @@
 //! One INVITE of ours to one trunk, and all dialogs that its answers make: forked early ones, the
 //! one that talks, and those that answered too late and are ended again.
 
+use std::fmt;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -53,8 +54,7 @@ enum InviteState {
     },
 }
 
-/// One dialog of the callee's side.
-#[derive(Debug)]
+/// One dialog of the callee's side. `Debug` does not show its ACK.
 struct Held {
     dialog: Dialog,
     state: HeldState,
@@ -74,6 +74,13 @@ impl Held {
     /// Has been answered and is not over: somebody has to end it.
     const fn is_answered(&self) -> bool {
         matches!(self.state, HeldState::Talking | HeldState::Ending(_))
+    }
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let acked = if self.ack.is_some() { ", acked" } else { "" };
+        write!(f, "Held({:?}, {:?}{acked})", self.dialog, self.state)
     }
 }
 

@@ -1,6 +1,7 @@
 //! One call: the coupling of its legs decides, and here each decision is carried out with bytes,
 //! timers and orders to the media plane.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -41,8 +42,7 @@ pub(super) struct Call {
     media: Media,
 }
 
-/// What is known between the INVITE and the answer.
-#[derive(Debug)]
+/// What is known between the INVITE and the answer. `Debug` shows none of the texts.
 pub(super) struct SetUp {
     /// What the caller offered; `None` without an offer that can be relayed.
     pub(super) offer: Option<sdp::Session>,
@@ -58,6 +58,14 @@ impl SetUp {
     /// What the INVITE says.
     pub(super) const fn new(offer: Option<sdp::Session>, max_forwards: Option<u8>) -> Self {
         Self { offer, max_forwards, callee: None, targets: Vec::new(), local: None, answer: None }
+    }
+}
+
+impl fmt::Debug for SetUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (has_offer, has_answer) = (self.offer.is_some(), self.answer.is_some());
+        let targets = self.targets.len();
+        write!(f, "SetUp(offer: {has_offer}, answer: {has_answer}, {targets} targets)")
     }
 }
 

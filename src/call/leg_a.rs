@@ -1,6 +1,7 @@
 //! Leg A: our side of the caller's dialog. It answers the INVITE once, repeats a 2xx until the ACK
 //! comes, and ends as its state demands.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -51,8 +52,7 @@ struct Invited {
     invite: Message,
 }
 
-/// A 2xx is repeated by us, not by its transaction (RFC 3261 §13.3.1.4).
-#[derive(Debug)]
+/// A 2xx is repeated by us, not by its transaction (RFC 3261 §13.3.1.4). `Debug` does not show it.
 struct Answered {
     server: ServerId,
     response: Bytes,
@@ -61,6 +61,13 @@ struct Answered {
     give_up_at: Instant,
     /// The call is over already; BYE has to wait for the ACK (§15).
     ended: Option<Cause>,
+}
+
+impl fmt::Debug for Answered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = self.response.len();
+        write!(f, "Answered({:?}, {bytes} bytes, ended: {:?})", self.server, self.ended)
+    }
 }
 
 /// What became of our 2xx when its timer came.

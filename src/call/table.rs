@@ -7,7 +7,7 @@ use super::call::Call;
 use super::place::{CALLS_HELD_MAX, Serial};
 
 /// Where calls lie. Bounded by the calls and transactions that the core admits.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Calls {
     slots: Slab<Box<Call>>,
     count: u32,

@@ -78,3 +78,48 @@ fn debug_of_a_message_and_of_what_was_read_in_it_shows_no_number() {
     let broken = caller.invite().replace("CSeq: 1", "CSeq: one");
     hides(&Message::parse(broken.into()).expect_err("malformed"), "a malformed message");
 }
+
+/// Every state of a call in turn, dialled by an agent and by the subscriber.
+#[test]
+fn debug_of_a_call_shows_no_number_at_any_time() {
+    let mut h = Harness::new();
+    let look = |h: &Harness, when: &str| {
+        let occupancy = h.core.occupancy();
+        assert!(occupancy.calls + occupancy.lingering > 0, "{when}: there is a call");
+        hides(&h.core.calls, when);
+        hides(&h.core, when);
+    };
+    let up = h.called();
+    assert!(up.invite.contains(CANARY));
+    look(&h, "called");
+    h.from(carrier(), up.reply("180 Ringing"));
+    look(&h, "ringing");
+    h.from(carrier(), up.reply("200 OK"));
+    look(&h, "answered");
+    let mut caller = up.caller;
+    caller.learn(&h.take(pbx()).pop().expect("an answer"));
+    h.from(pbx(), caller.ack());
+    look(&h, "bridged");
+    h.from(pbx(), caller.bye());
+    look(&h, "ending");
+}
+
+#[test]
+fn debug_of_a_call_to_the_desk_shows_no_number_at_any_time() {
+    let mut h = Harness::new();
+    h.store = || None;
+    let mut caller = Caller::at(carrier(), CANARY, "a-call@carrier");
+    caller.body += &format!("m={CANARY} 0 {CANARY} {CANARY}\r\n");
+    h.from(carrier(), caller.invite());
+    hides(&h.core.calls, "routing");
+    let desk = Route { callee: Callee::Desk(CANARY.into()), ..desk_route() };
+    h.answer_route(RouteAnswer::Found(Box::new(desk)));
+    hides(&h.core.calls, "called");
+    let invite = h.take_one(pbx());
+    h.from(pbx(), reply(&invite, "180 Ringing", CANARY, ""));
+    h.from(pbx(), reply(&invite, "200 OK", CANARY, &sdp("192.0.2.20", 6_000)));
+    assert_eq!(h.lines(carrier()).last().map(String::as_str), Some("200 INVITE"));
+    hides(&h.core.calls, "answered");
+    hides(&h.orders, "orders to the media plane");
+    hides(&h.statuses, "what the list of live calls is told");
+}
