@@ -35,23 +35,22 @@ impl CallCore {
     ) {
         if is_loop(&self.wires, message) {
             self.wires.counters.loops += 1;
-            return self.answer(now, peer, server, message, 482);
+            return self.turn_away(now, peer, server, message, 482, Cause::NoRoute);
         }
-        let offer = match read_offer(message) {
-            Ok(offer) => offer,
-            Err(status) => return self.answer(now, peer, server, message, status),
+        let Ok(offer) = read_offer(message) else {
+            return self.turn_away(now, peer, server, message, 400, Cause::MediaUnacceptable);
         };
         let Some(serial) = self.calls.next_serial() else {
-            return self.answer(now, peer, server, message, 503);
+            return self.turn_away(now, peer, server, message, 503, Cause::Overload);
         };
         let place = Place { serial, part: Part::Caller };
         let tag = self.wires.new_tag(place);
         let Ok(dialog) = Dialog::from_invite(message, &tag, State::Early) else {
             self.wires.places.remove(&tag);
-            return self.answer(now, peer, server, message, 400);
+            return self.turn_away(now, peer, server, message, 400, Cause::NoRoute);
         };
         self.wires.transactions.set_owner(server, place.to_owner());
-        let id = CallId::new(now.unix_ms(), self.wires.random_u128());
+        let id = self.new_id(now);
         let country = self.wires.config.country_code.clone();
         let (record, query) = question(now, id, peer, message, &country);
         let leg_a = LegA::new(serial, *peer, tag, dialog, server, message.clone());
@@ -62,13 +61,46 @@ impl CallCore {
         self.ask(now, id, serial, query);
     }
 
+    /// Refuses an attempt that nobody is asked about, and writes it down.
+    fn turn_away(
+        &mut self,
+        now: Now,
+        peer: &Peer,
+        server: ServerId,
+        message: &Message,
+        status: u16,
+        cause: Cause,
+    ) {
+        self.answer(now, peer, server, message, status);
+        self.record_refusal(now, peer, status, cause);
+    }
+
+    /// Writes down an attempt that was refused with `status` before it became a call. Its credit is
+    /// there: without one it would not have got as far as its transaction.
+    pub(super) fn record_refusal(&mut self, now: Now, peer: &Peer, status: u16, cause: Cause) {
+        let mut record = record_of(now, self.new_id(now), peer);
+        record.turned_away(now, cause, status);
+        self.take_credit();
+        self.wires.outputs.push_back(Output::Finished(record.into_cdr()));
+    }
+
+    fn new_id(&mut self, now: Now) -> CallId {
+        CallId::new(now.unix_ms(), self.wires.random_u128())
+    }
+
+    /// Each attempt takes one credit and gives one record.
+    fn take_credit(&mut self) {
+        self.wires.counters.invariants_broken += u64::from(self.credits == 0);
+        self.credits = self.credits.saturating_sub(1);
+        self.wires.counters.attempts += 1;
+    }
+
     fn insert(&mut self, call: Call) {
         self.by_id.insert(call.id, call.serial);
         self.calls.insert(call);
         self.live += 1;
         self.pending_routes += 1;
-        self.credits -= 1;
-        self.wires.counters.attempts += 1;
+        self.take_credit();
     }
 
     /// Asks who is reached by the number; what is no number reaches nobody.
@@ -99,16 +131,29 @@ fn is_loop(wires: &Wires, message: &Message) -> bool {
 }
 
 /// The caller's offer. `Ok(None)` is one that cannot be relayed, which only the gate's word about
-/// the call makes a refusal; a broken one is no attempt at all.
-fn read_offer(message: &Message) -> Result<Option<sdp::Session>, u16> {
+/// the call makes a refusal; a broken one is refused at once.
+fn read_offer(message: &Message) -> Result<Option<sdp::Session>, InvalidSdp> {
     if message.body().is_empty() {
         return Ok(None);
     }
     match sdp::parse(message.body()) {
         Ok(offer) => Ok(Some(offer)),
         Err(InvalidSdp::NoAudio | InvalidSdp::NoCodec) => Ok(None),
-        Err(InvalidSdp::TooLarge | InvalidSdp::Malformed) => Err(400),
+        Err(broken @ (InvalidSdp::TooLarge | InvalidSdp::Malformed)) => Err(broken),
     }
+}
+
+/// The record of an attempt from this peer.
+fn record_of(now: Now, id: CallId, peer: &Peer) -> Record {
+    let direction = match peer.role {
+        PeerRole::Insurer { .. } => Direction::ToSubscriber,
+        PeerRole::Carrier => Direction::FromSubscriber,
+    };
+    let mut record = Record::new(now, id, peer.trunk, direction);
+    if let PeerRole::Insurer { tenant } = peer.role {
+        record.belongs_to(tenant);
+    }
+    record
 }
 
 /// What is written down about the attempt, and what is asked about it; no question when the
@@ -120,14 +165,7 @@ fn question(
     message: &Message,
     country: &str,
 ) -> (Record, Option<RouteQuery>) {
-    let direction = match peer.role {
-        PeerRole::Insurer { .. } => Direction::ToSubscriber,
-        PeerRole::Carrier => Direction::FromSubscriber,
-    };
-    let mut record = Record::new(now, id, peer.trunk, direction);
-    if let PeerRole::Insurer { tenant } = peer.role {
-        record.belongs_to(tenant);
-    }
+    let mut record = record_of(now, id, peer);
     let Some(dialled) = read_dialled(message) else { return (record, None) };
     record.dialled(dialled.clone());
     let trunk = peer.trunk;

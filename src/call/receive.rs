@@ -8,6 +8,7 @@ use super::coupling::Event as CallEvent;
 use super::egress::{self, ACCEPT, ALLOW, ALLOWED_METHODS, SDP};
 use super::io::Peer;
 use super::place::{Part, Place};
+use crate::domain::cause::Cause;
 use crate::domain::now::Now;
 use crate::sip::dialog::Order;
 use crate::sip::header::HeaderId;
@@ -166,10 +167,12 @@ impl CallCore {
             message.method() == Method::Invite && message.header(HeaderId::Replaces).is_some();
         if message.method() == Method::Refer || replaces {
             self.wires.counters.unsupported_requests += 1;
-            return self.answer(now, peer, server, message, 403);
+            self.answer(now, peer, server, message, 403);
+            return self.record_if_attempt(now, peer, message, 403);
         }
         if let Err(refusal) = CAPABILITIES.screen(message) {
-            return self.refuse(now, peer, server, message, &refusal);
+            self.refuse(now, peer, server, message, &refusal);
+            return self.record_if_attempt(now, peer, message, refusal.status);
         }
         match message.method() {
             Method::Invite => self.on_attempt(now, peer, server, message),
@@ -187,6 +190,14 @@ impl CallCore {
             | Method::Publish
             | Method::Message
             | Method::Other => self.answer(now, peer, server, message, 405),
+        }
+    }
+
+    /// An INVITE outside of any dialog is an attempt, however it is refused: it has its record. (A
+    /// copy of one over another path is not: the first one has the record.)
+    fn record_if_attempt(&mut self, now: Now, peer: &Peer, message: &Message, status: u16) {
+        if message.method() == Method::Invite {
+            self.record_refusal(now, peer, status, Cause::from_our_status(status));
         }
     }
 

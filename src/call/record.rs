@@ -97,6 +97,13 @@ impl Record {
         }
     }
 
+    /// The attempt was refused with `status` before anybody was asked about it.
+    pub(super) fn turned_away(&mut self, now: Now, cause: Cause, status: u16) {
+        self.cdr.reasons = vec![cause];
+        self.ended(now, cause, EndedBy::Relay);
+        self.cdr.sip_status = status;
+    }
+
     /// The gate has refused.
     pub(super) fn refused(&mut self, reasons: Vec<Cause>) {
         self.cdr.reasons = reasons;

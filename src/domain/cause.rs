@@ -120,7 +120,8 @@ causes! {
     WhisperTimeout "whisper_timeout" 480 19 NoAnswer;
     /// The caller is on the shared harassment list.
     SharedList "shared_list" 403 21 NotPermitted;
-    /// No trunk leads to the callee.
+    /// No trunk leads to the callee, or the INVITE cannot be routed as it is: a loop, no hops left,
+    /// an extension that it demands.
     NoRoute "no_route" 503 3 TryLater;
     /// Every trunk to the callee failed.
     TrunkFailed "trunk_failed" 503 38 TryLater;
@@ -128,7 +129,7 @@ causes! {
     NoMediaPort "no_media_port" 503 34 TryLater;
     /// Both sides were silent for too long.
     MediaTimeout "media_timeout" 480 31 Silent;
-    /// No codec in common, or an offer that cannot be relayed.
+    /// No codec in common, or a body or an offer that cannot be read or relayed.
     MediaUnacceptable "media_unacceptable" 488 88 Silent;
     /// More work than the relay can do.
     Overload "overload" 503 42 TryLater;
@@ -165,6 +166,17 @@ impl Cause {
     #[must_use]
     pub const fn q850(self) -> u8 {
         self.row().q850
+    }
+
+    /// The cause for a status with which an attempt is refused for what its INVITE says, before
+    /// anybody is asked whom it reaches.
+    #[must_use]
+    pub const fn from_our_status(status: u16) -> Self {
+        match status {
+            406 | 415 | 488 => Self::MediaUnacceptable,
+            416 => Self::NumberUnknown,
+            _ => Self::NoRoute,
+        }
     }
 
     /// The cause for a callee's final status on the last trunk tried.

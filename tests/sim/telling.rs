@@ -103,6 +103,14 @@ impl World {
         self
     }
 
+    /// This phone offers what is no SDP.
+    pub(crate) fn offers_rubbish(self, who: Who) -> Self {
+        let mut people = self.people.borrow_mut();
+        people.phones.get_mut(&who).expect("everybody has a phone").use_formats("rubbish");
+        drop(people);
+        self
+    }
+
     /// Something happens at this time of the story.
     pub(crate) fn when(mut self, at: Duration, action: Action) -> Self {
         self.act_at(at, action);

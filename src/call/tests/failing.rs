@@ -237,6 +237,24 @@ fn without_credit_of_the_recorder_no_attempt_is_taken() {
 }
 
 #[test]
+fn a_refusal_of_what_an_invite_says_takes_a_credit_and_is_refused_without_one() {
+    let mut h = Harness::with(|config| config.recorder_credits = 1);
+    let text = Caller::agent().invite().replace("Max-Forwards: 70", "Max-Forwards: 0");
+    let invite = || Input::Datagram { peer: pbx(), bytes: text.clone().into() };
+    h.core.handle_input(h.now, invite());
+    assert_eq!((h.core.occupancy().recorder_credits, h.core.counters().attempts), (0, 1));
+    while h.core.poll_output().is_some() {}
+    let other = text.replace("z9hG4bKa1", "z9hG4bKz1").replace("a-call@", "other@");
+    h.from(pbx(), &other);
+    assert_eq!(h.lines(pbx()), ["503 INVITE"], "rather no attempt than one without a record");
+    assert_eq!((h.core.counters().refused_recorder, h.cdrs.len()), (1, 0));
+    h.input(Input::RecorderCredit(1));
+    h.from(pbx(), &other);
+    assert_eq!(h.lines(pbx()), ["483 INVITE"]);
+    assert_eq!((h.core.occupancy().recorder_credits, h.cdrs.len()), (1, 1));
+}
+
+#[test]
 fn draining_refuses_attempts_and_probes_and_lets_calls_go_on() {
     let mut h = Harness::new();
     let up = h.bridged();

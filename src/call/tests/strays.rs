@@ -3,6 +3,8 @@
 #[cfg(test)]
 use super::harness::*;
 use crate::call::io::{Input, Peer};
+use crate::domain::cause::Cause;
+use crate::domain::cdr::{Direction, EndedBy};
 use crate::domain::id::TrunkId;
 
 fn stranger_at_the_same_trunk() -> Peer {
@@ -104,23 +106,25 @@ fn a_malformed_request_is_answered_and_a_hopeless_one_is_counted() {
 }
 
 #[test]
-fn extensions_hops_bodies_and_offers_we_do_not_take_are_refused() {
+fn extensions_hops_bodies_and_offers_we_do_not_take_are_refused_and_written_down() {
     let agent = Caller::agent;
     let invite = |change: &dyn Fn(&mut Caller)| {
         let mut caller = agent();
         change(&mut caller);
         caller.invite()
     };
+    let (no_route, media) = (Cause::NoRoute, Cause::MediaUnacceptable);
     let rows = [
-        (invite(&|c| c.extra = "Require: 100rel, foo\r\n".into()), "420"),
-        (agent().invite().replace("Max-Forwards: 70", "Max-Forwards: 0"), "483"),
-        (agent().invite().replace("application/sdp", "text/plain"), "415"),
-        (agent().invite().replace("INVITE sip:", "INVITE im:"), "416"),
-        (invite(&|c| c.extra = "Replaces: a;to-tag=b;from-tag=c\r\n".into()), "403"),
-        (invite(&|c| c.body = "v=0\r\nnonsense".into()), "400"),
-        (invite(&|c| c.extra = "Content-Encoding: gzip\r\n".into()), "415"),
+        (invite(&|c| c.extra = "Require: 100rel, foo\r\n".into()), "420", no_route),
+        (agent().invite().replace("Max-Forwards: 70", "Max-Forwards: 0"), "483", no_route),
+        (agent().invite().replace("application/sdp", "text/plain"), "415", media),
+        (agent().invite().replace("INVITE sip:", "INVITE im:"), "416", Cause::NumberUnknown),
+        (invite(&|c| c.extra = "Replaces: a;to-tag=b;from-tag=c\r\n".into()), "403", no_route),
+        (invite(&|c| c.body = "v=0\r\nnonsense".into()), "400", media),
+        (invite(&|c| c.extra = "Content-Encoding: gzip\r\n".into()), "415", media),
+        (invite(&|c| c.extra = "Record-Route: <sip:p;lr>\r\n".repeat(40)), "400", no_route),
     ];
-    for (text, status) in rows {
+    for (text, status, cause) in rows {
         let mut h = Harness::new();
         h.from(pbx(), text);
         let answer = h.take_one(pbx());
@@ -130,13 +134,18 @@ fn extensions_hops_bodies_and_offers_we_do_not_take_are_refused() {
             "415" => assert!(answer.contains("\r\nAccept"), "{answer}"),
             _ => {}
         }
-        assert!(h.cdrs.is_empty() && h.asked.is_empty(), "{status}: no attempt");
+        let cdr = h.cdr();
+        assert_eq!((cdr.cause, cdr.sip_status.to_string().as_str()), (cause, status));
+        assert_eq!((cdr.reasons.as_slice(), cdr.ended_by), (&[cause][..], EndedBy::Relay));
+        assert_eq!((cdr.tenant, cdr.trunk_a), (Some(TENANT), pbx().trunk));
+        assert_eq!((&cdr.virtual_number, cdr.setup), (&None, None), "it may be anybody's number");
+        assert!(h.asked.is_empty() && h.statuses.is_empty(), "{status}: nobody was asked");
         h.check_nothing_is_left();
     }
 }
 
 #[test]
-fn an_invite_that_came_round_to_us_is_a_loop() {
+fn an_invite_that_came_round_to_us_is_a_loop_and_written_down() {
     let mut h = Harness::new();
     let up = h.called();
     let via = header(&up.invite, "Via");
@@ -145,6 +154,9 @@ fn an_invite_that_came_round_to_us_is_a_loop() {
     h.from(carrier(), back.invite());
     assert_eq!(h.lines(carrier()), ["482 INVITE"]);
     assert_eq!(h.core.counters().loops, 1);
+    let cdr = h.cdr();
+    assert_eq!((cdr.cause, cdr.sip_status, cdr.trunk_a), (Cause::NoRoute, 482, carrier().trunk));
+    assert_eq!((cdr.tenant, cdr.direction), (None, Direction::FromSubscriber));
 }
 
 #[test]
@@ -153,7 +165,7 @@ fn a_copy_of_an_invite_over_another_path_is_merged() {
     let up = h.called();
     h.from(pbx(), up.caller.invite().replace("z9hG4bKa1", "z9hG4bKother"));
     assert_eq!(h.lines(pbx()), ["482 INVITE"]);
-    assert_eq!(h.core.counters().merged_requests, 1);
+    assert_eq!((h.core.counters().merged_requests, h.cdrs.len()), (1, 0), "one attempt");
     assert!(h.take(carrier()).is_empty());
 }
 

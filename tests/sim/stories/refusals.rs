@@ -22,6 +22,7 @@ pub(crate) const STORIES: &[fn()] = &[
     without_a_trunk_there_is_no_route,
     without_ports_there_is_no_call,
     an_offer_without_a_known_codec_is_refused,
+    an_offer_that_cannot_be_read_is_refused_and_written_down,
 ];
 
 /// Nobody's phone rang, and the caller was told so.
@@ -138,4 +139,10 @@ fn without_ports_there_is_no_call() {
 fn an_offer_without_a_known_codec_is_refused() {
     let mut world = World::new(seed(32)).bind(ALICE, X, BOB).speaks_g729_only(ALICE);
     refused(&mut world, ALICE, Cause::MediaUnacceptable, 488);
+}
+
+#[test]
+fn an_offer_that_cannot_be_read_is_refused_and_written_down() {
+    let mut world = World::new(seed(33)).bind(ALICE, X, BOB).offers_rubbish(ALICE);
+    refused(&mut world, ALICE, Cause::MediaUnacceptable, 400);
 }
