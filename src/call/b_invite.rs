@@ -8,6 +8,7 @@ use super::wires::Wires;
 use crate::domain::id::BindingId;
 use crate::domain::number::{Reveal, VirtualNumber};
 use crate::domain::route::{Callee, TrunkTarget};
+use crate::sip::dialog::Opening;
 use crate::sip::ids::{SipCallId, Tag};
 use crate::sip::method::Method;
 use crate::sip::timers::MAX_FORWARDS;
@@ -31,8 +32,8 @@ pub(super) struct Facts<'a> {
     pub(super) sdp: &'a str,
 }
 
-/// Writes the INVITE.
-pub(super) fn write(wires: &mut Wires, facts: &Facts<'_>) -> Request {
+/// Writes the INVITE, and says what must be kept of it to read its answers.
+pub(super) fn write(wires: &mut Wires, facts: &Facts<'_>) -> (Request, Opening) {
     let mut uri = String::with_capacity(URI_CHARS_USUAL);
     uri.push_str("sip:");
     match facts.callee {
@@ -64,7 +65,8 @@ pub(super) fn write(wires: &mut Wires, facts: &Facts<'_>) -> Request {
     if matches!(facts.callee, Callee::Desk(_)) {
         request = request.header(BINDING, facts.binding.to_string());
     }
-    request.body(SDP, facts.sdp.as_bytes())
+    let opening = Opening::new(&call_id, &from, facts.tag, FIRST_CSEQ);
+    (request.body(SDP, facts.sdp.as_bytes()), opening)
 }
 
 const URI_CHARS_USUAL: usize = 48;

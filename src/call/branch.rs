@@ -12,7 +12,7 @@ use super::place::Place;
 use super::wires::{GIVE_UP, Wires};
 use crate::domain::cause::Cause;
 use crate::domain::route::TrunkTarget;
-use crate::sip::dialog::Dialog;
+use crate::sip::dialog::{Dialog, Opening};
 use crate::sip::ids::Tag;
 use crate::sip::message::Message;
 use crate::sip::transaction::ClientId;
@@ -35,11 +35,15 @@ pub(super) struct Branch {
     held: Vec<Held>,
 }
 
-/// Kept until no phone can answer any more.
+/// Kept until no phone can answer any more. The INVITE itself is not in here: only its transaction
+/// holds it, to repeat it and to make the CANCEL or the ACK of it, and lets go of it with the final
+/// response. After that the callee's number is in three places, each for at most 64*T1: in the ACK
+/// to a refusal (repeated for each repeat of the refusal), in the ACK to a 2xx, and in To of a
+/// dialog that is still to be ended.
 #[derive(Debug)]
 struct Invite {
     client: ClientId,
-    sent: Message,
+    opening: Opening,
     state: InviteState,
 }
 
@@ -106,9 +110,9 @@ impl Branch {
         target: TrunkTarget,
         tag: Tag,
         client: ClientId,
-        sent: Message,
+        opening: Opening,
     ) -> Self {
-        let invite = Invite { client, sent, state: InviteState::Pending };
+        let invite = Invite { client, opening, state: InviteState::Pending };
         Self { place, target, tag, invite: Some(Box::new(invite)), dropped: None, held: Vec::new() }
     }
 
@@ -163,7 +167,7 @@ impl Branch {
         }
         if self.find_response(response).is_none()
             && self.held.len() < DIALOGS_MAX
-            && let Ok(dialog) = Dialog::from_response(&invite.sent, response)
+            && let Ok(dialog) = invite.opening.answered_by(response)
         {
             self.held.push(Held { dialog, state: HeldState::Early, ack: None });
         }
@@ -228,7 +232,7 @@ impl Branch {
         if self.held.len() >= DIALOGS_MAX {
             return None;
         }
-        let dialog = Dialog::from_response(&invite.sent, response).ok()?;
+        let dialog = invite.opening.answered_by(response).ok()?;
         self.held.push(Held { dialog, state: HeldState::Early, ack: None });
         Some(self.held.len() - 1)
     }

@@ -315,7 +315,7 @@ impl Call {
             ..sdp::Local::new(local[Side::B.index()], wires.random_u64())
         };
         let tag = wires.new_tag(place);
-        let request = b_invite::write(
+        let (request, opening) = b_invite::write(
             wires,
             &Facts {
                 callee: set_up.callee.as_ref()?,
@@ -327,15 +327,12 @@ impl Call {
                 sdp: &sdp::offer(&ours, offer.codecs()),
             },
         );
-        let sent = Message::parse(request.bytes.clone()).ok();
-        let client = sent.is_some().then(|| {
-            wires.transactions.request(at, request, target.address, place.to_owner()).ok()
-        });
-        let (Some(sent), Some(Some(client))) = (sent, client) else {
+        let sent = wires.transactions.request(at, request, target.address, place.to_owner());
+        let Ok(client) = sent else {
             wires.places.remove(&tag);
             return None;
         };
-        Some((Branch::new(place, target, tag, client, sent), target.trunk))
+        Some((Branch::new(place, target, tag, client, opening), target.trunk))
     }
 
     /// A response to the INVITE of one branch.

@@ -1,6 +1,7 @@
 //! Dialogs: RFC 3261 §12. Who talks to whom, the numbers of their requests, and their route.
 
 mod early;
+mod opening;
 
 use bytes::BytesMut;
 
@@ -15,6 +16,7 @@ use super::uri::{Scheme, Uri};
 use super::write::{RequestHead, RequestWriter};
 
 pub use early::EarlyDialogs;
+pub use opening::Opening;
 
 /// One dialog, early or confirmed, from our side. Outside values are kept compact and bounded.
 #[derive(Clone)]
@@ -92,20 +94,7 @@ impl Dialog {
     /// # Errors
     /// [`NoDialog`] when the response has no To tag, no usable Contact or too many routes.
     pub fn from_response(invite: &Message, response: &Message) -> Result<Self, NoDialog> {
-        let remote_tag = response.to().tag.ok_or(NoDialog)?;
-        Ok(Self {
-            call_id: bounded(invite.call_id())?,
-            local: bounded(invite.from().raw)?,
-            remote: bounded(response.to().raw)?,
-            local_tag: bounded(invite.from().tag.unwrap_or_default())?,
-            remote_tag: bounded(remote_tag)?,
-            local_cseq: invite.cseq(),
-            invite_cseq: invite.cseq(),
-            remote_cseq: None,
-            remote_target: target(response)?,
-            route_set: reversed(routes(response.values(HeaderId::RecordRoute))?),
-            state: state_of(response),
-        })
+        Opening::of(invite)?.answered_by(response)
     }
 
     /// A 2xx to the INVITE has come or gone: the dialog is confirmed. As the caller, give the 2xx:

@@ -1,6 +1,6 @@
 //! The checklist of dialogs.
 
-use super::{Dialog, EarlyDialogs, NoDialog, Order, State};
+use super::{Dialog, EarlyDialogs, NoDialog, Opening, Order, State};
 use crate::sip::header::HeaderId;
 use crate::sip::limits::{EARLY_DIALOGS_MAX, ROUTE_SET_MAX};
 use crate::sip::message::Message;
@@ -71,6 +71,14 @@ fn a_caller_sends_its_requests_along_the_reversed_record_route_to_the_contact() 
     assert_eq!(routes_of(&bye), [b"<sip:p1;lr>", b"<sip:p2;lr>", b"<sip:p3;lr>"]);
     assert_eq!((bye.cseq(), bye.call_id()), (42, invite.call_id()));
     assert_eq!((bye.from().raw, bye.to().raw), (invite.from().raw, success.to().raw));
+}
+
+#[test]
+fn what_is_kept_of_an_invite_does_not_say_whom_it_was_sent_to() {
+    let opening = Opening::of(&invite_of_ours()).expect("short values");
+    for kept in [&opening.call_id, &opening.from, &opening.tag] {
+        assert!(!kept.windows(11).any(|part| part == b"13800000002"), "{}", kept.escape_ascii());
+    }
 }
 
 #[test]
