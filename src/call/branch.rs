@@ -180,7 +180,7 @@ impl Branch {
             Some(position) => position,
             None => match self.hold(response) {
                 Some(position) => position,
-                None => return self.on_unusable_2xx(),
+                None => return self.on_unusable_2xx(wires, now, response),
             },
         };
         let is_first = self.held.iter().all(|held| held.ack.is_none());
@@ -194,18 +194,11 @@ impl Branch {
         }
         // A 2xx without a Contact leaves the target of the early dialog: it can still be ended.
         let _ = held.dialog.confirm(Some(response));
-        let ack = wires.ack(&held.dialog);
-        wires.transmit(self.target.address, ack.clone());
-        held.ack = Some(ack);
         let has_hung_up = held.state == HeldState::Over;
         if !has_hung_up {
             held.state = HeldState::Talking;
         }
-        if let Some(invite) = &mut self.invite
-            && invite.state == InviteState::Pending
-        {
-            invite.state = InviteState::Answered { until: now + GIVE_UP };
-        }
+        self.confirm_at(wires, now, position);
         if has_hung_up {
             return Meaning::Nothing;
         }
@@ -237,15 +230,39 @@ impl Branch {
         Some(self.held.len() - 1)
     }
 
-    /// A 2xx that opens no dialog: no tag, no Contact, one fork too many. There is no way to ACK
-    /// it.
-    fn on_unusable_2xx(&mut self) -> Meaning {
-        let is_pending =
-            self.invite.as_ref().is_some_and(|invite| invite.state == InviteState::Pending);
-        if !is_pending {
+    /// The first 2xx of a dialog: ACKs it, and expects other forks for as long as they may answer.
+    fn confirm_at(&mut self, wires: &mut Wires, now: Instant, position: usize) {
+        let Some(held) = self.held.get_mut(position) else { return };
+        let ack = wires.ack(&held.dialog);
+        wires.transmit(self.target.address, ack.clone());
+        held.ack = Some(ack);
+        if let Some(invite) = &mut self.invite
+            && invite.state == InviteState::Pending
+        {
+            invite.state = InviteState::Answered { until: now + GIVE_UP };
+        }
+    }
+
+    /// A 2xx that opens no dialog to talk in. With a tag it is ACKed and ended, so that nobody
+    /// holds a dead receiver. Without one, or with one fork too many, there is no way to do that.
+    fn on_unusable_2xx(&mut self, wires: &mut Wires, now: Instant, response: &Message) -> Meaning {
+        let Some(invite) = &self.invite else { return Meaning::Nothing };
+        let is_first = invite.state == InviteState::Pending;
+        let dialog = invite.opening.answered_unusably_by(response).ok();
+        let Some(dialog) = dialog.filter(|_| self.held.len() < DIALOGS_MAX) else {
+            let failed = Attempted::Status(UNUSABLE);
+            return if is_first { self.on_failure(failed) } else { Meaning::Nothing };
+        };
+        let position = self.held.len();
+        self.held.push(Held { dialog, state: HeldState::Talking, ack: None });
+        self.confirm_at(wires, now, position);
+        self.end_at(wires, now, position, self.dropped.unwrap_or(Cause::TrunkFailed));
+        if !is_first || self.dropped.is_some() {
             return Meaning::Nothing;
         }
-        self.on_failure(Attempted::Status(UNUSABLE))
+        // Nobody wants what another fork may still answer.
+        self.dropped = Some(Cause::TrunkFailed);
+        Meaning::Failed(Attempted::Status(UNUSABLE))
     }
 
     fn find_response(&self, response: &Message) -> Option<usize> {

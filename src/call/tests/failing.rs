@@ -135,6 +135,84 @@ fn an_answer_that_cannot_be_relayed_ends_both_legs() {
     }
 }
 
+/// Answers of a phone whose 200 says not, or not readably, where to send the ACK.
+const NO_CONTACT: [&str; 3] = ["", "Contact: <mailto:bob@h>\r\n", "Contact: *\r\n"];
+
+fn without_contact(response: &str, instead: &str) -> String {
+    response.replace("Contact: <sip:callee@198.51.100.77:5070>\r\n", instead)
+}
+
+#[test]
+fn an_answer_without_a_usable_contact_is_acked_and_ended_and_fails_the_call() {
+    for contact in NO_CONTACT {
+        let mut h = Harness::new();
+        let up = h.called();
+        let answer = without_contact(&up.reply("200 OK"), contact);
+        h.from(carrier(), &answer);
+        let sent = h.take(carrier());
+        assert_eq!(sent.iter().map(|text| start(text)).collect::<Vec<_>>(), ["ACK", "BYE"]);
+        for request in &sent {
+            let uri = request.split_whitespace().nth(1);
+            assert_eq!(uri, up.invite.split_whitespace().nth(1), "the INVITE's own target");
+            assert_eq!(tag(&header(request, "To")), "bob");
+            assert_eq!(header(request, "Call-ID"), header(&up.invite, "Call-ID"));
+        }
+        assert_eq!(h.lines(pbx()), ["503 INVITE"]);
+        assert_eq!((h.cdr().cause, h.cdr().ended_by), (Cause::TrunkFailed, EndedBy::Callee));
+        h.from(carrier(), &answer);
+        assert_eq!(h.lines(carrier()), ["ACK"], "its repeat is acked, not ended twice");
+        h.from(carrier(), reply(&sent[1], "200 OK", "", ""));
+        h.from(carrier(), reply(&up.invite, "200 OK", "fork", &sdp("198.51.100.77", 6_000)));
+        let late = h.take(carrier());
+        assert_eq!(late.iter().map(|text| start(text)).collect::<Vec<_>>(), ["ACK", "BYE"]);
+        h.from(carrier(), reply(&late[1], "200 OK", "", ""));
+        assert!(h.take(second_carrier()).is_empty() && h.take(pbx()).is_empty());
+        h.check_nothing_is_left();
+    }
+}
+
+#[test]
+fn a_fork_without_a_usable_contact_is_acked_and_ended_and_the_call_goes_on() {
+    let mut h = Harness::new();
+    let up = h.bridged();
+    let fork = reply(&up.invite, "200 OK", "fork", &sdp("198.51.100.9", 6_100));
+    h.from(carrier(), without_contact(&fork, ""));
+    let sent = h.take(carrier());
+    assert_eq!(sent.iter().map(|text| start(text)).collect::<Vec<_>>(), ["ACK", "BYE"]);
+    assert!(sent.iter().all(|text| tag(&header(text, "To")) == "fork"));
+    h.from(carrier(), reply(&sent[1], "200 OK", "", ""));
+    assert!(h.take(pbx()).is_empty() && h.cdrs.is_empty());
+    h.from(pbx(), up.caller.bye());
+    h.confirm(carrier(), "BYE");
+    assert_eq!(h.cdr().cause, Cause::CallerHangup);
+    h.check_nothing_is_left();
+}
+
+#[test]
+fn an_answer_without_a_usable_contact_after_cancel_is_acked_and_ended() {
+    let mut h = Harness::new();
+    let up = h.called();
+    h.from(pbx(), up.caller.cancel());
+    h.from(carrier(), without_contact(&up.reply("200 OK"), ""));
+    let sent = h.take(carrier());
+    assert_eq!(sent.iter().map(|text| start(text)).collect::<Vec<_>>(), ["ACK", "BYE"]);
+    h.from(carrier(), reply(&sent[1], "200 OK", "", ""));
+    assert_eq!(h.lines(pbx()), ["200 CANCEL", "487 INVITE"]);
+    assert_eq!(h.cdr().cause, Cause::CallerCancelled);
+    h.check_nothing_is_left();
+}
+
+#[test]
+fn an_answer_without_a_tag_cannot_be_acked_and_fails_the_call() {
+    let mut h = Harness::new();
+    let up = h.called();
+    h.from(carrier(), reply(&up.invite, "200 OK", "", &sdp("198.51.100.77", 6_000)));
+    assert!(h.take(carrier()).is_empty());
+    assert_eq!(h.lines(pbx()), ["503 INVITE"]);
+    assert_eq!(h.cdr().cause, Cause::TrunkFailed);
+    h.check_nothing_is_left();
+}
+
 #[test]
 fn a_silent_trunk_is_left_within_two_seconds_and_two_never_ring() {
     let mut h = Harness::new();
