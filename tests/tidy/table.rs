@@ -123,7 +123,6 @@ pub(super) const HTTP_PACKAGES: &[&str] = &[
     "utoipa",
     "utoipa_axum",
     "utoipa_swagger_ui",
-    "garde",
     "serde",
     "serde_json",
     "serde_path_to_error",
