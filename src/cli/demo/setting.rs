@@ -101,11 +101,8 @@ fn own_address_towards(peer: IpAddr) -> io::Result<IpAddr> {
         socket.connect((peer, 9))?;
         Ok(socket.local_addr()?.ip())
     };
-    look().map_err(|error: io::Error| {
-        let kind = error.kind();
-        io::Error::other(format!(
-            "there is no route to the softphone: its address cannot be reached over IPv4 ({kind})"
-        ))
+    look().map_err(|_: io::Error| {
+        io::Error::other("there is no route to the softphone: it cannot be reached over IPv4")
     })
 }
 
