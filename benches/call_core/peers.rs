@@ -8,7 +8,7 @@ use bytes::Bytes;
 use maskline::call::io::{Peer, PeerRole};
 use maskline::domain::binding::BindingState;
 use maskline::domain::id::{AgentId, BindingId, SubscriberId, TenantId, TrunkId};
-use maskline::domain::number::{RealNumber, VirtualNumber};
+use maskline::domain::number::RealNumber;
 use maskline::domain::route::{Callee, CallerParty, Route, RouteAnswer, RouteQuery, TrunkTarget};
 
 const TENANT: TenantId = TenantId::from_u128(1);

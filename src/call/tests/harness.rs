@@ -124,6 +124,8 @@ pub(crate) struct Harness {
     pub(crate) store: Store,
     /// The media plane opens and closes ports.
     pub(crate) has_media: bool,
+    /// Also look at the 100s, which say nothing about a call.
+    pub(crate) hears_trying: bool,
 }
 
 impl Harness {
@@ -145,6 +147,7 @@ impl Harness {
             cdrs: Vec::new(),
             store: found,
             has_media: true,
+            hears_trying: false,
         }
     }
 
@@ -162,7 +165,9 @@ impl Harness {
         match output {
             Output::Transmit { to, bytes } => {
                 let text = String::from_utf8_lossy(&bytes).into_owned();
-                self.sent.push_back((to, text.clone()));
+                if self.hears_trying || !text.starts_with("SIP/2.0 100 ") {
+                    self.sent.push_back((to, text.clone()));
+                }
                 self.wire.push((to, text));
                 None
             }
@@ -452,7 +457,7 @@ impl Harness {
     pub(crate) fn called(&mut self) -> Up {
         let caller = Caller::agent();
         self.from(caller.peer, caller.invite());
-        assert_eq!(self.lines(pbx()), ["100 INVITE"]);
+        assert!(self.take(pbx()).is_empty(), "nothing to tell yet");
         Up { caller, invite: self.take_one(carrier()) }
     }
 

@@ -13,7 +13,7 @@ fn cancel_while_the_route_is_late_ends_with_487_and_no_b_invite() {
     h.from(pbx(), caller.invite());
     h.advance(ms(300));
     h.from(pbx(), caller.cancel());
-    assert_eq!(h.lines(pbx()), ["100 INVITE", "200 CANCEL", "487 INVITE"]);
+    assert_eq!(h.lines(pbx()), ["200 CANCEL", "487 INVITE"]);
     assert_eq!(h.cdr().cause, Cause::CallerCancelled);
     h.answer_route(found().expect("a route"));
     assert!(h.take(carrier()).is_empty(), "the callee never hears of it");
@@ -242,11 +242,39 @@ fn a_callee_who_does_not_answer_is_cancelled_after_the_ring_time() {
 #[test]
 fn a_retransmitted_invite_makes_no_second_call() {
     let mut h = Harness::new();
-    let up = h.called();
+    let up = h.ringing();
     h.from(pbx(), up.caller.invite());
-    assert_eq!(h.lines(pbx()), ["100 INVITE"]);
+    assert_eq!(h.lines(pbx()), ["180 INVITE"]);
     assert!(h.take(carrier()).is_empty());
     assert_eq!(h.core.counters().attempts, 1);
+}
+
+#[test]
+fn a_caller_who_waits_for_200_ms_gets_a_100_and_gets_it_again_for_a_repeat() {
+    let mut h = Harness::new();
+    h.hears_trying = true;
+    let up = h.called();
+    h.advance(ms(199));
+    h.from(pbx(), up.caller.invite());
+    assert!(h.take(pbx()).is_empty(), "the 100 is still to come");
+    h.advance(ms(1));
+    assert_eq!(h.lines(pbx()), ["100 INVITE"]);
+    h.from(pbx(), up.caller.invite());
+    assert_eq!(h.lines(pbx()), ["100 INVITE"]);
+    h.advance(ms(1_000));
+    assert!(h.lines(pbx()).is_empty(), "once");
+}
+
+#[test]
+fn a_caller_who_hears_more_within_200_ms_gets_no_100() {
+    for status in ["180 Ringing", "200 OK", "486 Busy Here"] {
+        let mut h = Harness::new();
+        h.hears_trying = true;
+        let up = h.called();
+        h.from(carrier(), up.reply(status));
+        h.advance(ms(400));
+        assert!(!h.lines(pbx()).iter().any(|line| line == "100 INVITE"), "{status}");
+    }
 }
 
 #[test]
@@ -255,7 +283,7 @@ fn ports_that_come_too_late_are_closed_again() {
     h.has_media = false;
     h.from(pbx(), Caller::agent().invite());
     h.advance(ms(2_000));
-    assert_eq!(h.lines(pbx()), ["100 INVITE", "503 INVITE"]);
+    assert_eq!(h.lines(pbx()), ["503 INVITE"]);
     assert!(h.take(carrier()).is_empty());
     assert!(matches!(h.orders.last(), Some(crate::rtp::plane::Command::Close { .. })));
     h.advance(ms(2_000));
@@ -268,7 +296,7 @@ fn a_store_that_fails_refuses_like_one_that_is_late() {
     let mut h = Harness::new();
     h.store = || Some(RouteAnswer::Failed);
     h.from(pbx(), Caller::agent().invite());
-    assert_eq!(h.lines(pbx()), ["100 INVITE", "503 INVITE"]);
+    assert_eq!(h.lines(pbx()), ["503 INVITE"]);
     assert_eq!(h.cdr().cause, Cause::StoreUnavailable);
     h.check_nothing_is_left();
 }
