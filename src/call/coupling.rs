@@ -220,6 +220,8 @@ impl Coupling {
             Event::AnsweredUnusable => {
                 self.end(Cause::MediaUnacceptable, EndedBy::Callee, actions);
             }
+            // Ports that were promised could not be had after all.
+            Event::MediaFailed => self.end(Cause::NoMediaPort, EndedBy::Relay, actions),
             Event::TargetFailed(how) => self.try_next(how, actions),
             // The BYE has overtaken the 2xx.
             Event::CalleeHungUp => self.end(Cause::CalleeHangup, EndedBy::Callee, actions),
@@ -234,7 +236,6 @@ impl Coupling {
             Event::Allowed { .. }
             | Event::Refused(_)
             | Event::MediaOpened
-            | Event::MediaFailed
             | Event::CallerCancelled
             | Event::CallerHungUp
             | Event::CallerVanished
@@ -247,6 +248,7 @@ impl Coupling {
         match event {
             Event::CallerHungUp => self.end(Cause::CallerHangup, EndedBy::Caller, actions),
             Event::CalleeHungUp => self.end(Cause::CalleeHangup, EndedBy::Callee, actions),
+            Event::MediaFailed => self.end(Cause::NoMediaPort, EndedBy::Relay, actions),
             Event::Elapsed(Timer::Duration) => {
                 self.end(Cause::MaxDuration, EndedBy::Relay, actions);
             }
@@ -254,7 +256,6 @@ impl Coupling {
             Event::Allowed { .. }
             | Event::Refused(_)
             | Event::MediaOpened
-            | Event::MediaFailed
             | Event::Progress
             | Event::Ringing
             | Event::Answered

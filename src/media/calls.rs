@@ -13,6 +13,7 @@ use rand_core::Rng;
 use slab::Slab;
 
 use super::free_ports::PortsSeen;
+use super::link::{SPARES_MAX, Spare};
 use super::sockets::{Sockets, for_family};
 use crate::rtp::plane::{PlaneAddress, RemoteMedia, SessionId, Side, SideCounts};
 use crate::rtp::ports::Ports;
@@ -31,11 +32,22 @@ pub(super) struct Call {
     ports: [u16; 2],
 }
 
+/// Open ports that no call has yet. Nobody reads them: what arrives early waits in the system's
+/// buffer and meets the rules of the call.
+struct Ready {
+    sockets: Sockets,
+    ports: [u16; 2],
+    link: usize,
+}
+
 /// All calls of one thread.
 pub(super) struct Calls {
     slots: Slab<Call>,
+    ready: Slab<Ready>,
     by_id: HashMap<SessionId, usize>,
     ports: Ports,
+    /// Pairs of the whole range.
+    ports_all: usize,
     address: PlaneAddress,
     silence_timeout: Duration,
     room: Arc<Room>,
@@ -75,8 +87,9 @@ impl Calls {
         room: Arc<Room>,
         ports_seen: Arc<PortsSeen>,
     ) -> Self {
-        let (slots, by_id) = (Slab::new(), HashMap::new());
-        Self { slots, by_id, ports, address, silence_timeout, room, ports_seen }
+        let (slots, ready, by_id) = (Slab::new(), Slab::new(), HashMap::new());
+        let ports_all = ports.free();
+        Self { slots, ready, by_id, ports, ports_all, address, silence_timeout, room, ports_seen }
     }
 
     /// The call at a slot.
@@ -115,10 +128,87 @@ impl Calls {
         if self.by_id.contains_key(&id) {
             return Err(io::Error::other("the call is open already"));
         }
+        let ready = self.open_ready(now, link, rng)?;
+        self.begin(now, id, ready, poller, rng)
+    }
+
+    /// Opens ports in advance for a call of a link.
+    pub(super) fn open_spare(
+        &mut self,
+        now: Moment,
+        link: usize,
+        rng: &mut impl Rng,
+    ) -> io::Result<Spare> {
+        let ready = self.open_ready(now, link, rng)?;
+        let local = self.advertised(ready.ports);
+        Ok(Spare { id: self.ready.insert(ready), local })
+    }
+
+    /// How many spares a link has that it has not taken.
+    pub(super) fn spares(&self, link: usize) -> usize {
+        self.ready.iter().filter(|(_, ready)| ready.link == link).count()
+    }
+
+    /// How many spares a link shall have: few where ports or calls are few.
+    pub(super) fn spares_wanted(&self) -> usize {
+        let most = self.ports_all.min(self.room.sessions_max) / SPARES_SHARE;
+        let is_busy = self.room.taken.load(Ordering::Relaxed) > self.room.sessions_max / 2;
+        if is_busy { 0 } else { most.min(SPARES_MAX) }
+    }
+
+    /// Gives spare ports to a call.
+    pub(super) fn take_spare(
+        &mut self,
+        now: Moment,
+        id: SessionId,
+        spare: usize,
+        poller: &OwnedFd,
+        rng: &mut impl Rng,
+    ) -> io::Result<()> {
+        let ready = self.ready.try_remove(spare);
+        let ready = ready.ok_or_else(|| io::Error::other("there is no such spare"))?;
+        if self.by_id.contains_key(&id) {
+            self.give_up(now, &ready);
+            return Err(io::Error::other("the call is open already"));
+        }
+        self.begin(now, id, ready, poller, rng).map(|_| ())
+    }
+
+    fn open_ready(&mut self, now: Moment, link: usize, rng: &mut impl Rng) -> io::Result<Ready> {
         self.room.take()?;
         let opened = self.open_sockets(now, rng);
         self.show_ports(now);
         let (sockets, ports) = opened.inspect_err(|_| self.room.give_back())?;
+        Ok(Ready { sockets, ports, link })
+    }
+
+    /// Closes spare ports that nobody has heard of.
+    pub(super) fn drop_spare(&mut self, now: Moment, spare: usize) {
+        if let Some(ready) = self.ready.try_remove(spare) {
+            self.give_up(now, &ready);
+        }
+    }
+
+    fn give_up(&mut self, now: Moment, ready: &Ready) {
+        for port in ready.ports {
+            self.ports.release(now, port);
+        }
+        self.room.give_back();
+    }
+
+    fn advertised(&self, ports: [u16; 2]) -> [SocketAddr; 2] {
+        ports.map(|port| SocketAddr::new(self.address.advertise, port))
+    }
+
+    fn begin(
+        &mut self,
+        now: Moment,
+        id: SessionId,
+        ready: Ready,
+        poller: &OwnedFd,
+        rng: &mut impl Rng,
+    ) -> io::Result<[SocketAddr; 2]> {
+        let Ready { sockets, ports, link } = ready;
         let session = Session::open(now, self.silence_timeout, rng);
         let slot = self.slots.insert(Call { session, sockets, id, link, timer: 0, ports });
         self.by_id.insert(id, slot);
@@ -126,7 +216,7 @@ impl Calls {
             self.close(now, id);
             return Err(error);
         }
-        Ok(ports.map(|port| SocketAddr::new(self.address.advertise, port)))
+        Ok(self.advertised(ports))
     }
 
     /// Two random pairs. A port that somebody else holds goes into quarantine, and another is
@@ -192,6 +282,9 @@ impl Calls {
         Some((call.link, call.session.counts()))
     }
 }
+
+/// The part of the ports, and of the calls, that spares may be: one of so many.
+const SPARES_SHARE: usize = 64;
 
 /// How many times other ports are tried when some are held by somebody else.
 const TRIES_MAX: usize = 8;

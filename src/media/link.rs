@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::rtp::plane::{Command, Report};
+use crate::rtp::plane::{Command, Report, SessionId};
 
 /// The most commands waiting for one media thread.
 pub const COMMANDS_MAX: usize = 16_384;
@@ -21,6 +22,10 @@ pub const OPENS_WAITING_MAX: usize = 1_024;
 /// The most reports waiting for one shard. When they are full the media threads take no commands
 /// until there is room, and in turn `Open` is refused: nothing is lost.
 pub const REPORTS_MAX: usize = 16_384;
+
+/// Ports opened in advance for each link by each thread, at most: a burst of calls as large waits
+/// for no thread.
+pub(super) const SPARES_MAX: usize = 32;
 
 /// Called from a media thread after it has queued reports for a shard; it must not block. Writing
 /// to an eventfd is meant. [`Report::Closed`] alone does not call it: whoever has closed a call
@@ -33,34 +38,83 @@ pub type Waker = Box<dyn Fn() + Send + Sync>;
 #[error("the media plane has too many commands waiting")]
 pub struct Full;
 
+/// Ports that no call has yet.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Spare {
+    /// Which of its thread.
+    pub(super) id: usize,
+    /// As to be advertised, towards A and towards B.
+    pub(super) local: [SocketAddr; 2],
+}
+
+/// What a media thread tells a link.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum News {
+    Report(Report),
+    Spare { thread: usize, spare: Spare },
+}
+
+/// What a link asks of a media thread.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Order {
+    Command(Command),
+    /// The spare ports are those of this call from now on.
+    Take {
+        session: SessionId,
+        spare: usize,
+    },
+}
+
 /// A shard's end. Reports about a call come to the link that opened it.
 pub struct Link {
     id: usize,
     threads: Arc<[Arc<CommandQueue>]>,
-    reports: Receiver<Report>,
+    news: Receiver<News>,
+    /// Reports that were there when a command was sent.
+    early: VecDeque<Report>,
+    /// Ports that each thread has opened in advance for our next calls.
+    spares: Box<[Vec<Spare>]>,
     /// By thread: it has got a command of ours that somebody waits for.
     awaited: Box<[bool]>,
 }
 
 impl Link {
-    /// Queues a command to the thread of its call and wakes that thread. Never blocks.
+    /// Queues a command to the thread of its call and wakes that thread. Never blocks. Every answer
+    /// comes as a report.
     pub fn send(&mut self, command: Command) -> Result<(), Full> {
-        let sent = self.queue(command);
+        let answer = self.queue(command)?;
+        self.early.extend(answer);
         self.flush_all();
-        sent
+        Ok(())
     }
 
     /// Queues a command without waking anybody: call [`Self::flush`] after the last one of a round,
-    /// and [`Self::flush_all`] soon.
-    pub fn queue(&mut self, command: Command) -> Result<(), Full> {
-        let folded = (command.session().0 ^ (command.session().0 >> 64)) as u64;
+    /// and [`Self::flush_all`] soon. The answer to an `Open` is there at once when ports were
+    /// opened in advance.
+    pub fn queue(&mut self, command: Command) -> Result<Option<Report>, Full> {
+        let thread = self.thread_of(command.session());
+        let queue = &self.threads[thread];
+        let Command::Open { session } = command else {
+            return queue.push(self.id, Order::Command(command)).map(|()| None);
+        };
+        let Some(spare) = self.spares[thread].pop() else {
+            queue.push(self.id, Order::Command(command))?;
+            self.awaited[thread] = true;
+            return Ok(None);
+        };
+        if let Err(full) = queue.push(self.id, Order::Take { session, spare: spare.id }) {
+            self.spares[thread].push(spare);
+            return Err(full);
+        }
+        Ok(Some(Report::Opened { session, local: spare.local }))
+    }
+
+    fn thread_of(&self, session: SessionId) -> usize {
+        let folded = (session.0 ^ (session.0 >> 64)) as u64;
         // Fibonacci hashing: neighbouring numbers spread evenly, and so do those that differ only
         // in their high bits.
         let spread = (folded.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as usize;
-        let thread = spread % self.threads.len();
-        self.threads[thread].push(self.id, command)?;
-        self.awaited[thread] |= matches!(command, Command::Open { .. });
-        Ok(())
+        spread % self.threads.len()
     }
 
     /// Wakes the threads that shall open ports. The other commands can wait for the next packet: a
@@ -84,12 +138,38 @@ impl Link {
 
     /// The next report, if one is waiting.
     pub fn try_report(&mut self) -> Option<Report> {
-        self.reports.try_recv().ok()
+        if let Some(report) = self.early.pop_front() {
+            return Some(report);
+        }
+        loop {
+            let news = self.news.try_recv().ok()?;
+            if let Some(report) = self.learn(news) {
+                return Some(report);
+            }
+        }
     }
 
     /// Waits for a report. For tests and tools that have nothing else to wait for.
     pub fn wait_report(&mut self, timeout: Duration) -> Option<Report> {
-        self.reports.recv_timeout(timeout).ok()
+        if let Some(report) = self.early.pop_front() {
+            return Some(report);
+        }
+        loop {
+            let news = self.news.recv_timeout(timeout).ok()?;
+            if let Some(report) = self.learn(news) {
+                return Some(report);
+            }
+        }
+    }
+
+    fn learn(&mut self, news: News) -> Option<Report> {
+        match news {
+            News::Report(report) => Some(report),
+            News::Spare { thread, spare } => {
+                self.spares[thread].push(spare);
+                None
+            }
+        }
     }
 }
 
@@ -101,9 +181,17 @@ pub(super) fn links(wakers: Vec<Waker>, threads: usize) -> io::Result<(Vec<Link>
     let mut links = Vec::with_capacity(wakers.len());
     let mut reporters = Vec::with_capacity(wakers.len());
     for (id, waker) in wakers.into_iter().enumerate() {
-        let (sender, reports) = sync_channel(REPORTS_MAX);
+        let (sender, news) = sync_channel(REPORTS_MAX);
         let awaited = vec![false; queues.len()].into();
-        links.push(Link { id, threads: Arc::clone(&queues), reports, awaited });
+        let spares = vec![Vec::with_capacity(SPARES_MAX); queues.len()].into();
+        links.push(Link {
+            id,
+            threads: Arc::clone(&queues),
+            news,
+            early: VecDeque::new(),
+            spares,
+            awaited,
+        });
         reporters.push(Reporter { sender, waker: Arc::from(waker) });
     }
     Ok((links, Ends { queues, reporters }))
@@ -120,15 +208,15 @@ pub(super) struct Ends {
 /// Sends reports to one shard.
 #[derive(Clone)]
 pub(super) struct Reporter {
-    sender: SyncSender<Report>,
+    sender: SyncSender<News>,
     waker: Arc<dyn Fn() + Send + Sync>,
 }
 
 impl Reporter {
-    /// Queues a report without blocking. `Err` when there is no room now; a shard that is gone
-    /// takes everything.
-    pub(super) fn offer(&self, report: Report) -> Result<(), Full> {
-        match self.sender.try_send(report) {
+    /// Queues news without blocking. `Err` when there is no room now; a shard that is gone takes
+    /// everything.
+    pub(super) fn offer(&self, news: News) -> Result<(), Full> {
+        match self.sender.try_send(news) {
             Ok(()) | Err(TrySendError::Disconnected(_)) => Ok(()),
             Err(TrySendError::Full(_)) => Err(Full),
         }
@@ -142,7 +230,7 @@ impl Reporter {
 
 /// Commands to one media thread, from all links.
 pub(super) struct CommandQueue {
-    waiting: Mutex<VecDeque<(usize, Command)>>,
+    waiting: Mutex<VecDeque<(usize, Order)>>,
     /// How many wait, to be asked without the lock.
     count: AtomicUsize,
     /// The event is set, and the thread has not looked yet.
@@ -159,22 +247,24 @@ impl CommandQueue {
         Ok(Self { waiting, count: AtomicUsize::new(0), rung, stopping, event })
     }
 
-    fn push(&self, link: usize, command: Command) -> Result<(), Full> {
-        let limit = match command {
-            Command::Open { .. } => OPENS_WAITING_MAX,
-            Command::Update { .. } | Command::Bridge { .. } | Command::Close { .. } => COMMANDS_MAX,
+    fn push(&self, link: usize, order: Order) -> Result<(), Full> {
+        let limit = match order {
+            Order::Take { .. } | Order::Command(Command::Open { .. }) => OPENS_WAITING_MAX,
+            Order::Command(
+                Command::Update { .. } | Command::Bridge { .. } | Command::Close { .. },
+            ) => COMMANDS_MAX,
         };
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.len() >= limit {
             return Err(Full);
         }
-        waiting.push_back((link, command));
+        waiting.push_back((link, order));
         self.count.store(waiting.len(), Ordering::Release);
         Ok(())
     }
 
     /// The oldest command.
-    pub(super) fn pop(&self) -> Option<(usize, Command)> {
+    pub(super) fn pop(&self) -> Option<(usize, Order)> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let oldest = waiting.pop_front();
         self.count.store(waiting.len(), Ordering::Release);
@@ -236,19 +326,37 @@ mod tests {
         }
         assert_eq!(links[0].send(open(OPENS_WAITING_MAX)), Err(Full));
         links[0].send(Command::Close { session: SessionId(0) }).expect("room for a close");
-        assert_eq!(ends.queues[0].pop(), Some((0, open(0))));
+        assert_eq!(ends.queues[0].pop(), Some((0, Order::Command(open(0)))));
     }
 
     #[test]
     fn a_shard_that_does_not_read_fills_its_queue_and_no_more() {
         let (links, ends) = links(vec![Box::new(|| {})], 1).expect("eventfd");
-        let report = Report::Failed { session: SessionId(1) };
+        let report = News::Report(Report::Failed { session: SessionId(1) });
         for _ in 0..REPORTS_MAX {
             ends.reporters[0].offer(report).expect("room");
         }
         assert_eq!(ends.reporters[0].offer(report), Err(Full));
         drop(links);
         assert_eq!(ends.reporters[0].offer(report), Ok(()));
+    }
+
+    #[test]
+    fn a_spare_answers_at_once_and_wakes_nobody() {
+        let (mut links, ends) = links(vec![Box::new(|| {})], 1).expect("eventfd");
+        let local = [SocketAddr::from(([192, 0, 2, 1], 20_000)); 2];
+        let spare = Spare { id: 7, local };
+        ends.reporters[0].offer(News::Spare { thread: 0, spare }).expect("room");
+        assert_eq!(links[0].try_report(), None);
+        let session = SessionId(1);
+        let opened = links[0].queue(Command::Open { session });
+        assert_eq!(opened, Ok(Some(Report::Opened { session, local })));
+        links[0].flush();
+        assert!(!ends.queues[0].rung.load(Ordering::SeqCst), "it can wait for a packet");
+        assert_eq!(ends.queues[0].pop(), Some((0, Order::Take { session, spare: 7 })));
+        assert_eq!(links[0].queue(open(2)), Ok(None), "there was only one");
+        links[0].flush();
+        assert!(ends.queues[0].rung.load(Ordering::SeqCst));
     }
 
     #[test]

@@ -46,7 +46,7 @@ impl Plane {
             let room = Arc::clone(&room);
             let calls = Calls::new(config.address, ports, config.silence_timeout, room, seen);
             let queue = Arc::clone(queue);
-            let worker = Worker::new(clock, queue, ends.reporters.clone(), calls, rng)?;
+            let worker = Worker::new(part, clock, queue, ends.reporters.clone(), calls, rng)?;
             let thread = thread::Builder::new().name(format!("media-{part}"));
             plane.threads.push(thread.spawn(move || worker.run())?);
         }

@@ -14,11 +14,11 @@ use rustix::io::Errno;
 
 use super::calls::Calls;
 use super::clock::{Clock, pause};
-use super::link::{CommandQueue, Reporter};
+use super::link::{CommandQueue, News, Order, Reporter};
 use super::meter::{FLUSH_INTERVAL, Meter};
 use super::pace::Pace;
 use super::sockets::{Channel, PACKET_BYTES_MAX, Place};
-use crate::rtp::plane::{Command, Report, Side};
+use crate::rtp::plane::{Command, Report, SessionId, Side};
 use crate::rtp::rtcp::REPORT_BYTES_MAX;
 use crate::rtp::session::Dropped;
 use crate::rtp::time::Moment;
@@ -35,6 +35,8 @@ const COMMANDS_TOKEN: u64 = u64::MAX;
 
 /// A media thread.
 pub(super) struct Worker {
+    /// Which thread of the plane it is.
+    part: usize,
     clock: Clock,
     poller: OwnedFd,
     buffer: Box<[u8; PACKET_BYTES_MAX]>,
@@ -63,6 +65,7 @@ struct Timer {
 
 impl Worker {
     pub(super) fn new(
+        part: usize,
         clock: Clock,
         queue: Arc<CommandQueue>,
         reporters: Vec<Reporter>,
@@ -73,6 +76,7 @@ impl Worker {
         let token = epoll::EventData::new_u64(COMMANDS_TOKEN);
         epoll::add(&poller, queue.event(), token, epoll::EventFlags::IN)?;
         Ok(Self {
+            part,
             clock,
             poller,
             buffer: Box::new([0; PACKET_BYTES_MAX]),
@@ -93,6 +97,7 @@ impl Worker {
     pub(super) fn run(mut self) {
         let mut events = Vec::with_capacity(EVENTS_MAX);
         let mut now = self.clock.now();
+        self.open_spares(now);
         while !self.queue.is_stopping() {
             if let Err(error) = self.wait(now, &mut events) {
                 tracing::error!(%error, "A media thread cannot wait for packets and ends");
@@ -212,14 +217,47 @@ impl Worker {
             if !self.unsent.is_empty() {
                 return;
             }
-            let Some((link, command)) = self.queue.pop() else {
+            let Some((link, order)) = self.queue.pop() else {
                 self.has_more = false;
                 break;
             };
-            self.obey(now, link, command);
+            match order {
+                Order::Command(command) => self.obey(now, link, command),
+                Order::Take { session, spare } => self.take_spare(now, link, session, spare),
+            }
         }
+        self.open_spares(now);
         let open = self.calls.len() * 2;
         self.meter.ports(open, self.calls.ports());
+    }
+
+    fn take_spare(&mut self, now: Moment, link: usize, session: SessionId, spare: usize) {
+        let taken = self.calls.take_spare(now, session, spare, &self.poller, &mut self.rng);
+        if let Err(error) = taken {
+            tracing::warn!(%error, "No ports for a call");
+            self.report(link, Report::Failed { session });
+        }
+    }
+
+    /// Opens ports in advance, so that a call does not wait for them. Half of them are opened in a
+    /// row, which costs fewer wake-ups than one at a time.
+    fn open_spares(&mut self, now: Moment) {
+        let wanted = self.calls.spares_wanted();
+        for link in 0..self.reporters.len() {
+            let spares = self.calls.spares(link);
+            if spares * 2 > wanted {
+                continue;
+            }
+            for _ in spares..wanted {
+                // Without ports to spare, a call asks for its own and hears why there are none.
+                let Ok(spare) = self.calls.open_spare(now, link, &mut self.rng) else { return };
+                let news = News::Spare { thread: self.part, spare };
+                if self.reporters[link].offer(news).is_err() {
+                    self.calls.drop_spare(now, spare.id);
+                    return;
+                }
+            }
+        }
     }
 
     fn obey(&mut self, now: Moment, link: usize, command: Command) {
@@ -300,7 +338,8 @@ impl Worker {
     }
 
     fn report(&mut self, link: usize, report: Report) {
-        if !self.unsent.is_empty() || self.reporters[link].offer(report).is_err() {
+        let news = News::Report(report);
+        if !self.unsent.is_empty() || self.reporters[link].offer(news).is_err() {
             self.unsent.push_back((link, report));
         } else if is_awaited(&report) && !self.to_wake.contains(&link) {
             self.to_wake.push(link);
@@ -309,7 +348,7 @@ impl Worker {
 
     fn send_unsent(&mut self) {
         while let Some((link, report)) = self.unsent.front().copied() {
-            if self.reporters[link].offer(report).is_err() {
+            if self.reporters[link].offer(News::Report(report)).is_err() {
                 break;
             }
             self.unsent.pop_front();

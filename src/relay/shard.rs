@@ -246,6 +246,7 @@ impl<R: RouteSource> Running<R> {
             self.shard.media.flush_all();
         }
         while let Some(command) = self.held.pop_front() {
+            // Only orders about running calls are held, and they have no answer at once.
             if self.shard.media.queue(command).is_err() {
                 self.held.push_front(command);
                 break;
@@ -301,7 +302,10 @@ impl<R: RouteSource> Running<R> {
     /// A plane without room refuses new calls; orders about running ones wait in order.
     fn command(&mut self, command: Command) {
         self.closing += usize::from(matches!(command, Command::Close { .. }));
-        if self.held.is_empty() && self.shard.media.queue(command).is_ok() {
+        if self.held.is_empty()
+            && let Ok(answer) = self.shard.media.queue(command)
+        {
+            self.ready.extend(answer.map(Input::Media));
             return;
         }
         match command {
