@@ -84,8 +84,6 @@ struct Running<R: RouteSource> {
     media_at: Option<Instant>,
     /// Calls whose ports are being closed.
     closing: usize,
-    /// Datagrams taken before the socket is asked whether there are more.
-    budget: usize,
     tally: Tally,
     published: Published,
     publish_at: Instant,
@@ -105,7 +103,6 @@ impl<R: RouteSource> Running<R> {
             held: VecDeque::new(),
             media_at: None,
             closing: 0,
-            budget: 1,
             tally: Tally::default(),
             published: Published::new(),
             publish_at: at,
@@ -149,8 +146,7 @@ impl<R: RouteSource> Running<R> {
         }
     }
 
-    /// Takes what is on the socket. A lone datagram is the usual case under little load, and then
-    /// the question whether there is another is left to the next wait.
+    /// Takes what is on the socket.
     fn receive(&mut self, flags: epoll::EventFlags) {
         if flags.contains(epoll::EventFlags::ERR) {
             while let Some(address) = self.shard.socket.unreachable() {
@@ -163,12 +159,9 @@ impl<R: RouteSource> Running<R> {
             self.peers.forget();
         }
         drop(table);
-        for taken in 0..self.budget {
+        for _ in 0..ROUND_MAX {
             match self.shard.socket.receive() {
-                Received::Empty => {
-                    self.budget = taken.max(1);
-                    return;
-                }
+                Received::Empty => return,
                 Received::Unreachable(address) => self.unreachable(address),
                 Received::Datagram { source, bytes } => {
                     let Some(peer) = self.peers.find(&self.table, source) else {
@@ -181,7 +174,6 @@ impl<R: RouteSource> Running<R> {
                 }
             }
         }
-        self.budget = (self.budget * 2).min(ROUND_MAX);
     }
 
     fn unreachable(&mut self, address: SocketAddr) {
@@ -263,14 +255,18 @@ impl<R: RouteSource> Running<R> {
     }
 
     /// One input, and a full drain of the outputs, until nothing more comes of it.
-    fn feed(&mut self, at: Now, input: Input) {
+    fn feed(&mut self, mut at: Now, input: Input) {
         self.shard.core.handle_input(at, input);
         loop {
             while let Some(output) = self.shard.core.poll_output() {
                 self.execute(at, output);
             }
             match self.ready.pop_front() {
-                Some(answer) => self.shard.core.handle_input(at, answer),
+                // The set-up time in the CDR is what it took, not nothing.
+                Some(answer) => {
+                    at = now();
+                    self.shard.core.handle_input(at, answer);
+                }
                 None => return,
             }
         }
