@@ -70,7 +70,8 @@ pub(super) fn write(wires: &mut Wires, facts: &Facts<'_>) -> (Request, Opening) 
 }
 
 const URI_CHARS_USUAL: usize = 48;
-const FIRST_CSEQ: u32 = 1;
+/// The number of the INVITE; requests inside its dialogs have higher ones.
+pub(super) const FIRST_CSEQ: u32 = 1;
 
 /// One hop less than the caller allowed, and never more than our own default.
 fn hops_left(callers: Option<u8>) -> u8 {

@@ -2,13 +2,14 @@
 //! one that talks, and those that answered too late and are ended again.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
 
 use super::failover::Attempted;
 use super::io::Peer;
-use super::place::Place;
+use super::place::{Part, Place};
 use super::wires::{GIVE_UP, Wires};
 use crate::domain::cause::Cause;
 use crate::domain::route::TrunkTarget;
@@ -119,6 +120,26 @@ impl Branch {
     /// Whether a message comes from where this INVITE was sent.
     pub(super) fn is_from(&self, peer: &Peer) -> bool {
         peer.trunk == self.target.trunk && peer.address.ip() == self.target.address.ip()
+    }
+
+    /// Which part of the call it is.
+    pub(super) const fn part(&self) -> Part {
+        self.place.part
+    }
+
+    /// The dialog that talks, and where our requests go.
+    pub(super) fn line(&mut self) -> Option<(&mut Dialog, SocketAddr)> {
+        let talking = self.held.iter_mut().find(|held| held.state == HeldState::Talking)?;
+        Some((&mut talking.dialog, self.target.address))
+    }
+
+    /// The dialog of a response to a request of ours.
+    pub(super) fn answered_line(
+        &mut self,
+        response: &Message,
+    ) -> Option<(&mut Dialog, SocketAddr)> {
+        let position = self.find_response(response)?;
+        Some((&mut self.held.get_mut(position)?.dialog, self.target.address))
     }
 
     /// Our tag.

@@ -11,9 +11,10 @@ use super::coupling::{Action, Coupling, Event, Stage};
 use super::failover::Attempted;
 use super::io::{CallStatus, Output};
 use super::leg_a::LegA;
-use super::negotiation::{answerer_media, offerer_media};
+use super::offer::OFFER_WAIT;
 use super::place::{Part, Place, Serial};
 use super::record::Record;
+use super::talk::Talk;
 use super::timers::Timer;
 use super::wires::{GIVE_UP, Wires};
 use crate::domain::cause::Cause;
@@ -32,12 +33,14 @@ pub(super) struct Call {
     pub(super) serial: Serial,
     pub(super) leg_a: LegA,
     /// One for each trunk that was tried, in order; the last one is current.
-    branches: Vec<Branch>,
+    pub(super) branches: Vec<Branch>,
     coupling: Coupling,
     /// Taken when it is written down.
     record: Option<Record>,
     /// What only the set-up needs; the real number goes with it.
     set_up: Option<Box<SetUp>>,
+    /// The session, from the answer to the end.
+    pub(super) talk: Option<Box<Talk>>,
     duration_max: Duration,
     media: Media,
 }
@@ -51,13 +54,23 @@ pub(super) struct SetUp {
     callee: Option<Callee>,
     targets: Vec<TrunkTarget>,
     local: Option<[SocketAddr; 2]>,
+    /// Our side of the leg to the trunk that is being asked.
+    ours_b: Option<sdp::Ours>,
     answer: Option<String>,
 }
 
 impl SetUp {
     /// What the INVITE says.
     pub(super) const fn new(offer: Option<sdp::Session>, max_forwards: Option<u8>) -> Self {
-        Self { offer, max_forwards, callee: None, targets: Vec::new(), local: None, answer: None }
+        Self {
+            offer,
+            max_forwards,
+            callee: None,
+            targets: Vec::new(),
+            local: None,
+            ours_b: None,
+            answer: None,
+        }
     }
 }
 
@@ -97,6 +110,7 @@ impl Call {
             coupling: Coupling::new(),
             record: Some(record),
             set_up: Some(Box::new(set_up)),
+            talk: None,
             duration_max: Duration::ZERO,
             media: Media::Unused,
         }
@@ -172,6 +186,7 @@ impl Call {
         }
         if matches!(self.stage(), Stage::Over) {
             self.set_up = None;
+            self.end_talk(wires, now.monotonic);
         }
     }
 
@@ -222,12 +237,13 @@ impl Call {
             Timer::Ring => wires.config.ring_timeout,
             Timer::Duration => self.duration_max,
             Timer::Forks => GIVE_UP,
-            Timer::Answer => crate::sip::timers::T1,
+            Timer::Answer | Timer::Confirm => crate::sip::timers::T1,
+            Timer::Offer => OFFER_WAIT,
             Timer::Trying => crate::sip::timers::TRYING_WITHIN,
         }
     }
 
-    const fn session(&self) -> SessionId {
+    pub(super) const fn session(&self) -> SessionId {
         SessionId(self.id.as_u128())
     }
 
@@ -309,11 +325,8 @@ impl Call {
         let (offer, local) = (set_up.offer.as_ref()?, set_up.local?);
         let target = *set_up.targets.get(position)?;
         let known = self.record.as_ref()?.known();
-        let ours = sdp::Local {
-            direction: offer.direction,
-            ptime_ms: offer.ptime_ms.unwrap_or(PTIME_MS_USUAL),
-            ..sdp::Local::new(local[Side::B.index()], wires.random_u64())
-        };
+        let mut ours = sdp::Ours::new(local[Side::B.index()], wires.random_u64());
+        let text = ours.offer(offer.wish());
         let tag = wires.new_tag(place);
         let (request, opening) = b_invite::write(
             wires,
@@ -324,7 +337,7 @@ impl Call {
                 binding: known.binding?,
                 tag: &tag,
                 max_forwards: set_up.max_forwards,
-                sdp: &sdp::offer(&ours, offer.codecs()),
+                sdp: &text,
             },
         );
         let sent = wires.transactions.request(at, request, target.address, place.to_owner());
@@ -332,6 +345,7 @@ impl Call {
             wires.places.remove(&tag);
             return None;
         };
+        self.set_up.as_mut()?.ours_b = Some(ours);
         Some((Branch::new(place, target, tag, client, opening), target.trunk))
     }
 
@@ -374,20 +388,20 @@ impl Call {
         let session = self.session();
         let session_id = wires.random_u64();
         let Some(set_up) = &mut self.set_up else { return false };
-        let (Some(offer), Some(local)) = (&set_up.offer, set_up.local) else { return false };
+        let Some(local) = set_up.local else { return false };
         let Ok(answer) = sdp::parse(body) else { return false };
-        let Ok(agreed) = sdp::agree(offer, &answer) else { return false };
-        let ours = sdp::Local {
-            direction: answer.direction,
-            ptime_ms: answer.ptime_ms.unwrap_or(PTIME_MS_USUAL),
-            ..sdp::Local::new(local[Side::A.index()], session_id)
+        let (Some(offer), Some(ours_b)) = (set_up.offer.take(), set_up.ours_b.take()) else {
+            return false;
         };
-        set_up.answer = Some(sdp::answer(&ours, offer, agreed));
-        let updates =
-            [(Side::A, offerer_media(offer, agreed)), (Side::B, answerer_media(&answer, agreed))];
+        let ours_a = sdp::Ours::new(local[Side::A.index()], session_id);
+        let Ok((talk, text)) = Talk::begin([ours_a, ours_b], offer, answer) else { return false };
+        set_up.answer = Some(text);
+        let updates = [Side::A, Side::B].map(|side| (side, talk.media(side)));
         for (side, remote) in updates {
+            let Some(remote) = remote else { continue };
             wires.outputs.push_back(Output::Media(Command::Update { session, side, remote }));
         }
+        self.talk = Some(Box::new(talk));
         true
     }
 
@@ -440,6 +454,8 @@ impl Call {
                 }
             }
             Timer::Trying => self.leg_a.keep_waiting(wires, now.monotonic),
+            Timer::Offer => self.on_offer_timer(wires, now),
+            Timer::Confirm => self.on_confirm_timer(wires, now),
             Timer::MediaClose => self.media_closed(wires, None),
             Timer::Forks => {
                 for branch in &mut self.branches {
@@ -452,5 +468,4 @@ impl Call {
     }
 }
 
-const PTIME_MS_USUAL: u8 = 20;
 const ACTIONS_USUAL: usize = 8;

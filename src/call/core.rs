@@ -268,6 +268,7 @@ impl CallCore {
             ClientFailure::Unreachable => Attempted::Unreachable,
         };
         self.with_call(serial, |call, wires| match part {
+            _ if call.on_reinvite_failure(wires, now, client, how) => {}
             Part::Caller => call.leg_a.on_bye_done(client),
             Part::Callee(_) => {
                 let Some(branch) = call.branch_mut(part) else { return };

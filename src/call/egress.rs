@@ -56,7 +56,7 @@ pub(super) const REASON: &str = "Reason";
 pub(super) const BINDING: &str = "X-Maskline-Binding";
 
 /// The methods that really work.
-pub(super) const ALLOWED_METHODS: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS";
+pub(super) const ALLOWED_METHODS: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE";
 /// The bodies that are read.
 pub(super) const SDP: &str = "application/sdp";
 

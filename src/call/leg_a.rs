@@ -198,14 +198,39 @@ impl LegA {
         };
     }
 
-    /// An ACK inside the dialog.
-    pub(super) fn on_ack(&mut self, wires: &mut Wires, now: Instant) {
-        let State::Answered(answered) = &self.state else { return };
+    /// An ACK inside the dialog. True when the call has just become a confirmed one.
+    pub(super) fn on_ack(&mut self, wires: &mut Wires, now: Instant, cseq: u32) -> bool {
+        let State::Answered(answered) = &self.state else { return false };
+        if cseq != self.dialog.invite_cseq() {
+            return false;
+        }
         let ended = answered.ended;
         self.confirm(wires);
         if let Some(cause) = ended {
             self.bye(wires, now, cause);
         }
+        ended.is_none()
+    }
+
+    /// The dialog while it is answered, and where our requests go.
+    pub(super) const fn line(&mut self) -> Option<(&mut Dialog, SocketAddr)> {
+        match self.state {
+            State::Answered(_) | State::Talking => Some((&mut self.dialog, self.to)),
+            State::Invited(_) | State::Ending(_) | State::Over => None,
+        }
+    }
+
+    /// The dialog of a response to a request of ours.
+    pub(super) fn answered_line(
+        &mut self,
+        response: &Message,
+    ) -> Option<(&mut Dialog, SocketAddr)> {
+        self.dialog.matches_response(response).then_some((&mut self.dialog, self.to))
+    }
+
+    /// The caller has confirmed our 2xx.
+    pub(super) const fn is_confirmed(&self) -> bool {
+        matches!(self.state, State::Talking)
     }
 
     fn confirm(&mut self, wires: &mut Wires) {

@@ -16,10 +16,15 @@ mod coupling;
 pub mod egress;
 mod failover;
 mod leg_a;
+mod offer;
 mod place;
 mod receive;
 mod record;
+mod renegotiate;
+mod reoffer;
+mod sides;
 mod table;
+mod talk;
 mod timers;
 mod wires;
 

@@ -2,27 +2,23 @@
 //! `sdp` nor `rtp` knows the other.
 
 use crate::rtp::plane::{PayloadMap, RemoteMedia};
-use crate::sdp::{Codec, CodecSet, Payloads, Session};
+use crate::sdp::{Codec, CodecSet, Direction, Payloads, Session};
 
-/// The media of the side that offered: we answered it in its own numbering.
+/// The media of a side that has described itself with `theirs` and was told the numbers `told`,
+/// while the other side wants `far`.
 #[must_use]
-pub fn offerer_media(offer: &Session, agreed: CodecSet) -> RemoteMedia {
-    remote_media(offer, offer.payloads, agreed)
-}
-
-/// The media of the side that answered our offer, which was in our numbering.
-#[must_use]
-pub fn answerer_media(answer: &Session, agreed: CodecSet) -> RemoteMedia {
-    remote_media(answer, Payloads::ours(), agreed)
-}
-
-fn remote_media(theirs: &Session, told: Payloads, agreed: CodecSet) -> RemoteMedia {
+pub fn remote_media(
+    theirs: &Session,
+    told: Payloads,
+    agreed: CodecSet,
+    far: Direction,
+) -> RemoteMedia {
     RemoteMedia {
         rtp: theirs.rtp,
         rtcp: theirs.rtcp,
         payloads_to: payload_map(&theirs.payloads.only(agreed)),
         payloads_from: payload_map(&told.only(agreed)),
-        receives: theirs.direction.receives(),
+        receives: theirs.direction.and(far.reversed()).receives(),
     }
 }
 
@@ -52,10 +48,18 @@ mod tests {
     #[test]
     fn an_answer_in_numbers_of_its_own_is_sent_those_and_heard_in_ours() {
         let answer = sdp::parse(ANSWER).expect("a valid answer");
-        let media = answerer_media(&answer, answer.codecs());
+        let media = remote_media(&answer, Payloads::ours(), answer.codecs(), Direction::SendRecv);
         assert_eq!(media.payloads_to.0[EVENT_POSITION], Some(96));
         assert_eq!(media.payloads_from.0[EVENT_POSITION], Some(101));
         assert_eq!(media.payloads_to.0[Codec::Pcmu.index()], None);
         assert!(media.receives);
+    }
+
+    #[test]
+    fn nobody_hears_a_side_that_says_it_only_listens() {
+        let theirs = sdp::parse(ANSWER).expect("a valid answer");
+        let codecs = theirs.codecs();
+        let media = remote_media(&theirs, Payloads::ours(), codecs, Direction::RecvOnly);
+        assert!(!media.receives);
     }
 }

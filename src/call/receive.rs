@@ -3,10 +3,12 @@
 
 use bytes::Bytes;
 
+use super::b_invite::FIRST_CSEQ;
 use super::core::CallCore;
 use super::coupling::Event as CallEvent;
 use super::egress::{self, ACCEPT, ALLOW, ALLOWED_METHODS, SDP};
 use super::io::Peer;
+use super::offer::Asker;
 use super::place::{Part, Place};
 use crate::domain::cause::Cause;
 use crate::domain::now::Now;
@@ -21,7 +23,14 @@ use crate::sip::write::ResponseWriter;
 
 /// What we can do, for the checks that every request has to pass.
 const CAPABILITIES: Capabilities = Capabilities {
-    allow: &[Method::Invite, Method::Ack, Method::Cancel, Method::Bye, Method::Options],
+    allow: &[
+        Method::Invite,
+        Method::Ack,
+        Method::Cancel,
+        Method::Bye,
+        Method::Options,
+        Method::Update,
+    ],
     supported: &[],
     accept: &[SDP],
 };
@@ -89,13 +98,8 @@ impl CallCore {
     /// S18: what belongs to a dialog of ours and does not come from the trunk of that dialog.
     fn is_foreign(&mut self, peer: &Peer, message: &Message) -> bool {
         let Some(place) = self.find_place(message) else { return false };
-        let Some(call) = self.calls.get_mut(place.serial) else { return false };
-        match place.part {
-            Part::Caller => !is_same(call.leg_a.peer(), peer),
-            Part::Callee(_) => {
-                !call.branch_mut(place.part).is_some_and(|branch| branch.is_from(peer))
-            }
-        }
+        let Some(call) = self.calls.get(place.serial) else { return false };
+        !call.is_from(place.part, peer)
     }
 
     /// As if there were no such dialog; nobody learns from the answer that there is one.
@@ -240,13 +244,13 @@ impl CallCore {
         invite: Option<(ServerId, Owner)>,
         message: &Message,
     ) {
-        let Some((_, owner)) = invite else {
+        let Some((invite, owner)) = invite else {
             self.wires.counters.unknown_dialogs += 1;
             return self.answer(now, peer, server, message, 481);
         };
-        let Place { serial, .. } = Place::of_owner(owner);
+        let Place { serial, part } = Place::of_owner(owner);
         let call = self.calls.get(serial);
-        if call.is_some_and(|call| !is_same(call.leg_a.peer(), peer)) {
+        if call.is_some_and(|call| !call.is_from(part, peer)) {
             self.wires.counters.foreign_sources += 1;
             return self.answer(now, peer, server, message, 481);
         }
@@ -254,38 +258,42 @@ impl CallCore {
         let tag = call.map(|call| *call.leg_a.tag()).unwrap_or_else(|| self.wires.loose_tag());
         let answer = egress::plain(&mut self.wires, message, peer.address, 200, &tag);
         self.wires.transactions.respond(now.monotonic, server, 200, answer);
-        self.with_call(serial, |call, wires| call.happen(wires, now, CallEvent::CallerCancelled));
+        self.with_call(serial, |call, wires| {
+            if !call.on_cancel_offer(wires, now, invite) && part == Part::Caller {
+                call.happen(wires, now, CallEvent::CallerCancelled);
+            }
+        });
     }
 
     fn on_ack(&mut self, now: Now, message: &Message) {
-        let place = self.find_place(message).filter(|place| place.part == Part::Caller);
-        let confirmed = place.is_some_and(|place| {
+        let place = self.find_place(message);
+        let found = place.is_some_and(|place| {
             self.with_call(place.serial, |call, wires| {
-                if call.leg_a.dialog_mut().matches_request(message) {
-                    call.leg_a.on_ack(wires, now.monotonic);
-                } else {
-                    wires.counters.stray_acks += 1;
-                }
+                call.on_ack(wires, now, place.part, message);
             })
         });
-        self.wires.counters.stray_acks += u64::from(!confirmed);
+        self.wires.counters.stray_acks += u64::from(!found);
     }
 
     fn on_response(&mut self, now: Now, client: ClientId, owner: Owner, message: &Message) {
         let Place { serial, part } = Place::of_owner(owner);
         let is_final = message.status().is_some_and(|status| status >= 200);
+        let is_invite = message.method() == Method::Invite;
+        let is_first = message.cseq() == FIRST_CSEQ;
         self.with_call(serial, |call, wires| match part {
-            Part::Caller if is_final => call.leg_a.on_bye_done(client),
-            Part::Caller => {}
-            Part::Callee(_) if message.method() == Method::Invite => {
+            Part::Callee(_) if is_invite && is_first => {
                 call.on_invite_response(wires, now, part, message);
             }
+            Part::Caller | Part::Callee(_) if is_invite => {
+                call.on_reinvite_response(wires, now, part, client, message);
+            }
+            Part::Caller if is_final => call.leg_a.on_bye_done(client),
             Part::Callee(_) if is_final => {
                 if let Some(branch) = call.branch_mut(part) {
                     branch.on_bye_done(client);
                 }
             }
-            Part::Callee(_) => {}
+            Part::Caller | Part::Callee(_) => {}
         });
     }
 
@@ -303,16 +311,8 @@ impl CallCore {
     /// A request inside a dialog, or inside none that we know.
     fn on_dialog_request(&mut self, now: Now, peer: &Peer, server: ServerId, message: &Message) {
         let place = self.find_place(message);
-        let dialog = place.and_then(|place| {
-            let call = self.calls.get_mut(place.serial)?;
-            match place.part {
-                Part::Caller if call.leg_a.is_over() => None,
-                Part::Caller => {
-                    Some(call.leg_a.dialog_mut()).filter(|it| it.matches_request(message))
-                }
-                Part::Callee(_) => call.branch_mut(place.part)?.dialog_of(message),
-            }
-        });
+        let dialog = place
+            .and_then(|place| self.calls.get_mut(place.serial)?.dialog_of(place.part, message));
         let (Some(place), Some(dialog)) = (place, dialog) else {
             self.wires.counters.unknown_dialogs += 1;
             return self.answer(now, peer, server, message, 481);
@@ -333,8 +333,13 @@ impl CallCore {
             }
             // A call goes on while draining.
             Method::Options => self.tell_abilities(now, peer, server, message),
-            // Our side of the session cannot be changed yet; refusing keeps it as it is.
-            Method::Invite => self.answer(now, peer, server, message, 488),
+            Method::Invite | Method::Update => {
+                let (source, request) = (peer.address, message.clone());
+                let asker = Asker { server, source, request };
+                self.with_call(place.serial, |call, wires| {
+                    call.on_offer(wires, now, place, asker);
+                });
+            }
             // No response of ours ever waits for a PRACK.
             Method::Prack => self.answer(now, peer, server, message, 481),
             Method::Refer => self.answer(now, peer, server, message, 403),
@@ -342,7 +347,6 @@ impl CallCore {
             Method::Ack
             | Method::Cancel
             | Method::Register
-            | Method::Update
             | Method::Info
             | Method::Subscribe
             | Method::Notify
@@ -371,9 +375,4 @@ impl CallCore {
 /// Methods that mean nothing outside of a dialog, whether or not we do them inside of one.
 const fn needs_dialog(method: Method) -> bool {
     matches!(method, Method::Bye | Method::Info | Method::Update | Method::Prack)
-}
-
-/// The same trunk at the same host. Its port may change: some PBXs send from another one.
-fn is_same(known: &Peer, peer: &Peer) -> bool {
-    known.trunk == peer.trunk && known.address.ip() == peer.address.ip()
 }

@@ -27,10 +27,14 @@ pub(super) enum Timer {
     MediaClose,
     /// No phone of a fork can answer any more.
     Forks,
+    /// The far side says nothing to an offer, or is to be asked again.
+    Offer,
+    /// A 2xx to an INVITE within the call has to be sent again.
+    Confirm,
 }
 
 impl Timer {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 11] = [
         Self::Route,
         Self::Trying,
         Self::MediaOpen,
@@ -40,6 +44,8 @@ impl Timer {
         Self::Duration,
         Self::MediaClose,
         Self::Forks,
+        Self::Offer,
+        Self::Confirm,
     ];
 }
 

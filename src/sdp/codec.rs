@@ -104,6 +104,12 @@ impl CodecSet {
         Self(self.0 & other.0)
     }
 
+    /// All of `other` are in this set.
+    #[must_use]
+    pub const fn has_all(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
     /// A conversation is possible: telephone events alone are not one.
     #[must_use]
     pub const fn has_audio(self) -> bool {
@@ -125,6 +131,9 @@ impl FromIterator<Codec> for CodecSet {
         set
     }
 }
+
+/// The numbers that may be given to any codec.
+const DYNAMIC: std::ops::RangeInclusive<u8> = 96..=127;
 
 /// The payload type of each codec in one side's numbering, by [`Codec::index`].
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -153,6 +162,20 @@ impl Payloads {
     #[must_use]
     pub fn only(self, codecs: CodecSet) -> Self {
         Self(Codec::ALL.map(|codec| self.of(codec).filter(|_| codecs.contains(codec))))
+    }
+
+    /// Gives each of `codecs` that has no number yet our own, or a free one where that is taken.
+    pub(super) fn add_ours(&mut self, codecs: CodecSet) {
+        for codec in codecs.iter().filter(|codec| self.of(*codec).is_none()).collect::<Vec<_>>() {
+            let is_free = |number: &u8| !self.0.contains(&Some(*number));
+            let mut wanted = std::iter::once(codec.payload_type()).chain(DYNAMIC);
+            self.0[codec.index()] = wanted.find(is_free);
+        }
+    }
+
+    /// Takes the numbers of `newer` where it has any.
+    pub(super) fn replace(&mut self, newer: Self) {
+        self.0 = Codec::ALL.map(|codec| newer.of(codec).or(self.of(codec)));
     }
 
     /// The first number of a codec stays: it is the one its side prefers.

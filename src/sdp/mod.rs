@@ -16,11 +16,13 @@
 //! ```
 
 mod codec;
+mod ours;
 mod parse;
 mod session;
 mod write;
 
 pub use codec::{Codec, CodecSet, Payloads};
+pub use ours::{Ours, Wish};
 pub use parse::{FORMATS_MAX, LINES_MAX, MEDIA_LINES_MAX, SDP_BYTES_MAX, parse};
 pub use session::{Direction, InvalidSdp, Session, agree};
 pub use write::{Local, answer, offer};

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
 use super::codec::{Codec, CodecSet, Payloads};
-use super::session::{Direction, Session};
+use super::session::{Direction, OtherLine, Session};
 
 /// Our side of one leg.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -32,25 +32,52 @@ impl Local {
     }
 }
 
+/// All of a description that may change from one to the next. `Debug` shows no text of the peer.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Said {
+    pub(super) payloads: Payloads,
+    pub(super) direction: Direction,
+    pub(super) ptime_ms: u8,
+    pub(super) audio_at: usize,
+    /// The other media lines of the peer's offer.
+    pub(super) refused: Box<[OtherLine]>,
+}
+
+impl Said {
+    /// What answers `offer`.
+    pub(super) fn to_answer(offer: &Session, codecs: CodecSet, direction: Direction) -> Self {
+        Self {
+            payloads: offer.payloads.only(codecs),
+            direction: offer.direction.reversed().and(direction),
+            ptime_ms: 0,
+            audio_at: offer.audio_at,
+            refused: offer.others.as_slice().into(),
+        }
+    }
+}
+
 /// An offer of `codecs` in our own numbering and order.
 #[must_use]
 pub fn offer(local: &Local, codecs: CodecSet) -> String {
-    let mut body = head(local);
-    audio(&mut body, local, &Payloads::ours().only(codecs), local.direction);
-    body
+    let payloads = Payloads::ours().only(codecs);
+    describe(local, &Said { payloads, direction: local.direction, ..Said::default() })
 }
 
 /// An answer to `offer` that takes `codecs` of it in its numbering, and refuses its other media
 /// lines, each at its place (RFC 3264 §6).
 #[must_use]
 pub fn answer(local: &Local, offer: &Session, codecs: CodecSet) -> String {
+    describe(local, &Said::to_answer(offer, codecs, local.direction))
+}
+
+/// Writes a description: `said` on the lines of `local`.
+pub(super) fn describe(local: &Local, said: &Said) -> String {
     let mut body = head(local);
-    let direction = offer.direction.reversed().and(local.direction);
-    let (before, after) = offer.others.split_at(offer.audio_at.min(offer.others.len()));
+    let (before, after) = said.refused.split_at(said.audio_at.min(said.refused.len()));
     for other in before {
         put(&mut body, format_args!("m={} 0 {} {}", other.kind, other.protocol, other.format));
     }
-    audio(&mut body, local, &offer.payloads.only(codecs), direction);
+    audio(&mut body, local, &said.payloads, said.direction);
     for other in after {
         put(&mut body, format_args!("m={} 0 {} {}", other.kind, other.protocol, other.format));
     }

@@ -5,6 +5,7 @@ mod failing;
 pub(crate) mod harness;
 mod privacy;
 mod races;
+mod renegotiate;
 mod setup;
 mod strays;
 mod swarm;

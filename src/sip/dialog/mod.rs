@@ -2,6 +2,7 @@
 
 mod early;
 mod opening;
+mod reinvite;
 
 use bytes::BytesMut;
 

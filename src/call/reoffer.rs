@@ -1,0 +1,246 @@
+//! Offers of ours within an answered call: one side is told what the other side wants, and what it
+//! makes of that goes back to whoever waits.
+
+use std::time::Instant;
+
+use super::call::Call;
+use super::coupling::Event;
+use super::egress::{ALLOW, ALLOWED_METHODS, CONTACT, SDP};
+use super::failover::Attempted;
+use super::offer::{Asker, Change, OFFER_WAIT, TELLS_MAX, glare_wait};
+use super::place::Part;
+use super::renegotiate::{say, vanished};
+use super::timers::Timer;
+use super::wires::Wires;
+use crate::domain::cause::Cause;
+use crate::domain::now::Now;
+use crate::rtp::plane::Side;
+use crate::sdp::{InvalidSdp, Session, Wish};
+use crate::sip::message::Message;
+use crate::sip::method::Method;
+use crate::sip::transaction::ClientId;
+
+/// Statuses that mean: the same offer may be taken later.
+const ASK_AGAIN: [u16; 3] = [491, 500, 503];
+
+impl Call {
+    /// Tells a side what the other one wants, if it was told otherwise.
+    pub(super) fn bring_in_line(&mut self, wires: &mut Wires, at: Instant, to: Side) {
+        let Some(talk) = &self.talk else { return };
+        let Some(told) = talk.wish_to_tell(to).filter(|_| talk.change.is_none()) else { return };
+        self.tell(wires, at, Change::new(to, told));
+    }
+
+    /// Sends the offer of a change.
+    pub(super) fn tell(&mut self, wires: &mut Wires, at: Instant, mut change: Change) {
+        let Some(talk) = &mut self.talk else { return };
+        let text = talk.offer(change.to, change.told);
+        change.client = self.reinvite(wires, at, change.to, &text);
+        change.tries += 1;
+        if change.client.is_none() {
+            if let Some((asker, _)) = &change.asker {
+                say(wires, at, asker, 500);
+            }
+            return;
+        }
+        if change.asker.is_some() {
+            wires.timers.arm(at, self.serial, Timer::Offer, at + OFFER_WAIT);
+        }
+        if let Some(talk) = &mut self.talk {
+            talk.change = Some(Box::new(change));
+        }
+    }
+
+    fn reinvite(
+        &mut self,
+        wires: &mut Wires,
+        at: Instant,
+        to: Side,
+        text: &str,
+    ) -> Option<ClientId> {
+        let place = self.place_of(to);
+        let branch = wires.new_branch();
+        let (dialog, address) = self.line(to)?;
+        let request = dialog
+            .request(&mut wires.out, Method::Invite, &wires.sent_by, branch)
+            .header(CONTACT, wires.contact.as_bytes())
+            .header(ALLOW, ALLOWED_METHODS)
+            .body(SDP, text.as_bytes());
+        wires.transactions.request(at, request, address, place.to_owner()).ok()
+    }
+
+    /// The wait of who has made an offer is over, or that before we ask again.
+    pub(super) fn on_offer_timer(&mut self, wires: &mut Wires, now: Now) {
+        let Some(talk) = &mut self.talk else { return };
+        if talk.change.as_ref().is_some_and(|change| change.client.is_none()) {
+            let Some(change) = talk.change.take() else { return };
+            return self.bring_in_line_again(wires, now.monotonic, &change);
+        }
+        self.withdraw(wires, now.monotonic, 488);
+    }
+
+    fn bring_in_line_again(&mut self, wires: &mut Wires, at: Instant, change: &Change) {
+        let Some(talk) = &self.talk else { return };
+        let Some(told) = talk.wish_to_tell(change.to) else { return };
+        let again = Change { tries: change.tries, ..Change::new(change.to, told) };
+        self.tell(wires, at, again);
+    }
+
+    /// A response to a re-INVITE of ours.
+    pub(super) fn on_reinvite_response(
+        &mut self,
+        wires: &mut Wires,
+        now: Now,
+        part: Part,
+        client: ClientId,
+        response: &Message,
+    ) {
+        let status = response.status().unwrap_or_default();
+        if status < 200 {
+            return;
+        }
+        if status < 300 {
+            self.confirm_reinvite(wires, part, response);
+        }
+        let Some(change) = self.take_change(wires, client) else { return };
+        match (status, change.asker) {
+            (408 | 481, asker) => {
+                if let Some((asker, _)) = asker {
+                    say(wires, now.monotonic, &asker, 488);
+                }
+                self.happen(wires, now, vanished(change.to));
+            }
+            (200..300, Some((asker, offer))) => {
+                let (side, told) = (change.to, change.told);
+                self.on_far_answer(wires, now, (side, told), asker, offer, response);
+            }
+            (200..300, None) => {
+                let told = (change.to, change.told, change.is_withdrawn);
+                self.on_answer_for_nobody(wires, now, told, response);
+            }
+            (_, Some((asker, offer))) => {
+                let side = change.to.other();
+                self.on_far_refusal(wires, now.monotonic, (side, status), asker, offer);
+            }
+            (_, None) if change.is_withdrawn => {}
+            (_, None) => {
+                let again = ASK_AGAIN.contains(&status) && change.tries < TELLS_MAX;
+                if again {
+                    self.ask_again_later(wires, now.monotonic, change.to, change.tries);
+                }
+            }
+        }
+    }
+
+    fn take_change(&mut self, wires: &mut Wires, client: ClientId) -> Option<Change> {
+        let talk = self.talk.as_mut()?;
+        let change = talk.change.take_if(|change| change.client == Some(client))?;
+        wires.timers.disarm(self.serial, Timer::Offer);
+        Some(*change)
+    }
+
+    fn confirm_reinvite(&mut self, wires: &mut Wires, part: Part, response: &Message) {
+        let branch = wires.new_branch();
+        let Some((dialog, address)) = self.answered_line(part, response) else { return };
+        let ack =
+            dialog.ack_number(&mut wires.out, response.cseq(), &wires.sent_by, branch).finish();
+        dialog.refresh_target(response);
+        wires.transmit(address, ack.bytes);
+    }
+
+    /// The far side has taken the offer of a side.
+    fn on_far_answer(
+        &mut self,
+        wires: &mut Wires,
+        now: Now,
+        (to, told): (Side, Wish),
+        asker: Asker,
+        offer: Session,
+        response: &Message,
+    ) {
+        let body = response.body();
+        let outcome = self.change_media(wires, |talk| {
+            talk.far_side_answers(to, told, body, &offer)?;
+            Ok::<_, InvalidSdp>(talk.answer(to.other(), offer))
+        });
+        if let Some(Ok(text)) = outcome {
+            let part = self.part_of(to.other());
+            return self.agree(wires, now.monotonic, part, asker, Some(text));
+        }
+        say(wires, now.monotonic, &asker, 488);
+        self.talked_in_vain(wires, now.monotonic, to, told);
+    }
+
+    /// The far side has taken an offer that is withdrawn, or one that only brings it in line.
+    fn on_answer_for_nobody(
+        &mut self,
+        wires: &mut Wires,
+        now: Now,
+        (to, told, is_withdrawn): (Side, Wish, bool),
+        response: &Message,
+    ) {
+        if is_withdrawn {
+            return self.talked_in_vain(wires, now.monotonic, to, told);
+        }
+        let outcome = self.change_media(wires, |talk| talk.side_answers(to, told, response.body()));
+        if let Some(Err(_)) = outcome {
+            self.happen(wires, now, Event::Stopped(Cause::MediaUnacceptable));
+        }
+    }
+
+    /// A side has taken an offer that does not hold: it is told what does.
+    fn talked_in_vain(&mut self, wires: &mut Wires, at: Instant, to: Side, told: Wish) {
+        if let Some(talk) = &mut self.talk {
+            talk.was_told(to, told);
+        }
+        self.bring_in_line(wires, at, to);
+    }
+
+    /// The far side refuses. Who has asked keeps the session, or gets what the session allows where
+    /// nothing depends on the far side.
+    fn on_far_refusal(
+        &mut self,
+        wires: &mut Wires,
+        at: Instant,
+        (side, status): (Side, u16),
+        asker: Asker,
+        offer: Session,
+    ) {
+        let needed = self.talk.as_ref().is_none_or(|talk| talk.needs_far_side(side, &offer));
+        match status {
+            491 => say(wires, at, &asker, 491),
+            _ if needed => say(wires, at, &asker, 488),
+            _ => self.take_offer(wires, at, side, asker, offer),
+        }
+    }
+
+    /// A re-INVITE of ours got no answer at all. False when it is another request.
+    pub(super) fn on_reinvite_failure(
+        &mut self,
+        wires: &mut Wires,
+        now: Now,
+        client: ClientId,
+        how: Attempted,
+    ) -> bool {
+        let Some(change) = self.take_change(wires, client) else { return false };
+        if let Some((asker, _)) = &change.asker {
+            say(wires, now.monotonic, asker, 488);
+        }
+        match how {
+            // RFC 3261 §12.2.1.2: whoever is silent for so long is gone.
+            Attempted::Silent => self.happen(wires, now, vanished(change.to)),
+            Attempted::Unreachable | Attempted::Status(_) => {}
+        }
+        true
+    }
+
+    fn ask_again_later(&mut self, wires: &mut Wires, at: Instant, to: Side, tries: u8) {
+        // The caller's Call-ID is the caller's, the callee's is ours.
+        let wait = glare_wait(wires, to == Side::B);
+        let Some(talk) = &mut self.talk else { return };
+        let Some(told) = talk.wish_to_tell(to) else { return };
+        let again = Change { tries, ..Change::new(to, told) };
+        talk.change = Some(Box::new(again));
+        wires.timers.arm(at, self.serial, Timer::Offer, at + wait);
+    }
+}

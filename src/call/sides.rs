@@ -1,0 +1,121 @@
+//! The two sides of an answered call by what they have in common: a dialog, an address, media.
+
+use std::net::SocketAddr;
+
+use super::branch::Branch;
+use super::call::Call;
+use super::coupling::Stage;
+use super::io::{Output, Peer};
+use super::place::{Part, Place};
+use super::talk::Talk;
+use super::wires::Wires;
+use crate::rtp::plane::{Command, RemoteMedia, Side};
+use crate::sip::dialog::Dialog;
+use crate::sip::message::Message;
+
+/// The side that a part of a call is on.
+pub(super) const fn side_of(part: Part) -> Side {
+    match part {
+        Part::Caller => Side::A,
+        Part::Callee(_) => Side::B,
+    }
+}
+
+impl Call {
+    /// Whether a message comes from where this part is: the same trunk at the same host. The port
+    /// may change: some PBXs send from another one.
+    pub(super) fn is_from(&self, part: Part, peer: &Peer) -> bool {
+        match part {
+            Part::Caller => {
+                let known = self.leg_a.peer();
+                known.trunk == peer.trunk && known.address.ip() == peer.address.ip()
+            }
+            Part::Callee(position) => {
+                let branch = self.branches.get(usize::from(position));
+                branch.is_some_and(|branch| branch.is_from(peer))
+            }
+        }
+    }
+
+    /// The side that an answered part is, if it is the one that talks.
+    pub(super) fn talking_side(&mut self, part: Part, request: &Message) -> Option<Side> {
+        if self.stage() != Stage::Bridged || part != self.part_of(side_of(part)) {
+            return None;
+        }
+        let (dialog, _) = self.line(side_of(part))?;
+        dialog.matches_request(request).then_some(side_of(part))
+    }
+
+    /// The part that talks on this side.
+    pub(super) fn part_of(&self, side: Side) -> Part {
+        match side {
+            Side::A => Part::Caller,
+            Side::B => self.branches.last().map_or(Part::Callee(0), Branch::part),
+        }
+    }
+
+    /// What a transaction of this side remembers.
+    pub(super) fn place_of(&self, side: Side) -> Place {
+        Place { serial: self.serial, part: self.part_of(side) }
+    }
+
+    /// The dialog that talks on this side, and where our requests go.
+    pub(super) fn line(&mut self, side: Side) -> Option<(&mut Dialog, SocketAddr)> {
+        match side {
+            Side::A => self.leg_a.line(),
+            Side::B => self.branches.last_mut()?.line(),
+        }
+    }
+
+    /// The peer has confirmed the first INVITE, or we have.
+    pub(super) fn is_confirmed(&self, side: Side) -> bool {
+        match side {
+            Side::A => self.leg_a.is_confirmed(),
+            Side::B => true,
+        }
+    }
+
+    /// The living dialog that a request of a peer is in.
+    pub(super) fn dialog_of(&mut self, part: Part, request: &Message) -> Option<&mut Dialog> {
+        match part {
+            Part::Caller if self.leg_a.is_over() => None,
+            Part::Caller => Some(self.leg_a.dialog_mut()).filter(|it| it.matches_request(request)),
+            Part::Callee(_) => self.branch_mut(part)?.dialog_of(request),
+        }
+    }
+
+    /// The dialog that a response to a later request of ours is in, whatever became of it.
+    pub(super) fn answered_line(
+        &mut self,
+        part: Part,
+        response: &Message,
+    ) -> Option<(&mut Dialog, SocketAddr)> {
+        match part {
+            Part::Caller => self.leg_a.answered_line(response),
+            Part::Callee(_) => self.branch_mut(part)?.answered_line(response),
+        }
+    }
+
+    /// Changes the session, and tells the media plane what has changed of it.
+    pub(super) fn change_media<T>(
+        &mut self,
+        wires: &mut Wires,
+        change: impl FnOnce(&mut Talk) -> T,
+    ) -> Option<T> {
+        let session = self.session();
+        let talk = self.talk.as_mut()?;
+        let before = media_of_both(talk);
+        let outcome = change(talk);
+        for (side, before) in [Side::A, Side::B].into_iter().zip(before) {
+            if let Some(remote) = talk.media(side).filter(|media| before != Some(*media)) {
+                let update = Command::Update { session, side, remote };
+                wires.outputs.push_back(Output::Media(update));
+            }
+        }
+        Some(outcome)
+    }
+}
+
+fn media_of_both(talk: &Talk) -> [Option<RemoteMedia>; 2] {
+    [Side::A, Side::B].map(|side| talk.media(side))
+}

@@ -1,0 +1,167 @@
+//! What both sides of an answered call have said about their media, and what each was told of the
+//! other: enough to see whether a new offer concerns the far side at all. No bytes and no times.
+
+use super::negotiation::remote_media;
+use super::offer::{Change, Unconfirmed};
+use crate::rtp::plane::{RemoteMedia, Side};
+use crate::sdp::{self, CodecSet, Direction, InvalidSdp, Ours, Session, Wish};
+
+/// The session of an answered call.
+#[derive(Debug)]
+pub(super) struct Talk {
+    legs: [Leg; 2],
+    /// The codecs that flow.
+    agreed: CodecSet,
+    /// An offer of ours to one side whose answer is not there yet.
+    pub(super) change: Option<Box<Change>>,
+    /// 2xx to INVITEs within the call that were not confirmed yet.
+    pub(super) unconfirmed: [Option<Box<Unconfirmed>>; 2],
+    /// Our offer in a 2xx waits for the answer of this side in its ACK.
+    pub(super) offered: Option<Side>,
+}
+
+/// One leg of it.
+#[derive(Debug)]
+struct Leg {
+    ours: Ours,
+    /// Absent until the side has answered our offer in a 2xx.
+    theirs: Option<Session>,
+    /// The last direction of ours that the side has agreed to.
+    told: Direction,
+    /// The codecs of that description.
+    told_codecs: CodecSet,
+}
+
+impl Leg {
+    fn agrees(&mut self, theirs: Session, told: Wish) {
+        self.theirs = Some(theirs);
+        self.told = told.direction;
+        self.told_codecs = told.codecs;
+    }
+}
+
+impl Talk {
+    /// The caller has offered and the callee answered. `ours` are our sides of both legs; that of
+    /// the callee has offered already. The second value is our answer to the caller.
+    pub(super) fn begin(
+        ours: [Ours; 2],
+        offer: Session,
+        answer: Session,
+    ) -> Result<(Self, String), InvalidSdp> {
+        let agreed = sdp::agree(&offer, &answer)?;
+        let mut talk = Self::blank(ours, agreed);
+        let told = offer.wish();
+        talk.leg_mut(Side::B).agrees(answer, told);
+        let text = talk.answer(Side::A, offer);
+        Ok((talk, text))
+    }
+
+    fn blank(ours: [Ours; 2], agreed: CodecSet) -> Self {
+        let (told, told_codecs) = (Direction::SendRecv, CodecSet::EMPTY);
+        let legs = ours.map(|ours| Leg { ours, theirs: None, told, told_codecs });
+        Self { legs, agreed, change: None, unconfirmed: [None, None], offered: None }
+    }
+
+    const fn leg(&self, side: Side) -> &Leg {
+        &self.legs[side.index()]
+    }
+
+    const fn leg_mut(&mut self, side: Side) -> &mut Leg {
+        &mut self.legs[side.index()]
+    }
+
+    /// Whether `offer` of a side changes what the other side was told.
+    pub(super) fn concerns_far_side(&self, side: Side, offer: &Session) -> bool {
+        let far = self.leg(side.other());
+        self.needs_far_side(side, offer) || !far.told_codecs.has_all(offer.codecs())
+    }
+
+    /// Whether `offer` of a side cannot be taken unless the other side changes too.
+    pub(super) fn needs_far_side(&self, side: Side, offer: &Session) -> bool {
+        let far = self.leg(side.other());
+        far.told != offer.direction || !offer.codecs().has_all(self.agreed)
+    }
+
+    /// Takes a side's offer as far as the other side allows: our answer to it.
+    pub(super) fn answer(&mut self, side: Side, offer: Session) -> String {
+        let wish = Wish { codecs: self.agreed, ..self.wish_of(side.other()) };
+        let leg = self.leg_mut(side);
+        let text = leg.ours.answer(&offer, wish);
+        let direction = offer.direction.reversed().and(wish.direction);
+        leg.agrees(offer, Wish { direction, ..wish });
+        text
+    }
+
+    /// Offers one side what the other one wants.
+    pub(super) fn offer(&mut self, to: Side, wish: Wish) -> String {
+        self.leg_mut(to).ours.offer(wish)
+    }
+
+    /// One side has answered our offer of `told`, for which the other side waits with its own
+    /// `offer`. `Err` leaves the session as it was.
+    pub(super) fn far_side_answers(
+        &mut self,
+        side: Side,
+        told: Wish,
+        answer: &[u8],
+        offer: &Session,
+    ) -> Result<(), InvalidSdp> {
+        let answer = sdp::parse(answer)?;
+        self.agreed = sdp::agree(offer, &answer)?;
+        self.leg_mut(side).agrees(answer, told);
+        Ok(())
+    }
+
+    /// One side has answered our offer of `told`, for which nobody waits.
+    pub(super) fn side_answers(
+        &mut self,
+        side: Side,
+        told: Wish,
+        answer: &[u8],
+    ) -> Result<(), InvalidSdp> {
+        let answer = sdp::parse(answer)?;
+        let agreed = self.wish_of(side.other()).codecs.intersection(told.codecs);
+        let agreed = agreed.intersection(answer.codecs());
+        if !agreed.has_audio() {
+            return Err(InvalidSdp::NoCodec);
+        }
+        self.agreed = agreed;
+        self.leg_mut(side).agrees(answer, told);
+        Ok(())
+    }
+
+    /// One side was told this, whatever it makes of it.
+    pub(super) fn was_told(&mut self, side: Side, told: Wish) {
+        let leg = self.leg_mut(side);
+        leg.told = told.direction;
+        leg.told_codecs = told.codecs;
+    }
+
+    /// What a side wants; both ways while it has said nothing.
+    fn wish_of(&self, side: Side) -> Wish {
+        let usual = Wish { direction: Direction::SendRecv, ptime_ms: None, codecs: self.agreed };
+        self.leg(side).theirs.as_ref().map_or(usual, Session::wish)
+    }
+
+    /// What we offer a side that asks for an offer: what the other side can do and was told.
+    pub(super) fn wish_to_offer(&self, to: Side) -> Wish {
+        let far = self.wish_of(to.other());
+        Wish { codecs: far.codecs.intersection(self.leg(to.other()).told_codecs), ..far }
+    }
+
+    /// What a side must be told to be in line with the other one; `None` when it is.
+    pub(super) fn wish_to_tell(&self, to: Side) -> Option<Wish> {
+        let (leg, far) = (self.leg(to), self.wish_of(to.other()));
+        let theirs = leg.theirs.as_ref()?.codecs().intersection(leg.told_codecs);
+        let is_in_line = leg.told == far.direction && self.agreed.has_all(theirs);
+        (!is_in_line).then_some(Wish { codecs: self.agreed, ..far })
+    }
+
+    /// Where a side's media goes and comes from, once it is known.
+    pub(super) fn media(&self, side: Side) -> Option<RemoteMedia> {
+        let leg = self.leg(side);
+        let theirs = leg.theirs.as_ref()?;
+        let far = self.wish_of(side.other()).direction;
+        Some(remote_media(theirs, leg.ours.payloads(self.agreed), self.agreed, far))
+    }
+}
