@@ -116,6 +116,13 @@ fn is_number(before: Before, digits: &str) -> bool {
         }
 }
 
+/// Whether the whole text is a number of a mobile phone, with or without separators.
+pub(super) fn is_a_mobile_number(text: &str) -> bool {
+    let is_separator = |c: char| c.is_whitespace() || "-.()+/".contains(c);
+    let digits: String = text.chars().filter(|c| !is_separator(*c)).collect();
+    is_mobile(&digits)
+}
+
 fn is_mobile(digits: &str) -> bool {
     PREFIXES.iter().filter_map(|prefix| digits.strip_prefix(prefix)).any(|national| {
         let mut digits = national.bytes();

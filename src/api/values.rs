@@ -15,7 +15,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::error::{ApiError, Code};
 use super::field_error::{FieldError, Rule};
-use super::free_text::holds_a_number;
+use super::free_text::{holds_a_number, is_a_mobile_number};
 use crate::domain::id;
 use crate::domain::number::{InvalidNumber, RealNumber, VirtualNumber};
 
@@ -234,13 +234,14 @@ impl Checks {
         self.no_number(pointer, text);
     }
 
-    /// A key of another system, which may look like anything but a real number in its own form: as
+    /// A key of another system, which may look like anything but the number of a mobile phone: as
     /// long as [`Self::text`].
     pub fn key(&mut self, pointer: &str, text: &str, chars_max: usize) {
         let length = text.chars().count();
         self.require((1..=chars_max).contains(&length), pointer, Rule::Length(1, chars_max));
         self.require(!text.chars().any(char::is_control), pointer, Rule::Invalid);
-        self.require(RealNumber::parse(text.trim()).is_err(), pointer, Rule::RealNumberHere);
+        let is_number = RealNumber::parse(text.trim()).is_ok() || is_a_mobile_number(text);
+        self.require(!is_number, pointer, Rule::RealNumberHere);
     }
 
     /// A real number may enter through its two fields only, whatever a client believes.

@@ -254,7 +254,7 @@ impl Worker {
                 let news = News::Spare { thread: self.part, spare };
                 if self.reporters[link].offer(news).is_err() {
                     self.calls.drop_spare(now, spare.id);
-                    return;
+                    break;
                 }
             }
         }

@@ -38,6 +38,8 @@ const STRANGER_LOG_EVERY: Duration = Duration::from_secs(1);
 const MEDIA_WITHIN: Duration = Duration::from_millis(5);
 /// The media plane closes ports without waking us: its last word about a call is read within this.
 const CLOSED_WITHIN: Duration = Duration::from_millis(20);
+/// After this nobody waits for a last word any more.
+const CLOSED_AT_ALL: Duration = Duration::from_secs(2);
 const SOCKET: u64 = 0;
 const BELL: u64 = 1;
 
@@ -82,8 +84,8 @@ struct Running<R: RouteSource> {
     held: VecDeque<Command>,
     /// When the media plane is woken for what waits there.
     media_at: Option<Instant>,
-    /// Calls whose ports are being closed.
-    closing: usize,
+    /// Calls whose ports are being closed, and until when their last word may come.
+    closing: (usize, Instant),
     tally: Tally,
     published: Published,
     publish_at: Instant,
@@ -102,7 +104,7 @@ impl<R: RouteSource> Running<R> {
             ready: VecDeque::new(),
             held: VecDeque::new(),
             media_at: None,
-            closing: 0,
+            closing: (0, at),
             tally: Tally::default(),
             published: Published::new(),
             publish_at: at,
@@ -137,8 +139,10 @@ impl<R: RouteSource> Running<R> {
     fn wait(&self, events: &mut Vec<epoll::Event>) {
         let core_at = self.shard.core.poll_timeout().unwrap_or(self.publish_at);
         let until = self.media_at.into_iter().fold(core_at.min(self.publish_at), Instant::min);
-        let wait = until.saturating_duration_since(now().monotonic);
-        let wait = if self.closing > 0 { wait.min(CLOSED_WITHIN) } else { wait };
+        let at = now().monotonic;
+        let wait = until.saturating_duration_since(at);
+        let (closing, closing_until) = self.closing;
+        let wait = if closing > 0 && at < closing_until { wait.min(CLOSED_WITHIN) } else { wait };
         let wait = Timespec::try_from(wait).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 });
         match epoll::wait(&self.poll, rustix::buffer::spare_capacity(events), Some(&wait)) {
             Ok(_) | Err(Errno::INTR) => {}
@@ -221,7 +225,7 @@ impl<R: RouteSource> Running<R> {
     fn read_reports(&mut self) {
         while let Some(report) = self.shard.media.try_report() {
             if matches!(report, Report::Closed { .. }) {
-                self.closing = self.closing.saturating_sub(1);
+                self.closing.0 = self.closing.0.saturating_sub(1);
             }
             self.feed(now(), Input::Media(report));
         }
@@ -233,9 +237,8 @@ impl<R: RouteSource> Running<R> {
         if self.shard.core.poll_timeout().is_some_and(|due| due <= at.monotonic) {
             self.feed(at, Input::Timeout);
         }
-        if self.media_at.is_some_and(|due| due <= at.monotonic) {
-            self.media_at = None;
-            self.shard.media.flush_all();
+        if !self.held.is_empty() {
+            self.media_at.get_or_insert(at.monotonic + MEDIA_WITHIN);
         }
         while let Some(command) = self.held.pop_front() {
             // Only orders about running calls are held, and they have no answer at once.
@@ -243,6 +246,10 @@ impl<R: RouteSource> Running<R> {
                 self.held.push_front(command);
                 break;
             }
+        }
+        if self.media_at.is_some_and(|due| due <= at.monotonic) {
+            self.media_at = None;
+            self.shard.media.flush_all();
         }
         // Each attempt gives exactly one record at its end.
         let attempts = self.shard.core.counters().attempts.saturating_sub(self.tally.finished);
@@ -285,7 +292,7 @@ impl<R: RouteSource> Running<R> {
             }
             Output::Media(command) => {
                 self.media_at.get_or_insert(at.monotonic + MEDIA_WITHIN);
-                self.command(command);
+                self.command(at, command);
             }
             Output::Status(call) => self.shard.shared.live.record(call),
             Output::Finished(cdr) => {
@@ -296,8 +303,13 @@ impl<R: RouteSource> Running<R> {
     }
 
     /// A plane without room refuses new calls; orders about running ones wait in order.
-    fn command(&mut self, command: Command) {
-        self.closing += usize::from(matches!(command, Command::Close { .. }));
+    fn command(&mut self, at: Now, command: Command) {
+        if matches!(command, Command::Close { .. }) {
+            // A call that the plane does not know gets no last word: it is forgotten in time.
+            let (closing, until) = self.closing;
+            let still = if at.monotonic < until { closing } else { 0 };
+            self.closing = (still + 1, at.monotonic + CLOSED_AT_ALL);
+        }
         if self.held.is_empty()
             && let Ok(answer) = self.shard.media.queue(command)
         {

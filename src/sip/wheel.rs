@@ -26,9 +26,8 @@ struct Node {
     slot: Option<u16>,
 }
 
-/// One slot a millisecond. Later timers wait in the last slot and are then set again.
+/// One slot a millisecond, the length of a tick. Later timers wait in the last slot and are then set again.
 const SLOTS: usize = 1 << 16;
-const TICK: Duration = Duration::from_millis(1);
 
 impl Default for Wheel {
     fn default() -> Self {
@@ -110,8 +109,7 @@ impl Wheel {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         let (_, tick) = self.first_slot()?;
-        let ms = u32::try_from(tick).ok()?;
-        self.epoch?.checked_add(TICK * ms)
+        self.epoch?.checked_add(Duration::from_millis(tick))
     }
 
     /// How many timers are set.
@@ -241,6 +239,19 @@ mod tests {
             }
         };
         assert_eq!(fired_at, (9, deadline));
+    }
+
+    #[test]
+    fn a_wheel_that_has_turned_for_months_still_fires() {
+        let t0 = epoch();
+        let mut wheel = Wheel::new();
+        wheel.set(t0, 0, t0 + ms(5));
+        let months = t0 + Duration::from_secs(100 * 24 * 3_600);
+        assert_eq!(wheel.pop(months), Some(0));
+        assert_eq!(wheel.pop(months), None);
+        wheel.set(months, 1, months + ms(500));
+        assert_eq!(wheel.next_deadline(), Some(months + ms(500)));
+        assert_eq!(wheel.pop(months + ms(500)), Some(1));
     }
 
     #[test]

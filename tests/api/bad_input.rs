@@ -114,14 +114,19 @@ async fn wrong_types_and_values_are_named_by_place() {
 }
 
 #[tokio::test]
-async fn a_key_of_another_system_may_look_like_a_number() {
+async fn a_key_of_another_system_may_hold_digits_but_be_no_phone_number() {
     let world = World::new().await;
     let answer = bind(&world, |body| {
-        body["external_id"] = json!("138-0000-0001");
-        body["policy"]["ref"] = json!("86 138 0000 0001");
+        body["external_id"] = json!("2026-0000-0001-7");
+        body["policy"]["ref"] = json!("P 86 138 0000");
     });
     answer.await.gave(201);
-    world.admin.get("/v1/bindings?external_id=138-0000-0001").await.gave(200);
+    world.admin.get("/v1/bindings?external_id=2026-0000-0001-7").await.gave(200);
+    for number in ["13800000001", "138-0000-0001", "86 138 0000 0001"] {
+        let answer = bind(&world, |body| body["external_id"] = json!(number)).await;
+        let answer = answer.refused(422, "validation_failed");
+        assert_eq!(answer.place(), ("/external_id", "real_number_here"));
+    }
     let agent = json!({"employee_id": "1", "name": "Li 138-0000-0001"});
     let answer = world.admin.post("/v1/agents", agent).await.refused(422, "validation_failed");
     assert_eq!(answer.place(), ("/name", "real_number_here"));
