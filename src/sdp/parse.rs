@@ -21,10 +21,14 @@ pub fn parse(body: &[u8]) -> Result<Session, InvalidSdp> {
         return Err(InvalidSdp::TooLarge);
     }
     let mut scan = Scan::default();
-    for (number, line) in body.split(|byte| *byte == b'\n').enumerate() {
+    let mut rest = Some(body);
+    let mut number = 0;
+    while let Some(text) = rest {
         if number == LINES_MAX {
             return Err(InvalidSdp::TooLarge);
         }
+        let (line, behind) = split_at_byte(text, b'\n');
+        rest = behind;
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         match line {
             b"v=0" if number == 0 => {}
@@ -33,26 +37,40 @@ pub fn parse(body: &[u8]) -> Result<Session, InvalidSdp> {
             [kind, b'=', value @ ..] if kind.is_ascii_lowercase() => scan.line(*kind, value)?,
             _ => return Err(InvalidSdp::Malformed),
         }
+        number += 1;
     }
     scan.finish()
 }
 
-/// What has been read so far: the session level, then one section for each `m=` line.
-#[derive(Default)]
-struct Scan {
-    connection: Option<Connection>,
-    direction: Option<Direction>,
-    sections: Vec<Section>,
+/// What stands before the first `byte` and what behind it; `None` behind where there is none.
+fn split_at_byte(text: &[u8], byte: u8) -> (&[u8], Option<&[u8]>) {
+    match memchr::memchr(byte, text) {
+        Some(at) => (text.get(..at).unwrap_or_default(), text.get(at + 1..)),
+        None => (text, None),
+    }
 }
 
-impl Scan {
-    fn line(&mut self, kind: u8, value: &[u8]) -> Result<(), InvalidSdp> {
+/// What has been read so far: the session level, then one section for each `m=` line.
+#[derive(Default)]
+struct Scan<'a> {
+    connection: Option<Connection>,
+    direction: Option<Direction>,
+    sections: Vec<Section<'a>>,
+}
+
+impl<'a> Scan<'a> {
+    fn line(&mut self, kind: u8, value: &'a [u8]) -> Result<(), InvalidSdp> {
         match kind {
             b'm' => {
                 if self.sections.len() == MEDIA_LINES_MAX {
                     return Err(InvalidSdp::TooLarge);
                 }
-                self.sections.push(Section::parse(text(value)?)?);
+                let section = Section::parse(text(value)?)?;
+                if self.sections.is_empty() {
+                    // One audio line is the usual case.
+                    self.sections.reserve_exact(1);
+                }
+                self.sections.push(section);
             }
             b'c' => {
                 let connection = Connection::parse(text(value)?)?;
@@ -64,14 +82,13 @@ impl Scan {
                 }
             }
             b'a' => {
-                let Ok(attribute) = str::from_utf8(value) else { return Ok(()) };
-                if let Some(direction) = Direction::of_attribute(attribute) {
+                if let Some(direction) = Direction::of_attribute(value) {
                     match self.sections.last_mut() {
                         Some(section) => section.direction = Some(direction),
                         None => self.direction = Some(direction),
                     }
                 } else if let Some(section) = self.sections.last_mut() {
-                    section.attribute(attribute)?;
+                    section.attribute(value)?;
                 }
             }
             _ => {}
@@ -100,34 +117,37 @@ impl Scan {
             .into_iter()
             .enumerate()
             .filter(|(at, _)| *at != audio_at)
-            .map(|(_, section)| section.line)
+            .map(|(_, section)| section.line())
             .collect();
         Ok(session)
     }
 }
 
 /// One media line and the lines below it.
-struct Section {
-    line: OtherLine,
+struct Section<'a> {
+    kind: &'a str,
+    protocol: &'a str,
+    /// The first format.
+    format: &'a str,
     /// Plain RTP audio that is not switched off; the rest is only refused.
     is_audio: bool,
     port: u16,
     /// Payload types in the side's order of preference.
-    formats: Vec<(u8, Option<Codec>)>,
+    formats: Formats,
     connection: Option<Connection>,
     direction: Option<Direction>,
     rtcp: Option<(u16, Option<Connection>)>,
     ptime_ms: Option<u8>,
 }
 
-impl Section {
+impl<'a> Section<'a> {
     /// `m=<media> <port>[/<number of ports>] <proto> <fmt> ...`
-    fn parse(value: &str) -> Result<Self, InvalidSdp> {
+    fn parse(value: &'a str) -> Result<Self, InvalidSdp> {
         let mut words = value.split(' ').filter(|word| !word.is_empty());
         let kind = token(words.next())?;
         let port = words.next().ok_or(InvalidSdp::Malformed)?;
         let protocol = token(words.next())?;
-        let mut formats = words.clone();
+        let formats = words.clone();
         let format = token(words.next())?;
         // More than one port is layered encoding, which nobody speaks.
         let (port, plural) = match port.split_once('/') {
@@ -137,33 +157,40 @@ impl Section {
         };
         let port: u16 = port.parse().map_err(|_| InvalidSdp::Malformed)?;
         let is_audio = kind == "audio" && protocol == "RTP/AVP" && port != 0 && !plural;
-        let line =
-            OtherLine { kind: kind.into(), protocol: protocol.into(), format: format.into() };
         let mut section = Self {
-            line,
+            kind,
+            protocol,
+            format,
             is_audio,
             port,
-            formats: Vec::new(),
+            formats: Formats::default(),
             connection: None,
             direction: None,
             rtcp: None,
             ptime_ms: None,
         };
         if is_audio {
-            section.formats = formats.by_ref().map(payload_type).collect::<Result<_, _>>()?;
-        }
-        if section.formats.len() > FORMATS_MAX {
-            return Err(InvalidSdp::TooLarge);
+            for word in formats {
+                section.formats.add(payload_type(word)?)?;
+            }
         }
         Ok(section)
     }
 
-    fn attribute(&mut self, attribute: &str) -> Result<(), InvalidSdp> {
-        if !self.is_audio {
+    /// As our answer writes it back where we do not take part in it.
+    fn line(&self) -> OtherLine {
+        let Self { kind, protocol, format, .. } = *self;
+        OtherLine { kind: kind.into(), protocol: protocol.into(), format: format.into() }
+    }
+
+    fn attribute(&mut self, attribute: &[u8]) -> Result<(), InvalidSdp> {
+        let (name, Some(value)) = split_at_byte(attribute, b':') else { return Ok(()) };
+        if !self.is_audio || !matches!(name, b"rtpmap" | b"rtcp" | b"ptime") {
             return Ok(());
         }
-        match attribute.split_once(':') {
-            Some(("rtpmap", value)) => {
+        let Ok(value) = str::from_utf8(value) else { return Ok(()) };
+        match name {
+            b"rtpmap" => {
                 let (number, encoding) = value.split_once(' ').ok_or(InvalidSdp::Malformed)?;
                 let (number, _) = payload_type(number)?;
                 let codec = Codec::of_rtpmap(encoding.trim());
@@ -171,12 +198,12 @@ impl Section {
                     *named = codec;
                 }
             }
-            Some(("rtcp", value)) => self.rtcp = Some(rtcp_address(value)?),
-            Some(("ptime", value)) => {
+            b"rtcp" => self.rtcp = Some(rtcp_address(value)?),
+            b"ptime" => {
                 let asked: Option<u8> = value.trim().parse().ok();
                 self.ptime_ms = asked.filter(|ms| PTIMES_MS.contains(ms));
             }
-            Some(_) | None => {}
+            _ => {}
         }
         Ok(())
     }
@@ -198,7 +225,7 @@ impl Section {
             Some((_, Some(Connection::Unusable))) => return Err(InvalidSdp::NoAudio),
         };
         let mut payloads = Payloads::default();
-        for (number, codec) in &self.formats {
+        for (number, codec) in self.formats.iter() {
             if let Some(codec) = codec {
                 payloads.add(*codec, *number);
             }
@@ -219,6 +246,29 @@ impl Section {
             audio_at: 0,
             others: Vec::new(),
         })
+    }
+}
+
+/// The formats of an audio line in order, without memory of their own.
+#[derive(Default)]
+struct Formats {
+    all: [(u8, Option<Codec>); FORMATS_MAX],
+    count: usize,
+}
+
+impl Formats {
+    fn add(&mut self, format: (u8, Option<Codec>)) -> Result<(), InvalidSdp> {
+        *self.all.get_mut(self.count).ok_or(InvalidSdp::TooLarge)? = format;
+        self.count += 1;
+        Ok(())
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &(u8, Option<Codec>)> {
+        self.all.iter().take(self.count)
+    }
+
+    fn iter_mut(&mut self) -> impl Iterator<Item = &mut (u8, Option<Codec>)> {
+        self.all.iter_mut().take(self.count)
     }
 }
 

@@ -111,10 +111,14 @@ impl Direction {
         }
     }
 
-    pub(super) fn of_attribute(name: &str) -> Option<Self> {
-        [Self::SendRecv, Self::SendOnly, Self::RecvOnly, Self::Inactive]
-            .into_iter()
-            .find(|direction| direction.label() == name)
+    pub(super) fn of_attribute(name: &[u8]) -> Option<Self> {
+        match name {
+            b"sendrecv" => Some(Self::SendRecv),
+            b"sendonly" => Some(Self::SendOnly),
+            b"recvonly" => Some(Self::RecvOnly),
+            b"inactive" => Some(Self::Inactive),
+            _ => None,
+        }
     }
 }
 

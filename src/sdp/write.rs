@@ -1,7 +1,6 @@
 //! Our own session descriptions, written from our own facts: address, a random session id, codecs
 //! of the allow-list.
 
-use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
 use super::codec::{Codec, CodecSet, Payloads};
@@ -75,11 +74,11 @@ pub(super) fn describe(local: &Local, said: &Said) -> String {
     let mut body = head(local);
     let (before, after) = said.refused.split_at(said.audio_at.min(said.refused.len()));
     for other in before {
-        put(&mut body, format_args!("m={} 0 {} {}", other.kind, other.protocol, other.format));
+        refuse(&mut body, other);
     }
     audio(&mut body, local, &said.payloads, said.direction);
     for other in after {
-        put(&mut body, format_args!("m={} 0 {} {}", other.kind, other.protocol, other.format));
+        refuse(&mut body, other);
     }
     body
 }
@@ -87,37 +86,82 @@ pub(super) fn describe(local: &Local, said: &Said) -> String {
 fn head(local: &Local) -> String {
     let mut body = String::with_capacity(BODY_BYTES_USUAL);
     let family = family(local.rtp.ip());
-    let address = local.rtp.ip();
-    let id = local.session_id & SESSION_ID_MASK;
-    put(&mut body, format_args!("v=0"));
-    put(&mut body, format_args!("o=- {id} {} IN {family} {address}", local.version));
-    put(&mut body, format_args!("s=-"));
-    put(&mut body, format_args!("c=IN {family} {address}"));
-    put(&mut body, format_args!("t=0 0"));
+    body.push_str("v=0\r\no=- ");
+    put_decimal(&mut body, local.session_id & SESSION_ID_MASK);
+    body.push(' ');
+    put_decimal(&mut body, local.version);
+    body.push_str(" IN ");
+    body.push_str(family);
+    put_address(&mut body, local.rtp.ip());
+    body.push_str("\r\ns=-\r\nc=IN ");
+    body.push_str(family);
+    put_address(&mut body, local.rtp.ip());
+    body.push_str("\r\nt=0 0\r\n");
     body
+}
+
+fn refuse(body: &mut String, other: &OtherLine) {
+    for text in ["m=", &*other.kind, " 0 ", &*other.protocol, " ", &*other.format, "\r\n"] {
+        body.push_str(text);
+    }
 }
 
 fn audio(body: &mut String, local: &Local, payloads: &Payloads, direction: Direction) {
     let numbered = || Codec::ALL.into_iter().filter_map(|codec| Some((codec, payloads.of(codec)?)));
-    let mut formats = String::with_capacity(16);
+    body.push_str("m=audio ");
+    put_decimal(body, u64::from(local.rtp.port()));
+    body.push_str(" RTP/AVP");
     for (_, payload_type) in numbered() {
-        formats.push(' ');
-        formats.push_str(&payload_type.to_string());
+        body.push(' ');
+        put_decimal(body, u64::from(payload_type));
     }
-    put(body, format_args!("m=audio {} RTP/AVP{formats}", local.rtp.port()));
     for (codec, payload_type) in numbered() {
-        put(body, format_args!("a=rtpmap:{payload_type} {}", codec.rtpmap()));
+        body.push_str("\r\na=rtpmap:");
+        put_decimal(body, u64::from(payload_type));
+        body.push(' ');
+        body.push_str(codec.rtpmap());
         if codec == Codec::TelephoneEvent {
-            put(body, format_args!("a=fmtp:{payload_type} 0-15"));
+            body.push_str("\r\na=fmtp:");
+            put_decimal(body, u64::from(payload_type));
+            body.push_str(" 0-15");
         }
     }
-    put(body, format_args!("a=ptime:{}", local.ptime_ms));
-    put(body, format_args!("a={}", direction.label()));
+    body.push_str("\r\na=ptime:");
+    put_decimal(body, u64::from(local.ptime_ms));
+    body.push_str("\r\na=");
+    body.push_str(direction.label());
+    body.push_str("\r\n");
 }
 
-fn put(body: &mut String, line: std::fmt::Arguments<'_>) {
-    // Writing to a String cannot fail.
-    let _ = write!(body, "{line}\r\n");
+/// A number without the machinery of `format!`: this is written for every call.
+fn put_decimal(body: &mut String, number: u64) {
+    let mut digits = ['0'; 20];
+    let (mut count, mut rest) = (0, number);
+    for place in &mut digits {
+        *place = char::from(b'0' + (rest % 10) as u8);
+        rest /= 10;
+        count += 1;
+        if rest == 0 {
+            break;
+        }
+    }
+    body.extend(digits.iter().take(count).rev());
+}
+
+/// A space and the address.
+fn put_address(body: &mut String, address: IpAddr) {
+    body.push(' ');
+    match address {
+        IpAddr::V4(address) => {
+            for (place, octet) in address.octets().into_iter().enumerate() {
+                if place > 0 {
+                    body.push('.');
+                }
+                put_decimal(body, u64::from(octet));
+            }
+        }
+        IpAddr::V6(address) => body.push_str(&address.to_string()),
+    }
 }
 
 const fn family(address: IpAddr) -> &'static str {
