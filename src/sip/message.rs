@@ -7,10 +7,10 @@ use bytes::Bytes;
 
 use super::address::Address;
 use super::header::HeaderId;
-use super::lex::{CommaList, InvalidValue};
+use super::lex::{self, CommaList, InvalidValue};
 use super::malformed::Malformed;
 use super::method::Method;
-use super::parse::{Entry, Scanned, StartLine, scan};
+use super::parse::{Scanned, StartLine, scan};
 use super::uri::Uri;
 use super::via::Via;
 
@@ -145,7 +145,8 @@ impl Message {
     /// # Errors
     /// [`InvalidValue`] when it does not follow its grammar, `*` among it.
     pub fn contact(&self) -> Result<Option<Address<'_>>, InvalidValue> {
-        self.values(HeaderId::Contact).next().map(Address::parse).transpose()
+        let line = self.scanned.contact.map(|line| line.of(&self.bytes));
+        line.and_then(|line| CommaList::new(line).next()).map(Address::parse).transpose()
     }
 
     /// The body; empty without one.
@@ -163,9 +164,9 @@ impl Message {
     /// Content-Type without its parameters.
     #[must_use]
     pub fn content_type(&self) -> Option<&[u8]> {
-        let value = self.header(HeaderId::ContentType)?;
+        let value = self.scanned.content_type?.of(&self.bytes);
         let end = memchr::memchr(b';', value).unwrap_or(value.len());
-        value.get(..end).map(super::lex::trim)
+        value.get(..end).map(lex::trim)
     }
 
     /// The first line of a header, without white space at its ends.
@@ -176,7 +177,7 @@ impl Message {
 
     /// All lines of a header, in order.
     pub fn headers(&self, id: HeaderId) -> impl Iterator<Item = &[u8]> {
-        self.entries().iter().filter(move |entry| entry.id == id).map(|entry| self.value(entry))
+        self.scanned.present.values(&self.bytes, id)
     }
 
     /// All values of a list header (Route, Contact, Require..), split at commas, in order.
@@ -191,23 +192,15 @@ impl Message {
         if id != HeaderId::Other {
             return self.header(id);
         }
-        let is_named = |entry: &&Entry| {
-            entry.id == id && entry.name.of(&self.bytes).eq_ignore_ascii_case(name.as_bytes())
+        let is_named = |found: HeaderId, text: &[u8]| {
+            found == id && text.eq_ignore_ascii_case(name.as_bytes())
         };
-        self.entries().iter().find(is_named).map(|entry| self.value(entry))
+        self.all_headers().find(|(id, text, _)| is_named(*id, text)).map(|(.., value)| value)
     }
 
     /// Names and values of all header lines, in order.
     pub fn all_headers(&self) -> impl Iterator<Item = (HeaderId, &[u8], &[u8])> {
-        self.entries().iter().map(|e| (e.id, e.name.of(&self.bytes), self.value(e)))
-    }
-
-    fn entries(&self) -> &[Entry] {
-        &self.scanned.headers
-    }
-
-    fn value(&self, entry: &Entry) -> &[u8] {
-        entry.value.of(&self.bytes)
+        self.scanned.present.all(&self.bytes)
     }
 }
 

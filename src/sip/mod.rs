@@ -4,6 +4,8 @@ pub mod address;
 pub mod dialog;
 pub mod header;
 pub mod ids;
+mod index;
+
 mod lex;
 pub mod limits;
 pub mod malformed;

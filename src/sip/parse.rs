@@ -3,6 +3,7 @@
 
 use super::address::Address;
 use super::header::HeaderId;
+use super::index::{AddressSpans, Present, Span, ViaSpans};
 use super::lex;
 use super::limits::{
     BODY_MAX, CSEQ_MAX, EXPIRES_MAX, HEADER_LINE_MAX, HEADERS_MAX, MAX_FORWARDS_MAX, MESSAGE_MAX,
@@ -71,128 +72,19 @@ impl Fault {
     }
 }
 
-/// A part of the message, as offsets.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Span {
-    start: u32,
-    end: u32,
-}
-
-impl Span {
-    /// Both ends lie in a message of at most [`MESSAGE_MAX`] bytes, which fits.
-    fn new(start: usize, end: usize) -> Self {
-        Self { start: start as u32, end: end as u32 }
-    }
-
-    /// Where `part` lies in `text`; it must be a sub-slice.
-    fn within(text: &[u8], part: &[u8]) -> Self {
-        let start = (part.as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
-        Self::new(start, start + part.len())
-    }
-
-    pub(crate) fn of(self, text: &[u8]) -> &[u8] {
-        text.get(self.start as usize..self.end as usize).unwrap_or_default()
-    }
-}
-
-/// One header line.
-#[derive(Clone, Copy)]
-pub(crate) struct Entry {
-    pub(crate) id: HeaderId,
-    pub(crate) name: Span,
-    pub(crate) value: Span,
-}
-
 #[derive(Clone, Copy)]
 pub(crate) enum StartLine {
     Request { method: Method, name: Span, uri: Span },
     Response { status: u16 },
 }
 
-#[derive(Clone, Copy)]
-pub(crate) struct ViaSpans {
-    raw: Span,
-    transport: Span,
-    host: Span,
-    port: Option<u16>,
-    branch: Option<Span>,
-    received: Option<Span>,
-    rport: Option<Span>,
-    more: Option<Span>,
-}
-
-impl ViaSpans {
-    fn new(text: &[u8], via: &Via<'_>) -> Self {
-        let span = |part| Span::within(text, part);
-        Self {
-            raw: span(via.raw),
-            transport: span(via.transport),
-            host: span(via.host),
-            port: via.port,
-            branch: via.branch.map(span),
-            received: via.received.map(span),
-            rport: via.rport.map(span),
-            more: via.more.map(span),
-        }
-    }
-
-    pub(crate) fn of<'a>(&self, text: &'a [u8]) -> Via<'a> {
-        let part = |span: Span| span.of(text);
-        Via {
-            raw: part(self.raw),
-            transport: part(self.transport),
-            host: part(self.host),
-            port: self.port,
-            branch: self.branch.map(part),
-            received: self.received.map(part),
-            rport: self.rport.map(part),
-            more: self.more.map(part),
-        }
-    }
-}
-
-#[derive(Clone, Copy)]
-pub(crate) struct AddressSpans {
-    raw: Span,
-    display: Span,
-    uri: Span,
-    params: Span,
-    tag: Option<Span>,
-}
-
-impl AddressSpans {
-    fn new(text: &[u8], address: &Address<'_>) -> Self {
-        let span = |part| Span::within(text, part);
-        Self {
-            raw: span(address.raw),
-            display: if address.display.is_empty() {
-                Span::default()
-            } else {
-                span(address.display)
-            },
-            uri: span(address.uri),
-            params: if address.params.is_empty() { Span::default() } else { span(address.params) },
-            tag: address.tag.map(span),
-        }
-    }
-
-    pub(crate) fn of<'a>(&self, text: &'a [u8]) -> Address<'a> {
-        let part = |span: Span| span.of(text);
-        Address {
-            raw: part(self.raw),
-            display: part(self.display),
-            uri: part(self.uri),
-            params: part(self.params),
-            tag: self.tag.map(part),
-        }
-    }
-}
-
 /// Everything one pass found.
 #[derive(Clone)]
 pub(crate) struct Scanned {
     pub(crate) start: StartLine,
-    pub(crate) headers: Vec<Entry>,
+    pub(crate) present: Present,
+    pub(crate) contact: Option<Span>,
+    pub(crate) content_type: Option<Span>,
     pub(crate) via: ViaSpans,
     pub(crate) from: AddressSpans,
     pub(crate) to: AddressSpans,
@@ -212,33 +104,31 @@ pub(crate) fn scan(text: &[u8]) -> Result<Scanned, Fault> {
     }
     let mut lines = Lines::new(text);
     let start = start_line(text, lines.start_line()?)?;
-    let mut headers = Vec::with_capacity(HEADERS_USUAL);
     let mut single = Singles::default();
-    let mut vias = 0;
+    single.present.starts_at(lines.at);
+    let (mut headers, mut vias) = (0, 0);
     while let Some(line) = lines.next_header()? {
-        if headers.len() == HEADERS_MAX {
+        if headers == HEADERS_MAX {
             return Err(Fault::TooManyHeaders);
         }
-        let (id, name, value) = split_header(line)?;
-        let entry = Entry { id, name: Span::within(text, name), value: Span::within(text, value) };
+        headers += 1;
+        let (id, _, value) = split_header(line)?;
         if id == HeaderId::Via {
             vias += lex::CommaList::new(value).count();
             if vias > VIAS_MAX {
                 return Err(Fault::TooManyVias);
             }
         }
-        single.note(entry)?;
-        headers.push(entry);
+        single.note(id, Span::within(text, value))?;
     }
-    finish(text, lines.at, start, headers, &single)
+    finish(text, lines.at, start, &single)
 }
-
-/// Most messages have fewer headers than this.
-const HEADERS_USUAL: usize = 24;
 
 /// Headers that may be there once; what the typed core is read from.
 #[derive(Default)]
 struct Singles {
+    present: Present,
+    contact: Option<Span>,
     via: Option<Span>,
     from: Option<Span>,
     to: Option<Span>,
@@ -251,11 +141,16 @@ struct Singles {
 }
 
 impl Singles {
-    fn note(&mut self, entry: Entry) -> Result<(), Fault> {
+    fn note(&mut self, id: HeaderId, value: Span) -> Result<(), Fault> {
+        self.present.note(id);
         #[expect(clippy::wildcard_enum_match_arm, reason = "headers that may be repeated")]
-        let slot = match entry.id {
+        let slot = match id {
             HeaderId::Via => {
-                self.via.get_or_insert(entry.value);
+                self.via.get_or_insert(value);
+                return Ok(());
+            }
+            HeaderId::Contact => {
+                self.contact.get_or_insert(value);
                 return Ok(());
             }
             HeaderId::From => &mut self.from,
@@ -268,9 +163,9 @@ impl Singles {
             HeaderId::Expires => &mut self.expires,
             _ => return Ok(()),
         };
-        match slot.replace(entry.value) {
+        match slot.replace(value) {
             None => Ok(()),
-            Some(_) => Err(Fault::Repeated(entry.id)),
+            Some(_) => Err(Fault::Repeated(id)),
         }
     }
 }
@@ -279,7 +174,6 @@ fn finish(
     text: &[u8],
     body_start: usize,
     start: StartLine,
-    headers: Vec<Entry>,
     single: &Singles,
 ) -> Result<Scanned, Fault> {
     let need = |slot: Option<Span>, id| match slot {
@@ -308,7 +202,9 @@ fn finish(
     let expires = ranged(text, single.expires, HeaderId::Expires, EXPIRES_MAX)?;
     Ok(Scanned {
         start,
-        headers,
+        present: single.present,
+        contact: single.contact,
+        content_type: single.content_type,
         via: ViaSpans::new(text, &via),
         from: AddressSpans::new(text, &from),
         to: AddressSpans::new(text, &to),
@@ -438,6 +334,11 @@ pub(crate) struct Lines<'a> {
 impl<'a> Lines<'a> {
     pub(crate) fn new(text: &'a [u8]) -> Self {
         Self { text, at: 0 }
+    }
+
+    /// The lines from an offset on.
+    pub(crate) fn starting_at(text: &'a [u8], at: usize) -> Self {
+        Self { text, at }
     }
 
     /// The start line; empty lines before it are skipped (RFC 3261 §7.5).
