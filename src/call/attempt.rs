@@ -51,9 +51,10 @@ impl CallCore {
         };
         self.wires.transactions.set_owner(server, place.to_owner());
         let id = self.new_id(now);
-        let country = self.wires.config.country_code.clone();
-        let (record, query) = question(now, id, peer, message, &country);
-        let leg_a = LegA::new(serial, *peer, tag, dialog, server, message.clone());
+        let country = &self.wires.config.country_code;
+        let (record, query) = question(now, id, peer, message, country);
+        let out = &mut self.wires.out;
+        let leg_a = LegA::new(serial, *peer, tag, dialog, server, message, out);
         let set_up = SetUp::new(offer, message.max_forwards());
         self.insert(Call::new(id, serial, leg_a, record, set_up));
         let trying_at = now.monotonic + TRYING_WITHIN;

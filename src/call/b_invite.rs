@@ -1,8 +1,6 @@
 //! Leg B's INVITE, built from nothing. A header, a number or an address that is not written here
 //! does not reach the callee; and this is the only place where a real number is dialled.
 
-use std::fmt::Write as _;
-
 use super::egress::{ALLOW, ALLOWED_METHODS, BINDING, CONTACT, SDP};
 use super::wires::Wires;
 use crate::domain::id::BindingId;
@@ -12,7 +10,7 @@ use crate::sip::dialog::Opening;
 use crate::sip::ids::{SipCallId, Tag};
 use crate::sip::method::Method;
 use crate::sip::timers::MAX_FORWARDS;
-use crate::sip::write::{Request, RequestHead, RequestWriter};
+use crate::sip::write::{Request, RequestHead, RequestWriter, put_socket_address};
 
 /// The facts that the INVITE is made of.
 pub(super) struct Facts<'a> {
@@ -32,30 +30,37 @@ pub(super) struct Facts<'a> {
     pub(super) sdp: &'a str,
 }
 
-/// Writes the INVITE, and says what must be kept of it to read its answers.
-pub(super) fn write(wires: &mut Wires, facts: &Facts<'_>) -> (Request, Opening) {
-    let mut uri = String::with_capacity(URI_CHARS_USUAL);
-    uri.push_str("sip:");
+/// Writes the INVITE, and says what must be kept of it to read its answers. `None` when that is too
+/// long to be kept.
+pub(super) fn write(wires: &mut Wires, facts: &Facts<'_>) -> Option<(Request, Opening)> {
+    // "<sip:user@host:port>", which is To, and without the brackets the Request-URI.
+    let mut to = Vec::with_capacity(ADDRESS_BYTES_USUAL);
+    to.extend_from_slice(b"<sip:");
     match facts.callee {
-        Callee::Subscriber(number) => uri.push_str(number.reveal(Reveal::DialCarrier)),
-        Callee::Desk(user) => escape_user(user, &mut uri),
+        Callee::Subscriber(number) => {
+            to.extend_from_slice(number.reveal(Reveal::DialCarrier).as_bytes());
+        }
+        Callee::Desk(user) => escape_user(user, &mut to),
     }
-    // Writing to a String cannot fail.
-    let _ = write!(uri, "@{}", facts.target.address);
-    let host = wires.config.advertise;
-    let from = format!("<sip:{}@{host}>;tag={}", facts.virtual_number, facts.tag);
-    let to = format!("<{uri}>");
+    to.push(b'@');
+    put_socket_address(&mut to, facts.target.address);
+    to.push(b'>');
+    let uri = to.get(1..to.len() - 1)?;
+    let number = facts.virtual_number.as_str().as_bytes();
+    let (host, tag) = (wires.sent_by.as_bytes(), facts.tag.as_bytes());
+    let from = [b"<sip:", number, b"@", host, b">;tag=", tag].concat();
     let branch = wires.new_branch();
     let call_id = SipCallId::new(wires.shard, &mut wires.rng);
+    let opening = Opening::new(&call_id, &from, facts.tag, FIRST_CSEQ).ok()?;
     let head = RequestHead {
         method: Method::Invite,
-        uri: uri.as_bytes(),
+        uri,
         sent_by: &wires.sent_by,
         branch,
         max_forwards: hops_left(facts.max_forwards),
         routes: &[],
-        from: from.as_bytes(),
-        to: to.as_bytes(),
+        from: &from,
+        to: &to,
         call_id: call_id.as_bytes(),
         cseq: FIRST_CSEQ,
     };
@@ -65,11 +70,10 @@ pub(super) fn write(wires: &mut Wires, facts: &Facts<'_>) -> (Request, Opening) 
     if matches!(facts.callee, Callee::Desk(_)) {
         request = request.header(BINDING, facts.binding.to_string());
     }
-    let opening = Opening::new(&call_id, &from, facts.tag, FIRST_CSEQ);
-    (request.body(SDP, facts.sdp.as_bytes()), opening)
+    Some((request.body(SDP, facts.sdp.as_bytes()), opening))
 }
 
-const URI_CHARS_USUAL: usize = 48;
+const ADDRESS_BYTES_USUAL: usize = 64;
 /// The number of the INVITE; requests inside its dialogs have higher ones.
 pub(super) const FIRST_CSEQ: u32 = 1;
 
@@ -79,12 +83,12 @@ fn hops_left(callers: Option<u8>) -> u8 {
 }
 
 /// A user part may hold little unescaped; what a tenant has configured never becomes syntax.
-fn escape_user(user: &str, uri: &mut String) {
+fn escape_user(user: &str, uri: &mut Vec<u8>) {
     for byte in user.bytes() {
         if byte.is_ascii_alphanumeric() || b"-_.!~*'()+".contains(&byte) {
-            uri.push(char::from(byte));
+            uri.push(byte);
         } else {
-            let _ = write!(uri, "%{byte:02X}");
+            uri.extend_from_slice(format!("%{byte:02X}").as_bytes());
         }
     }
 }
@@ -103,8 +107,8 @@ mod tests {
 
     #[test]
     fn a_desk_user_never_becomes_syntax() {
-        let mut uri = String::new();
+        let mut uri = Vec::new();
         escape_user("desk 1>@evil;x", &mut uri);
-        assert_eq!(uri, "desk%201%3E%40evil%3Bx");
+        assert_eq!(uri, b"desk%201%3E%40evil%3Bx");
     }
 }

@@ -328,7 +328,7 @@ impl Call {
         let mut ours = sdp::Ours::new(local[Side::B.index()], wires.random_u64());
         let text = ours.offer(offer.wish());
         let tag = wires.new_tag(place);
-        let (request, opening) = b_invite::write(
+        let written = b_invite::write(
             wires,
             &Facts {
                 callee: set_up.callee.as_ref()?,
@@ -340,8 +340,12 @@ impl Call {
                 sdp: &text,
             },
         );
-        let sent = wires.transactions.request(at, request, target.address, place.to_owner());
-        let Ok(client) = sent else {
+        let sent = written.and_then(|(request, opening)| {
+            let owner = place.to_owner();
+            let client = wires.transactions.request(at, request, target.address, owner).ok()?;
+            Some((client, opening))
+        });
+        let Some((client, opening)) = sent else {
             wires.places.remove(&tag);
             return None;
         };

@@ -78,12 +78,11 @@ pub(super) fn plain(
     status: u16,
     tag: &Tag,
 ) -> Bytes {
-    let retry_after = wires.config.retry_after.as_secs().to_string();
     let response = ResponseWriter::start(&mut wires.out, request, source, status, Some(tag));
     match status {
         405 | 501 => response.header(ALLOW, ALLOWED_METHODS).finish(),
         415 => response.header(ACCEPT, SDP).finish(),
-        503 => response.header("Retry-After", retry_after).finish(),
+        503 => response.header("Retry-After", wires.retry_after.as_bytes()).finish(),
         _ => response.finish(),
     }
 }

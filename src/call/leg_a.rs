@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::egress::{self, ALLOW, ALLOWED_METHODS, CONTACT, REASON, SDP};
 use super::io::Peer;
@@ -18,7 +18,7 @@ use crate::sip::ids::Tag;
 use crate::sip::message::Message;
 use crate::sip::timers::{T1, T2};
 use crate::sip::transaction::{ClientId, ServerId};
-use crate::sip::write::ResponseWriter;
+use crate::sip::write::{Answers, ResponseWriter};
 
 /// Our side of the caller's dialog.
 #[derive(Debug)]
@@ -34,8 +34,8 @@ pub(super) struct LegA {
 
 #[derive(Debug)]
 enum State {
-    /// No final response yet. The INVITE is kept to answer it, and dropped with the answer.
-    Invited(Box<Invited>),
+    /// No final response yet. What it repeats of the INVITE is dropped with it.
+    Invited(Invited),
     /// Our 2xx was sent and not confirmed.
     Answered(Box<Answered>),
     /// Confirmed.
@@ -49,7 +49,7 @@ enum State {
 #[derive(Debug)]
 struct Invited {
     server: ServerId,
-    invite: Message,
+    answers: Answers,
 }
 
 /// A 2xx is repeated by us, not by its transaction (RFC 3261 §13.3.1.4). `Debug` does not show it.
@@ -87,10 +87,12 @@ impl LegA {
         tag: Tag,
         dialog: Dialog,
         server: ServerId,
-        invite: Message,
+        invite: &Message,
+        out: &mut BytesMut,
     ) -> Self {
         let to = invite.reply_address(peer.address);
-        let state = State::Invited(Box::new(Invited { server, invite }));
+        let answers = Answers::new(out, invite, peer.address, &tag);
+        let state = State::Invited(Invited { server, answers });
         Self { serial, peer, to, tag, dialog, state }
     }
 
@@ -121,9 +123,7 @@ impl LegA {
     /// Tells the caller that its INVITE has arrived, when nothing better has come in time.
     pub(super) fn keep_waiting(&self, wires: &mut Wires, now: Instant) {
         let State::Invited(invited) = &self.state else { return };
-        let source = self.peer.address;
-        let response =
-            ResponseWriter::start(&mut wires.out, &invited.invite, source, 100, None).finish();
+        let response = invited.answers.start(&mut wires.out, 100).finish();
         wires.transactions.respond(now, invited.server, 100, response);
     }
 
@@ -131,7 +131,7 @@ impl LegA {
     pub(super) fn ring(&self, wires: &mut Wires, now: Instant) {
         let State::Invited(invited) = &self.state else { return };
         wires.timers.disarm(self.serial, Timer::Trying);
-        let response = self.open(wires, &invited.invite, 180).finish();
+        let response = open(wires, invited, 180).finish();
         wires.transactions.respond(now, invited.server, 180, response);
     }
 
@@ -139,10 +139,8 @@ impl LegA {
     pub(super) fn answer(&mut self, wires: &mut Wires, now: Instant, sdp: &str) {
         let State::Invited(invited) = &self.state else { return };
         wires.timers.disarm(self.serial, Timer::Trying);
-        let response = self
-            .open(wires, &invited.invite, 200)
-            .header(ALLOW, ALLOWED_METHODS)
-            .body(SDP, sdp.as_bytes());
+        let response =
+            open(wires, invited, 200).header(ALLOW, ALLOWED_METHODS).body(SDP, sdp.as_bytes());
         let server = invited.server;
         wires.transactions.respond(now, server, 200, response.clone());
         wires.timers.arm(now, self.serial, Timer::Answer, now + T1);
@@ -156,25 +154,17 @@ impl LegA {
         }));
     }
 
-    /// Begins a response that makes or keeps a dialog.
-    fn open<'o>(&self, wires: &'o mut Wires, invite: &Message, status: u16) -> ResponseWriter<'o> {
-        let source = self.peer.address;
-        ResponseWriter::start(&mut wires.out, invite, source, status, Some(&self.tag))
-            .record_routes(invite)
-            .header(CONTACT, wires.contact.as_bytes())
-    }
-
     /// Tells the caller that it will not be.
     pub(super) fn refuse(&mut self, wires: &mut Wires, now: Instant, cause: Cause) {
         let State::Invited(invited) = &self.state else { return };
         wires.timers.disarm(self.serial, Timer::Trying);
-        let (status, source) = (cause.sip_status(), self.peer.address);
-        let retry_after = wires.config.retry_after.as_secs().to_string();
-        let mut response =
-            ResponseWriter::start(&mut wires.out, &invited.invite, source, status, Some(&self.tag))
-                .header(REASON, egress::refusal_reason(cause));
+        let status = cause.sip_status();
+        let mut response = invited
+            .answers
+            .start(&mut wires.out, status)
+            .header(REASON, egress::refusal_reason(cause));
         if status == 503 {
-            response = response.header("Retry-After", retry_after);
+            response = response.header("Retry-After", wires.retry_after.as_bytes());
         }
         let response = response.finish();
         wires.transactions.respond(now, invited.server, status, response);
@@ -274,4 +264,9 @@ impl LegA {
         wires.timers.arm(now, self.serial, Timer::Answer, next);
         AnswerTimer::GoesOn
     }
+}
+
+/// Begins a response that makes or keeps a dialog.
+fn open<'o>(wires: &'o mut Wires, invited: &Invited, status: u16) -> ResponseWriter<'o> {
+    invited.answers.open(&mut wires.out, status).header(CONTACT, wires.contact.as_bytes())
 }

@@ -33,6 +33,8 @@ pub(super) struct Wires {
     pub(super) sent_by: Box<str>,
     /// Our Contact.
     pub(super) contact: Box<str>,
+    /// Seconds, as in Retry-After.
+    pub(super) retry_after: Box<str>,
     pub(super) shard: Shard,
     pub(super) rng: ChaCha20Rng,
 }
@@ -48,6 +50,7 @@ impl Wires {
             out: write::new_buffer(),
             sent_by: config.advertise.to_string().into(),
             contact: format!("<sip:{}>", config.advertise).into(),
+            retry_after: config.retry_after.as_secs().to_string().into(),
             shard: Shard::new(u16::from(config.shard)).expect("a u8 is below the maximum"),
             rng,
             config,

@@ -139,7 +139,11 @@ impl fmt::Debug for RealNumber {
 /// The number shown to both sides: a string of 3 to 15 digits, E.164 or national, 700-numbers of 15
 /// digits included. It is stored without `+`; an extension travels apart.
 #[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct VirtualNumber(Box<str>);
+pub struct VirtualNumber {
+    /// Unused places hold zeroes. No memory of its own: each call copies its number some times.
+    digits: [u8; DIGITS_MAX],
+    count: u8,
+}
 
 impl VirtualNumber {
     /// Reads 3 to 15 digits; one leading `+` is dropped.
@@ -149,25 +153,31 @@ impl VirtualNumber {
     pub fn parse(text: &str) -> Result<Self, InvalidNumber> {
         let digits = text.strip_prefix('+').unwrap_or(text);
         check_digits(digits, VIRTUAL_DIGITS_MIN)?;
-        Ok(Self(digits.into()))
+        let mut number = Self { digits: [0; DIGITS_MAX], count: 0 };
+        for (place, digit) in number.digits.iter_mut().zip(digits.bytes()) {
+            *place = digit;
+            number.count += 1;
+        }
+        Ok(number)
     }
 
     /// The digits.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        let digits = self.digits.get(..usize::from(self.count)).unwrap_or_default();
+        str::from_utf8(digits).unwrap_or_default()
     }
 }
 
 impl fmt::Display for VirtualNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
 impl fmt::Debug for VirtualNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "VirtualNumber({})", self.0)
+        write!(f, "VirtualNumber({})", self.as_str())
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod early;
 mod opening;
+mod packed;
 mod reinvite;
 
 use bytes::BytesMut;
@@ -18,27 +19,33 @@ use super::write::{RequestHead, RequestWriter};
 
 pub use early::EarlyDialogs;
 pub use opening::Opening;
+use packed::Packed;
 
 /// One dialog, early or confirmed, from our side. Outside values are kept compact and bounded.
 #[derive(Clone)]
 pub struct Dialog {
-    call_id: Box<[u8]>,
-    /// From of our requests, with our tag.
-    local: Box<[u8]>,
-    /// To of our requests, with the peer's tag.
-    remote: Box<[u8]>,
-    local_tag: Box<[u8]>,
-    remote_tag: Box<[u8]>,
+    /// See the constants below.
+    texts: Packed<6>,
     /// The number of our last request.
     local_cseq: u32,
     /// The number of the INVITE that opened it: the ACK to its 2xx repeats it.
     invite_cseq: u32,
     /// The number of the peer's last request.
     remote_cseq: Option<u32>,
-    remote_target: Box<[u8]>,
     route_set: Box<[Box<[u8]>]>,
     state: State,
 }
+
+const CALL_ID: usize = 0;
+/// From of our requests, with our tag.
+const LOCAL: usize = 1;
+/// To of our requests, with the peer's tag.
+const REMOTE: usize = 2;
+const LOCAL_TAG: usize = 3;
+/// Empty for a peer of RFC 2543 (§12.1.1 wants that taken).
+const REMOTE_TAG: usize = 4;
+/// The URI our requests are written to.
+const REMOTE_TARGET: usize = 5;
 
 /// How far a dialog is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -69,22 +76,23 @@ impl Dialog {
     /// # Errors
     /// [`NoDialog`] when the INVITE's Contact is unusable or it has too many routes.
     pub fn from_invite(invite: &Message, local_tag: &Tag, state: State) -> Result<Self, NoDialog> {
-        let mut local = bounded(invite.to().raw)?.into_vec();
-        if invite.to().tag.is_none() {
-            local.extend_from_slice(b";tag=");
-            local.extend_from_slice(local_tag.as_bytes());
-        }
+        let to = invite.to();
+        let added: [&[u8]; 2] = match to.tag {
+            Some(_) => [b"", b""],
+            None => [b";tag=", local_tag.as_bytes()],
+        };
         Ok(Self {
-            call_id: bounded(invite.call_id())?,
-            local: local.into(),
-            remote: bounded(invite.from().raw)?,
-            local_tag: local_tag.as_bytes().into(),
-            // RFC 2543 peers have none; §12.1.1 wants that taken.
-            remote_tag: bounded(invite.from().tag.unwrap_or_default())?,
+            texts: Packed::new([
+                &[invite.call_id()],
+                &[to.raw, added[0], added[1]],
+                &[invite.from().raw],
+                &[local_tag.as_bytes()],
+                &[invite.from().tag.unwrap_or_default()],
+                &[caller_target(invite)?],
+            ])?,
             local_cseq: 0,
             invite_cseq: invite.cseq(),
             remote_cseq: Some(invite.cseq()),
-            remote_target: caller_target(invite)?,
             route_set: routes(invite.values(HeaderId::RecordRoute))?,
             state,
         })
@@ -108,8 +116,7 @@ impl Dialog {
         self.state = State::Confirmed;
         let Some(success) = success else { return Ok(()) };
         self.route_set = reversed(routes(success.values(HeaderId::RecordRoute))?);
-        self.remote_target = target(success)?;
-        Ok(())
+        self.texts.replace(REMOTE_TARGET, target(success)?)
     }
 
     /// Takes a request of the peer inside this dialog. An ACK repeats an old number by right.
@@ -129,24 +136,25 @@ impl Dialog {
     /// with a broken one, does not.
     pub fn refresh_target(&mut self, message: &Message) {
         if let Ok(target) = target(message) {
-            self.remote_target = target;
+            // One that is too long does not either.
+            let _ = self.texts.replace(REMOTE_TARGET, target);
         }
     }
 
     /// Whether a request of the peer belongs to this dialog.
     #[must_use]
     pub fn matches_request(&self, request: &Message) -> bool {
-        request.call_id() == &*self.call_id
-            && request.to().tag.unwrap_or_default() == &*self.local_tag
-            && request.from().tag.unwrap_or_default() == &*self.remote_tag
+        request.call_id() == self.call_id()
+            && request.to().tag.unwrap_or_default() == self.local_tag()
+            && request.from().tag.unwrap_or_default() == self.remote_tag()
     }
 
     /// Whether a response to a request of ours belongs to this dialog.
     #[must_use]
     pub fn matches_response(&self, response: &Message) -> bool {
-        response.call_id() == &*self.call_id
-            && response.from().tag.unwrap_or_default() == &*self.local_tag
-            && response.to().tag.unwrap_or_default() == &*self.remote_tag
+        response.call_id() == self.call_id()
+            && response.from().tag.unwrap_or_default() == self.local_tag()
+            && response.to().tag.unwrap_or_default() == self.remote_tag()
     }
 
     /// Begins the next request of ours inside this dialog. Use [`Self::ack`] for an ACK.
@@ -181,14 +189,14 @@ impl Dialog {
     ) -> RequestWriter<'o> {
         let mut head = RequestHead {
             method,
-            uri: &self.remote_target,
+            uri: self.remote_target(),
             sent_by,
             branch,
             max_forwards: MAX_FORWARDS,
             routes: &self.route_set,
-            from: &self.local,
-            to: &self.remote,
-            call_id: &self.call_id,
+            from: self.texts.get(LOCAL),
+            to: self.texts.get(REMOTE),
+            call_id: self.call_id(),
             cseq,
         };
         // A first route without `lr` is a strict router (§12.2.1.1): it wants to be the
@@ -197,7 +205,7 @@ impl Dialog {
             return RequestWriter::start(out, &head);
         };
         let mut routes: Vec<Box<[u8]>> = self.route_set.iter().skip(1).cloned().collect();
-        routes.push([b"<", &*self.remote_target, b">"].concat().into());
+        routes.push([b"<", self.remote_target(), b">"].concat().into());
         head.uri = strict;
         head.routes = &routes;
         RequestWriter::start(out, &head)
@@ -212,19 +220,19 @@ impl Dialog {
     /// Call-ID.
     #[must_use]
     pub fn call_id(&self) -> &[u8] {
-        &self.call_id
+        self.texts.get(CALL_ID)
     }
 
     /// Our tag.
     #[must_use]
     pub fn local_tag(&self) -> &[u8] {
-        &self.local_tag
+        self.texts.get(LOCAL_TAG)
     }
 
     /// The peer's tag; empty for a peer of RFC 2543.
     #[must_use]
     pub fn remote_tag(&self) -> &[u8] {
-        &self.remote_tag
+        self.texts.get(REMOTE_TAG)
     }
 
     /// The number of the INVITE that opened it.
@@ -236,7 +244,7 @@ impl Dialog {
     /// The URI our requests are written to.
     #[must_use]
     pub fn remote_target(&self) -> &[u8] {
-        &self.remote_target
+        self.texts.get(REMOTE_TARGET)
     }
 
     /// The Route values of our requests, in order.
@@ -257,16 +265,16 @@ fn bounded(value: &[u8]) -> Result<Box<[u8]>, NoDialog> {
 }
 
 /// As [`target`], of an INVITE. A caller of RFC 2543 may leave Contact out: From stands for it.
-fn caller_target(invite: &Message) -> Result<Box<[u8]>, NoDialog> {
+fn caller_target(invite: &Message) -> Result<&[u8], NoDialog> {
     match invite.contact() {
-        Ok(None) => bounded(as_request_uri(invite.from().uri).ok_or(NoDialog)?),
+        Ok(None) => as_request_uri(invite.from().uri).ok_or(NoDialog),
         Ok(Some(_)) | Err(_) => target(invite),
     }
 }
 
-fn target(message: &Message) -> Result<Box<[u8]>, NoDialog> {
+fn target(message: &Message) -> Result<&[u8], NoDialog> {
     let contact = message.contact().map_err(|_| NoDialog)?.ok_or(NoDialog)?;
-    bounded(as_request_uri(contact.uri).ok_or(NoDialog)?)
+    as_request_uri(contact.uri).ok_or(NoDialog)
 }
 
 /// What of a URI may stand in a request line: never the headers behind its `?` (§19.1.1).

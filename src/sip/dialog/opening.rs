@@ -1,6 +1,7 @@
 //! What must be kept of an INVITE of ours to read its answers.
 
-use super::{Dialog, NoDialog, as_request_uri, bounded, reversed, routes, state_of, target};
+use super::packed::Packed;
+use super::{Dialog, NoDialog, as_request_uri, reversed, routes, state_of, target};
 use crate::sip::header::HeaderId;
 use crate::sip::ids::{SipCallId, Tag};
 use crate::sip::message::Message;
@@ -9,22 +10,29 @@ use crate::sip::message::Message;
 /// here: an answer repeats that itself, so the INVITE need not be kept for it.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Opening {
-    pub(super) call_id: Box<[u8]>,
-    pub(super) from: Box<[u8]>,
-    pub(super) tag: Box<[u8]>,
-    pub(super) cseq: u32,
+    /// See the constants below.
+    texts: Packed<3>,
+    cseq: u32,
 }
+
+const CALL_ID: usize = 0;
+const FROM: usize = 1;
+const TAG: usize = 2;
 
 impl Opening {
     /// What an INVITE is written with.
-    #[must_use]
-    pub fn new(call_id: &SipCallId, from: &str, tag: &Tag, cseq: u32) -> Self {
-        Self {
-            call_id: call_id.as_bytes().into(),
-            from: from.as_bytes().into(),
-            tag: tag.as_bytes().into(),
-            cseq,
-        }
+    ///
+    /// # Errors
+    /// [`NoDialog`] when a value is too long.
+    pub fn new(call_id: &SipCallId, from: &[u8], tag: &Tag, cseq: u32) -> Result<Self, NoDialog> {
+        let texts = Packed::new([&[call_id.as_bytes()], &[from], &[tag.as_bytes()]])?;
+        Ok(Self { texts, cseq })
+    }
+
+    /// All texts in here.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> [&[u8]; 3] {
+        [CALL_ID, FROM, TAG].map(|at| self.texts.get(at))
     }
 
     /// What a written INVITE says.
@@ -32,12 +40,10 @@ impl Opening {
     /// # Errors
     /// [`NoDialog`] when a value is too long.
     pub fn of(invite: &Message) -> Result<Self, NoDialog> {
-        Ok(Self {
-            call_id: bounded(invite.call_id())?,
-            from: bounded(invite.from().raw)?,
-            tag: bounded(invite.from().tag.unwrap_or_default())?,
-            cseq: invite.cseq(),
-        })
+        let from = invite.from();
+        let tag = from.tag.unwrap_or_default();
+        let texts = Packed::new([&[invite.call_id()], &[from.raw], &[tag]])?;
+        Ok(Self { texts, cseq: invite.cseq() })
     }
 
     /// The dialog that a response of 101 to 299 with a To tag opens.
@@ -55,7 +61,7 @@ impl Opening {
     /// # Errors
     /// [`NoDialog`] when the response has no To tag, or a To that cannot be asked for.
     pub fn answered_unusably_by(&self, response: &Message) -> Result<Dialog, NoDialog> {
-        let target = bounded(as_request_uri(response.to().uri).ok_or(NoDialog)?)?;
+        let target = as_request_uri(response.to().uri).ok_or(NoDialog)?;
         let route_set = routes(response.values(HeaderId::RecordRoute)).unwrap_or_default();
         self.dialog(response, target, reversed(route_set))
     }
@@ -63,20 +69,22 @@ impl Opening {
     fn dialog(
         &self,
         response: &Message,
-        remote_target: Box<[u8]>,
+        remote_target: &[u8],
         route_set: Box<[Box<[u8]>]>,
     ) -> Result<Dialog, NoDialog> {
         let remote_tag = response.to().tag.ok_or(NoDialog)?;
         Ok(Dialog {
-            call_id: self.call_id.clone(),
-            local: self.from.clone(),
-            remote: bounded(response.to().raw)?,
-            local_tag: self.tag.clone(),
-            remote_tag: bounded(remote_tag)?,
+            texts: Packed::new([
+                &[self.texts.get(CALL_ID)],
+                &[self.texts.get(FROM)],
+                &[response.to().raw],
+                &[self.texts.get(TAG)],
+                &[remote_tag],
+                &[remote_target],
+            ])?,
             local_cseq: self.cseq,
             invite_cseq: self.cseq,
             remote_cseq: None,
-            remote_target,
             route_set,
             state: state_of(response),
         })

@@ -7,13 +7,13 @@ pub(crate) mod reply;
 mod request;
 mod response;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
 pub use derived::{ack_of, cancel_of};
 pub use request::{Request, RequestHead, RequestWriter};
-pub use response::ResponseWriter;
+pub use response::{Answers, ResponseWriter};
 
 /// What a message of ours usually fits in.
 const MESSAGE_USUAL: usize = 2048;
@@ -50,7 +50,7 @@ fn put_header(out: &mut BytesMut, name: &str, value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn put_decimal(out: &mut BytesMut, number: u64) {
+fn put_decimal(out: &mut impl BufMut, number: u64) {
     let mut digits = [0; 20];
     let mut start = digits.len();
     let mut rest = number;
@@ -62,20 +62,32 @@ fn put_decimal(out: &mut BytesMut, number: u64) {
             break;
         }
     }
-    out.extend_from_slice(digits.get(start..).unwrap_or_default());
+    out.put_slice(digits.get(start..).unwrap_or_default());
 }
 
-fn put_ip(out: &mut BytesMut, ip: IpAddr) {
+fn put_ip(out: &mut impl BufMut, ip: IpAddr) {
     match ip {
         IpAddr::V4(ip) => {
             let [first, rest @ ..] = ip.octets();
             put_decimal(out, u64::from(first));
             for octet in rest {
-                out.extend_from_slice(b".");
+                out.put_u8(b'.');
                 put_decimal(out, u64::from(octet));
             }
         }
-        IpAddr::V6(ip) => out.extend_from_slice(ip.to_string().as_bytes()),
+        IpAddr::V6(ip) => out.put_slice(ip.to_string().as_bytes()),
+    }
+}
+
+/// Writes an address as `Display` does, without its machinery.
+pub fn put_socket_address(out: &mut Vec<u8>, address: SocketAddr) {
+    match address {
+        SocketAddr::V4(_) => {
+            put_ip(out, address.ip());
+            out.push(b':');
+            put_decimal(out, u64::from(address.port()));
+        }
+        SocketAddr::V6(_) => out.extend_from_slice(address.to_string().as_bytes()),
     }
 }
 

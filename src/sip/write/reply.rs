@@ -1,6 +1,7 @@
 //! What every answer repeats of its request: Via, From, To, Call-ID, CSeq, byte for byte.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 
 use bytes::BytesMut;
 
@@ -34,11 +35,14 @@ impl<'a, V: Iterator<Item = &'a [u8]>> ReplyHead<'a, V> {
     /// Writes them; the request came from `source`.
     pub(crate) fn write(self, out: &mut BytesMut, source: SocketAddr) {
         begin(out);
-        out.extend_from_slice(b"SIP/2.0 ");
-        put_decimal(out, u64::from(self.status));
-        out.extend_from_slice(b" ");
-        out.extend_from_slice(reason_phrase(self.status).as_bytes());
-        out.extend_from_slice(b"\r\nVia: ");
+        put_status_line(out, self.status);
+        self.repeat(out, source);
+    }
+
+    /// Writes all but the status line. Returns where in it our tag stands, with its `;tag=`.
+    pub(crate) fn repeat(self, out: &mut BytesMut, source: SocketAddr) -> Range<usize> {
+        let start = out.len();
+        out.extend_from_slice(b"Via: ");
         put_top_via(out, &self.via, source);
         for via in self.via.more.into_iter().chain(self.more_vias) {
             out.extend_from_slice(b"\r\nVia: ");
@@ -48,16 +52,28 @@ impl<'a, V: Iterator<Item = &'a [u8]>> ReplyHead<'a, V> {
         out.extend_from_slice(self.from);
         out.extend_from_slice(b"\r\nTo: ");
         out.extend_from_slice(self.to);
+        let tag_at = out.len() - start;
         if let ToTag::Add(tag) = self.to_tag {
             out.extend_from_slice(b";tag=");
             out.extend_from_slice(tag.as_bytes());
         }
+        let tag_end = out.len() - start;
         out.extend_from_slice(b"\r\nCall-ID: ");
         out.extend_from_slice(self.call_id);
         out.extend_from_slice(b"\r\nCSeq: ");
         out.extend_from_slice(self.cseq);
         out.extend_from_slice(b"\r\n");
+        tag_at..tag_end
     }
+}
+
+/// The first line of an answer.
+pub(crate) fn put_status_line(out: &mut BytesMut, status: u16) {
+    out.extend_from_slice(b"SIP/2.0 ");
+    put_decimal(out, u64::from(status));
+    out.extend_from_slice(b" ");
+    out.extend_from_slice(reason_phrase(status).as_bytes());
+    out.extend_from_slice(b"\r\n");
 }
 
 /// The value as it came, but for `rport`, which gets the source port where it was asked for, and

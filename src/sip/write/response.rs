@@ -1,14 +1,16 @@
 //! Answers to requests.
 
+use std::fmt;
 use std::net::SocketAddr;
+use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 
 use super::super::header::HeaderId;
 use super::super::ids::Tag;
 use super::super::message::Message;
-use super::reply::{ReplyHead, ToTag};
-use super::{put_end, put_header, take};
+use super::reply::{ReplyHead, ToTag, put_status_line};
+use super::{begin, put_end, put_header, take};
 
 /// Writes one response. Made by [`ResponseWriter::start`], ended by [`ResponseWriter::finish`] or
 /// [`ResponseWriter::body`].
@@ -26,30 +28,14 @@ impl<'o> ResponseWriter<'o> {
         status: u16,
         to_tag: Option<&Tag>,
     ) -> Self {
-        let to = request.to();
-        let head = ReplyHead {
-            status,
-            via: request.top_via(),
-            more_vias: request.headers(HeaderId::Via).skip(1),
-            from: request.from().raw,
-            to: to.raw,
-            to_tag: match to_tag {
-                Some(tag) if to.tag.is_none() => ToTag::Add(tag),
-                Some(_) | None => ToTag::Keep,
-            },
-            call_id: request.call_id(),
-            cseq: request.cseq_value(),
-        };
-        head.write(out, source);
+        head_of(request, status, to_tag).write(out, source);
         Self { out }
     }
 
     /// Repeats the Record-Route lines of the request, as a dialog-opening answer must.
     #[must_use]
     pub fn record_routes(self, request: &Message) -> Self {
-        for value in request.headers(HeaderId::RecordRoute) {
-            put_header(self.out, HeaderId::RecordRoute.name(), value);
-        }
+        put_record_routes(self.out, request);
         self
     }
 
@@ -72,5 +58,79 @@ impl<'o> ResponseWriter<'o> {
     pub fn finish(self) -> Bytes {
         put_end(self.out, None, b"");
         take(self.out)
+    }
+}
+
+/// What all answers to one request repeat of it, written once: the request itself need not be kept
+/// until it is answered. `Debug` shows no text.
+pub struct Answers {
+    /// Via, From, To, Call-ID and CSeq, then Record-Route.
+    lines: Box<[u8]>,
+    /// Where our To tag stands, with its `;tag=`.
+    tag: Range<usize>,
+    record_routes_at: usize,
+}
+
+impl Answers {
+    /// Reads what will be repeated of `request`, which came from `source`.
+    pub fn new(out: &mut BytesMut, request: &Message, source: SocketAddr, to_tag: &Tag) -> Self {
+        begin(out);
+        let tag = head_of(request, 0, Some(to_tag)).repeat(out, source);
+        let record_routes_at = out.len();
+        put_record_routes(out, request);
+        Self { lines: out.as_ref().into(), tag, record_routes_at }
+    }
+
+    /// Begins an answer that opens no dialog. Only a 100 does without our tag.
+    pub fn start<'o>(&self, out: &'o mut BytesMut, status: u16) -> ResponseWriter<'o> {
+        let skipped = if status == 100 { self.tag.clone() } else { 0..0 };
+        let before = self.lines.get(..skipped.start).unwrap_or_default();
+        let behind = self.lines.get(skipped.end..self.record_routes_at).unwrap_or_default();
+        begin(out);
+        put_status_line(out, status);
+        out.extend_from_slice(before);
+        out.extend_from_slice(behind);
+        ResponseWriter { out }
+    }
+
+    /// Begins an answer that opens a dialog: it repeats the Record-Route lines too.
+    pub fn open<'o>(&self, out: &'o mut BytesMut, status: u16) -> ResponseWriter<'o> {
+        begin(out);
+        put_status_line(out, status);
+        out.extend_from_slice(&self.lines);
+        ResponseWriter { out }
+    }
+}
+
+impl fmt::Debug for Answers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Answers({} bytes)", self.lines.len())
+    }
+}
+
+fn head_of<'a>(
+    request: &'a Message,
+    status: u16,
+    to_tag: Option<&'a Tag>,
+) -> ReplyHead<'a, impl Iterator<Item = &'a [u8]>> {
+    let to = request.to();
+    ReplyHead {
+        status,
+        via: request.top_via(),
+        more_vias: request.headers(HeaderId::Via).skip(1),
+        from: request.from().raw,
+        to: to.raw,
+        to_tag: match to_tag {
+            Some(tag) if to.tag.is_none() => ToTag::Add(tag),
+            Some(_) | None => ToTag::Keep,
+        },
+        call_id: request.call_id(),
+        cseq: request.cseq_value(),
+    }
+}
+
+fn put_record_routes(out: &mut BytesMut, request: &Message) {
+    for value in request.headers(HeaderId::RecordRoute) {
+        put_header(out, HeaderId::RecordRoute.name(), value);
     }
 }
