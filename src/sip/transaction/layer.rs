@@ -155,7 +155,7 @@ impl Transactions {
     #[must_use]
     pub fn is_repeat(&mut self, request: &Message) -> bool {
         write_server_key(&mut self.key, request, matched_method_name(request));
-        self.table.find_server(self.table.hash(&self.key), &self.key).is_some()
+        self.find_server().is_some()
     }
 
     /// Ties a request of a peer to what the layer above made of it.
@@ -227,12 +227,18 @@ impl Transactions {
             cancel: Cancel::No,
             audience: Audience::User,
             listed: Listed::No,
+            lingers_until: None,
         }));
         if message.method() == Method::Cancel {
             let invite = self.find_invite(&message);
             return Event::Cancel { server, invite, message };
         }
         if merged { Event::Merged { server, message } } else { Event::Request { server, message } }
+    }
+
+    /// The transaction whose key was written last.
+    fn find_server(&self) -> Option<SlotId> {
+        self.table.find_server(self.table.hash(&self.key), &self.key)
     }
 
     fn merge_hash(&mut self, message: &Message) -> u64 {
@@ -243,7 +249,7 @@ impl Transactions {
     /// The INVITE that a CANCEL or an ACK means.
     fn find_invite(&mut self, message: &Message) -> Option<(ServerId, Owner)> {
         write_server_key(&mut self.key, message, Method::Invite.name().as_bytes());
-        let id = self.table.find_server(self.table.hash(&self.key), &self.key)?;
+        let id = self.find_server()?;
         Some((ServerId(id), self.table.slot_mut(id)?.owner))
     }
 
@@ -333,6 +339,7 @@ impl Transactions {
             cancel: Cancel::No,
             audience,
             listed: Listed::No,
+            lingers_until: None,
         });
         self.table.settle(now, id);
         id

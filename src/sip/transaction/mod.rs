@@ -5,6 +5,7 @@ mod client;
 mod client_invite;
 mod key;
 mod layer;
+mod linger;
 mod server;
 mod server_invite;
 mod slot;

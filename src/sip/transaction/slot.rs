@@ -32,6 +32,8 @@ pub(super) struct Slot {
     pub(super) cancel: Cancel,
     pub(super) audience: Audience,
     pub(super) listed: Listed,
+    /// Its end, while it waits for nothing else.
+    pub(super) lingers_until: Option<Instant>,
 }
 
 #[derive(Eq, PartialEq)]

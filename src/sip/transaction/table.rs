@@ -9,10 +9,15 @@ use std::time::Instant;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use slab::Slab;
 
+use super::layer::TRANSACTIONS_MAX;
+use super::linger::Linger;
 use super::slot::{Key, Listed, Slot, SlotId};
 use crate::sip::ids::Branch;
 use crate::sip::method::Method;
 use crate::sip::wheel::Wheel;
+
+/// Most slots of a table.
+pub(super) const SLOTS_MAX: usize = TRANSACTIONS_MAX;
 
 /// The table of one shard.
 pub(super) struct Table {
@@ -25,6 +30,7 @@ pub(super) struct Table {
     hasher: DefaultHashBuilder,
     unanswered: BTreeSet<(SocketAddr, u32)>,
     wheel: Wheel,
+    linger: Linger,
 }
 
 impl Table {
@@ -37,6 +43,7 @@ impl Table {
             hasher: DefaultHashBuilder::default(),
             unanswered: BTreeSet::new(),
             wheel: Wheel::new(),
+            linger: Linger::default(),
         }
     }
 
@@ -55,7 +62,8 @@ impl Table {
 
     /// Call after every step of a machine: moves its timer, or removes it when it has ended.
     pub(super) fn settle(&mut self, now: Instant, id: SlotId) {
-        let Some(slot) = self.slot_mut(id) else { return };
+        let found = self.slots.get_mut(id.index as usize);
+        let Some(slot) = found.filter(|slot| slot.serial == id.serial) else { return };
         let place = (slot.peer, id.index);
         let listed = slot.listed;
         let wanted = if slot.machine.is_unanswered() { Listed::Unanswered } else { Listed::No };
@@ -68,12 +76,29 @@ impl Table {
         }
         match deadline {
             _ if ended => self.remove(id),
-            Some(deadline) => self.wheel.set(now, id.index, deadline),
-            None => self.wheel.cancel(id.index),
+            Some(_) if slot.lingers_until == deadline => {}
+            Some(deadline) => {
+                let lingers = self.linger.add(now, id, deadline);
+                slot.lingers_until = lingers.then_some(deadline);
+                if lingers {
+                    self.wheel.cancel(id.index);
+                } else {
+                    self.wheel.set(now, id.index, deadline);
+                }
+            }
+            None => {
+                slot.lingers_until = None;
+                self.wheel.cancel(id.index);
+            }
         }
     }
 
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<SlotId> {
+        while let Some((end, id)) = self.linger.pop(now) {
+            if self.slot_mut(id).is_some_and(|slot| slot.lingers_until == Some(end)) {
+                return Some(id);
+            }
+        }
         let index = self.wheel.pop(now)?;
         let slot = self.slots.get(index as usize)?;
         Some(SlotId { index, serial: slot.serial })
@@ -102,7 +127,8 @@ impl Table {
 
     fn find(&self, hash: u64, is_meant: impl Fn(&Key) -> bool) -> Option<SlotId> {
         let slot_at = |at: &u32| self.slots.get(*at as usize);
-        let is_meant = |at: &u32| slot_at(at).is_some_and(|slot| is_meant(&slot.key));
+        let is_meant =
+            |at: &u32| slot_at(at).is_some_and(|slot| slot.hash == hash && is_meant(&slot.key));
         let index = *self.by_key.find(hash, is_meant)?;
         Some(SlotId { index, serial: slot_at(&index)?.serial })
     }
@@ -127,7 +153,7 @@ impl Table {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.wheel.next_deadline()
+        self.wheel.next_deadline().into_iter().chain(self.linger.next_deadline()).min()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -138,6 +164,7 @@ impl Table {
     pub(super) fn is_empty(&self) -> bool {
         self.slots.is_empty()
             && self.wheel.is_empty()
+            && self.linger.is_empty()
             && self.by_key.is_empty()
             && self.by_merge.is_empty()
             && self.unanswered.is_empty()
