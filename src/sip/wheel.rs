@@ -26,7 +26,7 @@ struct Node {
     slot: Option<u16>,
 }
 
-/// One slot a millisecond, the length of a tick. Later timers wait in the last slot and are then set again.
+/// One slot a tick, which is a millisecond. Later timers wait in the last slot and are set again.
 const SLOTS: usize = 1 << 16;
 
 impl Default for Wheel {
