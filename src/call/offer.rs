@@ -15,7 +15,7 @@ use crate::sip::method::Method;
 use crate::sip::timers::{T1, T2};
 use crate::sip::transaction::{ClientId, ServerId};
 
-/// How long who has made an offer waits for the other side, at most.
+/// How long a side may take to answer an offer of ours before it is withdrawn.
 pub(super) const OFFER_WAIT: Duration = Duration::from_secs(10);
 /// How often one side is brought back in line with the other before it is left as it is.
 pub(super) const TELLS_MAX: u8 = 5;

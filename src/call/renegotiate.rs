@@ -241,7 +241,12 @@ impl Call {
         let Some(talk) = self.talk.take() else { return };
         wires.timers.disarm(self.serial, Timer::Offer);
         wires.timers.disarm(self.serial, Timer::Confirm);
-        if let Some((asker, _)) = talk.change.and_then(|change| change.asker) {
+        let Some(change) = talk.change else { return };
+        if let Some(client) = change.client {
+            // A peer that has said 100 may never say more.
+            wires.transactions.cancel(at, client);
+        }
+        if let Some((asker, _)) = change.asker {
             say(wires, at, &asker, if asker.is_invite() { 487 } else { 481 });
         }
     }

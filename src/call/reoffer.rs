@@ -43,9 +43,7 @@ impl Call {
             }
             return;
         }
-        if change.asker.is_some() {
-            wires.timers.arm(at, self.serial, Timer::Offer, at + OFFER_WAIT);
-        }
+        wires.timers.arm(at, self.serial, Timer::Offer, at + OFFER_WAIT);
         if let Some(talk) = &mut self.talk {
             talk.change = Some(Box::new(change));
         }

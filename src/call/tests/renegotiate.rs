@@ -483,6 +483,19 @@ fn a_call_that_ends_refuses_the_offer_that_waits_and_confirms_the_late_answer() 
 }
 
 #[test]
+fn a_call_that_ends_cancels_the_offer_that_a_peer_never_answers() {
+    let mut h = Harness::new();
+    let up = h.bridged();
+    h.from(pbx(), up.caller.with("INVITE", "r1", 2, "", &caller_sdp("sendonly")));
+    let told = h.take_reinvite(carrier());
+    h.from(carrier(), reply(&told, "100 Trying", "", ""));
+    h.from(pbx(), up.caller.request("BYE", "r2", 3));
+    assert_eq!(h.lines(carrier()), ["BYE", "CANCEL"]);
+    h.from(pbx(), up.caller.request("ACK", "r1", 2));
+    h.check_nothing_is_left_after(2 * 64 * T1);
+}
+
+#[test]
 fn a_far_side_that_is_silent_for_ever_is_gone() {
     let mut h = Harness::new();
     let up = h.bridged();
