@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod dialog;
+pub mod framer;
 pub mod header;
 pub mod ids;
 mod index;
