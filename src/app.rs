@@ -69,6 +69,9 @@ pub enum StartError {
         /// Why.
         error: std::io::Error,
     },
+    /// The certificate of SIP over TLS.
+    #[error("TLS cannot be served (sip.tls_certificate, sip.tls_key, sip.tls_ca): {0}")]
+    Tls(String),
     /// Threads, descriptors, randomness.
     #[error("cannot start {what}: {error}")]
     System {
@@ -85,8 +88,10 @@ pub enum StartError {
 /// A service at work.
 #[derive(Debug)]
 pub struct Running {
-    /// Where SIP is served.
+    /// Where SIP is served by UDP.
     pub sip: SocketAddr,
+    /// Where SIP is served over streams, in the order of the settings.
+    pub sip_streams: Vec<SocketAddr>,
     /// Where the API is served.
     pub api: SocketAddr,
     /// Where health and metrics are served.
@@ -135,6 +140,7 @@ pub async fn start(config: Config, root_key: RootKeyFile) -> Result<Running, Sta
     let watchers = tokio::spawn(admin_listener.serve(pages, stop_admin));
     Ok(Running {
         sip: signalling.address,
+        sip_streams: signalling.streams.iter().map(|(_, address)| *address).collect(),
         api,
         admin,
         relay,
@@ -145,6 +151,13 @@ pub async fn start(config: Config, root_key: RootKeyFile) -> Result<Running, Sta
         stop,
         watchers,
     })
+}
+
+impl Running {
+    /// Reads the certificates again; those that cannot be used change nothing.
+    pub fn reload_certificates(&self) {
+        self.signalling.reload_certificates();
+    }
 }
 
 /// Health, readiness, metrics, version, and the settings in force without their secrets.

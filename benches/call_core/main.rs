@@ -61,7 +61,7 @@ impl Bench {
 
     fn carry_out(&mut self, output: Output) {
         match output {
-            Output::Transmit { to, bytes } => self.said.push(Said { to, bytes }),
+            Output::Transmit { to, bytes } => self.said.push(Said { to: to.address, bytes }),
             Output::FindRoute { call, query } => {
                 let answer = peers::find_route(query);
                 self.inputs.push_back(Input::Route { call, answer });

@@ -8,8 +8,10 @@ use bytes::Bytes;
 use maskline::call::io::{Peer, PeerRole};
 use maskline::domain::binding::BindingState;
 use maskline::domain::id::{AgentId, BindingId, SubscriberId, TenantId, TrunkId};
+use maskline::domain::network;
 use maskline::domain::number::RealNumber;
 use maskline::domain::route::{Callee, CallerParty, Route, RouteAnswer, RouteQuery, TrunkTarget};
+use maskline::sip::transport::Transport;
 
 const TENANT: TenantId = TenantId::from_u128(1);
 const SDP: &str = "v=0\r\no=user1 53655765 2353687637 IN IP4 192.0.2.10\r\ns=-\r\n\
@@ -40,6 +42,7 @@ pub(crate) fn local_media() -> [SocketAddr; 2] {
 pub(crate) fn pbx() -> Peer {
     Peer {
         address: address("192.0.2.10:5060"),
+        transport: Transport::Udp,
         trunk: TrunkId::from_u128(2),
         role: PeerRole::Insurer { tenant: TENANT },
     }
@@ -48,6 +51,7 @@ pub(crate) fn pbx() -> Peer {
 pub(crate) fn carrier() -> Peer {
     Peer {
         address: address("198.51.100.1:5060"),
+        transport: Transport::Udp,
         trunk: TrunkId::from_u128(3),
         role: PeerRole::Carrier,
     }
@@ -66,7 +70,11 @@ pub(crate) fn find_route(query: RouteQuery) -> RouteAnswer {
         virtual_number: dialled,
         caller: CallerParty::Agent { id: AgentId::from_u128(6), active: true },
         callee: Callee::Subscriber(Arc::clone(&REAL)),
-        targets: vec![TrunkTarget { trunk: carrier.trunk, address: carrier.address }],
+        targets: vec![TrunkTarget {
+            trunk: carrier.trunk,
+            address: carrier.address,
+            transport: network::Transport::Udp,
+        }],
         duration_max: None,
     }))
 }

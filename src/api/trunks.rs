@@ -20,12 +20,15 @@ use super::paging::{Cursor, Limit, ListBody, request};
 use super::tenants::{COUNTRY_CODE, check_country_code};
 use super::values::{Checks, Id, Time, nullable, problem_at, refuse_unsupported};
 use crate::domain::id::{TenantId, TrunkId};
+use crate::domain::network::Transport;
+use crate::relay::handle::{is_certificate_list, is_tls_name};
 use crate::store::trunk::{NewTrunk, Trunk, TrunkChange, TrunkSide};
 
 const NAME_CHARS_MAX: usize = 200;
 const NETWORKS_MAX: usize = 64;
 const TARGETS_MAX: usize = 8;
 const PRIORITY_MAX: i64 = 1000;
+const TLS_CA_BYTES_MAX: usize = 65_536;
 
 /// Which side of the relay a trunk is on.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema)]
@@ -37,12 +40,36 @@ pub enum TrunkRoleWord {
     Carrier,
 }
 
-/// How SIP travels; UDP only, so far.
+/// How SIP travels.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TransportWord {
-    /// UDP.
+    /// Datagrams.
     Udp,
+    /// A stream.
+    Tcp,
+    /// An encrypted stream. What such a trunk sends by another transport is not heard.
+    Tls,
+}
+
+impl From<TransportWord> for Transport {
+    fn from(word: TransportWord) -> Self {
+        match word {
+            TransportWord::Udp => Self::Udp,
+            TransportWord::Tcp => Self::Tcp,
+            TransportWord::Tls => Self::Tls,
+        }
+    }
+}
+
+impl From<Transport> for TransportWord {
+    fn from(transport: Transport) -> Self {
+        match transport {
+            Transport::Udp => Self::Udp,
+            Transport::Tcp => Self::Tcp,
+            Transport::Tls => Self::Tls,
+        }
+    }
 }
 
 /// A new trunk.
@@ -59,8 +86,14 @@ pub struct TrunkCreate {
     source_networks: Vec<String>,
     /// `address:port` to which calls are sent, tried in this order.
     targets: Vec<String>,
-    #[expect(dead_code, reason = "there is one, so far; any other word is refused")]
+    /// How calls are sent to it; `udp` when absent.
     transport: Option<TransportWord>,
+    /// PEM: the certificates that its own must chain to. With it, a connection from this trunk
+    /// needs a client certificate (mutual TLS). Without it, `sip.tls_ca` is what its server
+    /// certificate must chain to.
+    tls_ca: Option<String>,
+    /// The DNS name or IP address that its certificate must hold; the address itself when absent.
+    tls_name: Option<String>,
     /// Lower is tried first; 10 when absent.
     priority: Option<u16>,
     /// Heavier first among equals; 100 when absent.
@@ -85,6 +118,13 @@ pub struct TrunkPatch {
     source_networks: Option<Vec<String>>,
     /// Replaces all of them.
     targets: Option<Vec<String>>,
+    transport: Option<TransportWord>,
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<String>)]
+    tls_ca: Option<Option<String>>,
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<String>)]
+    tls_name: Option<Option<String>>,
     priority: Option<u16>,
     weight: Option<u16>,
     country_code: Option<String>,
@@ -109,6 +149,8 @@ pub struct TrunkBody {
     source_networks: Vec<String>,
     targets: Vec<String>,
     transport: TransportWord,
+    tls_ca: Option<String>,
+    tls_name: Option<String>,
     priority: u16,
     weight: u16,
     country_code: String,
@@ -132,7 +174,9 @@ impl From<Trunk> for TrunkBody {
             tenant_id: tenant.map(Id),
             source_networks: trunk.source_networks.iter().map(ToString::to_string).collect(),
             targets: trunk.targets.iter().map(ToString::to_string).collect(),
-            transport: TransportWord::Udp,
+            transport: trunk.transport.into(),
+            tls_ca: trunk.tls_ca,
+            tls_name: trunk.tls_name,
             priority: trunk.priority,
             weight: trunk.weight,
             country_code: trunk.country_code,
@@ -173,6 +217,7 @@ pub async fn create(
     let sources = &body.source_networks;
     let source_networks = parse_networks(&mut checks, "/source_networks", sources, 1, NETWORKS_MAX);
     let targets = parse_targets(&mut checks, &body.targets);
+    check_tls(&mut checks, body.tls_ca.as_deref(), body.tls_name.as_deref());
     checks.range("/priority", priority.into(), 0, PRIORITY_MAX);
     checks.range("/weight", weight.into(), 0, PRIORITY_MAX);
     check_country_code(&mut checks, &country_code);
@@ -203,6 +248,9 @@ pub async fn create(
         name: body.name,
         source_networks,
         targets,
+        transport: body.transport.map_or(Transport::Udp, Transport::from),
+        tls_ca: body.tls_ca,
+        tls_name: body.tls_name,
         priority,
         weight,
         country_code,
@@ -258,6 +306,8 @@ pub async fn patch(
         .as_ref()
         .map(|sources| parse_networks(&mut checks, "/source_networks", sources, 1, NETWORKS_MAX));
     let targets = body.targets.as_ref().map(|targets| parse_targets(&mut checks, targets));
+    let (tls_ca, tls_name) = (body.tls_ca.as_ref(), body.tls_name.as_ref());
+    check_tls(&mut checks, tls_ca.and_then(Option::as_deref), tls_name.and_then(Option::as_deref));
     checks.range("/priority", body.priority.unwrap_or(0).into(), 0, PRIORITY_MAX);
     checks.range("/weight", body.weight.unwrap_or(0).into(), 0, PRIORITY_MAX);
     if let Some(code) = &body.country_code {
@@ -271,6 +321,9 @@ pub async fn patch(
         name: body.name,
         source_networks,
         targets,
+        transport: body.transport.map(Transport::from),
+        tls_ca: body.tls_ca,
+        tls_name: body.tls_name,
         priority: body.priority,
         weight: body.weight,
         country_code: body.country_code,
@@ -312,6 +365,17 @@ fn parse_targets(checks: &mut Checks, texts: &[String]) -> Vec<SocketAddr> {
         }
     }
     targets
+}
+
+/// A certificate list that can be read, and a name that a certificate can hold.
+fn check_tls(checks: &mut Checks, ca: Option<&str>, name: Option<&str>) {
+    if let Some(pem) = ca {
+        let fits = pem.len() <= TLS_CA_BYTES_MAX && is_certificate_list(pem);
+        checks.require(fits, "/tls_ca", Rule::Invalid);
+    }
+    if let Some(name) = name {
+        checks.require(is_tls_name(name), "/tls_name", Rule::Invalid);
+    }
 }
 
 /// Nothing enforces these yet.

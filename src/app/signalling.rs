@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::iter;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -13,15 +14,19 @@ use tokio::time::{interval, timeout};
 
 use super::StartError;
 use crate::call::config::CallConfig;
-use crate::config::Config;
+use crate::config::{Config, Listener};
+use crate::domain::network;
 use crate::media::{FreePorts, Plane, PlaneConfig};
 use crate::relay::follow::{follow_changes, keep_trunks};
 use crate::relay::handle::Handle;
 use crate::relay::sip_udp::SipSocket;
-use crate::relay::start::{Parts, Prepared, Relay};
+use crate::relay::start::{Parts, Prepared, Relay, StreamParts};
 use crate::relay::stored::{StoreRecords, StoreRoutes};
+use crate::relay::stream::{self, Limits};
+use crate::relay::tls::{Tls, TlsFiles};
 use crate::relay::trunks::{TrunkEntry, TrunkTable};
 use crate::rtp::plane::PlaneAddress;
+use crate::sip::transport::Transport;
 use crate::store::{Database, RelayPool, Store, StoreError};
 use crate::vault::Vault;
 
@@ -29,32 +34,74 @@ use crate::vault::Vault;
 pub(super) struct Signalling {
     /// Where SIP is served.
     pub(super) address: SocketAddr,
+    /// Where it is served over streams.
+    pub(super) streams: Vec<(Transport, SocketAddr)>,
     relay: Relay,
     plane: Arc<Plane>,
 }
 
-/// Binds the address of the settings.
-pub(super) fn bind(config: &Config) -> Result<SipSocket, StartError> {
-    let address = config.sip.listen;
-    SipSocket::bind(address).map_err(|error| StartError::Listen {
-        key: "sip.listen",
-        address,
-        error,
-    })
+/// Everything that SIP is served on, bound, and the certificate of TLS.
+pub(super) struct Bound {
+    udp: SipSocket,
+    streams: Vec<(Transport, TcpListener)>,
+    tls: Tls,
+}
+
+/// Binds the addresses of the settings.
+pub(super) fn bind(config: &Config) -> Result<Bound, StartError> {
+    let sip = &config.sip;
+    let files = TlsFiles {
+        certificate: sip.tls_certificate.clone(),
+        key: sip.tls_key.clone(),
+        ca: sip.tls_ca.clone(),
+    };
+    let tls = Tls::open(files).map_err(|error| StartError::Tls(error.to_string()))?;
+    let refused = |address, error| StartError::Listen { key: "sip.listen", address, error };
+    let (mut udp, mut streams) = (None, Vec::new());
+    for Listener { transport, address } in &sip.listen.0 {
+        let (transport, address) = (sip_transport(*transport), *address);
+        if transport == Transport::Udp {
+            udp = Some(SipSocket::bind(address).map_err(|error| refused(address, error))?);
+        } else {
+            let listener = stream::listen(address).map_err(|error| refused(address, error))?;
+            streams.push((transport, listener));
+        }
+    }
+    let udp = udp.expect("the settings were checked: one listener is UDP");
+    Ok(Bound { udp, streams, tls })
+}
+
+const fn sip_transport(transport: network::Transport) -> Transport {
+    match transport {
+        network::Transport::Udp => Transport::Udp,
+        network::Transport::Tcp => Transport::Tcp,
+        network::Transport::Tls => Transport::Tls,
+    }
 }
 
 impl Signalling {
     /// Opens everything and loads the trunks, so that the first datagram is served.
     pub(super) async fn start(
-        socket: SipSocket,
+        bound: Bound,
         config: &Config,
         handle: &Handle,
         pool: &RelayPool,
         vault: &Arc<Vault>,
     ) -> Result<Self, StartError> {
         let system = |what| move |error| StartError::System { what, error };
+        let Bound { udp: socket, streams, tls } = bound;
         let address = socket.local_address().map_err(system("the SIP socket"))?;
         let advertise = advertised(config, address);
+        let local = |(transport, listener): &(Transport, TcpListener)| {
+            Ok((*transport, listener.local_addr()?))
+        };
+        let served: Vec<(Transport, SocketAddr)> =
+            streams.iter().map(local).collect::<io::Result<_>>().map_err(system("a listener"))?;
+        let sources = iter::once(address)
+            .chain(served.iter().map(|(_, address)| *address))
+            .map(|address| address.ip())
+            .filter(|ip| !ip.is_unspecified())
+            .collect();
         let table = TrunkTable::new(load_trunks(pool).await?);
         let trunks = Arc::new(ArcSwap::from_pointee(table));
         let prepared = Prepared::new(socket, handle).map_err(system("a shard"))?;
@@ -62,11 +109,18 @@ impl Signalling {
         let (plane, mut links) =
             Plane::start(&media, vec![prepared.waker()]).map_err(system("the media plane"))?;
         let parts = Parts {
-            call: call_config(config, advertise),
+            call: CallConfig {
+                more_addresses: served
+                    .iter()
+                    .map(|(transport, at)| (*transport, advertised_stream(config, *at)))
+                    .collect(),
+                ..call_config(config, advertise)
+            },
             media: links.pop().expect("the plane gives one link for each waker"),
             routes: Arc::new(StoreRoutes::new(pool.clone(), Arc::clone(vault))),
             records: StoreRecords::new(pool.clone()),
             trunks: Arc::clone(&trunks),
+            streams: StreamParts { listeners: streams, sources, tls, limits: Limits::default() },
         };
         let mut relay = prepared.start(parts).map_err(system("a shard"))?;
         let shared = handle.shared();
@@ -78,7 +132,12 @@ impl Signalling {
             async move { load_trunks(&pool).await }
         });
         relay.adopt(tokio::spawn(keep).abort_handle());
-        Ok(Self { address, relay, plane: Arc::new(plane) })
+        Ok(Self { address, streams: served, relay, plane: Arc::new(plane) })
+    }
+
+    /// Reads the certificates again.
+    pub(super) fn reload_certificates(&self) {
+        self.relay.post().reload();
     }
 
     /// Attempts whose record has not come yet.
@@ -199,6 +258,18 @@ fn advertised(config: &Config, bound: SocketAddr) -> SocketAddr {
         }
         None => bound,
     }
+}
+
+/// The same for a stream: the address of the setting where it is of that family, the port in use.
+fn advertised_stream(config: &Config, bound: SocketAddr) -> SocketAddr {
+    let setting = config.sip.advertise.map(|advertised| advertised.0.ip());
+    let fitting = setting.filter(|ip| ip.is_ipv4() == bound.is_ipv4());
+    let ip = match fitting {
+        Some(ip) => ip,
+        None if bound.ip().is_unspecified() => main_address(bound),
+        None => bound.ip(),
+    };
+    SocketAddr::new(ip, bound.port())
 }
 
 /// The address that this machine would send from. Connecting a UDP socket sends nothing.

@@ -22,7 +22,7 @@ use crate::sip::ids::Branch;
 use crate::sip::message::Message;
 use crate::sip::timers::TRYING_WITHIN;
 use crate::sip::transaction::ServerId;
-use crate::sip::via::{DEFAULT_PORT, Via};
+use crate::sip::via::{Via, default_port_of};
 
 impl CallCore {
     /// An INVITE outside of any dialog that has passed the checks of a user agent.
@@ -125,9 +125,9 @@ impl CallCore {
 fn is_loop(wires: &Wires, message: &Message) -> bool {
     message.values(HeaderId::Via).any(|value| {
         let Ok(via) = Via::parse(value) else { return false };
-        let port = via.port.unwrap_or(DEFAULT_PORT);
+        let port = via.port.unwrap_or(default_port_of(via.transport));
         let is_our_branch = via.branch.and_then(Branch::parse).is_some();
-        is_our_branch && wires.is_sent_by_us(via.host, port)
+        is_our_branch && wires.names.is_one(via.host, port)
     })
 }
 

@@ -2,6 +2,7 @@
 //! does not reach the callee; and this is the only place where a real number is dialled.
 
 use super::egress::{ALLOW, ALLOWED_METHODS, BINDING, CONTACT, SDP};
+use super::names::hop_of;
 use super::wires::Wires;
 use crate::domain::id::BindingId;
 use crate::domain::number::{Reveal, VirtualNumber};
@@ -44,18 +45,21 @@ pub(super) fn write(wires: &mut Wires, facts: &Facts<'_>) -> Option<(Request, Op
     }
     to.push(b'@');
     put_socket_address(&mut to, facts.target.address);
+    let hop = hop_of(facts.target);
+    to.extend_from_slice(hop.transport.uri_parameter().as_bytes());
     to.push(b'>');
     let uri = to.get(1..to.len() - 1)?;
     let number = facts.virtual_number.as_str().as_bytes();
-    let (host, tag) = (wires.sent_by.as_bytes(), facts.tag.as_bytes());
-    let from = [b"<sip:", number, b"@", host, b">;tag=", tag].concat();
     let branch = wires.new_branch();
     let call_id = SipCallId::new(wires.shard, &mut wires.rng);
+    let own = wires.names.of(hop);
+    let (host, tag) = (own.host.as_bytes(), facts.tag.as_bytes());
+    let from = [b"<sip:", number, b"@", host, b">;tag=", tag].concat();
     let opening = Opening::new(&call_id, &from, facts.tag, FIRST_CSEQ).ok()?;
     let head = RequestHead {
         method: Method::Invite,
         uri,
-        sent_by: &wires.sent_by,
+        sent_by: &own.sent_by,
         branch,
         max_forwards: hops_left(facts.max_forwards),
         routes: &[],
@@ -65,7 +69,7 @@ pub(super) fn write(wires: &mut Wires, facts: &Facts<'_>) -> Option<(Request, Op
         cseq: FIRST_CSEQ,
     };
     let mut request = RequestWriter::start(&mut wires.out, &head)
-        .header(CONTACT, wires.contact.as_bytes())
+        .header(CONTACT, own.contact.as_bytes())
         .header(ALLOW, ALLOWED_METHODS);
     if matches!(facts.callee, Callee::Desk(_)) {
         request = request.header(BINDING, facts.binding.to_string());

@@ -2,13 +2,13 @@
 //! one that talks, and those that answered too late and are ended again.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
 
 use super::failover::Attempted;
 use super::io::Peer;
+use super::names::hop_of;
 use super::place::{Part, Place};
 use super::wires::{GIVE_UP, Wires};
 use crate::domain::cause::Cause;
@@ -17,6 +17,7 @@ use crate::sip::dialog::{Dialog, Opening};
 use crate::sip::ids::Tag;
 use crate::sip::message::Message;
 use crate::sip::transaction::ClientId;
+use crate::sip::transport::Hop;
 
 /// The most dialogs that one INVITE may make; answers of further forks are ignored.
 const DIALOGS_MAX: usize = 8;
@@ -128,18 +129,15 @@ impl Branch {
     }
 
     /// The dialog that talks, and where our requests go.
-    pub(super) fn line(&mut self) -> Option<(&mut Dialog, SocketAddr)> {
+    pub(super) fn line(&mut self) -> Option<(&mut Dialog, Hop)> {
         let talking = self.held.iter_mut().find(|held| held.state == HeldState::Talking)?;
-        Some((&mut talking.dialog, self.target.address))
+        Some((&mut talking.dialog, hop_of(&self.target)))
     }
 
     /// The dialog of a response to a request of ours.
-    pub(super) fn answered_line(
-        &mut self,
-        response: &Message,
-    ) -> Option<(&mut Dialog, SocketAddr)> {
+    pub(super) fn answered_line(&mut self, response: &Message) -> Option<(&mut Dialog, Hop)> {
         let position = self.find_response(response)?;
-        Some((&mut self.held.get_mut(position)?.dialog, self.target.address))
+        Some((&mut self.held.get_mut(position)?.dialog, hop_of(&self.target)))
     }
 
     /// Our tag.
@@ -207,7 +205,7 @@ impl Branch {
         let is_first = self.held.iter().all(|held| held.ack.is_none());
         let Some(held) = self.held.get_mut(position) else { return Meaning::Nothing };
         if let Some(ack) = &held.ack {
-            wires.transmit(self.target.address, ack.clone());
+            wires.transmit(hop_of(&self.target), ack.clone());
             return Meaning::Nothing;
         }
         if held.is_answered() {
@@ -237,7 +235,7 @@ impl Branch {
     pub(super) fn ack_again(&self, wires: &mut Wires, response: &Message) -> bool {
         let held = self.find_response(response).and_then(|at| self.held.get(at));
         let Some(ack) = held.and_then(|held| held.ack.clone()) else { return false };
-        wires.transmit(self.target.address, ack);
+        wires.transmit(hop_of(&self.target), ack);
         true
     }
 
@@ -254,8 +252,8 @@ impl Branch {
     /// The first 2xx of a dialog: ACKs it, and expects other forks for as long as they may answer.
     fn confirm_at(&mut self, wires: &mut Wires, now: Instant, position: usize) {
         let Some(held) = self.held.get_mut(position) else { return };
-        let ack = wires.ack(&held.dialog);
-        wires.transmit(self.target.address, ack.clone());
+        let ack = wires.ack(&held.dialog, hop_of(&self.target));
+        wires.transmit(hop_of(&self.target), ack.clone());
         held.ack = Some(ack);
         if let Some(invite) = &mut self.invite
             && invite.state == InviteState::Pending
@@ -322,7 +320,7 @@ impl Branch {
 
     fn end_at(&mut self, wires: &mut Wires, now: Instant, position: usize, cause: Cause) {
         let Some(held) = self.held.get_mut(position) else { return };
-        let to = self.target.address;
+        let to = hop_of(&self.target);
         let client = wires.bye(now, &mut held.dialog, to, cause, self.place);
         held.state = match client {
             Some(_) => HeldState::Ending(client),

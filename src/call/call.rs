@@ -11,6 +11,7 @@ use super::coupling::{Action, Coupling, Event, Stage};
 use super::failover::Attempted;
 use super::io::{CallStatus, Output};
 use super::leg_a::LegA;
+use super::names::hop_of;
 use super::offer::OFFER_WAIT;
 use super::place::{Part, Place, Serial};
 use super::record::Record;
@@ -342,7 +343,7 @@ impl Call {
         );
         let sent = written.and_then(|(request, opening)| {
             let owner = place.to_owner();
-            let client = wires.transactions.request(at, request, target.address, owner).ok()?;
+            let client = wires.transactions.request(at, request, hop_of(&target), owner).ok()?;
             Some((client, opening))
         });
         let Some((client, opening)) = sent else {

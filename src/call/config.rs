@@ -3,11 +3,15 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::sip::transport::Transport;
+
 /// The settings of one [`super::core::CallCore`].
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct CallConfig {
-    /// The address written into Via and Contact: where trunks reach this shard.
+    /// The address written into Via and Contact: where trunks reach this shard by UDP.
     pub advertise: SocketAddr,
+    /// The same for streams and for the other address family, as far as they are listened on.
+    pub more_addresses: Vec<(Transport, SocketAddr)>,
     /// Written into our branches, tags and Call-IDs, so that replies find their shard.
     pub shard: u8,
     /// The calling code of the country whose national numbers are read without `+`.
@@ -38,6 +42,7 @@ impl CallConfig {
     pub fn new(advertise: SocketAddr) -> Self {
         Self {
             advertise,
+            more_addresses: Vec::new(),
             shard: 0,
             country_code: "86".into(),
             calls_max: 20_000,

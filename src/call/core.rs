@@ -58,8 +58,9 @@ impl CallCore {
     pub fn handle_input(&mut self, now: Now, input: Input) {
         match input {
             Input::Datagram { peer, bytes } => self.on_datagram(now, &peer, bytes),
-            Input::Unreachable { address } => {
-                self.wires.transactions.unreachable(now.monotonic, address);
+            Input::Broken { peer, malformed } => self.on_malformed(&peer, &malformed),
+            Input::Unreachable { peer } => {
+                self.wires.transactions.unreachable(now.monotonic, peer);
             }
             Input::Route { call, answer } => self.on_route(now, call, answer),
             Input::Media(report) => self.on_report(now, report),

@@ -13,17 +13,29 @@ use crate::domain::id::{AgentId, BindingId, CallId, TenantId, TrunkId};
 use crate::domain::number::VirtualNumber;
 use crate::domain::route::{RouteAnswer, RouteQuery};
 use crate::rtp::plane;
+use crate::sip::malformed::Malformed;
+use crate::sip::transport::{Hop, Transport};
 
 /// A SIP peer whose source address belongs to a configured trunk. Nobody else's bytes reach the
 /// brain.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Peer {
-    /// Where the datagram came from; answers go there and nowhere else.
+    /// Where the message came from; answers go there and nowhere else.
     pub address: SocketAddr,
+    /// How it came.
+    pub transport: Transport,
     /// The trunk of that address.
     pub trunk: TrunkId,
     /// Which side of the relay it is.
     pub role: PeerRole,
+}
+
+impl Peer {
+    /// The way back.
+    #[must_use]
+    pub const fn hop(&self) -> Hop {
+        Hop::new(self.transport, self.address)
+    }
 }
 
 /// Which side of the relay a peer is on.
@@ -40,17 +52,25 @@ pub enum PeerRole {
 
 /// Something happened outside. `Debug` never shows what a datagram says.
 pub enum Input {
-    /// One UDP datagram from a trunk.
+    /// One UDP datagram, or one message of a stream, from a trunk.
     Datagram {
         /// From whom.
         peer: Peer,
         /// What was received.
         bytes: Bytes,
     },
-    /// The peer of an earlier [`Output::Transmit`] cannot be reached (ICMP).
+    /// The stream of a trunk could not be read on behind this message.
+    Broken {
+        /// From whom.
+        peer: Peer,
+        /// What can be answered, and why not more.
+        malformed: Malformed,
+    },
+    /// The peer of an earlier [`Output::Transmit`] cannot be reached: ICMP says so, or there is no
+    /// connection to it any more.
     Unreachable {
         /// Which peer.
-        address: SocketAddr,
+        peer: Hop,
     },
     /// The answer to [`Output::FindRoute`].
     Route {
@@ -96,10 +116,10 @@ pub enum Control {
 
 /// What the shell has to do. `Debug` never shows what a datagram says.
 pub enum Output {
-    /// Send one datagram.
+    /// Send one message.
     Transmit {
         /// Where to.
-        to: SocketAddr,
+        to: Hop,
         /// What.
         bytes: Bytes,
     },
@@ -160,7 +180,8 @@ impl fmt::Debug for Input {
             Self::Datagram { peer, bytes } => {
                 write!(f, "Datagram({peer:?}, {} bytes)", bytes.len())
             }
-            Self::Unreachable { address } => write!(f, "Unreachable({address})"),
+            Self::Broken { peer, malformed } => write!(f, "Broken({peer:?}, {malformed:?})"),
+            Self::Unreachable { peer } => write!(f, "Unreachable({peer})"),
             Self::Route { call, answer } => write!(f, "Route({call:?}, {answer:?})"),
             Self::Media(report) => write!(f, "Media({report:?})"),
             Self::Control(control) => write!(f, "Control({control:?})"),

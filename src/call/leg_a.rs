@@ -2,7 +2,6 @@
 //! comes, and ends as its state demands.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -18,6 +17,7 @@ use crate::sip::ids::Tag;
 use crate::sip::message::Message;
 use crate::sip::timers::{T1, T2};
 use crate::sip::transaction::{ClientId, ServerId};
+use crate::sip::transport::Hop;
 use crate::sip::write::{Answers, ResponseWriter};
 
 /// Our side of the caller's dialog.
@@ -26,7 +26,7 @@ pub(super) struct LegA {
     serial: Serial,
     peer: Peer,
     /// Where our requests go: the peer's host, at the port its answers come to.
-    to: SocketAddr,
+    to: Hop,
     tag: Tag,
     dialog: Dialog,
     state: State,
@@ -90,7 +90,7 @@ impl LegA {
         invite: &Message,
         out: &mut BytesMut,
     ) -> Self {
-        let to = invite.reply_address(peer.address);
+        let to = invite.reply_hop(peer.hop());
         let answers = Answers::new(out, invite, peer.address, &tag);
         let state = State::Invited(Invited { server, answers });
         Self { serial, peer, to, tag, dialog, state }
@@ -131,7 +131,7 @@ impl LegA {
     pub(super) fn ring(&self, wires: &mut Wires, now: Instant) {
         let State::Invited(invited) = &self.state else { return };
         wires.timers.disarm(self.serial, Timer::Trying);
-        let response = open(wires, invited, 180).finish();
+        let response = open(wires, self.to, invited, 180).finish();
         wires.transactions.respond(now, invited.server, 180, response);
     }
 
@@ -139,8 +139,9 @@ impl LegA {
     pub(super) fn answer(&mut self, wires: &mut Wires, now: Instant, sdp: &str) {
         let State::Invited(invited) = &self.state else { return };
         wires.timers.disarm(self.serial, Timer::Trying);
-        let response =
-            open(wires, invited, 200).header(ALLOW, ALLOWED_METHODS).body(SDP, sdp.as_bytes());
+        let response = open(wires, self.to, invited, 200)
+            .header(ALLOW, ALLOWED_METHODS)
+            .body(SDP, sdp.as_bytes());
         let server = invited.server;
         wires.transactions.respond(now, server, 200, response.clone());
         wires.timers.arm(now, self.serial, Timer::Answer, now + T1);
@@ -203,7 +204,7 @@ impl LegA {
     }
 
     /// The dialog while it is answered, and where our requests go.
-    pub(super) const fn line(&mut self) -> Option<(&mut Dialog, SocketAddr)> {
+    pub(super) const fn line(&mut self) -> Option<(&mut Dialog, Hop)> {
         match self.state {
             State::Answered(_) | State::Talking => Some((&mut self.dialog, self.to)),
             State::Invited(_) | State::Ending(_) | State::Over => None,
@@ -211,10 +212,7 @@ impl LegA {
     }
 
     /// The dialog of a response to a request of ours.
-    pub(super) fn answered_line(
-        &mut self,
-        response: &Message,
-    ) -> Option<(&mut Dialog, SocketAddr)> {
+    pub(super) fn answered_line(&mut self, response: &Message) -> Option<(&mut Dialog, Hop)> {
         self.dialog.matches_response(response).then_some((&mut self.dialog, self.to))
     }
 
@@ -267,6 +265,7 @@ impl LegA {
 }
 
 /// Begins a response that makes or keeps a dialog.
-fn open<'o>(wires: &'o mut Wires, invited: &Invited, status: u16) -> ResponseWriter<'o> {
-    invited.answers.open(&mut wires.out, status).header(CONTACT, wires.contact.as_bytes())
+fn open<'o>(wires: &'o mut Wires, to: Hop, invited: &Invited, status: u16) -> ResponseWriter<'o> {
+    let contact = wires.names.of(to).contact.as_bytes();
+    invited.answers.open(&mut wires.out, status).header(CONTACT, contact)
 }

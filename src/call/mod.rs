@@ -16,6 +16,7 @@ mod coupling;
 pub mod egress;
 mod failover;
 mod leg_a;
+mod names;
 mod offer;
 mod place;
 mod receive;

@@ -2,7 +2,6 @@
 //! goes on until it is confirmed.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -14,6 +13,7 @@ use crate::sip::message::Message;
 use crate::sip::method::Method;
 use crate::sip::timers::{T1, T2};
 use crate::sip::transaction::{ClientId, ServerId};
+use crate::sip::transport::Hop;
 
 /// How long a side may take to answer an offer of ours before it is withdrawn.
 pub(super) const OFFER_WAIT: Duration = Duration::from_secs(10);
@@ -23,7 +23,7 @@ pub(super) const TELLS_MAX: u8 = 5;
 /// A re-INVITE or an UPDATE that was received. `Debug` does not show it.
 pub(super) struct Asker {
     pub(super) server: ServerId,
-    pub(super) source: SocketAddr,
+    pub(super) source: Hop,
     pub(super) request: Message,
 }
 

@@ -15,6 +15,7 @@ use crate::domain::now::Now;
 use crate::sip::dialog::Order;
 use crate::sip::header::HeaderId;
 use crate::sip::ids::Tag;
+use crate::sip::malformed::Malformed;
 use crate::sip::message::Message;
 use crate::sip::method::Method;
 use crate::sip::screen::{Capabilities, Refusal};
@@ -43,17 +44,7 @@ impl CallCore {
         }
         let message = match Message::parse(bytes) {
             Ok(message) => message,
-            Err(malformed) => {
-                let tag = self.wires.loose_tag();
-                match malformed.answer(peer.address, &tag, &mut self.wires.out) {
-                    Some((to, answer)) => {
-                        self.wires.counters.malformed_answered += 1;
-                        self.wires.transmit(to, answer);
-                    }
-                    None => self.wires.counters.unreadable += 1,
-                }
-                return;
-            }
+            Err(malformed) => return self.on_malformed(peer, &malformed),
         };
         if self.is_foreign(peer, &message) {
             return self.refuse_foreign(peer, &message);
@@ -61,8 +52,19 @@ impl CallCore {
         if self.is_closed_to(&message) {
             return self.answer_stateless(peer, &message, 503);
         }
-        let event = self.wires.transactions.receive(now.monotonic, message, peer.address);
+        let event = self.wires.transactions.receive(now.monotonic, message, peer.hop());
         self.on_event(now, peer, event);
+    }
+
+    pub(super) fn on_malformed(&mut self, peer: &Peer, malformed: &Malformed) {
+        let tag = self.wires.loose_tag();
+        match malformed.answer(peer.hop(), &tag, &mut self.wires.out) {
+            Some((to, answer)) => {
+                self.wires.counters.malformed_answered += 1;
+                self.wires.transmit(to, answer);
+            }
+            None => self.wires.counters.unreadable += 1,
+        }
     }
 
     fn on_event(&mut self, now: Now, peer: &Peer, event: Event) {
@@ -142,7 +144,7 @@ impl CallCore {
         }
         let tag = self.wires.loose_tag();
         let answer = egress::plain(&mut self.wires, message, peer.address, status, &tag);
-        self.wires.transmit(message.reply_address(peer.address), answer);
+        self.wires.transmit(message.reply_hop(peer.hop()), answer);
     }
 
     /// Answers a request by its transaction.
@@ -334,7 +336,7 @@ impl CallCore {
             // A call goes on while draining.
             Method::Options => self.tell_abilities(now, peer, server, message),
             Method::Invite | Method::Update => {
-                let (source, request) = (peer.address, message.clone());
+                let (source, request) = (peer.hop(), message.clone());
                 let asker = Asker { server, source, request };
                 self.with_call(place.serial, |call, wires| {
                     call.on_offer(wires, now, place, asker);

@@ -125,9 +125,10 @@ impl Call {
         if let Some(dialog) = self.dialog_of(part, &asker.request) {
             dialog.refresh_target(&asker.request);
         }
-        let writer = ResponseWriter::start(&mut wires.out, &asker.request, asker.source, 200, None)
-            .header(CONTACT, wires.contact.as_bytes())
-            .header(ALLOW, ALLOWED_METHODS);
+        let writer =
+            ResponseWriter::start(&mut wires.out, &asker.request, asker.source.address, 200, None)
+                .header(CONTACT, wires.names.of(asker.source).contact.as_bytes())
+                .header(ALLOW, ALLOWED_METHODS);
         let response = match &text {
             Some(text) => writer.body(SDP, text.as_bytes()),
             None => writer.finish(),
@@ -264,7 +265,7 @@ pub(super) const fn vanished(side: Side) -> Event {
 pub(super) fn say(wires: &mut Wires, at: Instant, asker: &Asker, status: u16) {
     let retry_after = (status == 500).then(|| wires.random_u64() % (RETRY_AFTER_MAX_S + 1));
     let Asker { server, source, request } = asker;
-    let writer = ResponseWriter::start(&mut wires.out, request, *source, status, None);
+    let writer = ResponseWriter::start(&mut wires.out, request, source.address, status, None);
     let response = match retry_after {
         Some(seconds) => writer.header("Retry-After", seconds.to_string()).finish(),
         None => writer.finish(),

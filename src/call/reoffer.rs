@@ -58,13 +58,14 @@ impl Call {
     ) -> Option<ClientId> {
         let place = self.place_of(to);
         let branch = wires.new_branch();
-        let (dialog, address) = self.line(to)?;
+        let (dialog, hop) = self.line(to)?;
+        let own = wires.names.of(hop);
         let request = dialog
-            .request(&mut wires.out, Method::Invite, &wires.sent_by, branch)
-            .header(CONTACT, wires.contact.as_bytes())
+            .request(&mut wires.out, Method::Invite, &own.sent_by, branch)
+            .header(CONTACT, own.contact.as_bytes())
             .header(ALLOW, ALLOWED_METHODS)
             .body(SDP, text.as_bytes());
-        wires.transactions.request(at, request, address, place.to_owner()).ok()
+        wires.transactions.request(at, request, hop, place.to_owner()).ok()
     }
 
     /// The wait of who has made an offer is over, or that before we ask again.
@@ -139,11 +140,11 @@ impl Call {
 
     fn confirm_reinvite(&mut self, wires: &mut Wires, part: Part, response: &Message) {
         let branch = wires.new_branch();
-        let Some((dialog, address)) = self.answered_line(part, response) else { return };
-        let ack =
-            dialog.ack_number(&mut wires.out, response.cseq(), &wires.sent_by, branch).finish();
+        let Some((dialog, hop)) = self.answered_line(part, response) else { return };
+        let sent_by = &wires.names.of(hop).sent_by;
+        let ack = dialog.ack_number(&mut wires.out, response.cseq(), sent_by, branch).finish();
         dialog.refresh_target(response);
-        wires.transmit(address, ack.bytes);
+        wires.transmit(hop, ack.bytes);
     }
 
     /// The far side has taken the offer of a side.

@@ -1,7 +1,5 @@
 //! The two sides of an answered call by what they have in common: a dialog, an address, media.
 
-use std::net::SocketAddr;
-
 use super::branch::Branch;
 use super::call::Call;
 use super::coupling::Stage;
@@ -12,6 +10,7 @@ use super::wires::Wires;
 use crate::rtp::plane::{Command, RemoteMedia, Side};
 use crate::sip::dialog::Dialog;
 use crate::sip::message::Message;
+use crate::sip::transport::Hop;
 
 /// The side that a part of a call is on.
 pub(super) const fn side_of(part: Part) -> Side {
@@ -60,7 +59,7 @@ impl Call {
     }
 
     /// The dialog that talks on this side, and where our requests go.
-    pub(super) fn line(&mut self, side: Side) -> Option<(&mut Dialog, SocketAddr)> {
+    pub(super) fn line(&mut self, side: Side) -> Option<(&mut Dialog, Hop)> {
         match side {
             Side::A => self.leg_a.line(),
             Side::B => self.branches.last_mut()?.line(),
@@ -89,7 +88,7 @@ impl Call {
         &mut self,
         part: Part,
         response: &Message,
-    ) -> Option<(&mut Dialog, SocketAddr)> {
+    ) -> Option<(&mut Dialog, Hop)> {
         match part {
             Part::Caller => self.leg_a.answered_line(response),
             Part::Callee(_) => self.branch_mut(part)?.answered_line(response),

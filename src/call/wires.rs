@@ -1,7 +1,6 @@
 //! What all calls of a core share: transactions, timers, tags, chance, and the way out.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -10,6 +9,7 @@ use rand_chacha::ChaCha20Rng;
 use super::config::CallConfig;
 use super::counters::Counters;
 use super::io::Output;
+use super::names::Names;
 use super::place::{Place, Places};
 use super::timers::Timers;
 use crate::domain::cause::Cause;
@@ -17,6 +17,7 @@ use crate::sip::dialog::Dialog;
 use crate::sip::ids::{Branch, Shard, Tag};
 use crate::sip::method::Method;
 use crate::sip::transaction::{ClientId, Transactions};
+use crate::sip::transport::Hop;
 use crate::sip::write;
 
 /// Everything a leg needs to speak and to be found.
@@ -29,10 +30,8 @@ pub(super) struct Wires {
     pub(super) outputs: VecDeque<Output>,
     /// The buffer all messages are written in.
     pub(super) out: BytesMut,
-    /// Our host and port, as in Via.
-    pub(super) sent_by: Box<str>,
-    /// Our Contact.
-    pub(super) contact: Box<str>,
+    /// What peers know us by.
+    pub(super) names: Names,
     /// Seconds, as in Retry-After.
     pub(super) retry_after: Box<str>,
     pub(super) shard: Shard,
@@ -48,8 +47,7 @@ impl Wires {
             places: Places::default(),
             outputs: VecDeque::new(),
             out: write::new_buffer(),
-            sent_by: config.advertise.to_string().into(),
-            contact: format!("<sip:{}>", config.advertise).into(),
+            names: Names::new(&config),
             retry_after: config.retry_after.as_secs().to_string().into(),
             shard: Shard::new(u16::from(config.shard)).expect("a u8 is below the maximum"),
             rng,
@@ -69,14 +67,6 @@ impl Wires {
         Tag::new(self.shard, &mut self.rng)
     }
 
-    /// Whether a Via names us.
-    pub(super) fn is_sent_by_us(&self, host: &[u8], port: u16) -> bool {
-        let ours = self.config.advertise;
-        let host = std::str::from_utf8(host).unwrap_or_default();
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        port == ours.port() && host.parse().is_ok_and(|ip: std::net::IpAddr| ip == ours.ip())
-    }
-
     pub(super) fn new_branch(&mut self) -> Branch {
         Branch::new(self.shard, &mut self.rng)
     }
@@ -90,7 +80,7 @@ impl Wires {
     }
 
     /// Sends bytes that no transaction guards: an ACK, a stateless answer.
-    pub(super) fn transmit(&mut self, to: SocketAddr, bytes: Bytes) {
+    pub(super) fn transmit(&mut self, to: Hop, bytes: Bytes) {
         self.outputs.push_back(Output::Transmit { to, bytes });
     }
 
@@ -100,22 +90,22 @@ impl Wires {
         &mut self,
         now: std::time::Instant,
         dialog: &mut Dialog,
-        to: SocketAddr,
+        to: Hop,
         cause: Cause,
         place: Place,
     ) -> Option<ClientId> {
         let branch = self.new_branch();
         let request = dialog
-            .request(&mut self.out, Method::Bye, &self.sent_by, branch)
+            .request(&mut self.out, Method::Bye, &self.names.of(to).sent_by, branch)
             .header(super::egress::REASON, super::egress::end_reason(cause))
             .finish();
         self.transactions.request(now, request, to, place.to_owner()).ok()
     }
 
     /// The ACK to a 2xx.
-    pub(super) fn ack(&mut self, dialog: &Dialog) -> Bytes {
+    pub(super) fn ack(&mut self, dialog: &Dialog, to: Hop) -> Bytes {
         let branch = self.new_branch();
-        dialog.ack(&mut self.out, &self.sent_by, branch).finish().bytes
+        dialog.ack(&mut self.out, &self.names.of(to).sent_by, branch).finish().bytes
     }
 }
 

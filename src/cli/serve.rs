@@ -44,7 +44,10 @@ async fn serve(args: &Args, config: Config, telemetry: Telemetry) -> Outcome {
         tokio::select! {
             _ = terminate.recv() => break false,
             _ = interrupt.recv() => break false,
-            _ = hang_up.recv() => reload(args, &config, &telemetry),
+            _ = hang_up.recv() => {
+                running.reload_certificates();
+                reload(args, &config, &telemetry);
+            }
             () = running.failed() => break true,
         }
     };

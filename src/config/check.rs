@@ -4,10 +4,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::load::{Loading, Problem};
-use super::{Config, PortRange};
+use super::{Config, Listener, Listeners, PortRange};
+use crate::domain::network::Transport;
 
 /// The fewest ports that make a relay: one call.
 const PORTS_MIN: u16 = 4;
+/// The most addresses that SIP is served on.
+const LISTENERS_MAX: usize = 16;
 /// Ports below are the system's.
 const PORT_FIRST_MIN: u16 = 1_024;
 
@@ -95,14 +98,53 @@ fn addresses(config: &Config, found: &mut Found) {
     } else if first % 2 == 1 || last % 2 == 0 {
         found.push(("media.ports", "must begin with an even port and end with an odd one".into()));
     }
-    if config.media.ports.contains(config.sip.listen.port()) {
-        found.push(("sip.listen", "its port is one of media.ports".to_owned()));
-    }
+    listeners(config, found);
     if config.sip.advertise.is_some_and(|address| address.0.ip().is_unspecified()) {
         found.push(("sip.advertise", "must be an address that trunks can reach".to_owned()));
     }
     if config.media.advertise.is_some_and(|address| address.is_unspecified()) {
         found.push(("media.advertise", "must be an address that trunks can reach".to_owned()));
+    }
+}
+
+fn listeners(config: &Config, found: &mut Found) {
+    let sip = &config.sip;
+    let Listeners(all) = &sip.listen;
+    let mut wrong = |what: &str| found.push(("sip.listen", what.to_owned()));
+    if sip.listen.of(Transport::Udp).count() != 1 {
+        wrong("must hold exactly one UDP address");
+    }
+    if all.len() > LISTENERS_MAX {
+        wrong("holds too many addresses");
+    }
+    let in_media = |it: &Listener| {
+        it.transport == Transport::Udp && config.media.ports.contains(it.address.port())
+    };
+    if all.iter().any(in_media) {
+        wrong("its port is one of media.ports");
+    }
+    let clash = |one: &Listener, other: &Listener| {
+        let same_socket = (one.transport == Transport::Udp) == (other.transport == Transport::Udp);
+        // An IPv6 listener takes no IPv4.
+        let same_family = one.address.is_ipv4() == other.address.is_ipv4();
+        same_socket && same_family && overlap(one.address, other.address)
+    };
+    if all.iter().enumerate().any(|(n, one)| all.iter().skip(n + 1).any(|it| clash(one, it))) {
+        wrong("two of its addresses are the same");
+    }
+    let tcp_taken = |it: &Listener| {
+        it.transport != Transport::Udp
+            && [config.api.listen, config.admin.listen].iter().any(|at| overlap(it.address, *at))
+    };
+    if all.iter().any(tcp_taken) {
+        wrong("one of its addresses is that of api.listen or admin.listen");
+    }
+    let needs_key = sip.listen.of(Transport::Tls).next().is_some() || sip.tls_key.is_some();
+    if needs_key && sip.tls_certificate.is_none() {
+        found.push(("sip.tls_certificate", "is needed for TLS".to_owned()));
+    }
+    if sip.tls_certificate.is_some() && sip.tls_key.is_none() {
+        found.push(("sip.tls_key", "is needed beside tls_certificate".to_owned()));
     }
 }
 

@@ -65,8 +65,14 @@ pub(super) const KEYS: &[Key] = &[
     key!(keys.root_file, "the root key, made once by `maskline key init`, mode 0400"),
     key!(api.listen, "the control API"),
     key!(admin.listen, "/healthz /readyz /metrics /version; keep it away from the public"),
-    key!(sip.listen, "UDP address for trunks"),
+    key!(
+        sip.listen,
+        "for trunks; or a list: [\"0.0.0.0:5060\", \"tcp:[::]:5060\", \"tls:0.0.0.0:5061\"]"
+    ),
     key!(sip.advertise, "IP or IP:port in Via and Contact; empty: this machine's main address"),
+    key!(sip.tls_certificate, "PEM of our certificate and its chain; read again when it changes"),
+    key!(sip.tls_key, "PEM of its private key"),
+    key!(sip.tls_ca, "PEM of roots for the certificates of trunks without their own tls_ca"),
     key!(sip.country_code, "calling code of national numbers that carriers write without +"),
     key!(sip.ring_timeout, "a callee rings this long"),
     key!(sip.route_deadline, "an attempt whose route is not known by then is refused"),

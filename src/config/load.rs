@@ -160,6 +160,7 @@ pub(super) fn load(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Listeners;
 
     fn in_file(text: &str) -> Result<Config, Invalid> {
         with_environment(text, &[])
@@ -253,6 +254,46 @@ mod tests {
         let found = problems(clash);
         assert!(found.iter().any(|text| text.starts_with("a.toml:2: admin.listen")), "{found:?}");
         assert!(found.iter().any(|text| text.starts_with("a.toml:4: sip.listen")), "{found:?}");
+    }
+
+    #[test]
+    fn listeners_are_one_address_or_a_list_and_round_trip() {
+        let one = in_file("[sip]\nlisten = \"192.0.2.1:5060\"\n").expect("valid");
+        assert_eq!(one.sip.listen, Listeners::udp("192.0.2.1:5060".parse().expect("an address")));
+        let text = "[sip]\nlisten = [\"udp:0.0.0.0:5060\", \"tcp:[::]:5060\", \
+                    \"tls:0.0.0.0:5061\"]\n\
+                    tls_certificate = \"c.pem\"\ntls_key = \"k.pem\"\n";
+        let config = in_file(text).expect("valid");
+        let shown: Vec<_> = config.sip.listen.0.iter().map(|it| it.address.to_string()).collect();
+        assert_eq!(shown, ["0.0.0.0:5060", "[::]:5060", "0.0.0.0:5061"]);
+        assert_eq!(in_file(&config.dump()), Ok(config.clone()));
+        let list = "0.0.0.0:5060, tcp:[::]:5060,tls:0.0.0.0:5061";
+        let same = with_environment(
+            "",
+            &[
+                ("MASKLINE__SIP__LISTEN", list),
+                ("MASKLINE__SIP__TLS_CERTIFICATE", "c.pem"),
+                ("MASKLINE__SIP__TLS_KEY", "k.pem"),
+            ],
+        );
+        assert_eq!(same.map(|same| same.sip), Ok(config.sip));
+    }
+
+    #[test]
+    fn wrong_listeners_are_reported_with_file_and_key() {
+        for (listen, what) in [
+            ("\"sctp:0.0.0.0:5060\"", "expected address:port behind udp:"),
+            ("[\"tcp:0.0.0.0:5060\"]", "must hold exactly one UDP address"),
+            ("[\"0.0.0.0:5060\", \"tcp:0.0.0.0:5060\", \"tls:192.0.2.1:5060\"]", "are the same"),
+            ("[\"0.0.0.0:5060\", \"tcp:127.0.0.1:8080\"]", "is that of api.listen"),
+            ("[\"0.0.0.0:5060\", 5061]", "found a whole number"),
+        ] {
+            let found = problems(&format!("[sip]\nlisten = {listen}\n"));
+            let is_named = |text: &String| text.starts_with("a.toml:2: sip.listen: ");
+            assert!(found.iter().any(|it| is_named(it) && it.contains(what)), "{found:?}");
+        }
+        let found = problems("[sip]\nlisten = [\"0.0.0.0:5060\", \"tls:0.0.0.0:5061\"]\n");
+        assert!(found.iter().any(|text| text.contains("sip.tls_certificate")), "{found:?}");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::domain::network::Transport;
 pub use load::{ENVIRONMENT_PREFIX, Invalid, Problem};
 
 /// All settings. [`Config::default`] is what `config/maskline.toml` says.
@@ -78,13 +79,45 @@ pub struct Admin {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Advertised(pub SocketAddr);
 
+/// One address that SIP is served on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Listener {
+    /// How messages come.
+    pub transport: Transport,
+    /// Where.
+    pub address: SocketAddr,
+}
+
+/// All addresses that SIP is served on, at least one of them UDP.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Listeners(pub Vec<Listener>);
+
+impl Listeners {
+    /// One UDP address.
+    #[must_use]
+    pub fn udp(address: SocketAddr) -> Self {
+        Self(vec![Listener { transport: Transport::Udp, address }])
+    }
+
+    /// The addresses of one transport.
+    pub fn of(&self, transport: Transport) -> impl Iterator<Item = SocketAddr> {
+        self.0.iter().filter(move |it| it.transport == transport).map(|it| it.address)
+    }
+}
+
 /// `[sip]`
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Sip {
-    /// The UDP address that trunks send to.
-    pub listen: SocketAddr,
+    /// The addresses that trunks send to.
+    pub listen: Listeners,
     /// The address written into Via and Contact; this machine's main address when absent.
     pub advertise: Option<Advertised>,
+    /// PEM: the certificate that TLS peers are shown.
+    pub tls_certificate: Option<PathBuf>,
+    /// PEM: its private key.
+    pub tls_key: Option<PathBuf>,
+    /// PEM: what the certificates of trunks without their own roots must chain to.
+    pub tls_ca: Option<PathBuf>,
     /// The calling code of the country whose national numbers carriers write without `+`.
     pub country_code: String,
     /// How long a callee rings.
@@ -199,8 +232,11 @@ impl Default for Config {
             api: Api { listen: SocketAddr::new(loopback, 8080) },
             admin: Admin { listen: SocketAddr::new(loopback, 9090) },
             sip: Sip {
-                listen: SocketAddr::new(any, 5060),
+                listen: Listeners::udp(SocketAddr::new(any, 5060)),
                 advertise: None,
+                tls_certificate: None,
+                tls_key: None,
+                tls_ca: None,
                 country_code: "86".to_owned(),
                 ring_timeout: Duration::from_secs(60),
                 route_deadline: Duration::from_secs(2),

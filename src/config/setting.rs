@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::{Advertised, LogFormat, PortRange, Secret};
+use super::{Advertised, Listener, Listeners, LogFormat, PortRange, Secret};
+use crate::domain::network::Transport;
 
 /// A value as found.
 pub(super) enum Raw<'a> {
@@ -103,6 +104,54 @@ impl Setting for SocketAddr {
 
     fn show(&self) -> String {
         quoted(&self.to_string())
+    }
+}
+
+impl Setting for Listener {
+    fn read(raw: &Raw<'_>) -> Result<Self, String> {
+        let text = raw.text()?.trim();
+        let (transport, address) = match text.split_once(':') {
+            Some((word, rest)) => match Transport::find_label(word) {
+                Some(transport) => (transport, rest),
+                None => (Transport::Udp, text),
+            },
+            None => (Transport::Udp, text),
+        };
+        let address = address.parse().map_err(|_| {
+            "expected address:port behind udp:, tcp: or tls:, such as tcp:0.0.0.0:5060".to_owned()
+        })?;
+        Ok(Self { transport, address })
+    }
+
+    /// UDP goes without saying.
+    fn show(&self) -> String {
+        match self.transport {
+            Transport::Udp => self.address.show(),
+            Transport::Tcp | Transport::Tls => {
+                quoted(&format!("{}:{}", self.transport.label(), self.address))
+            }
+        }
+    }
+}
+
+/// One listener, or a list; in the environment parted by commas.
+impl Setting for Listeners {
+    fn read(raw: &Raw<'_>) -> Result<Self, String> {
+        let listeners: Result<Vec<_>, _> = match raw {
+            Raw::Toml(DeValue::Array(items)) => {
+                items.iter().map(|item| Listener::read(&Raw::Toml(item.get_ref()))).collect()
+            }
+            Raw::Toml(_) => Listener::read(raw).map(|one| vec![one]),
+            Raw::Text(text) => text.split(',').map(|one| Listener::read(&Raw::Text(one))).collect(),
+        };
+        listeners.map(Self)
+    }
+
+    fn show(&self) -> String {
+        match self.0.as_slice() {
+            [one] => one.show(),
+            all => format!("[{}]", all.iter().map(Setting::show).collect::<Vec<_>>().join(", ")),
+        }
     }
 }
 

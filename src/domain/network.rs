@@ -3,6 +3,39 @@
 use std::fmt;
 use std::net::IpAddr;
 
+/// How SIP travels to a trunk and from it.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Transport {
+    /// Datagrams.
+    #[default]
+    Udp,
+    /// A stream.
+    Tcp,
+    /// An encrypted stream.
+    Tls,
+}
+
+impl Transport {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Udp, Self::Tcp, Self::Tls];
+
+    /// The word for it in settings, in the API and in the store.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+        }
+    }
+
+    /// The one of this word.
+    #[must_use]
+    pub fn find_label(label: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|transport| transport.label() == label)
+    }
+}
+
 /// The text is no network. It holds nothing of that text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct InvalidNetwork;

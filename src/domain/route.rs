@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::binding::BindingState;
 use super::cause::Cause;
 use super::id::{AgentId, BindingId, SubscriberId, TenantId, TrunkId};
+use super::network::Transport;
 use super::number::{RealNumber, VirtualNumber};
 
 /// What the brain asks when an attempt arrives. It is answered by a [`RouteAnswer`]. `Debug` shows
@@ -113,6 +114,8 @@ pub struct TrunkTarget {
     pub trunk: TrunkId,
     /// Where its SIP peer listens.
     pub address: SocketAddr,
+    /// How it wants its messages.
+    pub transport: Transport,
 }
 
 impl fmt::Debug for RouteQuery {

@@ -83,7 +83,7 @@ const SHARD: Shard = Shard::new(0).expect("zero is a shard number");
 impl Line {
     pub(super) fn new(config: PhoneConfig, rng: ChaCha20Rng) -> Self {
         Self {
-            sent_by: config.sip.to_string(),
+            sent_by: format!("UDP {}", config.sip),
             config,
             rng,
             transactions: Transactions::new(),
@@ -171,7 +171,7 @@ impl Line {
         let mut news = Vec::new();
         while let Some(output) = self.transactions.poll_output() {
             match output {
-                transaction::Output::Transmit { to, bytes } => self.send(now, to, bytes),
+                transaction::Output::Transmit { to, bytes } => self.send(now, to.address, bytes),
                 transaction::Output::ClientFailed { .. }
                 | transaction::Output::AckMissing { .. } => news.push(output),
             }

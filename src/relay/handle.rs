@@ -222,6 +222,18 @@ impl Handle {
     }
 }
 
+/// Whether a text holds at least one certificate in PEM, and none that cannot be read.
+#[must_use]
+pub fn is_certificate_list(pem: &str) -> bool {
+    super::tls::read_roots(pem.as_bytes()).is_ok()
+}
+
+/// Whether a text is a name that a certificate can hold: a DNS name or an IP address.
+#[must_use]
+pub fn is_tls_name(name: &str) -> bool {
+    rustls::pki_types::ServerName::try_from(name).is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,11 +10,15 @@ use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::call::io::Control;
+use super::stream::TakesInputs;
+use crate::call::io::{Control, Input};
 
 /// Orders that wait for a shard. A shard empties its inbox every round, so this many mean it does
 /// not run.
 pub(crate) const CONTROLS_MAX: usize = 4_096;
+/// Messages of streams that wait for a shard. With more, connections are not read: one read brings
+/// no more than some hundred.
+pub(crate) const STREAM_INPUTS_MAX: usize = 1_024;
 /// How long an order waits for room before it is given up as undeliverable.
 const ROOM_WAIT: Duration = Duration::from_secs(5);
 
@@ -32,6 +36,8 @@ pub(crate) struct Mailbox<F> {
 pub(crate) struct Inbox<F> {
     /// Orders, oldest first.
     pub(crate) controls: VecDeque<Control>,
+    /// What connections bring; whoever brings it asks for room first.
+    pub(crate) streams: VecDeque<Input>,
     /// Answers of lookups. The shard asks for no more than it may have waiting, so they need no
     /// bound of their own.
     pub(crate) found: Vec<F>,
@@ -43,7 +49,13 @@ pub(crate) struct Inbox<F> {
 
 impl<F> Default for Inbox<F> {
     fn default() -> Self {
-        Self { controls: VecDeque::new(), found: Vec::new(), credit: 0, stop: false }
+        Self {
+            controls: VecDeque::new(),
+            streams: VecDeque::new(),
+            found: Vec::new(),
+            credit: 0,
+            stop: false,
+        }
     }
 }
 
@@ -82,6 +94,17 @@ impl<F: std::fmt::Debug + Send> TakesOrders for Mailbox<F> {
 
     fn stop(&self) {
         self.lock().stop = true;
+        self.ring();
+    }
+}
+
+impl<F: Send> TakesInputs for Mailbox<F> {
+    fn has_room(&self) -> bool {
+        self.lock().streams.len() < STREAM_INPUTS_MAX
+    }
+
+    fn bring(&self, input: Input) {
+        self.lock().streams.push_back(input);
         self.ring();
     }
 }

@@ -10,6 +10,8 @@ pub(crate) mod follow;
 pub(crate) mod sip_udp;
 pub(crate) mod start;
 pub(crate) mod stored;
+pub(crate) mod stream;
+pub(crate) mod tls;
 pub(crate) mod trunks;
 
 mod freshness;

@@ -20,6 +20,7 @@ use super::now::now;
 use super::recorder::Recorder;
 use super::routes::{Found, RouteSource, Routes};
 use super::sip_udp::{Received, SipSocket};
+use super::stream::Post;
 use super::tally::{Published, Tally};
 use super::trunks::{KnownPeers, TrunkTable};
 use crate::call::core::CallCore;
@@ -27,6 +28,7 @@ use crate::call::io::{Input, Output};
 use crate::domain::now::Now;
 use crate::media::Link;
 use crate::rtp::plane::{Command, Report};
+use crate::sip::transport::Transport;
 
 /// Datagrams taken before orders and timers have their turn.
 const ROUND_MAX: usize = 64;
@@ -47,6 +49,7 @@ const BELL: u64 = 1;
 pub(crate) struct Shard<R: RouteSource> {
     pub(crate) core: CallCore,
     pub(crate) socket: SipSocket,
+    pub(crate) post: Arc<Post>,
     pub(crate) mailbox: Arc<Mailbox<Found<R::Sealed>>>,
     pub(crate) media: Link,
     pub(crate) routes: Routes<R>,
@@ -182,7 +185,7 @@ impl<R: RouteSource> Running<R> {
 
     fn unreachable(&mut self, address: SocketAddr) {
         self.tally.unreachable += 1;
-        self.feed(now(), Input::Unreachable { address });
+        self.feed(now(), Input::Unreachable { peer: address.into() });
     }
 
     /// Silence, a count, and now and then a line for whoever watches the door.
@@ -208,6 +211,12 @@ impl<R: RouteSource> Running<R> {
         self.shard.mailbox.take(&mut inbox);
         while let Some(control) = inbox.controls.pop_front() {
             self.feed(now(), Input::Control(control));
+        }
+        while let Some(input) = inbox.streams.pop_front() {
+            if let Input::Datagram { bytes, .. } = &input {
+                self.tally.received(bytes);
+            }
+            self.feed(now(), input);
         }
         for found in inbox.found.drain(..) {
             let at = now();
@@ -283,7 +292,10 @@ impl<R: RouteSource> Running<R> {
         match output {
             Output::Transmit { to, bytes } => {
                 self.tally.sent(&bytes);
-                self.shard.socket.send(to, bytes);
+                match to.transport {
+                    Transport::Udp => self.shard.socket.send(to.address, bytes),
+                    Transport::Tcp | Transport::Tls => self.shard.post.send(to, bytes),
+                }
             }
             Output::FindRoute { call, query } => {
                 if let Some(answer) = self.shard.routes.ask(at.monotonic, call, query) {

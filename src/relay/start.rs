@@ -1,6 +1,7 @@
 //! Puts the parts of the relay together, and takes them apart again.
 
 use std::io;
+use std::net::{IpAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -17,10 +18,13 @@ use super::recorder::{Pace, RecordStore, RecorderQueue};
 use super::routes::{Found, RouteSource, Routes};
 use super::shard::Shard;
 use super::sip_udp::SipSocket;
+use super::stream::{Limits, Post, Streams};
+use super::tls::Tls;
 use super::trunks::TrunkTable;
 use crate::call::config::CallConfig;
 use crate::call::core::CallCore;
 use crate::media::{Link, Waker};
+use crate::sip::transport::Transport;
 
 /// A shard that can be rung, but does not run yet.
 pub(crate) struct Prepared<R: RouteSource> {
@@ -36,6 +40,15 @@ pub(crate) struct Parts<R, S> {
     pub(crate) routes: Arc<R>,
     pub(crate) records: S,
     pub(crate) trunks: Arc<ArcSwap<TrunkTable>>,
+    pub(crate) streams: StreamParts,
+}
+
+/// What the thread of connections works with.
+pub(crate) struct StreamParts {
+    pub(crate) listeners: Vec<(Transport, TcpListener)>,
+    pub(crate) sources: Vec<IpAddr>,
+    pub(crate) tls: Tls,
+    pub(crate) limits: Limits,
 }
 
 /// The relay at work.
@@ -43,6 +56,8 @@ pub(crate) struct Relay {
     shared: Arc<Shared>,
     shard: Arc<dyn TakesOrders>,
     thread: std::thread::JoinHandle<()>,
+    post: Arc<Post>,
+    streams: std::thread::JoinHandle<()>,
     recorder: JoinHandle<()>,
     closing: CancellationToken,
     tasks: Vec<AbortHandle>,
@@ -72,7 +87,7 @@ impl<R: RouteSource> Prepared<R> {
     pub(crate) fn start<S: RecordStore>(self, parts: Parts<R, S>) -> io::Result<Relay> {
         let Self { socket, mailbox, handle } = self;
         let shared = Arc::clone(handle.shared());
-        let limits = (parts.call.pending_routes_max, parts.call.route_deadline);
+        let route_limits = (parts.call.pending_routes_max, parts.call.route_deadline);
         // The brain holds one credit for each place.
         let queue = RecorderQueue::new(parts.call.recorder_credits as usize);
         let runtime = tokio::runtime::Handle::current();
@@ -81,9 +96,21 @@ impl<R: RouteSource> Prepared<R> {
             runtime.clone(),
             Arc::clone(&mailbox),
             Arc::clone(&shared),
-            limits,
+            route_limits,
         );
+        let post = Arc::new(Post::new()?);
+        let StreamParts { listeners, sources, tls, limits } = parts.streams;
+        let streams = Streams {
+            listeners,
+            sources,
+            post: Arc::clone(&post),
+            inbox: Arc::clone(&mailbox) as _,
+            trunks: Arc::clone(&parts.trunks),
+            tls,
+            limits,
+        };
         let shard = Shard {
+            post: Arc::clone(&post),
             core: CallCore::new(parts.call, random_generator()?),
             socket,
             mailbox: Arc::clone(&mailbox),
@@ -94,10 +121,20 @@ impl<R: RouteSource> Prepared<R> {
             shared: Arc::clone(&shared),
         };
         let thread = shard.start(0)?;
+        let streams = streams.start()?;
         let closing = CancellationToken::new();
         let recorder =
             runtime.spawn(queue.run(parts.records, Pace::default(), chance, closing.clone()));
-        Ok(Relay { shared, shard: mailbox, thread, recorder, closing, tasks: Vec::new() })
+        Ok(Relay {
+            shared,
+            shard: mailbox,
+            thread,
+            post,
+            streams,
+            recorder,
+            closing,
+            tasks: Vec::new(),
+        })
     }
 }
 
@@ -105,6 +142,11 @@ impl Relay {
     /// Lets a task end with the relay.
     pub(crate) fn adopt(&mut self, task: AbortHandle) {
         self.tasks.push(task);
+    }
+
+    /// What reads the certificates again.
+    pub(crate) fn post(&self) -> Arc<Post> {
+        Arc::clone(&self.post)
     }
 
     /// Attempts whose record has not come yet.
@@ -121,9 +163,11 @@ impl Relay {
     pub(crate) async fn stop(self, flush: Duration) -> bool {
         self.shard.stop();
         self.closing.cancel();
-        let thread = self.thread;
+        self.post.stop();
+        let threads = [self.thread, self.streams];
         // A thread that panicked has said so already.
-        tokio::task::spawn_blocking(move || thread.join().ok()).await.ok();
+        let join = move || threads.into_iter().for_each(|thread| drop(thread.join()));
+        tokio::task::spawn_blocking(join).await.ok();
         let unwritten = tokio::time::timeout(flush, self.recorder).await.is_err();
         self.tasks.iter().for_each(AbortHandle::abort);
         unwritten

@@ -2,9 +2,11 @@
 
 use std::net::SocketAddr;
 
+use super::tls::TrunkTls;
 use crate::call::io::{Peer, PeerRole};
 use crate::domain::id::TrunkId;
-use crate::domain::network::Network;
+use crate::domain::network::{self, Network};
+use crate::sip::transport::{Hop, Transport};
 use crate::store::trunk::{Trunk, TrunkSide};
 
 /// One configured SIP peer, as far as its source addresses go.
@@ -18,6 +20,10 @@ pub(crate) struct TrunkEntry {
     pub(crate) targets: Vec<SocketAddr>,
     /// Where it sends from.
     pub(crate) sources: Vec<Network>,
+    /// How SIP travels to it.
+    pub(crate) transport: network::Transport,
+    /// What its certificate must hold.
+    pub(crate) tls: TrunkTls,
 }
 
 impl From<Trunk> for TrunkEntry {
@@ -26,7 +32,17 @@ impl From<Trunk> for TrunkEntry {
             TrunkSide::Insurer { tenant } => PeerRole::Insurer { tenant },
             TrunkSide::Carrier => PeerRole::Carrier,
         };
-        Self { trunk: trunk.id, role, targets: trunk.targets, sources: trunk.source_networks }
+        Self {
+            trunk: trunk.id,
+            role,
+            targets: trunk.targets,
+            sources: trunk.source_networks,
+            transport: trunk.transport,
+            tls: TrunkTls {
+                ca: trunk.tls_ca.map(Into::into),
+                name: trunk.tls_name.map(Into::into),
+            },
+        }
     }
 }
 
@@ -43,11 +59,16 @@ impl TrunkTable {
     }
 
     /// The trunk of a source: the one that listens there, else the one with the closest network.
-    /// Where two of different owners fit equally well, it is nobody's.
-    pub(crate) fn find(&self, source: SocketAddr) -> Option<Peer> {
+    /// Where two of different owners fit equally well, it is nobody's. Without TLS, a trunk of TLS
+    /// is nobody too: else its certificate would prove nothing.
+    pub(crate) fn find(&self, source: impl Into<Hop>) -> Option<Peer> {
+        let Hop { transport, address: source, .. } = source.into();
         let mut best: Option<((bool, u8), &TrunkEntry)> = None;
         let mut ambiguous = false;
         for entry in &self.entries {
+            if entry.transport == network::Transport::Tls && transport != Transport::Tls {
+                continue;
+            }
             let networks = entry.sources.iter().filter(|block| block.contains(source.ip()));
             let Some(prefix) = networks.map(|block| block.prefix()).max() else { continue };
             let rank = (entry.targets.contains(&source), prefix);
@@ -58,7 +79,14 @@ impl TrunkTable {
             }
         }
         let (_, entry) = best.filter(|_| !ambiguous)?;
-        Some(Peer { address: source, trunk: entry.trunk, role: entry.role })
+        Some(Peer { address: source, transport, trunk: entry.trunk, role: entry.role })
+    }
+
+    /// What the certificate of a trunk must hold.
+    pub(crate) fn tls_of(&self, trunk: TrunkId) -> &TrunkTls {
+        static NOTHING: TrunkTls = TrunkTls { ca: None, name: None };
+        let found = self.entries.binary_search_by_key(&trunk, |entry| entry.trunk);
+        found.ok().and_then(|at| self.entries.get(at)).map_or(&NOTHING, |entry| &entry.tls)
     }
 
     /// There is somebody to reach subscribers by.
@@ -103,12 +131,14 @@ mod tests {
     use super::*;
     use crate::domain::id::TenantId;
 
-    fn entry(n: u64, role: PeerRole, target: &str, network: &str) -> TrunkEntry {
+    fn entry(n: u64, role: PeerRole, target: &str, block: &str) -> TrunkEntry {
         TrunkEntry {
             trunk: TrunkId::new(n, 0),
             role,
             targets: vec![target.parse().expect("an address and port")],
-            sources: vec![Network::parse(network).expect("a network")],
+            sources: vec![Network::parse(block).expect("a network")],
+            transport: network::Transport::Udp,
+            tls: TrunkTls::default(),
         }
     }
 
@@ -116,8 +146,12 @@ mod tests {
         PeerRole::Insurer { tenant: TenantId::new(n, 0) }
     }
 
+    fn address(text: &str) -> SocketAddr {
+        text.parse().expect("an address and port")
+    }
+
     fn trunk_of(table: &TrunkTable, source: &str) -> Option<TrunkId> {
-        table.find(source.parse().expect("an address and port")).map(|peer| peer.trunk)
+        table.find(address(source)).map(|peer| peer.trunk)
     }
 
     #[test]
@@ -161,6 +195,19 @@ mod tests {
             entry(1, PeerRole::Carrier, "192.0.2.2:5060", "192.0.2.0/24"),
         ]);
         assert_eq!(trunk_of(&table, "192.0.2.77:5060"), Some(TrunkId::new(1, 0)));
+    }
+
+    #[test]
+    fn a_trunk_of_tls_is_heard_over_tls_alone() {
+        let mut trunk = entry(1, PeerRole::Carrier, "192.0.2.1:5061", "192.0.2.0/24");
+        trunk.transport = network::Transport::Tls;
+        trunk.tls.name = Some("carrier.example".into());
+        let table = TrunkTable::new(vec![trunk]);
+        let peer = |transport| table.find(Hop::new(transport, address("192.0.2.1:40000")));
+        assert_eq!((peer(Transport::Udp), peer(Transport::Tcp)), (None, None));
+        assert_eq!(peer(Transport::Tls).map(|peer| peer.transport), Some(Transport::Tls));
+        assert_eq!(table.tls_of(TrunkId::new(1, 0)).name.as_deref(), Some("carrier.example"));
+        assert_eq!(table.tls_of(TrunkId::new(2, 0)), &TrunkTls::default());
     }
 
     #[test]

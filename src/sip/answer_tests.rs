@@ -72,7 +72,7 @@ fn all_via_values_come_back_in_order_byte_for_byte_but_for_received_and_rport_in
 fn an_unknown_via_transport_is_parsed_and_answered_to_the_packets_source() {
     let text =
         invite_with("", "").replace("SIP/2.0/UDP pbx.example", "SIP/2.0/CARRIER pbx.example");
-    assert_eq!(message(text).reply_address(peer()), peer());
+    assert_eq!(message(text).reply_hop(peer()).address, peer());
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn an_answer_goes_to_the_source_address_whatever_via_says() {
         ("198.51.100.9:5066;maddr=203.0.113.9;received=203.0.113.8;branch=z9hG4bKa", 5066),
         ("198.51.100.9;branch=z9hG4bKa", 5060),
     ] {
-        let address = message(invite_with("", "").replace(via, other)).reply_address(peer());
+        let address = message(invite_with("", "").replace(via, other)).reply_hop(peer()).address;
         assert_eq!((address.ip(), address.port()), (peer().ip(), port));
     }
 }
@@ -197,7 +197,7 @@ fn what_we_write_reads_back_the_same() {
     let head = RequestHead {
         method: Method::Invite,
         uri: b"sip:+8613800000002@carrier.example",
-        sent_by: "192.0.2.9:5060",
+        sent_by: "UDP 192.0.2.9:5060",
         branch: super::tests::branch(1),
         max_forwards: 69,
         routes: &[(*b"<sip:p1;lr>").into(), (*b"<sip:p2;lr>").into()],

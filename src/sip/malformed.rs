@@ -1,7 +1,6 @@
 //! A message that was refused, and the answer it gets when enough of it can be read.
 
 use std::fmt;
-use std::net::SocketAddr;
 
 use bytes::{Bytes, BytesMut};
 
@@ -9,6 +8,7 @@ use super::header::HeaderId;
 use super::ids::Tag;
 use super::limits::{HEADERS_MAX, MESSAGE_MAX, VIAS_MAX};
 use super::parse::{Fault, Lines, split_header};
+use super::transport::Hop;
 use super::via::Via;
 use super::write::reply::{ReplyHead, ToTag};
 use super::write::take;
@@ -36,15 +36,16 @@ impl Malformed {
         self.fault.status()
     }
 
-    /// The stateless answer and where it goes. `None` for a response, an ACK, a keepalive, and
-    /// wherever Via, From, To, Call-ID or CSeq cannot be read.
+    /// The stateless answer to a message from `source`, and where it goes. `None` for a response,
+    /// an ACK, a keepalive, and wherever Via, From, To, Call-ID or CSeq cannot be read.
     #[must_use]
     pub fn answer(
         &self,
-        source: SocketAddr,
+        source: impl Into<Hop>,
         to_tag: &Tag,
         out: &mut BytesMut,
-    ) -> Option<(SocketAddr, Bytes)> {
+    ) -> Option<(Hop, Bytes)> {
+        let source = source.into();
         if self.bytes.len() > MESSAGE_MAX {
             return None;
         }
@@ -61,9 +62,9 @@ impl Malformed {
             call_id: salvage.call_id?,
             cseq: salvage.cseq?,
         };
-        head.write(out, source);
+        head.write(out, source.address);
         out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
-        Some((via.reply_address(source), take(out)))
+        Some((via.reply_hop(source), take(out)))
     }
 }
 

@@ -1,7 +1,6 @@
 //! A received message: the shared bytes and an index of where things are.
 
 use std::fmt;
-use std::net::SocketAddr;
 
 use bytes::Bytes;
 
@@ -11,6 +10,7 @@ use super::lex::{self, CommaList, InvalidValue};
 use super::malformed::Malformed;
 use super::method::Method;
 use super::parse::{Scanned, StartLine, scan};
+use super::transport::Hop;
 use super::uri::Uri;
 use super::via::Via;
 
@@ -94,8 +94,8 @@ impl Message {
 
     /// Where an answer to this request goes, when it came from `source`.
     #[must_use]
-    pub fn reply_address(&self, source: SocketAddr) -> SocketAddr {
-        self.top_via().reply_address(source)
+    pub fn reply_hop(&self, source: impl Into<Hop>) -> Hop {
+        self.top_via().reply_hop(source.into())
     }
 
     /// From.

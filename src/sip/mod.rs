@@ -17,6 +17,7 @@ pub mod screen;
 pub mod status;
 pub mod timers;
 pub mod transaction;
+pub mod transport;
 pub mod uri;
 pub mod via;
 pub mod wheel;

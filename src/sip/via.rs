@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use super::lex::{self, Cursor, InvalidValue};
+use super::transport::{Hop, Transport};
 use super::uri;
 
 /// One Via value. `Debug` shows no text.
@@ -59,13 +60,17 @@ impl<'a> Via<'a> {
         Ok(via)
     }
 
-    /// Where an answer goes: always the packet's source address (RFC 3581 §4), and its port when
-    /// asked, else the port of sent-by. Neither `maddr` nor a host in here is ever obeyed.
+    /// Where an answer goes. On a stream, back on its connection; should that be gone, to the port
+    /// of sent-by at the same host (RFC 3261 §18.2.2). On UDP, always the packet's source address
+    /// (RFC 3581 §4), and its port when asked, else the port of sent-by. Neither `maddr` nor a host
+    /// in here is ever obeyed.
     #[must_use]
-    pub fn reply_address(&self, source: SocketAddr) -> SocketAddr {
-        match (self.rport, self.port) {
-            (Some(_), _) => source,
-            (None, port) => SocketAddr::new(source.ip(), port.unwrap_or(DEFAULT_PORT)),
+    pub fn reply_hop(&self, source: Hop) -> Hop {
+        let port = self.port.unwrap_or(source.transport.default_port());
+        match (source.transport, self.rport) {
+            (Transport::Udp, Some(_)) => source,
+            (Transport::Udp, None) => SocketAddr::new(source.address.ip(), port).into(),
+            (Transport::Tcp | Transport::Tls, _) => Hop { port, ..source },
         }
     }
 
@@ -97,8 +102,12 @@ fn taken<'a>(before: &'a [u8], cursor: &Cursor<'a>) -> Result<&'a [u8], InvalidV
     before.get(..before.len() - cursor.rest().len()).ok_or(InvalidValue)
 }
 
-/// The port of SIP over UDP and TCP when none is written.
-pub const DEFAULT_PORT: u16 = 5060;
+/// The port that a Via of this transport means when it writes none.
+#[must_use]
+pub fn default_port_of(transport: &[u8]) -> u16 {
+    let named = |it: &Transport| transport.eq_ignore_ascii_case(it.name().as_bytes());
+    Transport::ALL.into_iter().find(named).unwrap_or(Transport::Udp).default_port()
+}
 
 impl fmt::Debug for Via<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

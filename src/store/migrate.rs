@@ -17,6 +17,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (4, "bindings", include_str!("../../migrations/0004_bindings.sql")),
     (5, "records", include_str!("../../migrations/0005_records.sql")),
     (6, "binding_by_number", include_str!("../../migrations/0006_binding_by_number.sql")),
+    (7, "trunk_transport", include_str!("../../migrations/0007_trunk_transport.sql")),
 ];
 
 /// So many months of records have partitions ahead of time.

@@ -15,6 +15,7 @@ use super::number::read_digits;
 use crate::domain::binding::BindingState;
 use crate::domain::cause::Cause;
 use crate::domain::id::{AgentId, BindingId, SubscriberId, TenantId, TrunkId};
+use crate::domain::network::Transport;
 use crate::domain::number::{RealNumber, VirtualNumber};
 use crate::domain::number_state::NumberStateKind;
 use crate::domain::route::{Callee, CallerParty, Route, TrunkTarget};
@@ -211,7 +212,7 @@ macro_rules! route_query {
                     b.id as binding_id, b.state, b.starts_at, b.expires_at, b.suspend_reason,
                     b.ended_at, b.duration_max_s,
                     s.id as subscriber_id, s.number_sealed, s.key_sealed, s.lookup_hash,
-                    o.trunks, o.targets
+                    o.trunks, o.targets, o.transports
              from virtual_number v
              left join tenant t on t.id = v.tenant_id
              left join binding b on b.number_id = v.id and b.tenant_id = v.tenant_id
@@ -221,8 +222,10 @@ macro_rules! route_query {
             " left join lateral (
                  select array_agg(k.id order by k.priority, k.weight desc, k.id, k.nth) as trunks,
                         array_agg(k.target order by k.priority, k.weight desc, k.id, k.nth)
-                            as targets
-                 from (select k.id, k.priority, k.weight, u.target, u.nth from ",
+                            as targets,
+                        array_agg(k.transport
+                            order by k.priority, k.weight desc, k.id, k.nth) as transports
+                 from (select k.id, k.priority, k.weight, k.transport, u.target, u.nth from ",
             $targets,
             " cross join lateral unnest(k.targets) with ordinality as u (target, nth)
                        where k.enabled and k.deleted_at is null) as k
@@ -262,6 +265,7 @@ struct RouteRow {
     binding: BoundRow,
     trunks: Option<Vec<Uuid>>,
     targets: Option<Vec<String>>,
+    transports: Option<Vec<String>>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -345,15 +349,24 @@ fn record(row: RouteRow, side: SideRecord) -> Result<RouteRecord, StoreError> {
         lookup_hash: bound.lookup_hash.ok_or(JOINED)?,
         virtual_number: read_digits(&row.digits)?,
         side,
-        targets: read_targets(&row.trunks.unwrap_or_default(), &row.targets.unwrap_or_default())?,
+        targets: read_targets(
+            &row.trunks.unwrap_or_default(),
+            &row.targets.unwrap_or_default(),
+            &row.transports.unwrap_or_default(),
+        )?,
     })
 }
 
-fn read_targets(trunks: &[Uuid], targets: &[String]) -> Result<Vec<TrunkTarget>, StoreError> {
-    let read = |(trunk, target): (&Uuid, &String)| {
+fn read_targets(
+    trunks: &[Uuid],
+    targets: &[String],
+    transports: &[String],
+) -> Result<Vec<TrunkTarget>, StoreError> {
+    let read = |((trunk, target), transport): ((&Uuid, &String), &String)| {
         let address: SocketAddr =
             target.parse().map_err(|_| StoreError::Unreadable { column: "trunk.targets" })?;
-        Ok(TrunkTarget { trunk: TrunkId::from_u128(trunk.as_u128()), address })
+        let transport = label("trunk.transport", transport, Transport::find_label)?;
+        Ok(TrunkTarget { trunk: TrunkId::from_u128(trunk.as_u128()), address, transport })
     };
-    trunks.iter().zip(targets).take(TARGETS_MAX).map(read).collect()
+    trunks.iter().zip(targets).zip(transports).take(TARGETS_MAX).map(read).collect()
 }

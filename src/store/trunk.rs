@@ -11,7 +11,7 @@ use super::convert::{from_sql, label, to_sql, uuid};
 use super::page::{Page, PageRequest};
 use super::{RelayPool, RouteTable, Store, StoreError};
 use crate::domain::id::{TenantId, TrunkId};
-use crate::domain::network::Network;
+use crate::domain::network::{Network, Transport};
 
 /// The most trunks that the relay loads.
 pub const TRUNKS_MAX: i64 = 10_000;
@@ -57,6 +57,12 @@ pub struct Trunk {
     pub source_networks: Vec<Network>,
     /// Where it listens, tried in this order.
     pub targets: Vec<SocketAddr>,
+    /// How SIP travels to it. A trunk with [`Transport::Tls`] is heard over TLS alone.
+    pub transport: Transport,
+    /// PEM: the certificates that its own must chain to, whichever side opens the connection.
+    pub tls_ca: Option<String>,
+    /// The name or address that its certificate must hold; the target itself when absent.
+    pub tls_name: Option<String>,
     /// Lower is tried first.
     pub priority: u16,
     /// Share among equals.
@@ -86,6 +92,9 @@ pub struct NewTrunk {
     pub name: String,
     pub source_networks: Vec<Network>,
     pub targets: Vec<SocketAddr>,
+    pub transport: Transport,
+    pub tls_ca: Option<String>,
+    pub tls_name: Option<String>,
     pub priority: u16,
     pub weight: u16,
     pub country_code: String,
@@ -101,6 +110,9 @@ pub struct TrunkChange {
     pub name: Option<String>,
     pub source_networks: Option<Vec<Network>>,
     pub targets: Option<Vec<SocketAddr>>,
+    pub transport: Option<Transport>,
+    pub tls_ca: Option<Option<String>>,
+    pub tls_name: Option<Option<String>>,
     pub priority: Option<u16>,
     pub weight: Option<u16>,
     pub country_code: Option<String>,
@@ -117,6 +129,9 @@ struct Row {
     name: String,
     networks: Vec<String>,
     targets: Vec<String>,
+    transport: String,
+    tls_ca: Option<String>,
+    tls_name: Option<String>,
     priority: i16,
     weight: i16,
     country_code: String,
@@ -147,6 +162,9 @@ impl TryFrom<Row> for Trunk {
             name: row.name,
             source_networks: row.networks.iter().map(network).collect::<Result<_, _>>()?,
             targets: row.targets.iter().map(target).collect::<Result<_, _>>()?,
+            transport: label("trunk.transport", &row.transport, Transport::find_label)?,
+            tls_ca: row.tls_ca,
+            tls_name: row.tls_name,
             priority: u16::try_from(row.priority).unwrap_or(u16::MAX),
             weight: u16::try_from(row.weight).unwrap_or(0),
             country_code: row.country_code,
@@ -186,8 +204,10 @@ impl Store {
         let mut tx = self.platform().await?;
         let row: Row = sqlx::query_as(
             "insert into trunk (id, tenant_id, role, name, source_networks, targets, priority,
-                 weight, country_code, enabled, channels_max, cps_max, created_at, updated_at)
-             values ($1, $2, $3, $4, $5::text[]::cidr[], $6, $7, $8, $9, $10, $11, $12, $13, $13)
+                 weight, country_code, enabled, channels_max, cps_max, transport,
+                 tls_ca, tls_name, created_at, updated_at)
+             values ($1, $2, $3, $4, $5::text[]::cidr[], $6, $7, $8, $9, $10, $11, $12, $14, $15,
+                 $16, $13, $13)
              returning *, source_networks::text[] as networks",
         )
         .bind(uuid(new.id.as_u128()))
@@ -203,6 +223,9 @@ impl Store {
         .bind(new.channels_max.map(u32::cast_signed))
         .bind(new.cps_max.map(u32::cast_signed))
         .bind(to_sql(now)?)
+        .bind(new.transport.label())
+        .bind(new.tls_ca)
+        .bind(new.tls_name)
         .fetch_one(tx.connection())
         .await?;
         tx.touch_routes(RouteTable::Trunk);
@@ -267,6 +290,9 @@ impl Store {
                  enabled = coalesce($9, enabled),
                  channels_max = case when $10 then $11 else channels_max end,
                  cps_max = case when $12 then $13 else cps_max end,
+                 transport = coalesce($15, transport),
+                 tls_ca = case when $16 then $17 else tls_ca end,
+                 tls_name = case when $18 then $19 else tls_name end,
                  version = version + 1, updated_at = $14
              where id = $1 and deleted_at is null and ($2::bigint is null or version = $2)
              returning *, source_networks::text[] as networks",
@@ -285,6 +311,11 @@ impl Store {
         .bind(change.cps_max.is_some())
         .bind(change.cps_max.flatten().map(u32::cast_signed))
         .bind(to_sql(now)?)
+        .bind(change.transport.map(Transport::label))
+        .bind(change.tls_ca.is_some())
+        .bind(change.tls_ca.flatten())
+        .bind(change.tls_name.is_some())
+        .bind(change.tls_name.flatten())
         .fetch_optional(tx.connection())
         .await?;
         tx.touch_routes(RouteTable::Trunk);

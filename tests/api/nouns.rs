@@ -81,6 +81,18 @@ async fn trunks_come_change_and_go() {
     let changed = world.operator.patch(&path, patch).await.gave(200);
     assert_eq!(changed.body["targets"], json!(["[2001:db8::1]:5060"]));
     assert_eq!(world.operator.get(&path).await.gave(200).body, changed.body);
+    assert_eq!(
+        (&changed.body["transport"], &changed.body["tls_name"]),
+        (&json!("udp"), &json!(null))
+    );
+    let patch = json!({"transport": "tls", "tls_name": "pbx.example.com"});
+    let changed = world.operator.patch(&path, patch).await.gave(200);
+    assert_eq!(changed.body["transport"], "tls");
+    let changed = world.operator.patch(&path, json!({"tls_name": null})).await.gave(200);
+    assert_eq!(
+        (&changed.body["transport"], &changed.body["tls_name"]),
+        (&json!("tls"), &json!(null))
+    );
     let list = world.operator.get("/v1/trunks?limit=1").await.gave(200);
     assert_eq!(list.body["has_more"], true);
     world.operator.delete(&path).await.gave(204);

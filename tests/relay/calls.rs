@@ -6,7 +6,7 @@ use maskline::app::Running;
 use maskline::domain::cause::Cause;
 use maskline::domain::cdr::Cdr;
 use maskline::domain::id::{AgentId, BindingId, PoolId, TenantId, TrunkId};
-use maskline::domain::network::Network;
+use maskline::domain::network::{Network, Transport};
 use maskline::domain::number::{RealNumber, VirtualNumber};
 use maskline::relay::handle::Talking;
 use maskline::store::agent::NewAgent;
@@ -143,6 +143,9 @@ async fn lay_out(store: &Store, tenant: TenantId, pbx: &Peer, carrier: &Peer) {
             name: format!("trunk-{n}"),
             source_networks: vec![Network::parse("127.0.0.1").expect("a network")],
             targets: vec![peer.address()],
+            transport: Transport::Udp,
+            tls_ca: None,
+            tls_name: None,
             priority: 10,
             weight: 1,
             country_code: "86".to_owned(),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use maskline::app::{RootKeyFile, Running, start};
-use maskline::config::{Config, Secret};
+use maskline::config::{Config, Listeners, Secret};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::database;
@@ -30,7 +30,7 @@ pub(crate) fn settings(owner: &str) -> Config {
     config.database.url = Some(Secret::new(owner));
     config.api.listen = any_port("127.0.0.1");
     config.admin.listen = any_port("127.0.0.1");
-    config.sip.listen = any_port("127.0.0.1");
+    config.sip.listen = Listeners::udp(any_port("127.0.0.1"));
     config.media.bind = [127, 0, 0, 1].into();
     config.media.threads = 1;
     config
@@ -70,7 +70,7 @@ async fn a_taken_address_is_named_with_its_key() {
     let taken = std::net::TcpListener::bind(any_port("127.0.0.1")).expect("a free port");
     let mut config = Config::default();
     config.database.url = Some(Secret::new(url(&test)));
-    config.sip.listen = any_port("127.0.0.1");
+    config.sip.listen = Listeners::udp(any_port("127.0.0.1"));
     config.media.bind = [127, 0, 0, 1].into();
     config.admin.listen = taken.local_addr().expect("bound");
     let error = start(config, RootKeyFile::Ephemeral).await.expect_err("the port is taken");

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use maskline::domain::binding::{BindingState, SuspendReason};
 use maskline::domain::cause::Cause;
 use maskline::domain::id::{BindingId, CallId};
+use maskline::domain::network::Transport;
 use maskline::domain::number::{RealNumber, VirtualNumber};
 use maskline::domain::route::{Callee, CallerParty, Route, RouteAnswer, RouteQuery, TrunkTarget};
 use rand_chacha::ChaCha8Rng;
@@ -215,7 +216,11 @@ impl Store {
             callee,
             targets: targets
                 .iter()
-                .map(|who| TrunkTarget { trunk: who.trunk(), address: who.sip() })
+                .map(|who| TrunkTarget {
+                    trunk: who.trunk(),
+                    address: who.sip(),
+                    transport: Transport::Udp,
+                })
                 .collect(),
             duration_max: self.duration_max,
         }

@@ -17,6 +17,7 @@ use maskline::domain::now::Now;
 use maskline::domain::route::RouteAnswer;
 use maskline::phone::{Phone, PhoneInput, PhoneOutput};
 use maskline::rtp::plane::{Report, SessionId};
+use maskline::sip::transport::Transport;
 use rand_chacha::{ChaCha8Rng, ChaCha20Rng};
 use rand_core::SeedableRng;
 
@@ -262,7 +263,7 @@ impl World {
             }
             Event::Unreachable(address) => {
                 self.trace.note(at, &format!("icmp {address}"), &[]);
-                self.feed(Input::Unreachable { address }, &Context::default());
+                self.feed(Input::Unreachable { peer: address.into() }, &Context::default());
             }
             Event::Store(step) => self.store_steps(step),
             Event::StoreFull(call) => self.answer_route(call, RouteAnswer::Failed),
@@ -321,7 +322,8 @@ impl World {
         self.witness.borrow_mut().relay_receives(self.now, who, &bytes);
         let context =
             Context { sip_call_id: Some(wire::header(&bytes, "Call-ID").to_owned()), call: None };
-        let peer = Peer { address: from, trunk: who.trunk(), role };
+        let transport = Transport::Udp;
+        let peer = Peer { address: from, transport, trunk: who.trunk(), role };
         self.feed(Input::Datagram { peer, bytes }, &context);
     }
 
@@ -374,6 +376,7 @@ impl World {
     fn obey(&mut self, output: Output, context: &Context) {
         match output {
             Output::Transmit { to, bytes } => {
+                let to = to.address;
                 let broken = invariants::signal_leaves(self, to, &bytes);
                 self.judge(broken);
                 self.send_to_phone(RELAY_SIP, to, bytes);

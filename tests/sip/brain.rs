@@ -12,10 +12,12 @@ use maskline::call::core::CallCore;
 use maskline::call::io::{Control, Input, Output, Peer, PeerRole};
 use maskline::domain::binding::BindingState;
 use maskline::domain::id::{AgentId, BindingId, SubscriberId, TenantId, TrunkId};
+use maskline::domain::network;
 use maskline::domain::now::Now;
 use maskline::domain::number::{RealNumber, VirtualNumber};
 use maskline::domain::route::{Callee, CallerParty, Route, RouteAnswer, RouteQuery, TrunkTarget};
 use maskline::rtp::plane::{Command, Report, SideCounts};
+use maskline::sip::transport::Transport;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
@@ -32,12 +34,15 @@ fn address(text: &str) -> SocketAddr {
 
 pub(crate) fn pbx() -> Peer {
     let role = PeerRole::Insurer { tenant: TENANT };
-    Peer { address: address("192.0.2.10:5060"), trunk: TrunkId::from_u128(0xa), role }
+    let transport = Transport::Udp;
+    Peer { address: address("192.0.2.10:5060"), transport, trunk: TrunkId::from_u128(0xa), role }
 }
 
 pub(crate) fn carrier() -> Peer {
     let role = PeerRole::Carrier;
-    Peer { address: address("198.51.100.1:5060"), trunk: TrunkId::from_u128(0xc1), role }
+    let transport = Transport::Udp;
+    let address = address("198.51.100.1:5060");
+    Peer { address, transport, trunk: TrunkId::from_u128(0xc1), role }
 }
 
 fn route(query: &RouteQuery) -> Route {
@@ -60,7 +65,14 @@ fn route(query: &RouteQuery) -> Route {
         virtual_number: VirtualNumber::parse(X).expect("a valid number"),
         caller,
         callee,
-        targets: vec![TrunkTarget { trunk: peer.trunk, address: peer.address }; 2],
+        targets: vec![
+            TrunkTarget {
+                trunk: peer.trunk,
+                address: peer.address,
+                transport: network::Transport::Udp
+            };
+            2
+        ],
         duration_max: None,
     }
 }
@@ -110,7 +122,7 @@ impl Brain {
     fn carry_out(&mut self, output: Output) -> Option<Input> {
         match output {
             Output::Transmit { to, bytes } => {
-                self.sent.push((to, String::from_utf8_lossy(&bytes).into_owned()));
+                self.sent.push((to.address, String::from_utf8_lossy(&bytes).into_owned()));
                 None
             }
             Output::FindRoute { call, query } => {

@@ -44,7 +44,7 @@ pub(crate) fn walk(bytes: Bytes, now: Instant, table: &mut Transactions, out: &m
         Ok(message) => message,
         Err(malformed) => {
             if let Some((to, answer)) = malformed.answer(SOURCE, &tag(), out) {
-                assert_eq!(to.ip(), SOURCE.ip());
+                assert_eq!(to.address.ip(), SOURCE.ip());
                 assert_only_repeats(&answer);
             }
             return;
@@ -55,7 +55,7 @@ pub(crate) fn walk(bytes: Bytes, now: Instant, table: &mut Transactions, out: &m
         table.receive(now, message, SOURCE);
         return;
     }
-    assert_eq!(message.reply_address(SOURCE).ip(), SOURCE.ip());
+    assert_eq!(message.reply_hop(SOURCE).address.ip(), SOURCE.ip());
     let answer = ResponseWriter::start(out, &message, SOURCE, 200, Some(&tag()));
     assert_readable(answer.record_routes(&message).header("Contact", "<sip:a@b>").finish());
     if let Err(refusal) = CAPABILITIES.screen(&message) {
@@ -64,8 +64,8 @@ pub(crate) fn walk(bytes: Bytes, now: Instant, table: &mut Transactions, out: &m
     if let Ok(mut dialog) = Dialog::from_invite(&message, &tag(), State::Confirmed) {
         let branch = Branch::new(shard(), &mut ChaCha8Rng::seed_from_u64(2));
         dialog.receive(&message);
-        assert_readable(dialog.request(out, Method::Bye, "192.0.2.9", branch).finish().bytes);
-        assert_readable(dialog.ack(out, "192.0.2.9", branch).finish().bytes);
+        assert_readable(dialog.request(out, Method::Bye, "UDP 192.0.2.9", branch).finish().bytes);
+        assert_readable(dialog.ack(out, "UDP 192.0.2.9", branch).finish().bytes);
     }
     assert_readable(cancel_of(out, &message));
     assert_readable(ack_of(out, &message, &message));

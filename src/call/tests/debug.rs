@@ -42,7 +42,7 @@ fn debug_of_what_goes_in_and_out_of_the_brain_shows_no_number() {
     let caller = || RealNumber::parse(BOB).expect("a valid number");
     let bytes = || Bytes::from(Caller::agent().invite().replace(X, CANARY));
     hides(&Input::Datagram { peer: pbx(), bytes: bytes() }, "a datagram in");
-    hides(&Output::Transmit { to: carrier().address, bytes: bytes() }, "a datagram out");
+    hides(&Output::Transmit { to: carrier().hop(), bytes: bytes() }, "a datagram out");
     let (trunk, tenant) = (pbx().trunk, TENANT);
     let agent =
         || RouteQuery::FromInsurer { trunk, tenant, dialled: dialled(), caller: CANARY.into() };

@@ -255,9 +255,9 @@ fn a_503_or_an_icmp_error_moves_on_at_once() {
     assert_eq!(h.lines(second_carrier()), ["INVITE"]);
     let mut h = Harness::new();
     h.called();
-    h.input(Input::Unreachable { address: carrier().address });
+    h.input(Input::Unreachable { peer: carrier().hop() });
     assert_eq!(h.lines(second_carrier()), ["INVITE"]);
-    h.input(Input::Unreachable { address: second_carrier().address });
+    h.input(Input::Unreachable { peer: second_carrier().hop() });
     assert_eq!(h.lines(pbx()), ["503 INVITE"]);
     assert_eq!(h.cdr().cause, Cause::TrunkFailed);
     h.check_nothing_is_left();

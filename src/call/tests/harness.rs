@@ -17,10 +17,12 @@ use crate::call::io::{Control, Input, LiveCall, Output, Peer, PeerRole};
 use crate::domain::binding::BindingState;
 use crate::domain::cdr::Cdr;
 use crate::domain::id::{AgentId, BindingId, CallId, SubscriberId, TenantId, TrunkId};
+use crate::domain::network;
 use crate::domain::now::Now;
 use crate::domain::number::{RealNumber, VirtualNumber};
 use crate::domain::route::{Callee, CallerParty, Route, RouteAnswer, RouteQuery, TrunkTarget};
 use crate::rtp::plane::{Command, Report, SideCounts};
+use crate::sip::transport::Transport;
 
 pub(crate) const X: &str = "95012345678";
 pub(crate) const BOB: &str = "+8613800001234";
@@ -50,6 +52,7 @@ pub(crate) fn us() -> SocketAddr {
 pub(crate) fn pbx() -> Peer {
     Peer {
         address: address("192.0.2.10:5060"),
+        transport: Transport::Udp,
         trunk: TrunkId::from_u128(0xa),
         role: PeerRole::Insurer { tenant: TENANT },
     }
@@ -58,6 +61,7 @@ pub(crate) fn pbx() -> Peer {
 pub(crate) fn carrier() -> Peer {
     Peer {
         address: address("198.51.100.1:5060"),
+        transport: Transport::Udp,
         trunk: TrunkId::from_u128(0xc1),
         role: PeerRole::Carrier,
     }
@@ -66,13 +70,14 @@ pub(crate) fn carrier() -> Peer {
 pub(crate) fn second_carrier() -> Peer {
     Peer {
         address: address("198.51.100.2:5060"),
+        transport: Transport::Udp,
         trunk: TrunkId::from_u128(0xc2),
         role: PeerRole::Carrier,
     }
 }
 
 fn target(peer: Peer) -> TrunkTarget {
-    TrunkTarget { trunk: peer.trunk, address: peer.address }
+    TrunkTarget { trunk: peer.trunk, address: peer.address, transport: network::Transport::Udp }
 }
 
 /// What an agent's attempt finds: an active binding and two carriers.
@@ -166,9 +171,9 @@ impl Harness {
             Output::Transmit { to, bytes } => {
                 let text = String::from_utf8_lossy(&bytes).into_owned();
                 if self.hears_trying || !text.starts_with("SIP/2.0 100 ") {
-                    self.sent.push_back((to, text.clone()));
+                    self.sent.push_back((to.address, text.clone()));
                 }
-                self.wire.push((to, text));
+                self.wire.push((to.address, text));
                 None
             }
             Output::FindRoute { call, query } => {

@@ -8,4 +8,5 @@ mod races;
 mod renegotiate;
 mod setup;
 mod strays;
+mod stream;
 mod swarm;

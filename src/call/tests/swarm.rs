@@ -193,7 +193,7 @@ impl Swarm {
                 self.h.control(ended);
             }
             _ if self.below(6) == 0 => {
-                self.h.input(Input::Unreachable { address: carrier().address });
+                self.h.input(Input::Unreachable { peer: carrier().hop() });
             }
             _ => {}
         }

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use super::provision::Sides;
 use super::stage::free_ports;
-use crate::config::{Advertised, Config};
+use crate::config::{Advertised, Config, Listeners};
+use crate::domain::network::Transport;
 
 /// The subscriber's number, made up.
 pub(super) const COUNTRY: &str = "86";
@@ -58,12 +59,13 @@ impl Setting {
         config.log.filter = "warn".to_owned();
         config.media.threads = 1;
         if let Some(ip) = self.reached_at {
-            let port = config.sip.listen.port();
+            let port =
+                config.sip.listen.of(Transport::Udp).next().map_or(0, |address| address.port());
             config.sip.advertise = Some(Advertised(SocketAddr::new(ip, port)));
         } else {
             let any_port = SocketAddr::from((LOOPBACK, 0));
-            (config.sip.listen, config.api.listen, config.admin.listen) =
-                (any_port, any_port, any_port);
+            config.sip.listen = Listeners::udp(any_port);
+            (config.api.listen, config.admin.listen) = (any_port, any_port);
             config.media.bind = any_port.ip();
         }
         config

@@ -8,7 +8,7 @@ use crate::sip::method::Method;
 use crate::sip::tests::{branch, call_id, invite_with, message, peer, tag};
 use crate::sip::write::{Request, RequestHead, RequestWriter, ResponseWriter, new_buffer};
 
-const SENT_BY: &str = "192.0.2.9:5060";
+const SENT_BY: &str = "UDP 192.0.2.9:5060";
 
 fn invite_of_ours() -> Message {
     let call_id = call_id(1);

@@ -1,7 +1,6 @@
 //! The table of all transactions of one shard.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
@@ -13,13 +12,12 @@ use super::server::Server;
 use super::server_invite::ServerInvite;
 use super::slot::{Audience, Cancel, Key, Listed, Machine, Role, Slot, SlotId};
 use super::table::Table;
-use super::{
-    ClientFailure, ClientId, Effects, Event, Full, Output, Owner, Reliability, ServerId, Verdict,
-};
+use super::{ClientFailure, ClientId, Effects, Event, Full, Output, Owner, ServerId, Verdict};
 use crate::sip::header::HeaderId;
 use crate::sip::ids::Branch;
 use crate::sip::message::Message;
 use crate::sip::method::Method;
+use crate::sip::transport::Hop;
 use crate::sip::write::{Request, ack_of, cancel_of, new_buffer};
 
 /// Most transactions of one shard. A full table is answered 503 without a transaction.
@@ -67,7 +65,7 @@ impl Transactions {
     }
 
     /// Takes a message that came from `source`.
-    pub fn receive(&mut self, now: Instant, message: Message, source: SocketAddr) -> Event {
+    pub fn receive(&mut self, now: Instant, message: Message, source: impl Into<Hop>) -> Event {
         match (message.status(), message.method()) {
             (Some(status), _) => self.receive_response(now, message, status),
             (None, Method::Ack) => self.receive_ack(now, message),
@@ -87,7 +85,7 @@ impl Transactions {
                 | Method::Publish
                 | Method::Message
                 | Method::Other,
-            ) => self.receive_request(now, message, source),
+            ) => self.receive_request(now, message, source.into()),
         }
     }
 
@@ -105,12 +103,13 @@ impl Transactions {
         &mut self,
         now: Instant,
         request: Request,
-        to: SocketAddr,
+        to: impl Into<Hop>,
         owner: Owner,
     ) -> Result<ClientId, Full> {
         if self.table.len() >= self.transactions_max {
             return Err(Full);
         }
+        let to = to.into();
         self.transmit(to, request.bytes.clone());
         Ok(ClientId(self.insert_client(now, request, to, owner, Audience::User)))
     }
@@ -134,10 +133,10 @@ impl Transactions {
         }
     }
 
-    /// The network says that nobody is at `address`: every request there that has not been
+    /// The network says that nobody is at `peer`: every request there that has not been
     /// answered at all fails.
-    pub fn unreachable(&mut self, now: Instant, address: SocketAddr) {
-        for id in self.table.unanswered_at(address) {
+    pub fn unreachable(&mut self, now: Instant, peer: impl Into<Hop>) {
+        for id in self.table.unanswered_at(peer.into()) {
             let step = self.step(now, id, |machine| machine.unreachable(now));
             self.tell_failure(id, step, ClientFailure::Unreachable);
         }
@@ -194,7 +193,7 @@ impl Transactions {
         self.lost_transmits
     }
 
-    fn receive_request(&mut self, now: Instant, message: Message, source: SocketAddr) -> Event {
+    fn receive_request(&mut self, now: Instant, message: Message, source: Hop) -> Event {
         write_server_key(&mut self.key, &message, matched_method_name(&message));
         let hash = self.table.hash(&self.key);
         if let Some(id) = self.table.find_server(hash, &self.key) {
@@ -210,7 +209,7 @@ impl Transactions {
         let key = Key::Server(self.key.as_slice().into());
         let merge = if is_attempt { Some(self.merge_hash(&message)) } else { None };
         let merged = merge.is_some_and(|merge| self.table.find_ongoing(merge));
-        let reliability = Reliability::Unreliable;
+        let reliability = source.transport.reliability();
         let machine = if message.method() == Method::Invite {
             Machine::ServerInvite(ServerInvite::new(reliability))
         } else {
@@ -223,7 +222,7 @@ impl Transactions {
             merge,
             serial: 0,
             owner: Owner::default(),
-            peer: message.reply_address(source),
+            peer: message.reply_hop(source),
             cancel: Cancel::No,
             audience: Audience::User,
             listed: Listed::No,
@@ -317,12 +316,12 @@ impl Transactions {
         &mut self,
         now: Instant,
         request: Request,
-        to: SocketAddr,
+        to: Hop,
         owner: Owner,
         audience: Audience,
     ) -> SlotId {
         let Request { method, branch, bytes } = request;
-        let reliability = Reliability::Unreliable;
+        let reliability = to.transport.reliability();
         let machine = if method == Method::Invite {
             Machine::ClientInvite(ClientInvite::new(now, bytes, reliability))
         } else {
@@ -380,7 +379,7 @@ impl Transactions {
         });
     }
 
-    fn transmit(&mut self, to: SocketAddr, bytes: Bytes) {
+    fn transmit(&mut self, to: Hop, bytes: Bytes) {
         if self.outputs.len() < OUTPUTS_MAX {
             self.outputs.push_back(Output::Transmit { to, bytes });
         } else {

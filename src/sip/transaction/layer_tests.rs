@@ -60,7 +60,7 @@ impl Bench {
             .into_iter()
             .filter_map(|output| match output {
                 Output::Transmit { to, bytes } => {
-                    assert_eq!(to, peer());
+                    assert_eq!(to.address, peer());
                     Some(read(bytes))
                 }
                 Output::ClientFailed { .. } | Output::AckMissing { .. } => None,
@@ -94,7 +94,7 @@ fn ours(method: Method, seed: u64) -> Request {
     let head = RequestHead {
         method,
         uri: b"sip:+8613800000002@carrier.example",
-        sent_by: "192.0.2.9:5060",
+        sent_by: "UDP 192.0.2.9:5060",
         branch: branch(seed),
         max_forwards: 70,
         routes: &[(*b"<sip:edge.example;lr>").into()],

@@ -12,13 +12,13 @@ mod slot;
 mod table;
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::message::Message;
 use super::timers::{T1, T2};
+use super::transport::Hop;
 
 pub use layer::{ATTEMPT_TRANSACTIONS_MAX, OUTPUTS_MAX, TRANSACTIONS_MAX, Transactions};
 
@@ -84,10 +84,10 @@ pub enum Event {
 
 /// What the layer below has to do, or the layer above has to know.
 pub enum Output {
-    /// Send one datagram.
+    /// Send one message.
     Transmit {
         /// Where to.
-        to: SocketAddr,
+        to: Hop,
         /// What.
         bytes: Bytes,
     },

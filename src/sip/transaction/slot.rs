@@ -1,6 +1,5 @@
 //! One row of the table: a machine with what belongs to it.
 
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -12,6 +11,7 @@ use super::server_invite::{self, ServerInvite};
 use super::{Effects, Owner, Verdict};
 use crate::sip::ids::Branch;
 use crate::sip::method::Method;
+use crate::sip::transport::Hop;
 
 /// A place in the table and which of its tenants is meant.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -28,7 +28,7 @@ pub(super) struct Slot {
     pub(super) merge: Option<u64>,
     pub(super) serial: u32,
     pub(super) owner: Owner,
-    pub(super) peer: SocketAddr,
+    pub(super) peer: Hop,
     pub(super) cancel: Cancel,
     pub(super) audience: Audience,
     pub(super) listed: Listed,

@@ -14,6 +14,7 @@ use super::linger::Linger;
 use super::slot::{Key, Listed, Slot, SlotId};
 use crate::sip::ids::Branch;
 use crate::sip::method::Method;
+use crate::sip::transport::{Hop, Transport};
 use crate::sip::wheel::Wheel;
 
 /// Most slots of a table.
@@ -28,7 +29,7 @@ pub(super) struct Table {
     by_key: HashTable<u32>,
     by_merge: HashTable<u32>,
     hasher: DefaultHashBuilder,
-    unanswered: BTreeSet<(SocketAddr, u32)>,
+    unanswered: BTreeSet<((Transport, SocketAddr), u32)>,
     wheel: Wheel,
     linger: Linger,
 }
@@ -64,7 +65,7 @@ impl Table {
     pub(super) fn settle(&mut self, now: Instant, id: SlotId) {
         let found = self.slots.get_mut(id.index as usize);
         let Some(slot) = found.filter(|slot| slot.serial == id.serial) else { return };
-        let place = (slot.peer, id.index);
+        let place = (slot.peer.place(), id.index);
         let listed = slot.listed;
         let wanted = if slot.machine.is_unanswered() { Listed::Unanswered } else { Listed::No };
         slot.listed = wanted;
@@ -142,9 +143,10 @@ impl Table {
         self.by_merge.find(merge, is_ongoing).is_some()
     }
 
-    /// Our requests to `address` that have not been answered at all.
-    pub(super) fn unanswered_at(&self, address: SocketAddr) -> Vec<SlotId> {
-        let places = self.unanswered.range((address, 0)..=(address, u32::MAX));
+    /// Our requests to `peer` that have not been answered at all.
+    pub(super) fn unanswered_at(&self, peer: Hop) -> Vec<SlotId> {
+        let place = peer.place();
+        let places = self.unanswered.range((place, 0)..=(place, u32::MAX));
         let id_at = |index: u32| {
             let serial = self.slots.get(index as usize)?.serial;
             Some(SlotId { index, serial })
@@ -182,7 +184,7 @@ impl Table {
             entry.remove();
         }
         if slot.listed == Listed::Unanswered {
-            self.unanswered.remove(&(slot.peer, id.index));
+            self.unanswered.remove(&(slot.peer.place(), id.index));
         }
     }
 }

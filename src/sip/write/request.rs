@@ -14,7 +14,7 @@ pub struct RequestHead<'a> {
     pub method: Method,
     /// Request-URI.
     pub uri: &'a [u8],
-    /// Host and port that answers come to, as in Via.
+    /// Transport, host and port that answers come to, as in Via: `UDP 192.0.2.1:5060`.
     pub sent_by: &'a str,
     /// Names the transaction.
     pub branch: Branch,
@@ -64,7 +64,7 @@ impl<'o> RequestWriter<'o> {
         out.extend_from_slice(head.method.name().as_bytes());
         out.extend_from_slice(b" ");
         put_value(out, head.uri);
-        out.extend_from_slice(b" SIP/2.0\r\nVia: SIP/2.0/UDP ");
+        out.extend_from_slice(b" SIP/2.0\r\nVia: SIP/2.0/");
         out.extend_from_slice(head.sent_by.as_bytes());
         out.extend_from_slice(b";branch=");
         out.extend_from_slice(head.branch.as_bytes());

@@ -1,0 +1,122 @@
+//! What peers know us by: host, port and transport in Via and Contact, for each kind of peer.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::config::CallConfig;
+use crate::domain::network;
+use crate::domain::route::TrunkTarget;
+use crate::sip::transport::{Hop, Transport};
+
+/// Our names, one for each transport and address family.
+#[derive(Debug)]
+pub(super) struct Names([Own; KINDS]);
+
+/// Three transports over two address families.
+const KINDS: usize = 6;
+
+/// What one kind of peer knows us by.
+#[derive(Debug)]
+pub(super) struct Own {
+    /// Where we are.
+    pub(super) address: SocketAddr,
+    /// The same, as in From.
+    pub(super) host: Box<str>,
+    /// Transport, host and port, as in Via.
+    pub(super) sent_by: Box<str>,
+    /// Our Contact.
+    pub(super) contact: Box<str>,
+}
+
+impl Names {
+    /// Each kind has the address that fits best of those that are listened on.
+    pub(super) fn new(config: &CallConfig) -> Self {
+        let own = |transport: Transport, is_v6: bool| {
+            let main = (Transport::Udp, config.advertise);
+            let all = || std::iter::once(main).chain(config.more_addresses.iter().copied());
+            let fits = |it: &(Transport, SocketAddr)| it.0 == transport && it.1.is_ipv6() == is_v6;
+            let found = all().find(fits).or_else(|| all().find(|it| it.0 == transport));
+            // Whoever answers on the same connection need not reach us by another.
+            let address = found.map_or(config.advertise, |(_, address)| address);
+            let parameter = transport.uri_parameter();
+            Own {
+                address,
+                host: address.to_string().into(),
+                sent_by: format!("{} {address}", transport.name()).into(),
+                contact: format!("<sip:{address}{parameter}>").into(),
+            }
+        };
+        let [udp, tcp, tls] = Transport::ALL;
+        Self([
+            own(udp, false),
+            own(udp, true),
+            own(tcp, false),
+            own(tcp, true),
+            own(tls, false),
+            own(tls, true),
+        ])
+    }
+
+    /// Our name towards a peer.
+    pub(super) fn of(&self, peer: Hop) -> &Own {
+        let [udp4, udp6, tcp4, tcp6, tls4, tls6] = &self.0;
+        match (peer.transport, peer.address.is_ipv6()) {
+            (Transport::Udp, false) => udp4,
+            (Transport::Udp, true) => udp6,
+            (Transport::Tcp, false) => tcp4,
+            (Transport::Tcp, true) => tcp6,
+            (Transport::Tls, false) => tls4,
+            (Transport::Tls, true) => tls6,
+        }
+    }
+
+    /// Whether a Via names us.
+    pub(super) fn is_one(&self, host: &[u8], port: u16) -> bool {
+        let host = std::str::from_utf8(host).unwrap_or_default();
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let Ok(ip) = host.parse::<IpAddr>() else { return false };
+        self.0.iter().any(|own| own.address == SocketAddr::new(ip, port))
+    }
+}
+
+/// Where the messages to a trunk go.
+pub(super) const fn hop_of(target: &TrunkTarget) -> Hop {
+    let transport = match target.transport {
+        network::Transport::Udp => Transport::Udp,
+        network::Transport::Tcp => Transport::Tcp,
+        network::Transport::Tls => Transport::Tls,
+    };
+    Hop::new(transport, target.address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().expect("an address")
+    }
+
+    fn hop(transport: Transport, text: &str) -> Hop {
+        Hop::new(transport, address(text))
+    }
+
+    #[test]
+    fn each_peer_is_told_the_address_it_can_reach() {
+        let mut config = CallConfig::new(address("192.0.2.1:5060"));
+        config.more_addresses = vec![
+            (Transport::Udp, address("[2001:db8::1]:5060")),
+            (Transport::Tls, address("192.0.2.1:5061")),
+        ];
+        let names = Names::new(&config);
+        let contact = |transport, text| &*names.of(hop(transport, text)).contact;
+        assert_eq!(contact(Transport::Udp, "198.51.100.1:1"), "<sip:192.0.2.1:5060>");
+        assert_eq!(contact(Transport::Udp, "[2001:db8::9]:1"), "<sip:[2001:db8::1]:5060>");
+        let tls = "<sip:192.0.2.1:5061;transport=tls>";
+        assert_eq!(contact(Transport::Tls, "198.51.100.1:1"), tls);
+        assert_eq!(contact(Transport::Tls, "[2001:db8::9]:1"), tls);
+        let tcp = names.of(hop(Transport::Tcp, "198.51.100.1:1"));
+        assert_eq!(&*tcp.sent_by, "TCP 192.0.2.1:5060");
+        assert!(names.is_one(b"[2001:db8::1]", 5060) && names.is_one(b"192.0.2.1", 5061));
+        assert!(!names.is_one(b"192.0.2.1", 5062) && !names.is_one(b"pbx.example", 5060));
+    }
+}

@@ -1,0 +1,442 @@
+//! SIP over TCP and TLS: one thread that owns all connections. It cuts streams into messages for
+//! the shard, and finds or opens the connection of what the shard sends. Datagrams never wait here.
+
+mod connection;
+mod outgoing;
+mod post;
+mod wire;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use hashbrown::HashMap;
+use rustix::event::epoll::EventFlags;
+use rustix::event::{Timespec, epoll};
+use rustix::io::Errno;
+use slab::Slab;
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+pub(crate) use self::post::Post;
+
+use self::connection::{Connection, Heard, State};
+use self::wire::Wire;
+use super::now::now;
+use super::tls::{Tls, TlsError};
+use super::trunks::TrunkTable;
+use crate::call::io::{Input, Peer};
+use crate::sip::transport::{Hop, Transport};
+use crate::sip::wheel::Wheel;
+
+/// How much a connection may cost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Connections of one source address.
+    pub(crate) per_source_max: usize,
+    /// Connections in all.
+    pub(crate) connections_max: usize,
+    /// How long the first message, and each later one once begun, may take. The handshake is part
+    /// of the first.
+    pub(crate) message_within: Duration,
+    /// How long a peer may take to accept a connection of ours, handshake included.
+    pub(crate) connect_within: Duration,
+    /// How long the last answer on a broken stream has to reach its peer.
+    pub(crate) last_answer_within: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            per_source_max: 100,
+            connections_max: 4_096,
+            message_within: Duration::from_secs(30),
+            connect_within: Duration::from_secs(4),
+            last_answer_within: Duration::from_millis(500),
+        }
+    }
+}
+
+/// Takes what connections bring.
+pub(crate) trait TakesInputs: Send + Sync {
+    /// There is room for what one more read may bring.
+    fn has_room(&self) -> bool;
+
+    /// Hands an input to the shard.
+    fn bring(&self, input: Input);
+}
+
+/// What the thread works with.
+pub(crate) struct Streams {
+    pub(crate) listeners: Vec<(Transport, TcpListener)>,
+    /// The addresses that connections of ours come from; the system chooses where there is none.
+    pub(crate) sources: Vec<IpAddr>,
+    pub(crate) post: Arc<Post>,
+    pub(crate) inbox: Arc<dyn TakesInputs>,
+    pub(crate) trunks: Arc<ArcSwap<TrunkTable>>,
+    pub(crate) tls: Tls,
+    pub(crate) limits: Limits,
+}
+
+/// Binds a listener for streams.
+///
+/// # Errors
+/// The address is not ours, or is taken.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        // IPv4 has a listener of its own, or none.
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Connections that the system keeps until we look.
+const BACKLOG: i32 = 256;
+/// Connections accepted, and reads of one connection, before others have their turn.
+const ROUND_MAX: usize = 16;
+/// Room for one read.
+const READ_BYTES: usize = 16 * 1_024;
+/// How long a full shard is left alone before it is asked again.
+const ROOM_WAIT: Duration = Duration::from_millis(2);
+/// How often the files of the certificate are looked at, and the counts are shown.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How often a line about one kind of refusal is written.
+const LOG_EVERY: Duration = Duration::from_secs(1);
+/// A peer that has vanished without a word is noticed after silence of this and some probes.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
+
+const BELL: u64 = u64::MAX;
+/// Tokens below are connections.
+const LISTENERS: u64 = 1 << 32;
+
+impl Streams {
+    /// Runs the thread until its post says stop.
+    ///
+    /// # Errors
+    /// No descriptor or no thread is left.
+    pub(crate) fn start(self) -> io::Result<JoinHandle<()>> {
+        let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let token = epoll::EventData::new_u64;
+        epoll::add(&poll, self.post.bell_fd(), token(BELL), EventFlags::IN)?;
+        for (number, (_, listener)) in (LISTENERS..).zip(&self.listeners) {
+            epoll::add(&poll, listener, token(number), EventFlags::IN)?;
+        }
+        let running = Running {
+            table: self.trunks.load_full(),
+            streams: self,
+            poll,
+            connections: Slab::new(),
+            by_address: HashMap::new(),
+            per_source: HashMap::new(),
+            wheel: Wheel::new(),
+            buffer: vec![0; READ_BYTES].into_boxed_slice(),
+            unwritten: Vec::new(),
+            look_at: now().monotonic,
+            log_at: now().monotonic,
+        };
+        std::thread::Builder::new().name("sip-streams".to_owned()).spawn(move || running.run())
+    }
+}
+
+struct Running {
+    streams: Streams,
+    poll: rustix::fd::OwnedFd,
+    table: Arc<TrunkTable>,
+    connections: Slab<Connection>,
+    /// Never iterated.
+    by_address: HashMap<(Transport, SocketAddr), usize>,
+    per_source: HashMap<IpAddr, usize>,
+    wheel: Wheel,
+    buffer: Box<[u8]>,
+    /// Connections that were given something to send in this round.
+    unwritten: Vec<usize>,
+    look_at: Instant,
+    log_at: Instant,
+}
+
+impl Running {
+    fn run(mut self) {
+        let mut events = Vec::with_capacity(64);
+        loop {
+            events.clear();
+            self.wait(&mut events);
+            self.follow_trunks();
+            for event in &events {
+                match event.data.u64() {
+                    BELL => {}
+                    token @ LISTENERS.. => self.accept((token - LISTENERS) as usize),
+                    token => self.serve(token as usize, event.flags),
+                }
+            }
+            if self.read_post() {
+                return;
+            }
+            self.keep_time();
+        }
+    }
+
+    fn wait(&self, events: &mut Vec<epoll::Event>) {
+        if !self.streams.inbox.has_room() {
+            // The connections keep what they have, and so do their peers.
+            std::thread::park_timeout(ROOM_WAIT);
+        }
+        let until = self.wheel.next_deadline().into_iter().fold(self.look_at, Instant::min);
+        let wait = until.saturating_duration_since(now().monotonic);
+        let wait = Timespec::try_from(wait).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 });
+        match epoll::wait(&self.poll, rustix::buffer::spare_capacity(events), Some(&wait)) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => tracing::error!(%error, "Connections cannot be waited for: {error}"),
+        }
+    }
+
+    /// Connections of trunks that are no more, or ask for another certificate, are closed.
+    fn follow_trunks(&mut self) {
+        let table = self.streams.trunks.load();
+        if Arc::ptr_eq(&table, &self.table) {
+            return;
+        }
+        let old = std::mem::replace(&mut self.table, Arc::clone(&table));
+        drop(table);
+        let indexes: Vec<usize> = self.connections.iter().map(|(index, _)| index).collect();
+        for index in indexes {
+            let Some(connection) = self.connections.get_mut(index) else { continue };
+            let known = connection.peer;
+            // A certificate that was good enough under other terms need not be any more.
+            let same_terms = known.transport != Transport::Tls
+                || old.tls_of(known.trunk) == self.table.tls_of(known.trunk);
+            match self.table.find(known.hop()) {
+                Some(peer) if peer.trunk == known.trunk && same_terms => connection.peer = peer,
+                Some(_) | None => self.close(index, "trunk_changed"),
+            }
+        }
+    }
+
+    fn accept(&mut self, number: usize) {
+        for _ in 0..ROUND_MAX {
+            let Some((transport, listener)) = self.streams.listeners.get(number) else { return };
+            let transport = *transport;
+            match listener.accept() {
+                Ok((socket, source)) => self.admit(transport, socket, source),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    metrics::counter!("maskline_sip_accept_errors_total").increment(1);
+                    tracing::debug!(%error, "A connection was not accepted: {error}");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// A stranger's connection ends before a byte of it is read.
+    fn admit(&mut self, transport: Transport, socket: TcpStream, source: SocketAddr) {
+        let Some(peer) = self.table.find(Hop::new(transport, source)) else {
+            return self.refuse(source, "stranger");
+        };
+        if self.is_full(source.ip()) {
+            return self.refuse(source, "too_many");
+        }
+        let terms = self.table.tls_of(peer.trunk);
+        let name = terms.name.clone().filter(|_| transport == Transport::Tls && terms.ca.is_some());
+        let wire = match transport {
+            Transport::Tls => match self.streams.tls.accept(peer.trunk, terms) {
+                Ok(tls) => Wire::Tls(Box::new(tls.into())),
+                Err(error) => {
+                    tracing::warn!(trunk.id = %peer.trunk, %error, "No TLS: {error}");
+                    return self.refuse(source, "no_tls");
+                }
+            },
+            Transport::Udp | Transport::Tcp => Wire::Plain,
+        };
+        let within = self.streams.limits.message_within;
+        let mut connection = Connection::new(socket, wire, peer, State::Open);
+        connection.name_wanted = name;
+        self.insert(connection, within);
+    }
+
+    fn is_full(&self, source: IpAddr) -> bool {
+        let limits = &self.streams.limits;
+        self.connections.len() >= limits.connections_max
+            || self.per_source.get(&source).is_some_and(|count| *count >= limits.per_source_max)
+    }
+
+    /// A count, and now and then a line for whoever watches the door.
+    fn refuse(&mut self, source: SocketAddr, why: &'static str) {
+        metrics::counter!("maskline_sip_connections_refused_total", "why" => why).increment(1);
+        let at = now().monotonic;
+        if self.log_at <= at {
+            self.log_at = at + LOG_EVERY;
+            tracing::warn!(
+                target: "maskline::security",
+                event = "sip_connection_refused",
+                source = %source.ip(),
+                why,
+                "Refused a connection from {}: {why}",
+                source.ip()
+            );
+        }
+    }
+
+    fn insert(&mut self, connection: Connection, within: Duration) -> Option<usize> {
+        connection.socket.set_nonblocking(true).ok()?;
+        connection.socket.set_nodelay(true).ok();
+        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_AFTER);
+        SockRef::from(&connection.socket).set_tcp_keepalive(&keepalive).ok();
+        let peer = connection.peer;
+        let entry = self.connections.vacant_entry();
+        let index = entry.key();
+        let token = epoll::EventData::new_u64(index as u64);
+        epoll::add(&self.poll, &connection.socket, token, connection.interest).ok()?;
+        entry.insert(connection);
+        self.by_address.insert(peer.hop().place(), index);
+        *self.per_source.entry(peer.address.ip()).or_default() += 1;
+        let at = now().monotonic;
+        self.wheel.set(at, index as u32, at + within);
+        Some(index)
+    }
+
+    fn serve(&mut self, index: usize, flags: EventFlags) {
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        if connection.state == State::Connecting {
+            let failed = connection.socket.take_error();
+            if !matches!(failed, Ok(None)) {
+                return self.close(index, "unreachable");
+            }
+            if !flags.contains(EventFlags::OUT) {
+                return;
+            }
+            connection.state = State::Open;
+        }
+        self.write(index);
+        for _ in 0..ROUND_MAX {
+            if !self.streams.inbox.has_room() || !self.read(index) {
+                break;
+            }
+        }
+        self.write(index);
+    }
+
+    /// Reads once; `false` when there is no more.
+    fn read(&mut self, index: usize) -> bool {
+        let Some(connection) = self.connections.get_mut(index) else { return false };
+        let inbox = &self.streams.inbox;
+        let at = now().monotonic;
+        let limits = &self.streams.limits;
+        let timed = index as u32;
+        match connection.read(&mut self.buffer, |input| inbox.bring(input)) {
+            Ok(None) => return false,
+            Ok(Some(Heard::Nothing)) => {}
+            Ok(Some(Heard::Begun)) => self.wheel.set(at, timed, at + limits.message_within),
+            Ok(Some(Heard::Complete)) => self.wheel.cancel(timed),
+            Ok(Some(Heard::Broken)) => {
+                metrics::counter!("maskline_sip_streams_broken_total").increment(1);
+                self.wheel.set(at, timed, at + limits.last_answer_within);
+            }
+            Ok(Some(Heard::End)) => {
+                // What was answered already may still be read by the peer.
+                connection.write().ok();
+                self.close(index, "peer");
+                return false;
+            }
+            Err(_) => {
+                self.close(index, "error");
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Sends what the socket takes, and asks to be woken for the rest.
+    fn write(&mut self, index: usize) {
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        if connection.write().is_err() {
+            return self.close(index, "error");
+        }
+        if connection.comes_up() {
+            self.wheel.cancel(index as u32);
+        }
+        let wanted = connection.wanted();
+        if wanted != connection.interest {
+            connection.interest = wanted;
+            let token = epoll::EventData::new_u64(index as u64);
+            if epoll::modify(&self.poll, &connection.socket, token, wanted).is_err() {
+                self.close(index, "error");
+            }
+        }
+    }
+
+    /// Ends a connection. Whoever waits for the answer to a request there learns it.
+    fn close(&mut self, index: usize, why: &'static str) {
+        let Some(connection) = self.connections.try_remove(index) else { return };
+        metrics::counter!("maskline_sip_connections_closed_total", "why" => why).increment(1);
+        self.wheel.cancel(index as u32);
+        let place = connection.peer.hop().place();
+        if self.by_address.get(&place) == Some(&index) {
+            self.by_address.remove(&place);
+        }
+        let source = connection.peer.address.ip();
+        if let Some(count) = self.per_source.get_mut(&source) {
+            *count -= 1;
+            if *count == 0 {
+                self.per_source.remove(&source);
+            }
+        }
+        for peer in connection.hops() {
+            self.streams.inbox.bring(Input::Unreachable { peer });
+        }
+        // Closing the descriptor takes it out of epoll.
+    }
+
+    /// Does what others have asked for; `true` when the thread shall end.
+    fn read_post(&mut self) -> bool {
+        let letters = self.streams.post.take();
+        if letters.lost > 0 {
+            metrics::counter!("maskline_sip_stream_unsent_total").increment(letters.lost);
+        }
+        for (to, bytes) in letters.sends {
+            self.send(to, &bytes);
+        }
+        for index in std::mem::take(&mut self.unwritten) {
+            self.write(index);
+        }
+        if letters.reload {
+            let outcome = self.streams.tls.reload();
+            report_reload(outcome);
+        }
+        letters.stop
+    }
+
+    fn keep_time(&mut self) {
+        let at = now().monotonic;
+        while let Some(index) = self.wheel.pop(at) {
+            self.close(index as usize, "too_slow");
+        }
+        if self.look_at <= at {
+            self.look_at = at + LOOK_EVERY;
+            if let Some(outcome) = self.streams.tls.reload_changed() {
+                report_reload(outcome);
+            }
+            let count = u32::try_from(self.connections.len()).unwrap_or(u32::MAX);
+            metrics::gauge!("maskline_sip_connections").set(f64::from(count));
+        }
+    }
+}
+
+fn report_reload(outcome: Result<(), TlsError>) {
+    match outcome {
+        Ok(()) => tracing::info!("The certificates of SIP were read again"),
+        Err(error) => {
+            tracing::error!(%error, "The certificates of SIP stay as they were: {error}");
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "stream_tests.rs"]
+mod tests;

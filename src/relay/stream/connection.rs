@@ -1,0 +1,181 @@
+//! One connection of a trunk: its bytes, its messages, and how long it may take.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use rustix::event::epoll::EventFlags;
+
+use super::wire::Wire;
+use crate::call::io::{Input, Peer};
+use crate::relay::tls::holds_name;
+use crate::sip::framer::{Frame, Framer};
+use crate::sip::transport::Hop;
+
+/// Bytes that wait for a peer to read. One that does not read is cut off.
+pub(super) const UNSENT_MAX: usize = 256 * 1_024;
+/// Other names under which messages were sent here: a connection that is gone, and this instead.
+const NAMES_MAX: usize = 16;
+
+/// What a connection is waiting for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum State {
+    /// The network answers that the peer is there.
+    Connecting,
+    /// Messages.
+    Open,
+    /// Its stream is broken: what is still read is dropped, and a last answer may go out.
+    Closing,
+}
+
+/// What reading came to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Heard {
+    /// Nothing that changes how long it may take.
+    Nothing,
+    /// A message has begun.
+    Begun,
+    /// All that has begun is complete.
+    Complete,
+    /// Nobody knows where the next message begins.
+    Broken,
+    /// The end of the stream.
+    End,
+}
+
+/// One connection.
+pub(super) struct Connection {
+    pub(super) socket: TcpStream,
+    pub(super) wire: Wire,
+    pub(super) peer: Peer,
+    pub(super) state: State,
+    /// What epoll watches for.
+    pub(super) interest: EventFlags,
+    framer: Framer,
+    out: BytesMut,
+    /// Its time is running: until the first message, and then while one is incomplete.
+    is_timed: bool,
+    /// A name that the peer's certificate must hold, until it was looked at.
+    pub(super) name_wanted: Option<Arc<str>>,
+    /// We have opened it, and it is not up yet.
+    pub(super) is_opening: bool,
+    names: Vec<SocketAddr>,
+}
+
+impl Connection {
+    /// A new connection whose time is running.
+    pub(super) fn new(socket: TcpStream, wire: Wire, peer: Peer, state: State) -> Self {
+        Self {
+            socket,
+            name_wanted: None,
+            is_opening: state == State::Connecting,
+            wire,
+            peer,
+            state,
+            interest: EventFlags::IN | EventFlags::OUT,
+            framer: Framer::new(),
+            out: BytesMut::new(),
+            is_timed: true,
+            names: Vec::new(),
+        }
+    }
+
+    /// Every hop under which this peer was written to.
+    pub(super) fn hops(&self) -> impl Iterator<Item = Hop> {
+        let transport = self.peer.transport;
+        let names = self.names.iter().map(move |address| Hop::new(transport, *address));
+        std::iter::once(self.peer.hop()).chain(names)
+    }
+
+    /// Queues a message; `false` when the peer does not read what it is sent.
+    pub(super) fn queue(&mut self, to: Hop, bytes: &[u8]) -> bool {
+        let is_new = to.address != self.peer.address && !self.names.contains(&to.address);
+        if is_new && self.names.len() < NAMES_MAX {
+            self.names.push(to.address);
+        }
+        self.out.extend_from_slice(bytes);
+        self.out.len() <= UNSENT_MAX
+    }
+
+    /// Sends what the socket takes.
+    pub(super) fn write(&mut self) -> io::Result<()> {
+        if self.state == State::Connecting {
+            return Ok(());
+        }
+        self.wire.write(&self.socket, &mut self.out)
+    }
+
+    /// What epoll should watch for now.
+    pub(super) fn wanted(&self) -> EventFlags {
+        if self.state == State::Connecting || self.wire.wants_write(&self.out) {
+            EventFlags::IN | EventFlags::OUT
+        } else {
+            EventFlags::IN
+        }
+    }
+
+    /// Reads once into `buffer`; whole messages go to `take`.
+    pub(super) fn read(
+        &mut self,
+        buffer: &mut [u8],
+        mut take: impl FnMut(Input),
+    ) -> io::Result<Option<Heard>> {
+        let Some(count) = self.wire.read(&self.socket, buffer)? else { return Ok(None) };
+        if count == 0 {
+            return Ok(Some(Heard::End));
+        }
+        if self.state == State::Closing {
+            return Ok(Some(Heard::Nothing));
+        }
+        self.check_name()?;
+        self.framer.push(buffer.get(..count).unwrap_or_default());
+        let peer = self.peer;
+        let mut is_framed = false;
+        while let Some(frame) = self.framer.next_frame() {
+            is_framed = true;
+            match frame {
+                Frame::Message(bytes) => take(Input::Datagram { peer, bytes }),
+                Frame::Keepalive => self.out.extend_from_slice(b"\r\n"),
+                Frame::Broken(malformed) => {
+                    take(Input::Broken { peer, malformed });
+                    self.state = State::Closing;
+                    return Ok(Some(Heard::Broken));
+                }
+            }
+        }
+        Ok(Some(self.judge_pace(is_framed)))
+    }
+
+    /// Nothing is read of a peer whose certificate is another's.
+    fn check_name(&mut self) -> io::Result<()> {
+        match self.name_wanted.take() {
+            Some(name) if !holds_name(self.wire.certificates(), &name) => {
+                Err(io::ErrorKind::PermissionDenied.into())
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Whoever begins a message has to end it in time, however slowly it writes.
+    fn judge_pace(&mut self, is_framed: bool) -> Heard {
+        let is_partial = self.framer.is_partial();
+        let was_timed = self.is_timed;
+        self.is_timed = was_timed && !is_framed;
+        if is_partial && !self.is_timed {
+            self.is_timed = true;
+            return Heard::Begun;
+        }
+        if was_timed && !self.is_timed { Heard::Complete } else { Heard::Nothing }
+    }
+
+    /// `true` once, when a connection that we have opened is up: its time no longer runs.
+    pub(super) fn comes_up(&mut self) -> bool {
+        let is_up = self.state == State::Open && !self.wire.is_handshaking();
+        if !(self.is_opening && is_up) {
+            return false;
+        }
+        (self.is_opening, self.is_timed) = (false, false);
+        true
+    }
+}

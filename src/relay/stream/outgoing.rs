@@ -1,0 +1,88 @@
+//! What the shard sends over streams: on the connection it is meant for, or on a new one.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::connection::{Connection, State};
+use super::wire::Wire;
+use super::{Input, Peer, Running};
+use crate::sip::transport::{Hop, Transport};
+
+impl Running {
+    /// Sends a message on the connection of its hop; when that is gone, on one to where the peer
+    /// listens (RFC 3261 §18.2.2).
+    pub(super) fn send(&mut self, to: Hop, bytes: &[u8]) {
+        let listens_at = (to.transport, to.listens_at());
+        let known = self.by_address.get(&to.place()).or_else(|| self.by_address.get(&listens_at));
+        let index = known.copied().or_else(|| self.connect(to));
+        let Some((index, connection)) =
+            index.and_then(|index| Some((index, self.connections.get_mut(index)?)))
+        else {
+            return self.streams.inbox.bring(Input::Unreachable { peer: to });
+        };
+        if !connection.queue(to, bytes) {
+            return self.close(index, "does_not_read");
+        }
+        if !self.unwritten.contains(&index) {
+            self.unwritten.push(index);
+        }
+    }
+
+    /// Opens a connection to a trunk, and to nobody else.
+    fn connect(&mut self, to: Hop) -> Option<usize> {
+        let address = to.listens_at();
+        let peer = self.table.find(Hop::new(to.transport, address))?;
+        if self.is_full(address.ip()) {
+            return None;
+        }
+        let wire = self.outgoing_wire(&peer)?;
+        let (socket, state) = match open(address, self.source_for(address)) {
+            Ok(opened) => opened,
+            Err(error) => {
+                tracing::debug!(trunk.id = %peer.trunk, %error, "No connection: {error}");
+                return None;
+            }
+        };
+        let within = self.streams.limits.connect_within;
+        self.insert(Connection::new(socket, wire, peer, state), within)
+    }
+
+    fn outgoing_wire(&mut self, peer: &Peer) -> Option<Wire> {
+        match peer.transport {
+            Transport::Tls => {
+                let terms = self.table.tls_of(peer.trunk);
+                match self.streams.tls.connect(peer.trunk, terms, peer.address.ip()) {
+                    Ok(tls) => Some(Wire::Tls(Box::new(tls.into()))),
+                    Err(error) => {
+                        tracing::warn!(trunk.id = %peer.trunk, %error, "No TLS: {error}");
+                        None
+                    }
+                }
+            }
+            Transport::Udp | Transport::Tcp => Some(Wire::Plain),
+        }
+    }
+
+    /// The address that peers know us by, when we listen on a particular one.
+    fn source_for(&self, to: SocketAddr) -> Option<SocketAddr> {
+        let own = self.streams.sources.iter().find(|own| own.is_ipv4() == to.is_ipv4())?;
+        Some(SocketAddr::new(*own, 0))
+    }
+}
+
+/// Begins a connection; the network says later whether anybody is there.
+fn open(to: SocketAddr, from: Option<SocketAddr>) -> io::Result<(TcpStream, State)> {
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    if let Some(from) = from {
+        socket.bind(&from.into())?;
+    }
+    match socket.connect(&to.into()) {
+        Ok(()) => {}
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
+        Err(error) => return Err(error),
+    }
+    Ok((socket.into(), State::Connecting))
+}

@@ -1,0 +1,385 @@
+//! Connections over real sockets: what is cut, what is answered where, and who is let in.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::{Condvar, Mutex};
+
+use super::*;
+use crate::call::io::PeerRole;
+use crate::domain::id::TrunkId;
+use crate::domain::network::{self, Network};
+use crate::relay::tls::{TlsFiles, TrunkTls};
+use crate::relay::trunks::TrunkEntry;
+
+const OPTIONS: &[u8] = b"OPTIONS sip:x SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.2;branch=z9hG4bK1\r\n\
+    From: <sip:a@h>;tag=1\r\nTo: <sip:x@h>\r\nCall-ID: 1\r\nCSeq: 1 OPTIONS\r\n\
+    Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n";
+const PBX: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+const STRANGER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 4);
+/// No wait in these tests is longer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A shard that only listens.
+#[derive(Default)]
+struct Inbox {
+    inputs: Mutex<Vec<Input>>,
+    more: Condvar,
+}
+
+impl TakesInputs for Inbox {
+    fn has_room(&self) -> bool {
+        true
+    }
+
+    fn bring(&self, input: Input) {
+        self.inputs.lock().expect("no panic").push(input);
+        self.more.notify_all();
+    }
+}
+
+/// The thread of connections at work, with one trunk at 127.0.0.2.
+struct World {
+    address: SocketAddr,
+    post: Arc<Post>,
+    inbox: Arc<Inbox>,
+    trunks: Arc<ArcSwap<TrunkTable>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+fn any_port(ip: Ipv4Addr) -> SocketAddr {
+    SocketAddrV4::new(ip, 0).into()
+}
+
+fn trunk(tls: TrunkTls) -> TrunkEntry {
+    TrunkEntry {
+        trunk: TrunkId::new(1, 0),
+        role: PeerRole::Carrier,
+        targets: vec![SocketAddr::new(PBX.into(), 5060)],
+        sources: vec![Network::parse("127.0.0.2").expect("a network")],
+        transport: network::Transport::Tcp,
+        tls,
+    }
+}
+
+impl World {
+    fn tcp(limits: Limits) -> Self {
+        Self::new(Transport::Tcp, limits, TrunkTls::default())
+    }
+
+    fn new(transport: Transport, limits: Limits, terms: TrunkTls) -> Self {
+        let listener = listen(any_port(Ipv4Addr::LOCALHOST)).expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let post = Arc::new(Post::new().expect("a descriptor"));
+        let inbox = Arc::new(Inbox::default());
+        let table = TrunkTable::new(vec![trunk(terms)]);
+        let trunks = Arc::new(ArcSwap::from_pointee(table));
+        let file = |name: &str| Some(format!("tests/tls/{name}").into());
+        let files = TlsFiles { certificate: file("relay.pem"), key: file("relay.key"), ca: None };
+        let streams = Streams {
+            listeners: vec![(transport, listener)],
+            sources: vec![Ipv4Addr::LOCALHOST.into()],
+            post: Arc::clone(&post),
+            inbox: Arc::clone(&inbox) as _,
+            trunks: Arc::clone(&trunks),
+            tls: Tls::open(files).expect("the certificates of the tests"),
+            limits,
+        };
+        let thread = Some(streams.start().expect("a thread"));
+        Self { address, post, inbox, trunks, thread }
+    }
+
+    fn connect(&self, from: Ipv4Addr) -> TcpStream {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.bind(&any_port(from).into()).expect("a loopback address");
+        socket.connect(&self.address.into()).expect("a listener");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a socket option");
+        socket.into()
+    }
+
+    /// Waits until `find` finds something in what has come, and takes all up to it.
+    fn until<T>(&self, find: impl Fn(&Input) -> Option<T>) -> T {
+        let mut inputs = self.inbox.inputs.lock().expect("no panic");
+        loop {
+            while !inputs.is_empty() {
+                if let Some(found) = find(&inputs.remove(0)) {
+                    return found;
+                }
+            }
+            let waited = self.inbox.more.wait_timeout(inputs, PATIENCE).expect("no panic");
+            assert!(!waited.1.timed_out(), "nothing has come");
+            inputs = waited.0;
+        }
+    }
+
+    fn message(&self) -> (Peer, Vec<u8>) {
+        self.until(|input| {
+            let Input::Datagram { peer, bytes } = input else { return None };
+            Some((*peer, bytes.to_vec()))
+        })
+    }
+
+    fn unreachable(&self) -> Hop {
+        self.until(|input| {
+            let Input::Unreachable { peer } = input else { return None };
+            Some(*peer)
+        })
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.post.stop();
+        let thread = self.thread.take().expect("dropped once");
+        assert!(thread.join().is_ok() || std::thread::panicking());
+    }
+}
+
+/// Everything until the end of the stream.
+fn rest(socket: &mut TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    match socket.read_to_end(&mut bytes) {
+        Ok(_) => {}
+        Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{error}"),
+    }
+    bytes
+}
+
+fn quick(message_within: Duration) -> Limits {
+    Limits { message_within, ..Limits::default() }
+}
+
+#[test]
+fn a_message_arrives_whole_however_its_bytes_come_and_its_answer_goes_back_the_same_way() {
+    let world = World::tcp(Limits::default());
+    let mut pbx = world.connect(PBX);
+    for byte in OPTIONS {
+        pbx.write_all(&[*byte]).expect("taken");
+    }
+    pbx.write_all(&OPTIONS.repeat(2)).expect("taken");
+    for _ in 0..3 {
+        let (peer, bytes) = world.message();
+        assert_eq!(bytes, OPTIONS);
+        assert_eq!(peer.address, pbx.local_addr().expect("bound"));
+        world.post.send(peer.hop(), bytes::Bytes::from_static(b"answer"));
+    }
+    let mut answers = [0; 18];
+    pbx.read_exact(&mut answers).expect("three answers");
+    assert_eq!(&answers, b"answeransweranswer");
+}
+
+#[test]
+fn two_content_lengths_end_the_stream_after_one_answer_and_nothing_behind_is_served() {
+    let world = World::tcp(Limits::default());
+    let mut pbx = world.connect(PBX);
+    let text = String::from_utf8_lossy(OPTIONS);
+    let two = text.replace("Content-Length: 0", "Content-Length: 0\r\nContent-Length: 0");
+    pbx.write_all(&[two.as_bytes(), OPTIONS].concat()).expect("taken");
+    let peer = world.until(|input| {
+        let Input::Broken { peer, malformed } = input else { panic!("served: {input:?}") };
+        assert_eq!(malformed.status(), 400);
+        Some(*peer)
+    });
+    world.post.send(peer.hop(), bytes::Bytes::from_static(b"400"));
+    pbx.write_all(OPTIONS).expect("taken");
+    let began = now().monotonic;
+    assert_eq!(rest(&mut pbx), b"400");
+    assert!(now().monotonic - began < Duration::from_secs(1), "closed within a second");
+    assert_eq!(world.unreachable(), peer.hop(), "and nothing more was served");
+}
+
+#[test]
+fn a_double_line_end_is_answered_by_a_single_one() {
+    let world = World::tcp(Limits::default());
+    let mut pbx = world.connect(PBX);
+    pbx.write_all(b"\r\n\r\n\r\n\r\n").expect("taken");
+    pbx.shutdown(std::net::Shutdown::Write).expect("open");
+    assert_eq!(rest(&mut pbx), b"\r\n\r\n");
+}
+
+#[test]
+fn whoever_does_not_complete_a_message_in_time_is_cut_and_others_are_not() {
+    assert_eq!(Limits::default().message_within, Duration::from_secs(30));
+    let world = World::tcp(quick(Duration::from_millis(400)));
+    let mut good = world.connect(PBX);
+    good.write_all(OPTIONS).expect("taken");
+    world.message();
+    let (mut idle, mut slow) = (world.connect(PBX), world.connect(PBX));
+    slow.write_all(&OPTIONS[..50]).expect("taken");
+    assert_eq!(rest(&mut idle), b"");
+    // Another byte gives no more time.
+    slow.write_all(&OPTIONS[50..51]).ok();
+    assert_eq!(rest(&mut slow), b"");
+    good.write_all(&OPTIONS[..50]).expect("idle between messages is no fault");
+    assert_eq!(rest(&mut good), b"", "a later message has no more time than the first");
+}
+
+#[test]
+fn a_stranger_is_closed_without_a_byte() {
+    let world = World::tcp(Limits::default());
+    let mut stranger = world.connect(STRANGER);
+    stranger.write_all(OPTIONS).ok();
+    assert_eq!(rest(&mut stranger), b"");
+    assert!(world.inbox.inputs.lock().expect("no panic").is_empty());
+}
+
+#[test]
+fn the_connection_after_the_hundredth_of_a_source_is_refused() {
+    let world = World::tcp(Limits::default());
+    let mut hundred: Vec<_> = (0..100).map(|_| world.connect(PBX)).collect();
+    let mut last = hundred.pop().expect("a hundred");
+    last.write_all(OPTIONS).expect("taken");
+    world.message();
+    let mut refused = world.connect(PBX);
+    assert_eq!(rest(&mut refused), b"");
+    drop(last);
+    world.unreachable();
+    let mut next = world.connect(PBX);
+    next.write_all(OPTIONS).expect("there is room again");
+    world.message();
+}
+
+#[test]
+fn when_the_connection_is_gone_the_answer_goes_to_the_listening_port_by_a_new_one() {
+    let world = World::tcp(Limits::default());
+    let listener = TcpListener::bind(any_port(PBX)).expect("a free port");
+    let port = listener.local_addr().expect("bound").port();
+    let mut pbx = world.connect(PBX);
+    pbx.write_all(OPTIONS).expect("taken");
+    let (peer, _) = world.message();
+    drop(pbx);
+    assert_eq!(world.unreachable(), peer.hop());
+    let to = Hop { port, ..peer.hop() };
+    world.post.send(to, bytes::Bytes::from_static(b"one"));
+    world.post.send(to, bytes::Bytes::from_static(b"two"));
+    let (mut again, from) = listener.accept().expect("a connection");
+    assert_eq!(from.ip(), Ipv4Addr::LOCALHOST, "from where peers know us");
+    let mut answers = [0; 6];
+    again.read_exact(&mut answers).expect("both answers");
+    assert_eq!(&answers, b"onetwo");
+    again.write_all(OPTIONS).expect("it is a connection as any other");
+    assert_eq!(world.message().1, OPTIONS);
+}
+
+#[test]
+fn nobody_at_home_is_told_at_once_and_strangers_are_never_connected_to() {
+    let world = World::tcp(Limits::default());
+    let closed = TcpListener::bind(any_port(PBX)).and_then(|it| it.local_addr()).expect("a port");
+    let stranger = TcpListener::bind(any_port(STRANGER)).expect("a port");
+    for address in [closed, stranger.local_addr().expect("bound")] {
+        let to = Hop::new(Transport::Tcp, address);
+        world.post.send(to, bytes::Bytes::from_static(b"hello"));
+        assert_eq!(world.unreachable(), to);
+    }
+    stranger.set_nonblocking(true).expect("a socket option");
+    assert!(stranger.accept().is_err());
+}
+
+#[test]
+fn a_peer_that_does_not_read_is_closed() {
+    let world = World::tcp(Limits::default());
+    let mut pbx = world.connect(PBX);
+    pbx.write_all(OPTIONS).expect("taken");
+    let (peer, _) = world.message();
+    let block = bytes::Bytes::from(vec![b'x'; 64 * 1024]);
+    // More than the system keeps for one connection.
+    (0..400).for_each(|_| world.post.send(peer.hop(), block.clone()));
+    assert_eq!(world.unreachable(), peer.hop());
+}
+
+#[test]
+fn connections_of_a_trunk_that_is_no_more_are_closed() {
+    let world = World::tcp(Limits::default());
+    let mut pbx = world.connect(PBX);
+    pbx.write_all(OPTIONS).expect("taken");
+    world.message();
+    world.trunks.store(Arc::new(TrunkTable::default()));
+    world.post.reload();
+    assert_eq!(rest(&mut pbx), b"");
+}
+
+fn read_file(name: &str) -> Vec<u8> {
+    std::fs::read(format!("tests/tls/{name}")).expect("a file of the tests")
+}
+
+/// A PBX that trusts the root of the tests and shows the certificate of this name.
+fn tls_peer(certificate: Option<&str>) -> rustls::ClientConnection {
+    use rustls::pki_types::pem::PemObject as _;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    let roots = crate::relay::tls::read_roots(&read_file("root.pem")).expect("a root");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots);
+    let config = match certificate {
+        None => builder.with_no_client_auth(),
+        Some(name) => {
+            let chain = CertificateDer::pem_slice_iter(&read_file(&format!("{name}.pem")))
+                .collect::<Result<Vec<_>, _>>()
+                .expect("certificates");
+            let key = PrivateKeyDer::from_pem_slice(&read_file(&format!("{name}.key")));
+            builder.with_client_auth_cert(chain, key.expect("a key")).expect("they fit")
+        }
+    };
+    let name = "relay.test".try_into().expect("a name");
+    rustls::ClientConnection::new(Arc::new(config), name).expect("a connection")
+}
+
+fn mutual(name: Option<&str>) -> TrunkTls {
+    let ca = String::from_utf8(read_file("root.pem")).expect("text");
+    TrunkTls { ca: Some(ca.into()), name: name.map(Into::into) }
+}
+
+/// Sends one message over TLS; `true` when it arrived and was answered.
+fn is_served(world: &World, certificate: Option<&str>) -> bool {
+    let mut tls = tls_peer(certificate);
+    let mut socket = world.connect(PBX);
+    let mut stream = rustls::Stream::new(&mut tls, &mut socket);
+    let mut answer = [0; 6];
+    if stream.write_all(OPTIONS).and_then(|()| stream.flush()).is_err() {
+        return false;
+    }
+    let served = world.until(|input| {
+        if let Input::Datagram { peer, .. } = input {
+            return Some(Some(*peer));
+        }
+        matches!(input, Input::Unreachable { .. }).then_some(None)
+    });
+    let Some(peer) = served else {
+        assert!(stream.read_exact(&mut answer).is_err(), "it learns nothing");
+        return false;
+    };
+    assert_eq!(peer.transport, Transport::Tls);
+    world.post.send(peer.hop(), bytes::Bytes::from_static(b"answer"));
+    stream.read_exact(&mut answer).expect("an answer");
+    &answer == b"answer"
+}
+
+#[test]
+fn tls_carries_messages_both_ways() {
+    let world = World::new(Transport::Tls, Limits::default(), TrunkTls::default());
+    assert!(is_served(&world, None));
+}
+
+#[test]
+fn a_trunk_with_roots_needs_a_certificate_of_them_and_with_a_name_its_own() {
+    let world = World::new(Transport::Tls, Limits::default(), mutual(None));
+    assert!(is_served(&world, Some("pbx")));
+    assert!(!is_served(&world, None), "no certificate");
+    assert!(!is_served(&world, Some("impostor")), "of another root");
+    let world = World::new(Transport::Tls, Limits::default(), mutual(Some("pbx.test")));
+    assert!(is_served(&world, Some("pbx")));
+    let world = World::new(Transport::Tls, Limits::default(), mutual(Some("other.test")));
+    assert!(!is_served(&world, Some("pbx")), "of another name");
+}
+
+#[test]
+fn a_half_open_handshake_is_cut_in_time() {
+    let limits = quick(Duration::from_millis(300));
+    let world = World::new(Transport::Tls, limits, TrunkTls::default());
+    let mut silent = world.connect(PBX);
+    assert_eq!(rest(&mut silent), b"");
+    let mut plain = world.connect(PBX);
+    plain.write_all(OPTIONS).expect("taken");
+    assert!(rest(&mut plain).len() < 32, "an alert at most");
+}
