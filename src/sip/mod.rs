@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod dialog;
+pub mod digest;
 pub mod framer;
 pub mod header;
 pub mod ids;

@@ -22,7 +22,7 @@ const fn pure(
 /// `telemetry`) joins the others and may name anything.
 pub(super) const LAYERS: &[Layer] = &[
     pure("domain", &[], &["zeroize"]),
-    pure("sip", &[], PACKET_PACKAGES),
+    pure("sip", &[], SIP_PACKAGES),
     pure("sdp", &[], PACKET_PACKAGES),
     pure("rtp", &[], PACKET_PACKAGES),
     pure("policy", &["domain"], &["jiff", "sha2", "csv"]),
@@ -71,6 +71,18 @@ pub(super) const LAYERS: &[Layer] = &[
 
 pub(super) const PACKET_PACKAGES: &[&str] =
     &["bytes", "memchr", "rand_core", "rand_chacha", "slab", "hashbrown", "thiserror"];
+/// The hashes are for digest authentication; nothing else may use them.
+pub(super) const SIP_PACKAGES: &[&str] = &[
+    "bytes",
+    "memchr",
+    "rand_core",
+    "rand_chacha",
+    "slab",
+    "hashbrown",
+    "thiserror",
+    "md5",
+    "sha2",
+];
 pub(super) const ENGINE_MODULES: &[&str] = &[
     "domain",
     "policy",
