@@ -52,6 +52,7 @@ pub(super) fn write(wires: &mut Wires, facts: &Facts<'_>) -> Option<(Request, Op
     let number = facts.virtual_number.as_str().as_bytes();
     let branch = wires.new_branch();
     let call_id = SipCallId::new(wires.shard, &mut wires.rng);
+    let credentials = wires.credentials(facts.target.trunk, Method::Invite, uri);
     let own = wires.names.of(hop);
     let (host, tag) = (own.host.as_bytes(), facts.tag.as_bytes());
     let from = [b"<sip:", number, b"@", host, b">;tag=", tag].concat();
@@ -71,6 +72,9 @@ pub(super) fn write(wires: &mut Wires, facts: &Facts<'_>) -> Option<(Request, Op
     let mut request = RequestWriter::start(&mut wires.out, &head)
         .header(CONTACT, own.contact.as_bytes())
         .header(ALLOW, ALLOWED_METHODS);
+    if let Some((name, value)) = credentials {
+        request = request.header(name.name(), value);
+    }
     if matches!(facts.callee, Callee::Desk(_)) {
         request = request.header(BINDING, facts.binding.to_string());
     }

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::b_invite::FIRST_CSEQ;
 use super::failover::Attempted;
 use super::io::Peer;
 use super::names::hop_of;
@@ -31,6 +32,8 @@ pub(super) struct Branch {
     place: Place,
     target: TrunkTarget,
     tag: Tag,
+    /// The number of its INVITE; requests inside its dialogs have higher ones.
+    cseq: u32,
     invite: Option<Box<Invite>>,
     /// Why nobody wants its answer any more.
     dropped: Option<Cause>,
@@ -115,7 +118,50 @@ impl Branch {
         opening: Opening,
     ) -> Self {
         let invite = Invite { client, opening, state: InviteState::Pending };
-        Self { place, target, tag, invite: Some(Box::new(invite)), dropped: None, held: Vec::new() }
+        Self {
+            place,
+            target,
+            tag,
+            cseq: FIRST_CSEQ,
+            invite: Some(Box::new(invite)),
+            dropped: None,
+            held: Vec::new(),
+        }
+    }
+
+    /// Over which trunk.
+    pub(super) const fn target(&self) -> &TrunkTarget {
+        &self.target
+    }
+
+    /// Where our requests go.
+    pub(super) const fn hop(&self) -> Hop {
+        hop_of(&self.target)
+    }
+
+    /// Whether this is the number of its INVITE, and not of a later one inside a dialog.
+    pub(super) const fn is_opened_by(&self, cseq: u32) -> bool {
+        self.cseq == cseq
+    }
+
+    /// The number for its INVITE when that is sent again; `None` when nobody wants an answer.
+    pub(super) fn next_cseq(&mut self) -> Option<u32> {
+        let invite = self.invite.as_mut().filter(|_| self.dropped.is_none())?;
+        self.cseq += 1;
+        invite.opening.renumber(self.cseq);
+        Some(self.cseq)
+    }
+
+    /// A request was sent again by another transaction.
+    pub(super) fn replace_client(&mut self, old: ClientId, new: ClientId) {
+        if let Some(invite) = self.invite.as_mut().filter(|invite| invite.client == old) {
+            invite.client = new;
+        }
+        for held in &mut self.held {
+            if held.state == HeldState::Ending(Some(old)) {
+                held.state = HeldState::Ending(Some(new));
+            }
+        }
     }
 
     /// Whether a message comes from where this INVITE was sent.

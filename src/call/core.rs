@@ -65,6 +65,7 @@ impl CallCore {
             Input::Route { call, answer } => self.on_route(now, call, answer),
             Input::Media(report) => self.on_report(now, report),
             Input::Control(control) => self.on_control(now, control),
+            Input::Trunks(book) => self.wires.accounts.replace(book),
             Input::RecorderCredit(credit) => self.credits = self.credits.saturating_add(credit),
             Input::Timeout => self.on_timeout(now),
         }
@@ -263,6 +264,7 @@ impl CallCore {
     }
 
     fn on_client_failed(&mut self, now: Now, client: ClientId, owner: Owner, why: ClientFailure) {
+        self.wires.accounts.done(client);
         let Place { serial, part } = Place::of_owner(owner);
         let how = match why {
             ClientFailure::Timeout => Attempted::Silent,

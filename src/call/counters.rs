@@ -37,6 +37,10 @@ pub struct Counters {
     pub answered: u64,
     /// Further trunks tried after one failed.
     pub failovers: u64,
+    /// Challenges of trunks that were answered with their accounts.
+    pub challenges_answered: u64,
+    /// Challenges without an account, or to an answer that was wrong.
+    pub challenges_unanswered: u64,
     /// Own invariants found broken; each ended the call it was found in.
     pub invariants_broken: u64,
 }

@@ -25,6 +25,8 @@ pub const REQUEST_NAMES: &[&str] = &[
     ALLOW,
     REASON,
     BINDING,
+    "Authorization",
+    "Proxy-Authorization",
     "Content-Type",
     "Content-Length",
 ];

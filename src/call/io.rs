@@ -3,10 +3,12 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::trunks::TrunkBook;
 use crate::domain::cause::Cause;
 use crate::domain::cdr::{Cdr, Direction};
 use crate::domain::id::{AgentId, BindingId, CallId, TenantId, TrunkId};
@@ -83,6 +85,8 @@ pub enum Input {
     Media(plane::Report),
     /// Somebody with authority wants something.
     Control(Control),
+    /// The trunks, at the start and whenever one has changed.
+    Trunks(Arc<TrunkBook>),
     /// The recorder has written records down: so many more attempts may be taken.
     RecorderCredit(u32),
     /// The time of `poll_timeout` has come.
@@ -185,6 +189,7 @@ impl fmt::Debug for Input {
             Self::Route { call, answer } => write!(f, "Route({call:?}, {answer:?})"),
             Self::Media(report) => write!(f, "Media({report:?})"),
             Self::Control(control) => write!(f, "Control({control:?})"),
+            Self::Trunks(_) => f.write_str("Trunks"),
             Self::RecorderCredit(credit) => write!(f, "RecorderCredit({credit})"),
             Self::Timeout => f.write_str("Timeout"),
         }

@@ -238,6 +238,13 @@ impl LegA {
         }
     }
 
+    /// A request was sent again by another transaction.
+    pub(super) fn replace_client(&mut self, old: ClientId, new: ClientId) {
+        if matches!(self.state, State::Ending(bye) if bye == old) {
+            self.state = State::Ending(new);
+        }
+    }
+
     /// The answer to our BYE, or none in time.
     pub(super) fn on_bye_done(&mut self, client: ClientId) {
         if matches!(self.state, State::Ending(bye) if bye == client) {

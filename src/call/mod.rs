@@ -6,12 +6,14 @@ pub mod core;
 pub mod counters;
 pub mod io;
 pub mod negotiation;
+pub mod trunks;
 
 mod attempt;
 mod b_invite;
 mod branch;
 #[expect(clippy::module_inception, reason = "the module is about calls, this file about one")]
 mod call;
+mod challenge;
 mod coupling;
 pub mod egress;
 mod failover;

@@ -3,7 +3,6 @@
 
 use bytes::Bytes;
 
-use super::b_invite::FIRST_CSEQ;
 use super::core::CallCore;
 use super::coupling::Event as CallEvent;
 use super::egress::{self, ACCEPT, ALLOW, ALLOWED_METHODS, SDP};
@@ -79,7 +78,9 @@ impl CallCore {
             }
             Event::Ack { message } => self.on_ack(now, &message),
             Event::Response { client, owner, message } => {
-                self.on_response(now, client, owner, &message);
+                if !self.on_challenge(now, client, owner, &message) {
+                    self.on_response(now, client, owner, &message);
+                }
             }
             Event::Stray(message) => self.on_stray(&message),
             Event::Absorbed => {}
@@ -280,10 +281,12 @@ impl CallCore {
     fn on_response(&mut self, now: Now, client: ClientId, owner: Owner, message: &Message) {
         let Place { serial, part } = Place::of_owner(owner);
         let is_final = message.status().is_some_and(|status| status >= 200);
+        if is_final {
+            self.wires.accounts.done(client);
+        }
         let is_invite = message.method() == Method::Invite;
-        let is_first = message.cseq() == FIRST_CSEQ;
         self.with_call(serial, |call, wires| match part {
-            Part::Callee(_) if is_invite && is_first => {
+            Part::Callee(_) if is_invite && call.is_opened_by(part, message.cseq()) => {
                 call.on_invite_response(wires, now, part, message);
             }
             Part::Caller | Part::Callee(_) if is_invite => {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use rand_chacha::ChaCha20Rng;
 
+use super::challenge::Accounts;
 use super::config::CallConfig;
 use super::counters::Counters;
 use super::io::Output;
@@ -28,6 +29,8 @@ pub(super) struct Wires {
     pub(super) timers: Timers,
     pub(super) places: Places,
     pub(super) outputs: VecDeque<Output>,
+    /// How trunks want to be spoken to.
+    pub(super) accounts: Accounts,
     /// The buffer all messages are written in.
     pub(super) out: BytesMut,
     /// What peers know us by.
@@ -46,6 +49,7 @@ impl Wires {
             timers: Timers::default(),
             places: Places::default(),
             outputs: VecDeque::new(),
+            accounts: Accounts::default(),
             out: write::new_buffer(),
             names: Names::new(&config),
             retry_after: config.retry_after.as_secs().to_string().into(),

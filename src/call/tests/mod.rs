@@ -1,5 +1,6 @@
 //! The brain between peers made of text: races, refusals, privacy.
 
+mod challenged;
 mod debug;
 mod failing;
 pub(crate) mod harness;

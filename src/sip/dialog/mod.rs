@@ -165,8 +165,14 @@ impl Dialog {
         sent_by: &str,
         branch: Branch,
     ) -> RequestWriter<'o> {
+        let cseq = self.next_cseq();
+        self.start(out, method, cseq, sent_by, branch)
+    }
+
+    /// The number for a request that is sent again as another one.
+    pub fn next_cseq(&mut self) -> u32 {
         self.local_cseq = self.local_cseq.saturating_add(1);
-        self.start(out, method, self.local_cseq, sent_by, branch)
+        self.local_cseq
     }
 
     /// Begins the ACK to the 2xx of the INVITE: a new branch, the route set of the dialog.

@@ -29,6 +29,11 @@ impl Opening {
         Ok(Self { texts, cseq })
     }
 
+    /// The INVITE is sent again with this number.
+    pub fn renumber(&mut self, cseq: u32) {
+        self.cseq = cseq;
+    }
+
     /// All texts in here.
     #[cfg(test)]
     pub(super) fn kept(&self) -> [&[u8]; 3] {

@@ -95,6 +95,14 @@ impl Client {
         }
     }
 
+    /// The request, while no final response has come.
+    pub(super) const fn request(&self) -> Option<&Bytes> {
+        match &self.state {
+            State::Waiting { request, .. } => Some(request),
+            State::Completed { .. } | State::Terminated => None,
+        }
+    }
+
     pub(super) fn deadline(&self) -> Option<Instant> {
         match &self.state {
             State::Waiting { repeat, give_up_at, .. } => Some(earlier(*repeat, *give_up_at)),

@@ -33,6 +33,8 @@ pub struct Transactions {
     table: Table,
     outputs: VecDeque<Output>,
     lost_transmits: u64,
+    /// What the last response challenges.
+    challenged: Option<Bytes>,
     key: Vec<u8>,
     buffer: BytesMut,
     transactions_max: usize,
@@ -58,6 +60,7 @@ impl Transactions {
             table: Table::new(),
             outputs: VecDeque::new(),
             lost_transmits: 0,
+            challenged: None,
             key: Vec::new(),
             buffer: new_buffer(),
             transactions_max,
@@ -148,6 +151,12 @@ impl Transactions {
             let step = self.step(now, id, |machine| machine.time_out(now));
             self.tell_failure(id, step, ClientFailure::Timeout);
         }
+    }
+
+    /// The request that the response received last has challenged (401 or 407), unless it was
+    /// cancelled: it may be sent again with credentials.
+    pub fn take_challenged(&mut self) -> Option<Bytes> {
+        self.challenged.take()
     }
 
     /// Whether this request was taken before: it must not be refused as a new one.
@@ -270,6 +279,10 @@ impl Transactions {
         let Some(id) = branch.and_then(|branch| self.table.find_client(branch, message.method()))
         else {
             return Event::Stray(message);
+        };
+        self.challenged = match status {
+            401 | 407 => self.table.slot_mut(id).and_then(|slot| slot.challenged()),
+            _ => None,
         };
         let ack = if status >= 300 { self.make_ack(id, &message) } else { None };
         let Some(step) = self.step(now, id, |machine| machine.response(now, status, ack)) else {

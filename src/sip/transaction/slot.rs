@@ -36,6 +36,14 @@ pub(super) struct Slot {
     pub(super) lingers_until: Option<Instant>,
 }
 
+impl Slot {
+    /// Our request, while it may still be sent once more as another one.
+    pub(super) fn challenged(&self) -> Option<Bytes> {
+        let is_wanted = self.cancel == Cancel::No && self.audience == Audience::User;
+        self.machine.unfinished_request().filter(|_| is_wanted).cloned()
+    }
+}
+
 #[derive(Eq, PartialEq)]
 pub(super) enum Key {
     Server(Box<[u8]>),
@@ -207,6 +215,15 @@ impl Machine {
             Self::ClientInvite(machine) => machine.is_unanswered(),
             Self::Client(machine) => machine.is_unanswered(),
             Self::ServerInvite(_) | Self::Server(_) => false,
+        }
+    }
+
+    /// A request of ours without a final response.
+    fn unfinished_request(&self) -> Option<&Bytes> {
+        match self {
+            Self::Client(machine) => machine.request(),
+            Self::ClientInvite(machine) => machine.request(),
+            Self::ServerInvite(_) | Self::Server(_) => None,
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! The buffer is a scratch of the caller: what a writer left unfinished is dropped by the next.
 
+mod again;
 mod derived;
 pub(crate) mod reply;
 mod request;
@@ -11,6 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+pub use again::again;
 pub use derived::{ack_of, cancel_of};
 pub use request::{Request, RequestHead, RequestWriter};
 pub use response::{Answers, ResponseWriter};
