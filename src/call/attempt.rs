@@ -1,12 +1,13 @@
 //! From an INVITE to an attempt: what of it is read, and the question that is asked about it.
 
-use super::call::{Call, SetUp};
+use super::call::Call;
 use super::core::CallCore;
 use super::coupling::{Action, Event};
 use super::io::{Output, Peer, PeerRole};
 use super::leg_a::LegA;
 use super::place::{Part, Place, Serial};
 use super::record::Record;
+use super::set_up::{Offer, SetUp};
 use super::timers::Timer;
 use super::wires::Wires;
 use crate::domain::cause::Cause;
@@ -131,15 +132,15 @@ fn is_loop(wires: &Wires, message: &Message) -> bool {
     })
 }
 
-/// The caller's offer. `Ok(None)` is one that cannot be relayed, which only the gate's word about
-/// the call makes a refusal; a broken one is refused at once.
-fn read_offer(message: &Message) -> Result<Option<sdp::Session>, InvalidSdp> {
+/// The caller's offer. One that cannot be relayed is refused after the gate's word about the call; a
+/// broken one at once.
+fn read_offer(message: &Message) -> Result<Offer, InvalidSdp> {
     if message.body().is_empty() {
-        return Ok(None);
+        return Ok(Offer::Wanted);
     }
     match sdp::parse(message.body()) {
-        Ok(offer) => Ok(Some(offer)),
-        Err(InvalidSdp::NoAudio | InvalidSdp::NoCodec) => Ok(None),
+        Ok(offer) => Ok(Offer::Made(offer)),
+        Err(InvalidSdp::NoAudio | InvalidSdp::NoCodec) => Ok(Offer::Unusable),
         Err(broken @ (InvalidSdp::TooLarge | InvalidSdp::Malformed)) => Err(broken),
     }
 }

@@ -1,20 +1,18 @@
 //! One call: the coupling of its legs decides, and here each decision is carried out with bytes,
 //! timers and orders to the media plane.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::b_invite::{self, Facts};
 use super::branch::{Branch, Meaning};
 use super::coupling::{Action, Coupling, Event, Stage};
 use super::failover::Attempted;
 use super::io::{CallStatus, Output};
 use super::leg_a::LegA;
-use super::names::hop_of;
 use super::offer::OFFER_WAIT;
 use super::place::{Part, Place, Serial};
 use super::record::Record;
+use super::set_up::SetUp;
 use super::talk::Talk;
 use super::timers::Timer;
 use super::wires::{GIVE_UP, Wires};
@@ -22,9 +20,8 @@ use crate::domain::cause::Cause;
 use crate::domain::cdr::EndedBy;
 use crate::domain::id::CallId;
 use crate::domain::now::Now;
-use crate::domain::route::{Callee, Route, TrunkTarget};
-use crate::rtp::plane::{Command, SessionId, Side, SideCounts};
-use crate::sdp;
+use crate::domain::route::Route;
+use crate::rtp::plane::{Command, SessionId, SideCounts};
 use crate::sip::message::Message;
 
 /// One A-to-B relay, until nothing of it is left.
@@ -37,50 +34,13 @@ pub(super) struct Call {
     pub(super) branches: Vec<Branch>,
     coupling: Coupling,
     /// Taken when it is written down.
-    record: Option<Record>,
+    pub(super) record: Option<Record>,
     /// What only the set-up needs; the real number goes with it.
-    set_up: Option<Box<SetUp>>,
+    pub(super) set_up: Option<Box<SetUp>>,
     /// The session, from the answer to the end.
     pub(super) talk: Option<Box<Talk>>,
     duration_max: Duration,
     media: Media,
-}
-
-/// What is known between the INVITE and the answer. `Debug` shows none of the texts.
-pub(super) struct SetUp {
-    /// What the caller offered; `None` without an offer that can be relayed.
-    pub(super) offer: Option<sdp::Session>,
-    /// Hops that the caller's INVITE allowed.
-    pub(super) max_forwards: Option<u8>,
-    callee: Option<Callee>,
-    targets: Vec<TrunkTarget>,
-    local: Option<[SocketAddr; 2]>,
-    /// Our side of the leg to the trunk that is being asked.
-    ours_b: Option<sdp::Ours>,
-    answer: Option<String>,
-}
-
-impl SetUp {
-    /// What the INVITE says.
-    pub(super) const fn new(offer: Option<sdp::Session>, max_forwards: Option<u8>) -> Self {
-        Self {
-            offer,
-            max_forwards,
-            callee: None,
-            targets: Vec::new(),
-            local: None,
-            ours_b: None,
-            answer: None,
-        }
-    }
-}
-
-impl fmt::Debug for SetUp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (has_offer, has_answer) = (self.offer.is_some(), self.answer.is_some());
-        let targets = self.targets.len();
-        write!(f, "SetUp(offer: {has_offer}, answer: {has_answer}, {targets} targets)")
-    }
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -170,9 +130,9 @@ impl Call {
         set_up.targets.len()
     }
 
-    /// Whether the caller's offer can be relayed.
-    pub(super) fn has_offer(&self) -> bool {
-        self.set_up.as_ref().is_some_and(|set_up| set_up.offer.is_some())
+    /// Whether there is something to agree on with the callee.
+    pub(super) fn can_be_relayed(&self) -> bool {
+        self.set_up.as_ref().is_some_and(|set_up| set_up.can_be_relayed())
     }
 
     /// Lets an event change the call, and carries out what follows from it.
@@ -314,46 +274,6 @@ impl Call {
         None
     }
 
-    /// Sends B's INVITE. `None` when it cannot be sent at all.
-    fn invite(
-        &mut self,
-        wires: &mut Wires,
-        at: Instant,
-        position: usize,
-        place: Place,
-    ) -> Option<(Branch, crate::domain::id::TrunkId)> {
-        let set_up = self.set_up.as_ref()?;
-        let (offer, local) = (set_up.offer.as_ref()?, set_up.local?);
-        let target = *set_up.targets.get(position)?;
-        let known = self.record.as_ref()?.known();
-        let mut ours = sdp::Ours::new(local[Side::B.index()], wires.random_u64());
-        let text = ours.offer(offer.wish());
-        let tag = wires.new_tag(place);
-        let written = b_invite::write(
-            wires,
-            &Facts {
-                callee: set_up.callee.as_ref()?,
-                target: &target,
-                virtual_number: known.virtual_number.as_ref()?,
-                binding: known.binding?,
-                tag: &tag,
-                max_forwards: set_up.max_forwards,
-                sdp: &text,
-            },
-        );
-        let sent = written.and_then(|(request, opening)| {
-            let owner = place.to_owner();
-            let client = wires.transactions.request(at, request, hop_of(&target), owner).ok()?;
-            Some((client, opening))
-        });
-        let Some((client, opening)) = sent else {
-            wires.places.remove(&tag);
-            return None;
-        };
-        self.set_up.as_mut()?.ours_b = Some(ours);
-        Some((Branch::new(place, target, tag, client, opening), target.trunk))
-    }
-
     /// A response to the INVITE of one branch.
     pub(super) fn on_invite_response(
         &mut self,
@@ -386,28 +306,6 @@ impl Call {
             Meaning::Failed(how) => Event::TargetFailed(how),
         };
         self.happen(wires, now, event);
-    }
-
-    /// Joins the callee's answer to the caller's offer: both sides of the media, and our answer.
-    fn negotiate(&mut self, wires: &mut Wires, body: &[u8]) -> bool {
-        let session = self.session();
-        let session_id = wires.random_u64();
-        let Some(set_up) = &mut self.set_up else { return false };
-        let Some(local) = set_up.local else { return false };
-        let Ok(answer) = sdp::parse(body) else { return false };
-        let (Some(offer), Some(ours_b)) = (set_up.offer.take(), set_up.ours_b.take()) else {
-            return false;
-        };
-        let ours_a = sdp::Ours::new(local[Side::A.index()], session_id);
-        let Ok((talk, text)) = Talk::begin([ours_a, ours_b], offer, answer) else { return false };
-        set_up.answer = Some(text);
-        let updates = [Side::A, Side::B].map(|side| (side, talk.media(side)));
-        for (side, remote) in updates {
-            let Some(remote) = remote else { continue };
-            wires.outputs.push_back(Output::Media(Command::Update { session, side, remote }));
-        }
-        self.talk = Some(Box::new(talk));
-        true
     }
 
     fn bridge(&mut self, wires: &mut Wires) {

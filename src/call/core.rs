@@ -310,7 +310,7 @@ fn judge(call: &mut Call, wires: &Wires, now: Now, route: Route) -> Event {
             record.refused(reasons);
             Event::Refused(cause)
         }
-        Decision::Allow if !call.has_offer() => Event::Refused(Cause::MediaUnacceptable),
+        Decision::Allow if !call.can_be_relayed() => Event::Refused(Cause::MediaUnacceptable),
         Decision::Allow => Event::Allowed { targets: call.take_route(wires, route) },
     }
 }

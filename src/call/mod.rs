@@ -25,6 +25,7 @@ mod receive;
 mod record;
 mod renegotiate;
 mod reoffer;
+mod set_up;
 mod sides;
 mod table;
 mod talk;

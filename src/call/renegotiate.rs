@@ -106,10 +106,7 @@ impl Call {
     fn offer_in_answer(&mut self, wires: &mut Wires, at: Instant, side: Side, asker: Asker) {
         let part = self.part_of(side);
         let Some(talk) = &mut self.talk else { return };
-        let wish = talk.wish_to_offer(side);
-        let text = talk.offer(side, wish);
-        talk.was_told(side, wish);
-        talk.offered = Some(side);
+        let text = talk.offer_in_answer(side);
         self.agree(wires, at, part, asker, Some(text));
     }
 

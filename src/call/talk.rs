@@ -56,6 +56,23 @@ impl Talk {
         Ok((talk, text))
     }
 
+    /// The caller waits for an offer, and the callee has answered ours of `told`. The second value
+    /// is what the caller is offered; its answer comes with its ACK.
+    pub(super) fn begin_offering(
+        ours: [Ours; 2],
+        told: Wish,
+        answer: Session,
+    ) -> Result<(Self, String), InvalidSdp> {
+        let agreed = answer.codecs().intersection(told.codecs);
+        if !agreed.has_audio() {
+            return Err(InvalidSdp::NoCodec);
+        }
+        let mut talk = Self::blank(ours, agreed);
+        talk.leg_mut(Side::B).agrees(answer, told);
+        let text = talk.offer_in_answer(Side::A);
+        Ok((talk, text))
+    }
+
     fn blank(ours: [Ours; 2], agreed: CodecSet) -> Self {
         let (told, told_codecs) = (Direction::SendRecv, CodecSet::EMPTY);
         let legs = ours.map(|ours| Leg { ours, theirs: None, told, told_codecs });
@@ -89,6 +106,16 @@ impl Talk {
         let text = leg.ours.answer(&offer, wish);
         let direction = offer.direction.reversed().and(wish.direction);
         leg.agrees(offer, Wish { direction, ..wish });
+        text
+    }
+
+    /// Offers a side that has asked for an offer what the other one can do and was told. Its answer
+    /// comes with its ACK.
+    pub(super) fn offer_in_answer(&mut self, to: Side) -> String {
+        let wish = self.wish_to_offer(to);
+        let text = self.offer(to, wish);
+        self.was_told(to, wish);
+        self.offered = Some(to);
         text
     }
 

@@ -2,6 +2,7 @@
 
 mod challenged;
 mod debug;
+mod delayed;
 mod failing;
 pub(crate) mod harness;
 mod privacy;

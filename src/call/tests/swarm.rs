@@ -144,6 +144,10 @@ impl Swarm {
         let method = self.one_of(&["CANCEL", "ACK", "BYE", "INVITE", "INFO", "OPTIONS", "PRACK"]);
         let text = match method {
             "CANCEL" => Caller { to_tag: String::new(), ..Caller::agent() }.cancel(),
+            "ACK" if self.below(2) == 0 => {
+                let body = self.session("192.0.2.20");
+                self.caller.with("ACK", &branch, 1, "", &body)
+            }
             "ACK" => self.caller.request("ACK", &branch, 1),
             _ => self.caller.request(method, &branch, cseq),
         };
@@ -259,6 +263,9 @@ fn whatever_is_said_in_whatever_order_nothing_is_left() {
     let (mut answered, mut failed_over) = (0, 0);
     for seed in 0..RUNS {
         let mut swarm = Swarm::new(seed);
+        if seed % 4 == 0 {
+            swarm.caller.body.clear();
+        }
         let invite = swarm.caller.invite();
         swarm.h.from(pbx(), invite);
         swarm.collect();

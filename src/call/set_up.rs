@@ -1,0 +1,161 @@
+//! What a call needs between the INVITE and the answer: whom to call, what the caller has offered,
+//! and the first description of each side.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::b_invite::{self, Facts};
+use super::branch::Branch;
+use super::call::Call;
+use super::io::Output;
+use super::names::hop_of;
+use super::place::Place;
+use super::talk::Talk;
+use super::wires::Wires;
+use crate::domain::id::TrunkId;
+use crate::domain::route::{Callee, TrunkTarget};
+use crate::rtp::plane::{Command, Side};
+use crate::sdp::{self, CodecSet, Direction, InvalidSdp, Ours, Session, Wish};
+
+/// What is known between the INVITE and the answer. `Debug` shows none of the texts.
+pub(super) struct SetUp {
+    offer: Offer,
+    /// Hops that the caller's INVITE allowed.
+    max_forwards: Option<u8>,
+    pub(super) callee: Option<Callee>,
+    pub(super) targets: Vec<TrunkTarget>,
+    pub(super) local: Option<[SocketAddr; 2]>,
+    /// Our side of the leg to the trunk that is being asked.
+    ours_b: Option<Ours>,
+    pub(super) answer: Option<String>,
+}
+
+/// What the caller's INVITE offers.
+#[expect(clippy::large_enum_variant, reason = "nearly every INVITE has an offer")]
+pub(super) enum Offer {
+    /// This.
+    Made(Session),
+    /// Nothing: it wants our offer in the 2xx and answers with its ACK (RFC 3261 §13.2.1).
+    Wanted,
+    /// Nothing that can be relayed.
+    Unusable,
+}
+
+impl Offer {
+    /// What the callee is told of it.
+    fn wish(&self) -> Option<Wish> {
+        match self {
+            Self::Made(offer) => Some(offer.wish()),
+            Self::Wanted => Some(Wish {
+                direction: Direction::SendRecv,
+                ptime_ms: None,
+                codecs: CodecSet::all(),
+            }),
+            Self::Unusable => None,
+        }
+    }
+}
+
+impl SetUp {
+    /// What the INVITE says.
+    pub(super) const fn new(offer: Offer, max_forwards: Option<u8>) -> Self {
+        Self {
+            offer,
+            max_forwards,
+            callee: None,
+            targets: Vec::new(),
+            local: None,
+            ours_b: None,
+            answer: None,
+        }
+    }
+
+    /// Whether there is something to agree on with the callee.
+    pub(super) const fn can_be_relayed(&self) -> bool {
+        !matches!(self.offer, Offer::Unusable)
+    }
+
+    /// Joins the callee's answer to what the caller has offered or wants to be offered: the
+    /// session, and what the caller is told.
+    fn agree(&mut self, session_id: u64, answer: Session) -> Result<(Talk, String), InvalidSdp> {
+        let (Some(local), Some(ours_b)) = (self.local, self.ours_b.take()) else {
+            return Err(InvalidSdp::NoAudio);
+        };
+        let ours_a = Ours::new(local[Side::A.index()], session_id);
+        let told = self.offer.wish();
+        match (std::mem::replace(&mut self.offer, Offer::Unusable), told) {
+            (Offer::Made(offer), _) => Talk::begin([ours_a, ours_b], offer, answer),
+            (Offer::Wanted, Some(told)) => Talk::begin_offering([ours_a, ours_b], told, answer),
+            (Offer::Wanted | Offer::Unusable, _) => Err(InvalidSdp::NoAudio),
+        }
+    }
+}
+
+impl fmt::Debug for SetUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (usable, has_answer) = (self.can_be_relayed(), self.answer.is_some());
+        let targets = self.targets.len();
+        write!(f, "SetUp(usable: {usable}, answer: {has_answer}, {targets} targets)")
+    }
+}
+
+impl Call {
+    /// Sends B's INVITE. `None` when it cannot be sent at all.
+    pub(super) fn invite(
+        &mut self,
+        wires: &mut Wires,
+        at: Instant,
+        position: usize,
+        place: Place,
+    ) -> Option<(Branch, TrunkId)> {
+        let set_up = self.set_up.as_ref()?;
+        let (wish, local) = (set_up.offer.wish()?, set_up.local?);
+        let target = *set_up.targets.get(position)?;
+        let known = self.record.as_ref()?.known();
+        let mut ours = Ours::new(local[Side::B.index()], wires.random_u64());
+        let text = ours.offer(wish);
+        let tag = wires.new_tag(place);
+        let written = b_invite::write(
+            wires,
+            &Facts {
+                callee: set_up.callee.as_ref()?,
+                target: &target,
+                virtual_number: known.virtual_number.as_ref()?,
+                binding: known.binding?,
+                tag: &tag,
+                max_forwards: set_up.max_forwards,
+                sdp: &text,
+            },
+        );
+        let sent = written.and_then(|(request, opening)| {
+            let owner = place.to_owner();
+            let client = wires.transactions.request(at, request, hop_of(&target), owner).ok()?;
+            Some((client, opening))
+        });
+        let Some((client, opening)) = sent else {
+            wires.places.remove(&tag);
+            return None;
+        };
+        self.set_up.as_mut()?.ours_b = Some(ours);
+        Some((Branch::new(place, target, tag, client, opening), target.trunk))
+    }
+
+    /// Takes the callee's answer: what is known of both sides of the media, and what the caller is
+    /// told. False when it cannot be relayed.
+    pub(super) fn negotiate(&mut self, wires: &mut Wires, body: &[u8]) -> bool {
+        let session = self.session();
+        let session_id = wires.random_u64();
+        let Some(set_up) = &mut self.set_up else { return false };
+        let Ok(answer) = sdp::parse(body) else { return false };
+        let Ok((talk, text)) = set_up.agree(session_id, answer) else { return false };
+        set_up.answer = Some(text);
+        let updates = [Side::A, Side::B].map(|side| (side, talk.media(side)));
+        for (side, remote) in updates {
+            let Some(remote) = remote else { continue };
+            wires.outputs.push_back(Output::Media(Command::Update { session, side, remote }));
+        }
+        self.talk = Some(Box::new(talk));
+        true
+    }
+}
