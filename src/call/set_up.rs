@@ -32,7 +32,6 @@ pub(super) struct SetUp {
 }
 
 /// What the caller's INVITE offers.
-#[expect(clippy::large_enum_variant, reason = "nearly every INVITE has an offer")]
 pub(super) enum Offer {
     /// This.
     Made(Session),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::leg::{Leg, LegState};
 use super::line::{Line, with_extras};
 use super::record::{CallRecord, CallState, Dialler, Ending};
-use super::script::Script;
+use super::script::{Script, Step};
 use super::speech::Stream;
 use crate::domain::now::Now;
 use crate::sdp;
@@ -64,8 +64,9 @@ pub(super) fn dial(
     line: &mut Line,
     slot: usize,
     number: &str,
-    script: Script,
+    mut script: Script,
 ) -> Option<Call> {
+    let has_offer = !script.begins_with(Step::DialWithoutOffer);
     let (tag, branch, call_id) = (line.new_tag(), line.new_branch(), line.new_call_id());
     let media = line.media_of(slot);
     let (relay, sdp) = (line.config.relay, line.sdp(media, 1));
@@ -85,7 +86,11 @@ pub(super) fn dial(
         cseq: 1,
     };
     let writer = RequestWriter::start(&mut line.scratch, &head);
-    let request = with_extras(writer, &line.config).body("application/sdp", sdp.as_bytes());
+    let writer = with_extras(writer, &line.config);
+    let request = match has_offer {
+        true => writer.body("application/sdp", sdp.as_bytes()),
+        false => writer.finish(),
+    };
     let invite = Message::parse(request.bytes.clone()).ok()?;
     let owner = Owner(slot as u64);
     let client = line.transactions.request(now.monotonic, request, relay, owner).ok()?;
@@ -268,7 +273,7 @@ impl Call {
             self.handle_invite_response(now, line, status, response);
         } else if let Some(leg) = self.legs.iter_mut().find(|leg| leg.reinvite == Some(client)) {
             if (200..300).contains(&status) {
-                leg.send_ack(now, line);
+                leg.send_ack(now, line, response.cseq());
             }
         } else if status >= 200 {
             self.bye_is_over(client);
@@ -311,7 +316,7 @@ impl Call {
                 let relay = line.config.relay;
                 line.send(now, relay, ack);
             } else {
-                leg.send_ack(now, line);
+                leg.send_ack(now, line, response.cseq());
             }
             return;
         }
@@ -323,10 +328,11 @@ impl Call {
         let unwanted = self.cancelled || self.is_over() || !self.legs.is_empty();
         let mut leg = Leg::new(0, tag, dialog);
         leg.state = LegState::Up;
+        leg.answers_late = self.invite.body().is_empty().then_some(self.record.media);
         if self.acks_to_lose > 0 {
             self.acks_to_lose -= 1;
         } else {
-            leg.send_ack(now, line);
+            leg.send_ack(now, line, response.cseq());
         }
         if unwanted {
             leg.send_bye(now, line, self.owner);

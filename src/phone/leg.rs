@@ -25,6 +25,8 @@ pub(super) struct Leg {
     pub(super) answer: Option<Answer>,
     /// What confirmed the 200; sent again for each repeat of it.
     pub(super) ack: Option<Bytes>,
+    /// Where media is taken, when the next ACK has to say so.
+    pub(super) answers_late: Option<SocketAddr>,
     pub(super) bye: Option<ClientId>,
     pub(super) reinvite: Option<ClientId>,
 }
@@ -86,16 +88,22 @@ impl Leg {
             state: LegState::Early,
             answer: None,
             ack: None,
+            answers_late: None,
             bye: None,
             reinvite: None,
         }
     }
 
-    /// Confirms a 200 to the INVITE, and keeps the ACK for the repeats.
-    pub(super) fn send_ack(&mut self, now: Now, line: &mut Line) {
+    /// Confirms a 200 to the INVITE with this number, and keeps the ACK for the repeats.
+    pub(super) fn send_ack(&mut self, now: Now, line: &mut Line, cseq: u32) {
         let branch = line.new_branch();
-        let writer = self.dialog.ack(&mut line.scratch, &line.sent_by, branch);
-        let ack = with_extras(writer, &line.config).finish();
+        let answer = self.answers_late.take().map(|media| line.sdp(media, 2));
+        let writer = self.dialog.ack_number(&mut line.scratch, cseq, &line.sent_by, branch);
+        let writer = with_extras(writer, &line.config);
+        let ack = match answer {
+            Some(sdp) => writer.body("application/sdp", sdp.as_bytes()),
+            None => writer.finish(),
+        };
         self.ack = Some(ack.bytes.clone());
         let relay = line.config.relay;
         line.send(now, relay, ack.bytes);
@@ -111,18 +119,22 @@ impl Leg {
         self.state = LegState::Ending;
     }
 
-    /// Offers new media.
+    /// Offers new media, or asks for an offer that will be answered late.
     pub(super) fn send_reinvite(
         &mut self,
         now: Now,
         line: &mut Line,
         owner: Owner,
-        media: SocketAddr,
+        offer: Option<SocketAddr>,
     ) {
         let branch = line.new_branch();
-        let sdp = line.sdp(media, 2);
+        let sdp = offer.map(|media| line.sdp(media, 2));
         let writer = self.dialog.request(&mut line.scratch, Method::Invite, &line.sent_by, branch);
-        let invite = with_extras(writer, &line.config).body("application/sdp", sdp.as_bytes());
+        let writer = with_extras(writer, &line.config);
+        let invite = match sdp {
+            Some(sdp) => writer.body("application/sdp", sdp.as_bytes()),
+            None => writer.finish(),
+        };
         let relay = line.config.relay;
         self.reinvite = line.transactions.request(now.monotonic, invite, relay, owner).ok();
     }

@@ -54,6 +54,11 @@ pub enum Step {
     },
     /// Offers new media within the call.
     Reinvite,
+    /// Asks for an offer within the call, and answers it with the ACK.
+    AskForOffer,
+    /// Dials without an offer, and answers that of the 200 with the ACK. Callers only, as the first
+    /// step.
+    DialWithoutOffer,
     /// The battery is empty: from here on nothing is sent, nothing is answered.
     Vanish,
 }
@@ -135,6 +140,15 @@ impl Script {
 
     pub(super) fn next_step(&mut self) -> Option<Step> {
         self.steps.pop_front()
+    }
+
+    /// Whether this is the first step, which is left out then.
+    pub(super) fn begins_with(&mut self, step: Step) -> bool {
+        let begins = self.peek() == Some(step);
+        if begins {
+            self.steps.pop_front();
+        }
+        begins
     }
 
     pub(super) fn peek(&self) -> Option<Step> {

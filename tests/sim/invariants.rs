@@ -162,7 +162,8 @@ pub(crate) fn media_leaves(world: &World, to: SocketAddr, bytes: &[u8]) -> Verdi
     let call = session.call.and_then(|call| witness.attempt(call));
     let paired = call.is_some_and(|attempt| {
         let hosts = session.remote.map(|remote| remote.map(|address| address.ip()));
-        hosts[0] == Some(attempt.dialler.ip())
+        // A caller without an offer says with its ACK where it listens.
+        hosts[0].is_none_or(|host| host == attempt.dialler.ip())
             && attempt.invited.iter().any(|(_, who)| hosts[1] == Some(who.ip()))
     });
     demand(paired, 2, || format!("media for {to} of nobody's call"))?;

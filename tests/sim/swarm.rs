@@ -107,6 +107,9 @@ fn dial(world: &mut World, rng: &mut ChaCha8Rng) {
     let who = rng.pick(&[ALICE, ALICE, ALICE, ANN, ANN, IVAN, EVE, BOB, CAROL, MALLORY]);
     let number = rng.pick(&[X, X, X, X2, X2, X3, X3, UNBOUND]);
     let mut call = world.phone(who).dial(number).at(rng.between(ms(0), secs(40)));
+    if rng.permille(100) {
+        call = call.then(Step::DialWithoutOffer);
+    }
     if rng.permille(50) {
         call = call.then(Step::LoseAcks { times: rng.pick(&[1, 3, 255]) });
     }
@@ -114,7 +117,10 @@ fn dial(world: &mut World, rng: &mut ChaCha8Rng) {
         0 => call.cancel_after(rng.between(ms(0), secs(6))),
         1 => call.after(rng.between(ms(0), secs(4))).then(Step::Vanish),
         2 => call.talk().after(rng.between(ms(0), secs(9))).then(Step::Vanish),
-        3 => call.talk().after(secs(1)).then(Step::Reinvite).after(secs(2)).then(Step::HangUp),
+        3 => {
+            let step = rng.pick(&[Step::Reinvite, Step::AskForOffer]);
+            call.talk().after(secs(1)).then(step).after(secs(2)).then(Step::HangUp)
+        }
         4 => call.talk(),
         _ => {
             let time = rng.between(ms(0), secs(20));

@@ -26,12 +26,10 @@ impl Call {
             Step::Hush => self.speech = None,
             Step::HangUp => self.hang_up(now, line),
             Step::LoseAcks { times } => self.acks_to_lose = times,
-            Step::Reinvite => {
-                let (owner, media) = (self.owner, self.record.media);
-                if let Some(leg) = self.legs.iter_mut().find(|leg| leg.state == LegState::Up) {
-                    leg.send_reinvite(now, line, owner, media);
-                }
-            }
+            Step::Reinvite => self.reinvite(now, line, Some(self.record.media)),
+            Step::AskForOffer => self.reinvite(now, line, None),
+            // Only the beginning of a call can be without an offer.
+            Step::DialWithoutOffer => {}
             Step::Vanish => self.end(Ending::Vanished),
         }
     }
@@ -74,6 +72,14 @@ impl Call {
         };
         line.respond(now, server, (&self.invite, self.source), status, Some(&tag), None);
         self.end(Ending::Refused(status));
+    }
+
+    fn reinvite(&mut self, now: Now, line: &mut Line, offer: Option<std::net::SocketAddr>) {
+        let (owner, media) = (self.owner, self.record.media);
+        if let Some(leg) = self.legs.iter_mut().find(|leg| leg.state == LegState::Up) {
+            leg.answers_late = offer.is_none().then_some(media);
+            leg.send_reinvite(now, line, owner, offer);
+        }
     }
 
     fn hang_up(&mut self, now: Now, line: &mut Line) {

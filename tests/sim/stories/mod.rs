@@ -5,6 +5,7 @@ pub(crate) mod endings;
 pub(crate) mod failover;
 pub(crate) mod forks;
 pub(crate) mod loss;
+pub(crate) mod offers;
 pub(crate) mod overload;
 pub(crate) mod races;
 pub(crate) mod refusals;
@@ -17,6 +18,7 @@ pub(crate) fn all() -> impl Iterator<Item = fn()> {
         endings::STORIES,
         failover::STORIES,
         forks::STORIES,
+        offers::STORIES,
         overload::STORIES,
         races::STORIES,
         refusals::STORIES,
