@@ -132,8 +132,8 @@ fn is_loop(wires: &Wires, message: &Message) -> bool {
     })
 }
 
-/// The caller's offer. One that cannot be relayed is refused after the gate's word about the call; a
-/// broken one at once.
+/// The caller's offer. One that cannot be relayed is refused after the gate's word about the call,
+/// a broken one at once.
 fn read_offer(message: &Message) -> Result<Offer, InvalidSdp> {
     if message.body().is_empty() {
         return Ok(Offer::Wanted);
