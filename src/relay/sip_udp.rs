@@ -100,12 +100,17 @@ impl SipSocket {
         }
     }
 
-    /// The destination of a datagram that did not arrive.
+    /// The destination of a datagram that did not arrive, since nobody is there. Other errors that
+    /// are queued say nothing about the peer, and are dropped.
     pub(crate) fn unreachable(&self) -> Option<SocketAddr> {
-        let mut start = [0_u8; 64];
-        let flags = RecvFlags::ERRQUEUE | RecvFlags::DONTWAIT;
-        let (_, _, destination) = recvfrom(&self.socket, &mut start, flags).ok()?;
-        destination?.try_into().ok()
+        loop {
+            let QueuedError { destination, errno } = queued_error(&self.socket)?;
+            if is_nobody_there(errno)
+                && let Some(destination) = destination
+            {
+                return Some(destination);
+            }
+        }
     }
 
     /// Lets a datagram wait for [`Self::flush`]: what belongs to one round goes out together.
@@ -178,6 +183,78 @@ const EMPTY_PART: libc::iovec = libc::iovec { iov_base: std::ptr::null_mut(), io
 impl AsFd for SipSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+}
+
+/// One error out of a socket's queue.
+struct QueuedError {
+    /// Where the datagram went.
+    destination: Option<SocketAddr>,
+    /// What went wrong.
+    errno: Option<Errno>,
+}
+
+/// Whether an error means that the peer is not there: no host, no way to it, or nobody listens.
+fn is_nobody_there(errno: Option<Errno>) -> bool {
+    matches!(errno, Some(Errno::CONNREFUSED | Errno::HOSTUNREACH | Errno::NETUNREACH))
+}
+
+/// Room for the one control message that says what went wrong, and where that was noticed.
+const CONTROL_WORDS: usize = 32;
+
+/// The oldest error in the queue; `None` when it is empty.
+#[expect(unsafe_code, reason = "no safe wrapper in our crates reads what IP_RECVERR tells")]
+fn queued_error(socket: &Socket) -> Option<QueuedError> {
+    let mut start = [0_u8; 64];
+    let mut control = [0_u64; CONTROL_WORDS];
+    // SAFETY: `try_init` gives a zeroed address that is large enough for any family, and the
+    // header points at it, at `start` and at `control`, all of which outlive the call.
+    let (errno, destination) = unsafe {
+        SockAddr::try_init(|address, length| {
+            let mut part =
+                libc::iovec { iov_base: start.as_mut_ptr().cast(), iov_len: start.len() };
+            let mut header: libc::msghdr = std::mem::zeroed();
+            header.msg_name = address.cast();
+            header.msg_namelen = *length;
+            header.msg_iov = &raw mut part;
+            header.msg_iovlen = 1;
+            header.msg_control = control.as_mut_ptr().cast();
+            header.msg_controllen = size_of_val(&control);
+            let flags = libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
+            if libc::recvmsg(socket.as_raw_fd(), &raw mut header, flags) < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            *length = header.msg_namelen;
+            Ok(errno_in(&header))
+        })
+    }
+    .ok()?;
+    Some(QueuedError { destination: destination.as_socket(), errno })
+}
+
+/// What went wrong, as the control messages of a received header say.
+///
+/// # Safety
+/// The header must be one that `recvmsg` has filled in, and its control buffer must still be there.
+#[expect(unsafe_code, reason = "no safe wrapper in our crates reads what IP_RECVERR tells")]
+unsafe fn errno_in(header: &libc::msghdr) -> Option<Errno> {
+    // SAFETY: by the contract above; each message found lies within the buffer, and an error is
+    // read only where its whole length fits.
+    unsafe {
+        let mut message = libc::CMSG_FIRSTHDR(header);
+        while let Some(found) = message.as_ref() {
+            let kind = (found.cmsg_level, found.cmsg_type);
+            let is_error = kind == (libc::IPPROTO_IP, libc::IP_RECVERR)
+                || kind == (libc::IPPROTO_IPV6, libc::IPV6_RECVERR);
+            let length = size_of::<libc::sock_extended_err>();
+            if is_error && found.cmsg_len >= libc::CMSG_LEN(length as u32) as usize {
+                let error = libc::CMSG_DATA(message).cast::<libc::sock_extended_err>();
+                let number = error.read_unaligned().ee_errno;
+                return i32::try_from(number).ok().map(Errno::from_raw_os_error);
+            }
+            message = libc::CMSG_NXTHDR(header, message);
+        }
+        None
     }
 }
 
@@ -271,6 +348,32 @@ mod tests {
         let received = socket.receive();
         assert!(matches!(received, Received::Unreachable(at) if at == dead), "{received:?}");
         assert!(matches!(socket.receive(), Received::Empty));
+    }
+
+    fn set_option(socket: &SipSocket, option: libc::c_int, value: libc::c_int) {
+        let size = libc::socklen_t::try_from(size_of_val(&value)).expect("four bytes");
+        let (level, fd) = (libc::IPPROTO_IPV6, socket.as_fd().as_raw_fd());
+        #[expect(unsafe_code, reason = "no safe wrapper in our crates sets a path MTU")]
+        // SAFETY: the descriptor is open, and the value is an int of the given size.
+        let done = unsafe { libc::setsockopt(fd, level, option, (&raw const value).cast(), size) };
+        assert_eq!(done, 0, "{}", io::Error::last_os_error());
+    }
+
+    #[test]
+    fn a_datagram_too_long_for_the_path_does_not_make_its_peer_unreachable() {
+        let any = "[::1]:0".parse().expect("an address");
+        let mut socket = SipSocket::bind(any).expect("a free port");
+        let peer = SipSocket::bind(any).expect("a free port");
+        set_option(&socket, libc::IPV6_MTU, 1_280);
+        set_option(&socket, libc::IPV6_DONTFRAG, 1);
+        let to = peer.local_address().expect("bound");
+        socket.send(to, Bytes::from(vec![0; 2_000]));
+        socket.flush();
+        let queued = queued_error(&socket.socket).expect("an error is queued");
+        assert_eq!(queued.errno, Some(Errno::MSGSIZE));
+        socket.send(to, Bytes::from(vec![0; 2_000]));
+        socket.flush();
+        assert_eq!(socket.unreachable(), None);
     }
 
     #[test]
