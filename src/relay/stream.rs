@@ -138,6 +138,7 @@ impl Streams {
             wheel: Wheel::new(),
             buffer: vec![0; READ_BYTES].into_boxed_slice(),
             unwritten: Vec::new(),
+            unread: Vec::new(),
             look_at: now().monotonic,
             log_at: now().monotonic,
         };
@@ -157,6 +158,9 @@ struct Running {
     buffer: Box<[u8]>,
     /// Connections that were given something to send in this round.
     unwritten: Vec<usize>,
+    /// Connections that may hold more than was read in their turn: TLS keeps what it has decrypted
+    /// to itself, and the socket then has nothing to tell.
+    unread: Vec<usize>,
     look_at: Instant,
     log_at: Instant,
 }
@@ -175,6 +179,9 @@ impl Running {
                     token => self.serve(token as usize, event.flags),
                 }
             }
+            for index in std::mem::take(&mut self.unread) {
+                self.serve(index, EventFlags::empty());
+            }
             if self.read_post() {
                 return;
             }
@@ -189,6 +196,7 @@ impl Running {
         }
         let until = self.wheel.next_deadline().into_iter().fold(self.look_at, Instant::min);
         let wait = until.saturating_duration_since(now().monotonic);
+        let wait = if self.unread.is_empty() { wait } else { Duration::ZERO };
         let wait = Timespec::try_from(wait).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 });
         match epoll::wait(&self.poll, rustix::buffer::spare_capacity(events), Some(&wait)) {
             Ok(_) | Err(Errno::INTR) => {}
@@ -228,6 +236,8 @@ impl Running {
                 Err(error) => {
                     metrics::counter!("maskline_sip_accept_errors_total").increment(1);
                     tracing::debug!(%error, "A connection was not accepted: {error}");
+                    // It waits still: without descriptors, asking again at once changes nothing.
+                    std::thread::park_timeout(ROOM_WAIT);
                     return;
                 }
             }
@@ -314,12 +324,17 @@ impl Running {
             connection.state = State::Open;
         }
         self.write(index);
-        for _ in 0..ROUND_MAX {
-            if !self.streams.inbox.has_room() || !self.read(index) {
-                break;
+        let mut reads = 0;
+        while reads < ROUND_MAX && self.streams.inbox.has_room() {
+            if !self.read(index) {
+                return self.write(index);
             }
+            reads += 1;
         }
         self.write(index);
+        if self.connections.contains(index) && !self.unread.contains(&index) {
+            self.unread.push(index);
+        }
     }
 
     /// Reads once; `false` when there is no more.

@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex};
 
 use super::*;
@@ -24,14 +25,25 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct Inbox {
     inputs: Mutex<Vec<Input>>,
     more: Condvar,
+    /// Whether the next input is the last that fits.
+    is_small: AtomicBool,
+    is_full: AtomicBool,
+    has_refused: AtomicBool,
 }
 
 impl TakesInputs for Inbox {
     fn has_room(&self) -> bool {
-        true
+        let is_full = self.is_full.load(Ordering::SeqCst);
+        if is_full {
+            let _inputs = self.inputs.lock().expect("no panic");
+            self.has_refused.store(true, Ordering::SeqCst);
+            self.more.notify_all();
+        }
+        !is_full
     }
 
     fn bring(&self, input: Input) {
+        self.is_full.fetch_or(self.is_small.swap(false, Ordering::SeqCst), Ordering::SeqCst);
         self.inputs.lock().expect("no panic").push(input);
         self.more.notify_all();
     }
@@ -359,6 +371,28 @@ fn is_served(world: &World, certificate: Option<&str>) -> bool {
 fn tls_carries_messages_both_ways() {
     let world = World::new(Transport::Tls, Limits::default(), TrunkTls::default());
     assert!(is_served(&world, None));
+}
+
+#[test]
+fn what_tls_has_decrypted_is_served_when_a_full_shard_has_room_again() {
+    let world = World::new(Transport::Tls, Limits::default(), TrunkTls::default());
+    let mut tls = tls_peer(None);
+    let mut socket = world.connect(PBX);
+    let mut stream = rustls::Stream::new(&mut tls, &mut socket);
+    stream.write_all(OPTIONS).expect("taken");
+    world.message();
+    // One read takes a whole record; the short one behind it is decrypted at the same time.
+    let head = String::from_utf8_lossy(OPTIONS).replace(": 0\r\n", ": 16150\r\n");
+    let long = [head.as_bytes(), &[b'x'; 16_150]].concat();
+    world.inbox.is_small.store(true, Ordering::SeqCst);
+    stream.conn.writer().write_all(&[&long, OPTIONS].concat()).expect("room");
+    stream.flush().expect("taken");
+    assert_eq!(world.message().1, long);
+    let inputs = world.inbox.inputs.lock().expect("no panic");
+    let waits = |_: &mut _| !world.inbox.has_refused.load(Ordering::SeqCst);
+    drop(world.inbox.more.wait_while(inputs, waits).expect("no panic"));
+    world.inbox.is_full.store(false, Ordering::SeqCst);
+    assert_eq!(world.message().1, OPTIONS);
 }
 
 #[test]

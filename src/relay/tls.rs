@@ -10,7 +10,10 @@ use rustls::client::{ResolvesClientCert, verify_server_name};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ParsedCertificate, ResolvesServerCert,
+    WebPkiClientVerifier,
+};
 use rustls::sign::CertifiedKey;
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, SignatureScheme,
@@ -202,7 +205,11 @@ impl Tls {
                 builder.with_client_cert_verifier(verifier)
             }
         };
-        Ok(builder.with_cert_resolver(Arc::clone(&self.own) as _))
+        let mut config = builder.with_cert_resolver(Arc::clone(&self.own) as _);
+        // Who comes again shows its certificate again, which may have ended since.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        Ok(config)
     }
 
     /// Our side of a connection that we open to a trunk; `host` is where.
