@@ -16,6 +16,7 @@ pub mod method;
 mod parse;
 pub mod screen;
 pub mod status;
+pub mod steer;
 pub mod timers;
 pub mod transaction;
 pub mod transport;
