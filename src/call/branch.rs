@@ -7,6 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::b_invite::FIRST_CSEQ;
+use super::egress;
 use super::failover::Attempted;
 use super::io::Peer;
 use super::names::hop_of;
@@ -351,7 +352,7 @@ impl Branch {
         if let Some(invite) = &self.invite
             && invite.state == InviteState::Pending
         {
-            wires.transactions.cancel(now, invite.client);
+            wires.transactions.cancel_for(now, invite.client, Some(egress::reason(cause)));
         }
         self.end(wires, now, cause);
     }

@@ -284,6 +284,9 @@ impl Call {
     ) {
         let Some(branch) = self.branch_mut(part) else { return };
         let meaning = branch.on_response(wires, now.monotonic, response);
+        if matches!(meaning, Meaning::Failed(_)) {
+            self.hear_reason(crate::sip::reason::find_q850(response));
+        }
         self.arm_forks(wires, now.monotonic);
         self.mean(wires, now, meaning, response.body());
     }

@@ -7,10 +7,11 @@ use super::wires::Wires;
 use crate::domain::cause::Cause;
 use crate::sip::ids::Tag;
 use crate::sip::message::Message;
+use crate::sip::reason::Reason;
 use crate::sip::write::ResponseWriter;
 
 /// The most names either list may have.
-pub const NAMES_MAX: usize = 16;
+pub const NAMES_MAX: usize = 20;
 
 /// Headers of our requests.
 pub const REQUEST_NAMES: &[&str] = &[
@@ -46,6 +47,7 @@ pub const RESPONSE_NAMES: &[&str] = &[
     "Retry-After",
     REASON,
     "Accept-Encoding",
+    RECV_INFO,
     "Content-Type",
     "Content-Length",
 ];
@@ -54,17 +56,21 @@ pub(super) const CONTACT: &str = "Contact";
 pub(super) const ALLOW: &str = "Allow";
 pub(super) const ACCEPT: &str = "Accept";
 pub(super) const REASON: &str = "Reason";
+/// The INFO packages that we know: none.
+pub(super) const RECV_INFO: &str = "Recv-Info";
 /// An opaque reference to the binding, so that the desk's screen can show the policy.
 pub(super) const BINDING: &str = "X-Maskline-Binding";
 
 /// The methods that really work.
-pub(super) const ALLOWED_METHODS: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE";
-/// The bodies that are read.
+pub(super) const ALLOWED_METHODS: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, INFO";
+/// The body of an offer or an answer.
 pub(super) const SDP: &str = "application/sdp";
+/// All bodies that are read; those of keys in INFO only.
+pub(super) const BODIES: &str = "application/sdp, application/dtmf-relay, application/dtmf";
 
-/// Why a call was refused (RFC 3326): our own codes, never a text.
-pub(super) fn refusal_reason(cause: Cause) -> String {
-    format!("SIP;cause={}, Q.850;cause={}", cause.sip_status(), cause.q850())
+/// Why a call was refused or given up (RFC 3326): our own codes, never a text.
+pub(super) const fn reason(cause: Cause) -> Reason {
+    Reason { sip_status: cause.sip_status(), q850: cause.q850() }
 }
 
 /// Why an answered call ends.

@@ -163,7 +163,7 @@ impl LegA {
         let mut response = invited
             .answers
             .start(&mut wires.out, status)
-            .header(REASON, egress::refusal_reason(cause));
+            .header(REASON, egress::reason(cause).value());
         if status == 503 {
             response = response.header("Retry-After", wires.retry_after.as_bytes());
         }

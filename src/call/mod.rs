@@ -17,6 +17,7 @@ mod challenge;
 mod coupling;
 pub mod egress;
 mod failover;
+mod inside;
 mod leg_a;
 mod names;
 mod offer;

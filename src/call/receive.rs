@@ -5,24 +5,23 @@ use bytes::Bytes;
 
 use super::core::CallCore;
 use super::coupling::Event as CallEvent;
-use super::egress::{self, ACCEPT, ALLOW, ALLOWED_METHODS, SDP};
+use super::egress::{self, ACCEPT, ALLOW, ALLOWED_METHODS, BODIES, SDP};
 use super::io::Peer;
-use super::offer::Asker;
 use super::place::{Part, Place};
 use crate::domain::cause::Cause;
 use crate::domain::now::Now;
-use crate::sip::dialog::Order;
 use crate::sip::header::HeaderId;
 use crate::sip::ids::Tag;
 use crate::sip::malformed::Malformed;
 use crate::sip::message::Message;
 use crate::sip::method::Method;
+use crate::sip::reason;
 use crate::sip::screen::{Capabilities, Refusal};
 use crate::sip::transaction::{ClientId, Event, Owner, ServerId};
 use crate::sip::write::ResponseWriter;
 
 /// What we can do, for the checks that every request has to pass.
-const CAPABILITIES: Capabilities = Capabilities {
+pub(super) const CAPABILITIES: Capabilities = Capabilities {
     allow: &[
         Method::Invite,
         Method::Ack,
@@ -30,6 +29,7 @@ const CAPABILITIES: Capabilities = Capabilities {
         Method::Bye,
         Method::Options,
         Method::Update,
+        Method::Info,
     ],
     supported: &[],
     accept: &[SDP],
@@ -93,7 +93,7 @@ impl CallCore {
 
     /// The call and leg whose tag of ours a message carries: in To of a request, in From of a
     /// response.
-    fn find_place(&self, message: &Message) -> Option<Place> {
+    pub(super) fn find_place(&self, message: &Message) -> Option<Place> {
         let ours = if message.is_request() { message.to() } else { message.from() };
         self.wires.places.get(&Tag::parse(ours.tag?)?).copied()
     }
@@ -208,7 +208,7 @@ impl CallCore {
         }
     }
 
-    fn refuse(
+    pub(super) fn refuse(
         &mut self,
         now: Now,
         peer: &Peer,
@@ -229,12 +229,18 @@ impl CallCore {
         self.tell_abilities(now, peer, server, message);
     }
 
-    fn tell_abilities(&mut self, now: Now, peer: &Peer, server: ServerId, message: &Message) {
+    pub(super) fn tell_abilities(
+        &mut self,
+        now: Now,
+        peer: &Peer,
+        server: ServerId,
+        message: &Message,
+    ) {
         let tag = self.wires.loose_tag();
         let source = peer.address;
         let answer = ResponseWriter::start(&mut self.wires.out, message, source, 200, Some(&tag))
             .header(ALLOW, ALLOWED_METHODS)
-            .header(ACCEPT, SDP)
+            .header(ACCEPT, BODIES)
             .finish();
         self.wires.transactions.respond(now.monotonic, server, 200, answer);
     }
@@ -251,6 +257,7 @@ impl CallCore {
             self.wires.counters.unknown_dialogs += 1;
             return self.answer(now, peer, server, message, 481);
         };
+        let q850 = reason::find_q850(message);
         let Place { serial, part } = Place::of_owner(owner);
         let call = self.calls.get(serial);
         if call.is_some_and(|call| !call.is_from(part, peer)) {
@@ -263,6 +270,7 @@ impl CallCore {
         self.wires.transactions.respond(now.monotonic, server, 200, answer);
         self.with_call(serial, |call, wires| {
             if !call.on_cancel_offer(wires, now, invite) && part == Part::Caller {
+                call.hear_reason(q850);
                 call.happen(wires, now, CallEvent::CallerCancelled);
             }
         });
@@ -311,69 +319,6 @@ impl CallCore {
             branch.is_some_and(|branch| branch.ack_again(&mut self.wires, message))
         });
         self.wires.counters.stray_responses += u64::from(!is_acked);
-    }
-
-    /// A request inside a dialog, or inside none that we know.
-    fn on_dialog_request(&mut self, now: Now, peer: &Peer, server: ServerId, message: &Message) {
-        let place = self.find_place(message);
-        let dialog = place
-            .and_then(|place| self.calls.get_mut(place.serial)?.dialog_of(place.part, message));
-        let (Some(place), Some(dialog)) = (place, dialog) else {
-            self.wires.counters.unknown_dialogs += 1;
-            return self.answer(now, peer, server, message, 481);
-        };
-        if dialog.receive(message) == Order::Old {
-            return self.answer(now, peer, server, message, 500);
-        }
-        // A BYE ends the dialog whatever else it asks for.
-        let is_served =
-            message.method() != Method::Bye && CAPABILITIES.allow.contains(&message.method());
-        if is_served && let Err(refusal) = CAPABILITIES.screen(message) {
-            return self.refuse(now, peer, server, message, &refusal);
-        }
-        match message.method() {
-            Method::Bye => {
-                self.answer(now, peer, server, message, 200);
-                self.on_bye(now, place, message);
-            }
-            // A call goes on while draining.
-            Method::Options => self.tell_abilities(now, peer, server, message),
-            Method::Invite | Method::Update => {
-                let (source, request) = (peer.hop(), message.clone());
-                let asker = Asker { server, source, request };
-                self.with_call(place.serial, |call, wires| {
-                    call.on_offer(wires, now, place, asker);
-                });
-            }
-            // No response of ours ever waits for a PRACK.
-            Method::Prack => self.answer(now, peer, server, message, 481),
-            Method::Refer => self.answer(now, peer, server, message, 403),
-            Method::Other => self.answer(now, peer, server, message, 501),
-            Method::Ack
-            | Method::Cancel
-            | Method::Register
-            | Method::Info
-            | Method::Subscribe
-            | Method::Notify
-            | Method::Publish
-            | Method::Message => self.answer(now, peer, server, message, 405),
-        }
-    }
-
-    fn on_bye(&mut self, now: Now, place: Place, message: &Message) {
-        self.with_call(place.serial, |call, wires| match place.part {
-            Part::Caller => {
-                call.leg_a.on_bye(wires);
-                call.happen(wires, now, CallEvent::CallerHungUp);
-            }
-            Part::Callee(_) => {
-                let ends_call =
-                    call.branch_mut(place.part).is_some_and(|branch| branch.on_bye(message));
-                if ends_call {
-                    call.happen(wires, now, CallEvent::CalleeHungUp);
-                }
-            }
-        });
     }
 }
 

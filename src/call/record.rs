@@ -25,6 +25,8 @@ pub(super) struct Record {
     started: Instant,
     answered: Option<Instant>,
     is_announced: bool,
+    /// The Q.850 cause that a peer has given last.
+    heard_q850: Option<u8>,
 }
 
 impl fmt::Debug for Record {
@@ -66,6 +68,7 @@ impl Record {
             started: now.monotonic,
             answered: None,
             is_announced: false,
+            heard_q850: None,
         }
     }
 
@@ -109,8 +112,14 @@ impl Record {
         self.cdr.reasons = reasons;
     }
 
+    /// A peer says with which Q.850 cause it ends the call. Only the code is kept.
+    pub(super) const fn heard_reason(&mut self, q850: u8) {
+        self.heard_q850 = Some(q850);
+    }
+
     /// The callee was asked for on this trunk; the first time counts for the set-up time.
     pub(super) fn called(&mut self, now: Now, trunk: TrunkId) {
+        self.heard_q850 = None;
         self.cdr.trunk_b = Some(trunk);
         let setup = now.monotonic.saturating_duration_since(self.started);
         self.cdr.setup.get_or_insert(setup);
@@ -136,7 +145,9 @@ impl Record {
         self.cdr.ended_at = self.time_of(now);
         self.cdr.cause = cause;
         self.cdr.ended_by = by;
-        self.cdr.q850 = cause.q850();
+        // What a peer gives as its reason counts where it was the one who ended the call.
+        let heard = self.heard_q850.filter(|_| by != EndedBy::Relay);
+        self.cdr.q850 = heard.unwrap_or(cause.q850());
         self.cdr.sip_status =
             if self.answered.is_some() { ANSWERED_STATUS } else { cause.sip_status() };
         self.cdr.duration = self

@@ -7,6 +7,7 @@ pub mod framer;
 pub mod header;
 pub mod ids;
 mod index;
+pub mod key_press;
 
 mod lex;
 pub mod limits;
@@ -14,6 +15,7 @@ pub mod malformed;
 pub mod message;
 pub mod method;
 mod parse;
+pub mod reason;
 pub mod screen;
 pub mod status;
 pub mod steer;

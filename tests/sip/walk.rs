@@ -67,7 +67,7 @@ pub(crate) fn walk(bytes: Bytes, now: Instant, table: &mut Transactions, out: &m
         assert_readable(dialog.request(out, Method::Bye, "UDP 192.0.2.9", branch).finish().bytes);
         assert_readable(dialog.ack(out, "UDP 192.0.2.9", branch).finish().bytes);
     }
-    assert_readable(cancel_of(out, &message));
+    assert_readable(cancel_of(out, &message, None));
     assert_readable(ack_of(out, &message, &message));
     if let Event::Request { server, message } = table.receive(now, message, SOURCE) {
         let answer = ResponseWriter::start(out, &message, SOURCE, 404, Some(&tag())).finish();

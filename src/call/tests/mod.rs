@@ -5,6 +5,7 @@ mod debug;
 mod delayed;
 mod failing;
 pub(crate) mod harness;
+mod keys;
 mod privacy;
 mod races;
 mod renegotiate;

@@ -21,8 +21,9 @@ fn options_is_answered_with_what_we_can() {
     h.from(pbx(), Caller::agent().request("OPTIONS", "o1", 1));
     let answer = h.take_one(pbx());
     assert_eq!(start(&answer), "200 OPTIONS");
-    assert_eq!(header(&answer, "Allow"), "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE");
-    assert_eq!(header(&answer, "Accept"), "application/sdp");
+    assert_eq!(header(&answer, "Allow"), "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, INFO");
+    let bodies = "application/sdp, application/dtmf-relay, application/dtmf";
+    assert_eq!(header(&answer, "Accept"), bodies);
     assert!(!tag(&header(&answer, "To")).is_empty());
     h.check_nothing_is_left();
 }
@@ -177,7 +178,7 @@ fn a_request_in_a_dialog_that_we_cannot_do_keeps_the_call() {
     h.from(pbx(), up.caller.with("INVITE", "r1", 2, "", &body.replace("audio", "video")));
     assert_eq!(h.lines(pbx()), ["488 INVITE"]);
     h.from(pbx(), up.caller.request("ACK", "r1", 2));
-    let rows = [("INFO", "405"), ("PRACK", "481"), ("REFER", "403")];
+    let rows = [("INFO", "200"), ("PRACK", "481"), ("REFER", "403")];
     for (cseq, (method, status)) in (3..).zip(rows) {
         h.from(pbx(), up.caller.request(method, method, cseq));
         assert_eq!(h.lines(pbx()), [format!("{status} {method}")]);
@@ -202,7 +203,7 @@ fn a_lower_cseq_gets_500_and_a_repeat_is_a_repeat() {
     h.from(pbx(), up.caller.request("INFO", "i1", 7));
     h.from(pbx(), up.caller.request("INFO", "i1", 7));
     h.from(pbx(), up.caller.request("BYE", "i2", 6));
-    assert_eq!(h.lines(pbx()), ["405 INFO", "405 INFO", "500 BYE"]);
+    assert_eq!(h.lines(pbx()), ["200 INFO", "200 INFO", "500 BYE"]);
     assert!(h.take(carrier()).is_empty() && h.cdrs.is_empty());
 }
 

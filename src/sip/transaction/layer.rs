@@ -17,6 +17,7 @@ use crate::sip::header::HeaderId;
 use crate::sip::ids::Branch;
 use crate::sip::message::Message;
 use crate::sip::method::Method;
+use crate::sip::reason::Reason;
 use crate::sip::transport::Hop;
 use crate::sip::write::{Request, ack_of, cancel_of, new_buffer};
 
@@ -120,11 +121,16 @@ impl Transactions {
     /// Withdraws an INVITE of ours: its CANCEL goes out as soon as a provisional response has come.
     /// Nothing happens after a final response.
     pub fn cancel(&mut self, now: Instant, client: ClientId) {
+        self.cancel_for(now, client, None);
+    }
+
+    /// As [`Self::cancel`], and says why.
+    pub fn cancel_for(&mut self, now: Instant, client: ClientId, why: Option<Reason>) {
         let Some(slot) = self.table.slot_mut(client.0) else { return };
         if slot.cancel != Cancel::No || slot.machine.unfinished_invite().is_none() {
             return;
         }
-        slot.cancel = Cancel::Wanted;
+        slot.cancel = Cancel::Wanted(why);
         if slot.machine.is_unanswered() {
             // A repeat could ring a phone that nobody calls any more.
             self.step(now, client.0, |machine| {
@@ -132,7 +138,7 @@ impl Transactions {
                 Effects::default()
             });
         } else {
-            self.send_cancel(now, client.0);
+            self.send_cancel(now, client.0, why);
         }
     }
 
@@ -288,8 +294,10 @@ impl Transactions {
         let Some(step) = self.step(now, id, |machine| machine.response(now, status, ack)) else {
             return Event::Absorbed;
         };
-        if step.cancel == Cancel::Wanted && status < 200 {
-            self.send_cancel(now, id);
+        if let Cancel::Wanted(why) = step.cancel
+            && status < 200
+        {
+            self.send_cancel(now, id, why);
         }
         match (step.verdict, step.audience) {
             (Verdict::Deliver, Audience::User) => {
@@ -307,7 +315,7 @@ impl Transactions {
         Some(ack_of(&mut self.buffer, &invite, response))
     }
 
-    fn send_cancel(&mut self, now: Instant, id: SlotId) {
+    fn send_cancel(&mut self, now: Instant, id: SlotId, why: Option<Reason>) {
         let Some(slot) = self.table.slot_mut(id) else { return };
         let Some(invite) = slot.machine.unfinished_invite().cloned() else { return };
         let Key::Client(branch, _) = slot.key else { return };
@@ -316,7 +324,7 @@ impl Transactions {
         slot.machine.cancelled(now);
         self.table.settle(now, id);
         let Ok(invite) = Message::parse(invite) else { return };
-        let bytes = cancel_of(&mut self.buffer, &invite);
+        let bytes = cancel_of(&mut self.buffer, &invite, why);
         self.transmit(peer, bytes.clone());
         // In a full table it goes out once: better than not at all.
         if self.table.len() < self.transactions_max {

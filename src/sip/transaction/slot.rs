@@ -11,6 +11,7 @@ use super::server_invite::{self, ServerInvite};
 use super::{Effects, Owner, Verdict};
 use crate::sip::ids::Branch;
 use crate::sip::method::Method;
+use crate::sip::reason::Reason;
 use crate::sip::transport::Hop;
 
 /// A place in the table and which of its tenants is meant.
@@ -71,7 +72,7 @@ impl Key {
 pub(super) enum Cancel {
     No,
     /// Held back until a provisional response: before that the peer may not know the INVITE.
-    Wanted,
+    Wanted(Option<Reason>),
     Sent,
 }
 

@@ -5,21 +5,29 @@ use bytes::{Bytes, BytesMut};
 use super::super::header::HeaderId;
 use super::super::message::Message;
 use super::super::method::Method;
+use super::super::reason::Reason;
 use super::super::timers::MAX_FORWARDS;
 use super::{begin, put_decimal, put_end, put_header, put_value, take};
 
 /// The ACK to a non-2xx final `response` (RFC 3261 §17.1.1.3): Request-URI, top Via, Route, From,
 /// Call-ID and CSeq number of the INVITE; To of the response.
 pub fn ack_of(out: &mut BytesMut, invite: &Message, response: &Message) -> Bytes {
-    derive(out, Method::Ack, invite, response.to().raw)
+    derive(out, Method::Ack, invite, response.to().raw, None)
 }
 
-/// The CANCEL of `invite` (§9.1): its Request-URI, top Via, Route, From, To, Call-ID, CSeq number.
-pub fn cancel_of(out: &mut BytesMut, invite: &Message) -> Bytes {
-    derive(out, Method::Cancel, invite, invite.to().raw)
+/// The CANCEL of `invite` (§9.1): its Request-URI, top Via, Route, From, To, Call-ID and the number
+/// in its CSeq; and why.
+pub fn cancel_of(out: &mut BytesMut, invite: &Message, why: Option<Reason>) -> Bytes {
+    derive(out, Method::Cancel, invite, invite.to().raw, why)
 }
 
-fn derive(out: &mut BytesMut, method: Method, invite: &Message, to: &[u8]) -> Bytes {
+fn derive(
+    out: &mut BytesMut,
+    method: Method,
+    invite: &Message,
+    to: &[u8],
+    why: Option<Reason>,
+) -> Bytes {
     begin(out);
     out.extend_from_slice(method.name().as_bytes());
     out.extend_from_slice(b" ");
@@ -40,6 +48,9 @@ fn derive(out: &mut BytesMut, method: Method, invite: &Message, to: &[u8]) -> By
     out.extend_from_slice(b" ");
     out.extend_from_slice(method.name().as_bytes());
     out.extend_from_slice(b"\r\n");
+    if let Some(why) = why {
+        put_header(out, HeaderId::Reason.name(), why.value().as_bytes());
+    }
     put_end(out, None, b"");
     take(out)
 }

@@ -1,0 +1,179 @@
+//! Requests of a peer inside a dialog.
+
+use super::call::Call;
+use super::core::CallCore;
+use super::coupling::{Event as CallEvent, Stage};
+use super::egress::RECV_INFO;
+use super::io::Peer;
+use super::offer::Asker;
+use super::place::{Part, Place};
+use super::receive::CAPABILITIES;
+use super::wires::Wires;
+use crate::domain::cdr::Direction;
+use crate::domain::now::Now;
+use crate::rtp::plane::Side;
+use crate::sip::dialog::Order;
+use crate::sip::header::HeaderId;
+use crate::sip::key_press::{DTMF, DTMF_RELAY, KeyPress};
+use crate::sip::message::Message;
+use crate::sip::method::Method;
+use crate::sip::reason;
+use crate::sip::screen::Capabilities;
+use crate::sip::transaction::ServerId;
+use crate::sip::write::ResponseWriter;
+
+/// An INFO has bodies of its own.
+const INFO_CAPABILITIES: Capabilities =
+    Capabilities { accept: &[DTMF_RELAY, DTMF], ..CAPABILITIES };
+
+impl CallCore {
+    /// A request inside a dialog, or inside none that we know.
+    pub(super) fn on_dialog_request(
+        &mut self,
+        now: Now,
+        peer: &Peer,
+        server: ServerId,
+        message: &Message,
+    ) {
+        let place = self.find_place(message);
+        let dialog = place
+            .and_then(|place| self.calls.get_mut(place.serial)?.dialog_of(place.part, message));
+        let (Some(place), Some(dialog)) = (place, dialog) else {
+            self.wires.counters.unknown_dialogs += 1;
+            return self.answer(now, peer, server, message, 481);
+        };
+        if dialog.receive(message) == Order::Old {
+            return self.answer(now, peer, server, message, 500);
+        }
+        let method = message.method();
+        // Nobody takes over a call through us, and no call is sent elsewhere.
+        let takes_over = method == Method::Invite && message.header(HeaderId::Replaces).is_some();
+        if method == Method::Refer || takes_over {
+            self.wires.counters.unsupported_requests += 1;
+            return self.answer(now, peer, server, message, 403);
+        }
+        // A BYE ends the dialog whatever else it asks for.
+        let is_served = method != Method::Bye && CAPABILITIES.allow.contains(&method);
+        let able = if method == Method::Info { INFO_CAPABILITIES } else { CAPABILITIES };
+        if is_served && let Err(refusal) = able.screen(message) {
+            return self.refuse(now, peer, server, message, &refusal);
+        }
+        match method {
+            Method::Bye => {
+                self.answer(now, peer, server, message, 200);
+                self.on_bye(now, place, message);
+            }
+            // A call goes on while draining.
+            Method::Options => self.tell_abilities(now, peer, server, message),
+            Method::Invite | Method::Update => {
+                let (source, request) = (peer.hop(), message.clone());
+                let asker = Asker { server, source, request };
+                self.with_call(place.serial, |call, wires| {
+                    call.on_offer(wires, now, place, asker);
+                });
+            }
+            Method::Info => self.on_info(now, peer, server, place, message),
+            // No response of ours ever waits for a PRACK.
+            Method::Prack => self.answer(now, peer, server, message, 481),
+            Method::Other => self.answer(now, peer, server, message, 501),
+            Method::Ack
+            | Method::Cancel
+            | Method::Register
+            | Method::Refer
+            | Method::Subscribe
+            | Method::Notify
+            | Method::Publish
+            | Method::Message => self.answer(now, peer, server, message, 405),
+        }
+    }
+
+    fn on_bye(&mut self, now: Now, place: Place, message: &Message) {
+        let q850 = reason::find_q850(message);
+        self.with_call(place.serial, |call, wires| match place.part {
+            Part::Caller => {
+                call.leg_a.on_bye(wires);
+                call.hear_reason(q850);
+                call.happen(wires, now, CallEvent::CallerHungUp);
+            }
+            Part::Callee(_) => {
+                let ends_call =
+                    call.branch_mut(place.part).is_some_and(|branch| branch.on_bye(message));
+                if ends_call {
+                    call.hear_reason(q850);
+                    call.happen(wires, now, CallEvent::CalleeHungUp);
+                }
+            }
+        });
+    }
+
+    /// RFC 6086: a key of the phone is taken, and bridged where policy allows. Packages are not
+    /// served.
+    fn on_info(
+        &mut self,
+        now: Now,
+        peer: &Peer,
+        server: ServerId,
+        place: Place,
+        message: &Message,
+    ) {
+        if message.header_named("Info-Package").is_some() {
+            let tag = self.wires.loose_tag();
+            let out = &mut self.wires.out;
+            let answer = ResponseWriter::start(out, message, peer.address, 469, Some(&tag))
+                .header(RECV_INFO, "nil")
+                .finish();
+            return self.wires.transactions.respond(now.monotonic, server, 469, answer);
+        }
+        let body = message.body();
+        let kind = message.content_type().unwrap_or_default();
+        // One without a body only shows that the peer is there.
+        let key = (!body.is_empty()).then(|| KeyPress::parse(kind, body));
+        let is_broken = matches!(key, Some(Err(_)));
+        self.answer(now, peer, server, message, if is_broken { 400 } else { 200 });
+        if let Some(Ok(key)) = key {
+            self.with_call(place.serial, |call, wires| {
+                call.pass_key_on(wires, now, place.part, message, key);
+            });
+        }
+    }
+}
+
+impl Call {
+    /// The Q.850 cause with which a peer ends the call goes to the record.
+    pub(super) fn hear_reason(&mut self, q850: Option<u8>) {
+        if let (Some(record), Some(q850)) = (&mut self.record, q850) {
+            record.heard_reason(q850);
+        }
+    }
+
+    /// What the insurer types reaches the subscriber, in our own words. What the subscriber types
+    /// stays here: that is nobody's business unless a purpose says so.
+    fn pass_key_on(
+        &mut self,
+        wires: &mut Wires,
+        now: Now,
+        part: Part,
+        request: &Message,
+        key: KeyPress,
+    ) {
+        let Some(side) = self.talking_side(part, request) else { return };
+        if self.stage() != Stage::Bridged || self.insurer_side() != Some(side) {
+            return;
+        }
+        let place = self.place_of(side.other());
+        let branch = wires.new_branch();
+        let Some((dialog, hop)) = self.line(side.other()) else { return };
+        let request = dialog
+            .request(&mut wires.out, Method::Info, &wires.names.of(hop).sent_by, branch)
+            .body(DTMF_RELAY, key.write().as_bytes());
+        // Without room for one more transaction the key is lost, as a packet may be.
+        let _ = wires.transactions.request(now.monotonic, request, hop, place.to_owner());
+    }
+
+    fn insurer_side(&self) -> Option<Side> {
+        self.record.as_ref().map(|record| match record.known().direction {
+            Direction::ToSubscriber => Side::A,
+            Direction::FromSubscriber => Side::B,
+        })
+    }
+}

@@ -1,0 +1,173 @@
+//! INFO in a dialog: keys of the phone, and who may hear of them. And the reasons that peers give.
+
+#[cfg(test)]
+use super::harness::*;
+use crate::call::io::Peer;
+use crate::domain::cause::Cause;
+use crate::domain::cdr::EndedBy;
+use crate::domain::route::RouteAnswer;
+
+const RELAY: &str = "application/dtmf-relay";
+
+fn with_body(request: String, kind: &str, body: &str) -> String {
+    let head = format!("Content-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    request.replace("Content-Length: 0\r\n\r\n", &head)
+}
+
+fn desk() -> Option<RouteAnswer> {
+    Some(RouteAnswer::Found(Box::new(desk_route())))
+}
+
+/// A bridged call of a subscriber with the desk.
+fn desk_call(h: &mut Harness) -> Up {
+    h.store = desk;
+    let mut caller = Caller::at(carrier(), "13800001234", "s-call");
+    h.from(carrier(), caller.invite());
+    let invite = h.take_one(pbx());
+    h.from(pbx(), reply(&invite, "200 OK", "bob", &sdp("192.0.2.20", 6_000)));
+    h.take(pbx());
+    caller.learn(&h.take_one(carrier()));
+    h.from(carrier(), caller.ack());
+    Up { caller, invite }
+}
+
+#[test]
+fn a_key_of_the_agent_reaches_the_subscriber_in_our_own_words() {
+    let mut h = Harness::new();
+    let up = h.bridged();
+    let rows = [
+        (RELAY, "Signal=5\r\nDuration=250\r\nOwner=8001\r\n", "Signal=5\r\nDuration=250\r\n"),
+        ("application/dtmf", "#", "Signal=#\r\nDuration=160\r\n"),
+    ];
+    for (cseq, (kind, body, told)) in (2..).zip(rows) {
+        let info = up.caller.request("INFO", &format!("i{cseq}"), cseq);
+        h.from(pbx(), with_body(info, kind, body));
+        assert_eq!(h.lines(pbx()), ["200 INFO"]);
+        let info = h.take_one(carrier());
+        assert_eq!(start(&info), "INFO");
+        assert_eq!(header(&info, "Content-Type"), RELAY);
+        assert_eq!(info.split("\r\n\r\n").nth(1), Some(told));
+        h.from(carrier(), reply(&info, "405 What", "", ""));
+    }
+    h.from(pbx(), up.caller.request("BYE", "b", 9));
+    h.confirm(carrier(), "BYE");
+    h.check_nothing_is_left();
+}
+
+#[test]
+fn a_key_of_the_subscriber_is_taken_and_told_to_nobody() {
+    let key = "Signal=1\r\nDuration=100\r\n";
+    let mut h = Harness::new();
+    let up = h.bridged();
+    h.from(carrier(), with_body(callee_request(&up.invite, "INFO", "bob", 1), RELAY, key));
+    assert_eq!(h.lines(carrier()), ["200 INFO"]);
+    assert!(h.take(pbx()).is_empty());
+    let mut h = Harness::new();
+    let up = desk_call(&mut h);
+    h.from(carrier(), with_body(up.caller.request("INFO", "i", 2), RELAY, key));
+    assert_eq!(h.lines(carrier()), ["200 INFO"]);
+    assert!(h.take(pbx()).is_empty());
+    let info = callee_request(&up.invite, "INFO", "bob", 1).replace("198.51.100.1", "192.0.2.10");
+    h.from(pbx(), with_body(info, RELAY, key));
+    assert_eq!(h.lines(pbx()), ["200 INFO"]);
+    assert_eq!(h.lines(carrier()), ["INFO"], "the desk may type");
+}
+
+#[test]
+fn an_info_that_is_no_key_is_refused_by_what_is_wrong_with_it() {
+    let mut h = Harness::new();
+    let up = h.bridged();
+    let rows = [
+        (RELAY, "Signal=99\r\n", "", 400),
+        ("application/dtmf", "", "", 200),
+        ("application/media_control+xml", "<x/>", "", 415),
+        (RELAY, "Signal=1\r\n", "Info-Package: nosy\r\n", 469),
+        (RELAY, "Signal=1\r\n", "Require: nosy\r\n", 420),
+    ];
+    for (cseq, (kind, body, extra, status)) in (2..).zip(rows) {
+        let info = up.caller.with("INFO", &format!("i{cseq}"), cseq, extra, "");
+        h.from(pbx(), with_body(info, kind, body));
+        let answer = h.take_one(pbx());
+        assert_eq!(start(&answer), format!("{status} INFO"));
+        if status == 415 {
+            assert_eq!(header(&answer, "Accept"), "application/dtmf-relay, application/dtmf");
+        }
+        if status == 469 {
+            assert_eq!(header(&answer, "Recv-Info"), "nil");
+        }
+    }
+    assert!(h.take(carrier()).is_empty() && h.cdrs.is_empty(), "the call goes on");
+}
+
+#[test]
+fn a_key_before_the_answer_goes_nowhere() {
+    let mut h = Harness::new();
+    let up = h.ringing();
+    h.from(pbx(), with_body(up.caller.request("INFO", "i", 2), RELAY, "Signal=1\r\n"));
+    assert_eq!(h.lines(pbx()), ["200 INFO"]);
+    assert!(h.take(carrier()).is_empty());
+}
+
+#[test]
+fn refer_and_replaces_get_403_in_a_dialog_too_and_other_methods_405() {
+    let mut h = Harness::new();
+    let up = h.bridged();
+    let methods = ["SUBSCRIBE", "NOTIFY", "PUBLISH", "MESSAGE", "REGISTER"];
+    for (cseq, method) in (2..).zip(methods) {
+        h.from(pbx(), up.caller.request(method, method, cseq));
+        let answer = h.take_one(pbx());
+        assert_eq!(start(&answer), format!("405 {method}"));
+        assert!(header(&answer, "Allow").contains("INFO"));
+    }
+    h.from(pbx(), up.caller.request("REFER", "r", 20));
+    assert_eq!(h.lines(pbx()), ["403 REFER"]);
+    let replaces = "Replaces: a@b;to-tag=1;from-tag=2\r\n";
+    h.from(pbx(), up.caller.with("INVITE", "v", 21, replaces, &up.caller.body));
+    assert_eq!(h.lines(pbx()), ["403 INVITE"]);
+    assert!(h.take(carrier()).is_empty() && h.cdrs.is_empty(), "none is forwarded");
+}
+
+fn with_reason(request: String, reason: &str) -> String {
+    let line = format!("Reason: {reason}\r\nContent-Length");
+    request.replacen("Content-Length", &line, 1)
+}
+
+fn reasons(h: &mut Harness, peer: Peer) -> Vec<String> {
+    h.take(peer).iter().map(|text| header(text, "Reason")).collect()
+}
+
+#[test]
+fn the_reason_of_who_hangs_up_is_recorded_as_a_code_and_never_passed_on() {
+    let mut h = Harness::new();
+    let up = h.bridged();
+    h.from(carrier(), with_reason(up.callee_bye(), "Q.850;cause=41;text=\"call of 8001\""));
+    assert_eq!(reasons(&mut h, pbx()), ["Q.850;cause=16"]);
+    assert_eq!((h.cdr().cause, h.cdr().q850), (Cause::CalleeHangup, 41));
+    let mut h = Harness::new();
+    let up = h.called();
+    let busy = with_reason(up.reply("486 Busy"), "SIP;cause=600, Q.850;cause=34");
+    h.from(carrier(), busy);
+    assert_eq!(reasons(&mut h, pbx()), ["SIP;cause=486, Q.850;cause=17"]);
+    assert_eq!((h.cdr().cause, h.cdr().q850), (Cause::Busy, 34));
+}
+
+#[test]
+fn a_reason_counts_only_where_its_sender_ends_the_call() {
+    let mut h = Harness::new();
+    let up = h.called();
+    h.from(carrier(), with_reason(up.reply("503 Full"), "Q.850;cause=42"));
+    let second = h.take_one(second_carrier());
+    h.from(second_carrier(), reply(&second, "486 Busy", "bob", ""));
+    assert_eq!((h.cdr().cause, h.cdr().q850, h.cdr().ended_by), (Cause::Busy, 17, EndedBy::Callee));
+}
+
+#[test]
+fn a_cancel_says_why_in_our_own_codes() {
+    let mut h = Harness::new();
+    let up = h.ringing();
+    h.from(pbx(), with_reason(up.caller.cancel(), "Q.850;cause=31;text=\"8001 gave up\""));
+    let cancel = h.take_one(carrier());
+    assert_eq!(start(&cancel), "CANCEL");
+    assert_eq!(header(&cancel, "Reason"), "SIP;cause=487, Q.850;cause=16");
+    assert_eq!((h.cdr().cause, h.cdr().q850), (Cause::CallerCancelled, 31));
+}
