@@ -74,7 +74,9 @@ impl Bench {
                 let counts = [SideCounts::default(); 2];
                 self.inputs.push_back(Input::Media(Report::Closed { session, counts }));
             }
-            Output::Media(Command::Update { .. } | Command::Bridge { .. }) | Output::Status(_) => {}
+            Output::Media(Command::Update { .. } | Command::Bridge { .. })
+            | Output::Status(_)
+            | Output::Security(_) => {}
             Output::Finished(_) => {
                 self.finished += 1;
                 self.inputs.push_back(Input::RecorderCredit(1));

@@ -24,6 +24,7 @@ pub mod pools;
 pub mod request_id;
 pub mod roles;
 pub mod secrets;
+pub mod sip_access;
 mod store_error;
 pub mod subscribers;
 pub mod tenants;

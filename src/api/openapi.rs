@@ -20,7 +20,10 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::error::{PROBLEM_JSON, Problem};
 use super::roles::{BASE, find_operation};
-use super::{Api, agents, api_keys, bindings, calls, numbers, pools, subscribers, tenants, trunks};
+use super::{
+    Api, agents, api_keys, bindings, calls, numbers, pools, sip_access, subscribers, tenants,
+    trunks,
+};
 
 /// Where the file is served.
 pub const DOCUMENT_PATH: &str = "/openapi.json";
@@ -56,8 +59,12 @@ pub(super) fn operations() -> (Router<Api>, OpenApi) {
         .routes(routes!(api_keys::delete))
         .routes(routes!(agents::create, agents::list))
         .routes(routes!(agents::get, agents::patch, agents::delete))
+        .routes(routes!(sip_access::create_agent_login, sip_access::delete_agent_login))
         .routes(routes!(trunks::create, trunks::list))
         .routes(routes!(trunks::get, trunks::patch, trunks::delete))
+        .routes(routes!(sip_access::access))
+        .routes(routes!(sip_access::put_account, sip_access::delete_account))
+        .routes(routes!(sip_access::create_login, sip_access::delete_login))
         .routes(routes!(pools::create, pools::list))
         .routes(routes!(pools::get, pools::patch))
         .routes(routes!(pools::capacity))

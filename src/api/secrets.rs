@@ -61,6 +61,39 @@ impl IssuedKey {
     }
 }
 
+/// A user name and a password of ours for a SIP peer: shown once, and never chosen by people.
+pub struct SipLogin {
+    /// Not a secret.
+    pub username: String,
+    password: SecretString,
+}
+
+/// Random bytes of a SIP password.
+const PASSWORD_BYTES: usize = 24;
+
+impl SipLogin {
+    /// Makes one. `kind` is what the name begins with.
+    #[must_use]
+    pub fn new(kind: &str) -> Self {
+        let mut secret = Zeroizing::new([0; PASSWORD_BYTES]);
+        fill_random(secret.as_mut());
+        let username = format!("{kind}{:016x}", random_bits() as u64);
+        Self { username, password: URL_SAFE_NO_PAD.encode(secret.as_ref()).into() }
+    }
+
+    /// The password, for the one answer that shows it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.password.expose_secret()
+    }
+}
+
+impl fmt::Debug for SipLogin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SipLogin(***)")
+    }
+}
+
 /// The keyed hash of what a client sent as its key; `None` for what cannot be one.
 #[must_use]
 pub fn bearer_hash(vault: &Vault, text: &str) -> Option<[u8; HASH_BYTES]> {

@@ -28,6 +28,8 @@ const NAME_CHARS_MAX: usize = 200;
 const NETWORKS_MAX: usize = 64;
 const TARGETS_MAX: usize = 8;
 const PRIORITY_MAX: i64 = 1000;
+const CHANNELS_MAX: i64 = 1_000_000;
+const CPS_MAX: i64 = 100_000;
 const TLS_CA_BYTES_MAX: usize = 65_536;
 
 /// Which side of the relay a trunk is on.
@@ -103,9 +105,10 @@ pub struct TrunkCreate {
     country_code: Option<String>,
     /// True when absent.
     enabled: Option<bool>,
-    /// The most calls at once; not supported yet.
+    /// The most calls at once, both ways together, 1 to 1000000; no limit when absent.
     channels_max: Option<u32>,
-    /// The most new calls in a second; not supported yet.
+    /// The most new calls in one second of the clock, both ways together, 1 to 100000; no limit
+    /// when absent.
     cps_max: Option<u32>,
 }
 
@@ -221,6 +224,7 @@ pub async fn create(
     checks.range("/priority", priority.into(), 0, PRIORITY_MAX);
     checks.range("/weight", weight.into(), 0, PRIORITY_MAX);
     check_country_code(&mut checks, &country_code);
+    check_limits(&mut checks, body.channels_max, body.cps_max);
     let tenant = body.tenant_id.map(|id| id.0);
     let side = match (body.role, tenant) {
         (TrunkRoleWord::Insurer, Some(tenant)) => TrunkSide::Insurer { tenant },
@@ -235,7 +239,7 @@ pub async fn create(
         }
     };
     checks.finish()?;
-    check_supported(Some(&country_code), body.channels_max, body.cps_max)?;
+    check_supported(Some(&country_code))?;
     if let Some(tenant) = tenant
         && api.store().find_tenant(tenant).await?.is_none()
     {
@@ -313,9 +317,9 @@ pub async fn patch(
     if let Some(code) = &body.country_code {
         check_country_code(&mut checks, code);
     }
+    check_limits(&mut checks, body.channels_max.flatten(), body.cps_max.flatten());
     checks.finish()?;
-    let (channels_max, cps_max) = (body.channels_max.flatten(), body.cps_max.flatten());
-    check_supported(body.country_code.as_deref(), channels_max, cps_max)?;
+    check_supported(body.country_code.as_deref())?;
     api.store().find_trunk(id).await?.ok_or(ApiError::new(Code::NotFound))?;
     let change = TrunkChange {
         name: body.name,
@@ -379,14 +383,12 @@ fn check_tls(checks: &mut Checks, ca: Option<&str>, name: Option<&str>) {
 }
 
 /// Nothing enforces these yet.
-fn check_supported(
-    country_code: Option<&str>,
-    channels_max: Option<u32>,
-    cps_max: Option<u32>,
-) -> Result<(), ApiError> {
-    refuse_unsupported(&[
-        (country_code.is_some_and(|code| code != COUNTRY_CODE), "/country_code"),
-        (channels_max.is_some(), "/channels_max"),
-        (cps_max.is_some(), "/cps_max"),
-    ])
+fn check_supported(country_code: Option<&str>) -> Result<(), ApiError> {
+    refuse_unsupported(&[(country_code.is_some_and(|code| code != COUNTRY_CODE), "/country_code")])
+}
+
+/// What a limit may be.
+fn check_limits(checks: &mut Checks, channels_max: Option<u32>, cps_max: Option<u32>) {
+    checks.range("/channels_max", channels_max.unwrap_or(1).into(), 1, CHANNELS_MAX);
+    checks.range("/cps_max", cps_max.unwrap_or(1).into(), 1, CPS_MAX);
 }

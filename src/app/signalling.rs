@@ -1,5 +1,6 @@
 //! Wires the media plane, the shards, the recorder and the trunk table together.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::iter;
@@ -102,7 +103,7 @@ impl Signalling {
             .map(|address| address.ip())
             .filter(|ip| !ip.is_unspecified())
             .collect();
-        let table = TrunkTable::new(load_trunks(pool).await?);
+        let table = TrunkTable::new(load_trunks(pool, vault).await?, &TrunkTable::default());
         let trunks = Arc::new(ArcSwap::from_pointee(table));
         let prepared = Prepared::new(socket, handle).map_err(system("a shard"))?;
         let media = plane_config(config, advertise.ip()).map_err(system("randomness"))?;
@@ -127,9 +128,11 @@ impl Signalling {
         let follow = follow_changes(pool.clone(), handle.clone());
         relay.adopt(tokio::spawn(follow).abort_handle());
         let pool = pool.clone();
+        let vault = Arc::clone(vault);
         let keep = keep_trunks(Arc::clone(shared), trunks, move || {
             let pool = pool.clone();
-            async move { load_trunks(&pool).await }
+            let vault = Arc::clone(&vault);
+            async move { load_trunks(&pool, &vault).await }
         });
         relay.adopt(tokio::spawn(keep).abort_handle());
         Ok(Self { address, streams: served, relay, plane: Arc::new(plane) })
@@ -184,8 +187,22 @@ impl Signalling {
     }
 }
 
-async fn load_trunks(pool: &RelayPool) -> Result<Vec<TrunkEntry>, StoreError> {
-    Ok(pool.load_trunks().await?.into_iter().map(TrunkEntry::from).collect())
+async fn load_trunks(pool: &RelayPool, vault: &Vault) -> Result<Vec<TrunkEntry>, StoreError> {
+    let access = pool.load_trunk_access(vault).await?;
+    let mut access: BTreeMap<_, _> = access.into_iter().map(|it| (it.trunk, it)).collect();
+    let mut entries = Vec::new();
+    for trunk in pool.load_trunks().await? {
+        let entry = TrunkEntry::from(trunk);
+        let trunk = entry.trunk;
+        match access.remove(&trunk) {
+            None => entries.push(entry),
+            Some(access) => match entry.with_access(access) {
+                Some(entry) => entries.push(entry),
+                None => tracing::error!(trunk.id = %trunk, "{trunk} is shut out: bad secret"),
+            },
+        }
+    }
+    Ok(entries)
 }
 
 /// How often readiness is looked at.

@@ -38,6 +38,10 @@ impl CallCore {
             self.wires.counters.loops += 1;
             return self.turn_away(now, peer, server, message, 482, Cause::NoRoute);
         }
+        let Ok(seat) = self.wires.accounts.seat(peer.trunk, now) else {
+            self.wires.counters.trunks_full += 1;
+            return self.turn_away(now, peer, server, message, 503, Cause::Overload);
+        };
         let Ok(offer) = read_offer(message) else {
             return self.turn_away(now, peer, server, message, 400, Cause::MediaUnacceptable);
         };
@@ -57,7 +61,7 @@ impl CallCore {
         let out = &mut self.wires.out;
         let leg_a = LegA::new(serial, *peer, tag, dialog, server, message, out);
         let set_up = SetUp::new(offer, message.max_forwards());
-        self.insert(Call::new(id, serial, leg_a, record, set_up));
+        self.insert(Call::new(id, serial, leg_a, record, set_up, [seat, None]));
         let trying_at = now.monotonic + TRYING_WITHIN;
         self.wires.timers.arm(now.monotonic, serial, Timer::Trying, trying_at);
         self.ask(now, id, serial, query);

@@ -12,6 +12,7 @@ use super::leg_a::LegA;
 use super::offer::OFFER_WAIT;
 use super::place::{Part, Place, Serial};
 use super::record::Record;
+use super::seats::Seats;
 use super::set_up::SetUp;
 use super::talk::Talk;
 use super::timers::Timer;
@@ -41,6 +42,7 @@ pub(super) struct Call {
     pub(super) talk: Option<Box<Talk>>,
     duration_max: Duration,
     media: Media,
+    pub(super) seats: Seats,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -62,6 +64,7 @@ impl Call {
         leg_a: LegA,
         record: Record,
         set_up: SetUp,
+        seats: Seats,
     ) -> Self {
         Self {
             id,
@@ -74,6 +77,7 @@ impl Call {
             talk: None,
             duration_max: Duration::ZERO,
             media: Media::Unused,
+            seats,
         }
     }
 
@@ -147,6 +151,7 @@ impl Call {
         }
         if matches!(self.stage(), Stage::Over) {
             self.set_up = None;
+            self.seats = [None, None];
             self.end_talk(wires, now.monotonic);
         }
     }
@@ -256,6 +261,11 @@ impl Call {
     fn try_target(&mut self, wires: &mut Wires, now: Now, position: usize) -> Option<Event> {
         let part = Part::Callee(u8::try_from(self.branches.len()).ok()?);
         let place = Place { serial: self.serial, part };
+        let target = self.set_up.as_ref()?.targets.get(position).copied()?;
+        if !self.sit_down(&wires.accounts, now, target.trunk) {
+            wires.counters.trunks_full += 1;
+            return Some(Event::TargetFailed(Attempted::Full));
+        }
         let Some((branch, trunk)) = self.invite(wires, now.monotonic, position, place) else {
             return Some(Event::TargetFailed(Attempted::Unreachable));
         };

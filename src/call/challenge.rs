@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::call::Call;
 use super::core::CallCore;
 use super::place::{Part, Place};
-use super::trunks::TrunkBook;
+use super::trunks::{Login, TrunkBook, TrunkTerms};
 use super::wires::Wires;
 use crate::domain::id::TrunkId;
 use crate::domain::now::Now;
@@ -47,6 +47,16 @@ impl Accounts {
         self.book = book;
     }
 
+    /// What is known of a trunk.
+    pub(super) fn terms(&self, trunk: TrunkId) -> Option<&TrunkTerms> {
+        self.book.get(trunk)
+    }
+
+    /// What a trunk must prove.
+    pub(super) fn login(&self, trunk: TrunkId) -> Option<&Login> {
+        self.terms(trunk)?.login.as_ref()
+    }
+
     /// A request has got its final response, or never will: how often it had been sent again.
     fn forget(&mut self, client: ClientId) -> u8 {
         self.retried.remove(&client).unwrap_or(0)
@@ -61,14 +71,13 @@ impl Accounts {
 
     /// Learns a challenge that is worth an answer, `tries` times after the first one.
     fn learn(&mut self, trunk: TrunkId, response: &Message, tries: u8) -> Option<()> {
-        let terms = self.book.get(trunk)?;
-        terms.account.as_ref()?;
+        let (_, least) = self.book.get(trunk)?.account.as_ref()?;
         let (asked_in, answer_in) = match response.status()? {
             401 => (HeaderId::WwwAuthenticate, HeaderId::Authorization),
             407 => (HeaderId::ProxyAuthenticate, HeaderId::ProxyAuthorization),
             _ => return None,
         };
-        let challenge = digest::strongest(response.headers(asked_in), terms.algorithm_least)?;
+        let challenge = digest::strongest(response.headers(asked_in), *least)?;
         // The same question again means that our answer was wrong.
         if tries >= RETRIES_MAX || (tries > 0 && !challenge.stale) {
             return None;
@@ -86,7 +95,7 @@ impl Accounts {
         chance: impl FnOnce() -> u64,
     ) -> Option<(HeaderId, Vec<u8>)> {
         let known = self.known.get_mut(&trunk)?;
-        let account = self.book.get(trunk)?.account.as_ref()?;
+        let (account, _) = self.book.get(trunk)?.account.as_ref()?;
         known.count = known.count.checked_add(1)?;
         let (challenge, method) = (&known.challenge, method.name().as_bytes());
         let value = digest::answer(account, challenge, method, uri, known.count, chance());

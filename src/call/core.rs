@@ -10,6 +10,7 @@ use super::call::Call;
 use super::config::CallConfig;
 use super::counters::{Counters, Occupancy};
 use super::coupling::{Event, Stage};
+use super::door::Door;
 use super::failover::Attempted;
 use super::io::{Control, Input, Output};
 use super::place::{Part, Place, Serial};
@@ -36,6 +37,7 @@ pub struct CallCore {
     /// Attempts that the recorder has room for.
     pub(super) credits: u32,
     pub(super) is_draining: bool,
+    pub(super) door: Door,
 }
 
 impl CallCore {
@@ -51,6 +53,7 @@ impl CallCore {
             live: 0,
             pending_routes: 0,
             is_draining: false,
+            door: Door::default(),
         }
     }
 

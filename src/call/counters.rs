@@ -41,6 +41,10 @@ pub struct Counters {
     pub challenges_answered: u64,
     /// Challenges without an account, or to an answer that was wrong.
     pub challenges_unanswered: u64,
+    /// Wrong answers to challenges of ours.
+    pub logins_failed: u64,
+    /// Attempts and trunks passed over since a trunk has as much as it takes.
+    pub trunks_full: u64,
     /// Own invariants found broken; each ended the call it was found in.
     pub invariants_broken: u64,
 }

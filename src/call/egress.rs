@@ -45,6 +45,7 @@ pub const RESPONSE_NAMES: &[&str] = &[
     ACCEPT,
     "Unsupported",
     "Retry-After",
+    WWW_AUTHENTICATE,
     REASON,
     "Accept-Encoding",
     RECV_INFO,
@@ -55,6 +56,7 @@ pub const RESPONSE_NAMES: &[&str] = &[
 pub(super) const CONTACT: &str = "Contact";
 pub(super) const ALLOW: &str = "Allow";
 pub(super) const ACCEPT: &str = "Accept";
+pub(super) const WWW_AUTHENTICATE: &str = "WWW-Authenticate";
 pub(super) const REASON: &str = "Reason";
 /// The INFO packages that we know: none.
 pub(super) const RECV_INFO: &str = "Recv-Info";

@@ -11,6 +11,8 @@ pub(super) enum Attempted {
     Silent,
     /// The network says that nobody is there.
     Unreachable,
+    /// It has as much as it takes; it was not asked.
+    Full,
 }
 
 impl Attempted {
@@ -19,7 +21,7 @@ impl Attempted {
     /// of destination.
     pub(super) const fn final_cause(self) -> Option<Cause> {
         match self {
-            Self::Status(503) | Self::Silent | Self::Unreachable => None,
+            Self::Status(503) | Self::Silent | Self::Unreachable | Self::Full => None,
             Self::Status(status) => Some(Cause::from_callee_status(status)),
         }
     }

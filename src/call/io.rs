@@ -2,7 +2,7 @@
 //! sleep until the timeout.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -138,8 +138,20 @@ pub enum Output {
     Media(plane::Command),
     /// A live call has changed its status.
     Status(LiveCall),
+    /// Something for the security log.
+    Security(SecurityEvent),
     /// Both legs are over: write this down, then give back one [`Input::RecorderCredit`].
     Finished(Box<Cdr>),
+}
+
+/// What whoever watches the door should know. It holds nothing that a message says.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum SecurityEvent {
+    /// A wrong answer to a challenge of ours.
+    LoginFailed {
+        /// Where it came from.
+        source: IpAddr,
+    },
 }
 
 /// A call as shown in lists of live calls.
@@ -203,6 +215,7 @@ impl fmt::Debug for Output {
             Self::FindRoute { call, query } => write!(f, "FindRoute({call:?}, {query:?})"),
             Self::Media(command) => write!(f, "Media({command:?})"),
             Self::Status(live) => write!(f, "Status({live:?})"),
+            Self::Security(event) => write!(f, "Security({event:?})"),
             Self::Finished(cdr) => write!(f, "Finished({cdr:?})"),
         }
     }

@@ -4,6 +4,7 @@
 pub mod config;
 pub mod core;
 pub mod counters;
+pub mod door;
 pub mod io;
 pub mod negotiation;
 pub mod trunks;
@@ -26,6 +27,7 @@ mod receive;
 mod record;
 mod renegotiate;
 mod reoffer;
+mod seats;
 mod set_up;
 mod sides;
 mod table;

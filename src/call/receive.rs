@@ -182,7 +182,11 @@ impl CallCore {
             return self.record_if_attempt(now, peer, message, refusal.status);
         }
         match message.method() {
-            Method::Invite => self.on_attempt(now, peer, server, message),
+            Method::Invite => {
+                if self.admits(now, peer, server, message) {
+                    self.on_attempt(now, peer, server, message);
+                }
+            }
             Method::Options => self.on_options(now, peer, server, message),
             Method::Ack
             | Method::Bye

@@ -228,7 +228,7 @@ impl Call {
         match how {
             // RFC 3261 §12.2.1.2: whoever is silent for so long is gone.
             Attempted::Silent => self.happen(wires, now, vanished(change.to)),
-            Attempted::Unreachable | Attempted::Status(_) => {}
+            Attempted::Unreachable | Attempted::Full | Attempted::Status(_) => {}
         }
         true
     }

@@ -1,19 +1,26 @@
 //! What the brain knows of trunks beside the route of a call: how each of them wants to be spoken
-//! to. Replaced as a whole when a trunk changes.
+//! to, and how much it takes. Replaced as a whole when a trunk changes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::domain::id::TrunkId;
-use crate::sip::digest::{Account, Algorithm};
+use crate::sip::digest::{Account, Algorithm, Secret};
 
 /// All trunks that take part.
 #[derive(Debug, Default)]
 pub struct TrunkBook(BTreeMap<TrunkId, TrunkTerms>);
 
 impl TrunkBook {
-    /// A book of these.
+    /// A book of these. What runs on a trunk of `before` is counted on.
     #[must_use]
-    pub const fn new(terms: BTreeMap<TrunkId, TrunkTerms>) -> Self {
+    pub fn new(mut terms: BTreeMap<TrunkId, TrunkTerms>, before: &Self) -> Self {
+        for (trunk, terms) in &mut terms {
+            if let Some(old) = before.get(*trunk) {
+                terms.load = Arc::clone(&old.load);
+            }
+        }
         Self(terms)
     }
 
@@ -25,16 +32,128 @@ impl TrunkBook {
 }
 
 /// What is known of one trunk.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct TrunkTerms {
-    /// How we answer its challenges.
-    pub account: Option<Account>,
-    /// Weaker algorithms are neither used nor taken.
-    pub algorithm_least: Algorithm,
+    /// How we answer its challenges, and the weakest algorithm for that.
+    pub account: Option<(Account, Algorithm)>,
+    /// How it answers ours; its address alone lets it in when absent.
+    pub login: Option<Login>,
+    /// The most calls at once, both ways together.
+    pub channels_max: Option<u32>,
+    /// The most new calls in one second of the clock, both ways together.
+    pub cps_max: Option<u32>,
+    /// What runs on it, in all shards.
+    pub load: Arc<TrunkLoad>,
 }
 
-impl Default for TrunkTerms {
-    fn default() -> Self {
-        Self { account: None, algorithm_least: Algorithm::Md5 }
+/// What a peer must prove to us. `Debug` shows no secret.
+#[derive(Clone, Debug)]
+pub struct Login {
+    /// The user name that we have given it.
+    pub user: Box<str>,
+    /// What is kept of its password.
+    pub secret: Secret,
+    /// Weaker algorithms are not offered.
+    pub least: Algorithm,
+}
+
+/// What runs on a trunk; the one thing that shards share, since a limit holds for all of them.
+#[derive(Debug, Default)]
+pub struct TrunkLoad {
+    calls: AtomicU32,
+    /// A second of the clock, and the calls that have begun in it.
+    begun: AtomicU64,
+}
+
+const COUNT_BITS: u32 = 24;
+const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
+
+impl TrunkLoad {
+    /// How many calls have a seat.
+    #[must_use]
+    pub fn calls(&self) -> u32 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    fn may_begin(&self, second: u64, cps_max: u32) -> bool {
+        let next = |begun: u64| {
+            let count = if begun >> COUNT_BITS == second { begun & COUNT_MASK } else { 0 };
+            (count < u64::from(cps_max)).then_some(second << COUNT_BITS | (count + 1))
+        };
+        self.begun.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
+    }
+}
+
+/// A call's place on a trunk with limits, given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Seat(Arc<TrunkLoad>);
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.calls.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The trunk has as much as it takes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct TrunkFull;
+
+impl TrunkTerms {
+    /// A place for one more call; `None` where nothing has to be counted.
+    pub(super) fn seat(&self, unix_ms: u64) -> Result<Option<Seat>, TrunkFull> {
+        if self.channels_max.is_none() && self.cps_max.is_none() {
+            return Ok(None);
+        }
+        let calls_max = self.channels_max.unwrap_or(u32::MAX);
+        let next = |calls: u32| (calls < calls_max).then_some(calls + 1);
+        let calls = &self.load.calls;
+        if calls.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_err() {
+            return Err(TrunkFull);
+        }
+        let seat = Seat(Arc::clone(&self.load));
+        match self.cps_max {
+            Some(cps_max) if !self.load.may_begin(unix_ms / 1_000, cps_max) => Err(TrunkFull),
+            Some(_) | None => Ok(Some(seat)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trunk_takes_exactly_its_channels_and_gives_them_back() {
+        let terms = TrunkTerms { channels_max: Some(2), ..TrunkTerms::default() };
+        let seats = [0, 0].map(|_| terms.seat(0).expect("room").expect("counted"));
+        assert_eq!(terms.seat(0).err(), Some(TrunkFull));
+        drop(seats);
+        assert_eq!(terms.load.calls(), 0);
+        assert!(terms.seat(0).is_ok());
+    }
+
+    #[test]
+    fn a_trunk_takes_exactly_so_many_new_calls_in_a_second() {
+        let terms = TrunkTerms { cps_max: Some(3), ..TrunkTerms::default() };
+        let begun = |ms| (0..10).filter(|_| terms.seat(ms).is_ok()).count();
+        assert_eq!((begun(1_000), begun(1_999), begun(2_000)), (3, 0, 3));
+        assert_eq!(terms.load.calls(), 0, "a call that was refused has no seat");
+    }
+
+    #[test]
+    fn a_new_book_counts_on_and_a_trunk_without_limits_is_not_counted() {
+        let trunk = TrunkId::from_u128(1);
+        let book = |channels_max, before: &TrunkBook| {
+            let terms = TrunkTerms { channels_max, ..TrunkTerms::default() };
+            TrunkBook::new(BTreeMap::from([(trunk, terms)]), before)
+        };
+        let free = book(None, &TrunkBook::default());
+        assert!(free.get(trunk).expect("it is there").seat(0).expect("room").is_none());
+        let first = book(Some(1), &free);
+        let seat = first.get(trunk).expect("it is there").seat(0).expect("room");
+        let second = book(Some(1), &first);
+        assert_eq!(second.get(trunk).expect("it is there").seat(0).err(), Some(TrunkFull));
+        drop(seat);
+        assert!(second.get(trunk).expect("it is there").seat(0).is_ok());
     }
 }

@@ -106,7 +106,7 @@ pub(crate) async fn keep_trunks<F>(
     loop {
         let wait = match load().await {
             Ok(entries) => {
-                let new = TrunkTable::new(entries);
+                let new = TrunkTable::new(entries, &table.load());
                 shared.checks.carrier_trunk.store(new.has_carrier(), Ordering::SeqCst);
                 tracing::debug!(trunks = new.len(), "Loaded the trunks");
                 table.store(Arc::new(new));

@@ -222,6 +222,17 @@ impl Handle {
     }
 }
 
+/// The realm of our own challenges. It names no product.
+pub const SIP_REALM: &str = crate::call::door::REALM;
+
+/// What is stored of a SIP password of ours.
+#[must_use]
+pub fn sip_secret(username: &str, password: &str) -> zeroize::Zeroizing<Vec<u8>> {
+    use crate::sip::digest::Secret;
+    let secret = Secret::of(username.as_bytes(), SIP_REALM.as_bytes(), password.as_bytes());
+    zeroize::Zeroizing::new(secret.to_bytes().to_vec())
+}
+
 /// Whether a text holds at least one certificate in PEM, and none that cannot be read.
 #[must_use]
 pub fn is_certificate_list(pem: &str) -> bool {

@@ -24,7 +24,7 @@ use super::stream::Post;
 use super::tally::{Published, Tally};
 use super::trunks::{KnownPeers, TrunkTable};
 use crate::call::core::CallCore;
-use crate::call::io::{Input, Output};
+use crate::call::io::{Input, Output, SecurityEvent};
 use crate::domain::now::Now;
 use crate::media::Link;
 use crate::rtp::plane::{Command, Report};
@@ -118,6 +118,7 @@ impl<R: RouteSource> Running<R> {
     fn run(mut self) {
         let _gone = MarkGone(Arc::clone(&self.shard.shared));
         self.shard.shared.checks.sip_socket.store(true, Ordering::SeqCst);
+        self.feed(now(), Input::Trunks(self.table.book()));
         let mut events = Vec::with_capacity(2);
         loop {
             events.clear();
@@ -160,12 +161,7 @@ impl<R: RouteSource> Running<R> {
                 self.unreachable(address);
             }
         }
-        let table = self.shard.trunks.load();
-        if !Arc::ptr_eq(&table, &self.table) {
-            self.table = Arc::clone(&table);
-            self.peers.forget();
-        }
-        drop(table);
+        self.follow_trunks();
         for _ in 0..ROUND_MAX {
             match self.shard.socket.receive() {
                 Received::Empty => return,
@@ -181,6 +177,18 @@ impl<R: RouteSource> Running<R> {
                 }
             }
         }
+    }
+
+    /// Takes the table of trunks when it is another one.
+    fn follow_trunks(&mut self) {
+        let table = self.shard.trunks.load();
+        if Arc::ptr_eq(&table, &self.table) {
+            return;
+        }
+        self.table = Arc::clone(&table);
+        drop(table);
+        self.peers.forget();
+        self.feed(now(), Input::Trunks(self.table.book()));
     }
 
     fn unreachable(&mut self, address: SocketAddr) {
@@ -265,6 +273,7 @@ impl<R: RouteSource> Running<R> {
         self.shard.shared.calls.store(attempts, Ordering::SeqCst);
         if self.publish_at <= at.monotonic {
             self.publish_at = at.monotonic + PUBLISH_EVERY;
+            self.follow_trunks();
             self.tally.unsent = self.shard.socket.unsent();
             self.published.show(&self.tally, &self.shard.core);
         }
@@ -307,6 +316,7 @@ impl<R: RouteSource> Running<R> {
                 self.command(at, command);
             }
             Output::Status(call) => self.shard.shared.live.record(call),
+            Output::Security(event) => log_security(event),
             Output::Finished(cdr) => {
                 self.tally.finished += 1;
                 self.shard.recorder.push(cdr);
@@ -336,6 +346,18 @@ impl<R: RouteSource> Running<R> {
                 self.held.push_back(command);
             }
         }
+    }
+}
+
+/// The security log: stable lines for whoever watches the door.
+fn log_security(event: SecurityEvent) {
+    match event {
+        SecurityEvent::LoginFailed { source } => tracing::warn!(
+            target: "maskline::security",
+            event = "sip_login_failed",
+            %source,
+            "Refused {source}, which answered a challenge wrongly"
+        ),
     }
 }
 

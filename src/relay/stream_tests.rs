@@ -7,6 +7,7 @@ use std::sync::{Condvar, Mutex};
 
 use super::*;
 use crate::call::io::PeerRole;
+use crate::call::trunks::TrunkTerms;
 use crate::domain::id::TrunkId;
 use crate::domain::network::{self, Network};
 use crate::relay::tls::{TlsFiles, TrunkTls};
@@ -70,6 +71,7 @@ fn trunk(tls: TrunkTls) -> TrunkEntry {
         sources: vec![Network::parse("127.0.0.2").expect("a network")],
         transport: network::Transport::Tcp,
         tls,
+        terms: TrunkTerms::default(),
     }
 }
 
@@ -83,7 +85,7 @@ impl World {
         let address = listener.local_addr().expect("bound");
         let post = Arc::new(Post::new().expect("a descriptor"));
         let inbox = Arc::new(Inbox::default());
-        let table = TrunkTable::new(vec![trunk(terms)]);
+        let table = TrunkTable::new(vec![trunk(terms)], &TrunkTable::default());
         let trunks = Arc::new(ArcSwap::from_pointee(table));
         let file = |name: &str| Some(format!("tests/tls/{name}").into());
         let files = TlsFiles { certificate: file("relay.pem"), key: file("relay.key"), ca: None };

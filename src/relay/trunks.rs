@@ -1,16 +1,20 @@
 //! Who may talk to us: the trunk of a source address, before a byte of the message is looked at.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use super::tls::TrunkTls;
 use crate::call::io::{Peer, PeerRole};
+use crate::call::trunks::{Login, TrunkBook, TrunkTerms};
 use crate::domain::id::TrunkId;
 use crate::domain::network::{self, Network};
+use crate::sip::digest::{Account, Algorithm, Secret};
 use crate::sip::transport::{Hop, Transport};
 use crate::store::trunk::{Trunk, TrunkSide};
+use crate::store::trunk_access::OpenTrunkAccess;
 
 /// One configured SIP peer, as far as its source addresses go.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug)]
 pub(crate) struct TrunkEntry {
     /// Which.
     pub(crate) trunk: TrunkId,
@@ -24,6 +28,8 @@ pub(crate) struct TrunkEntry {
     pub(crate) transport: network::Transport,
     /// What its certificate must hold.
     pub(crate) tls: TrunkTls,
+    /// What the brain knows of it.
+    pub(crate) terms: TrunkTerms,
 }
 
 impl From<Trunk> for TrunkEntry {
@@ -42,7 +48,31 @@ impl From<Trunk> for TrunkEntry {
                 ca: trunk.tls_ca.map(Into::into),
                 name: trunk.tls_name.map(Into::into),
             },
+            terms: TrunkTerms {
+                channels_max: trunk.channels_max,
+                cps_max: trunk.cps_max,
+                ..TrunkTerms::default()
+            },
         }
+    }
+}
+
+impl TrunkEntry {
+    /// Adds what the trunk and we prove to each other. What cannot be read shuts the trunk out
+    /// rather than let it in without a proof.
+    pub(crate) fn with_access(mut self, access: OpenTrunkAccess) -> Option<Self> {
+        let least = |refuses_md5| if refuses_md5 { Algorithm::Sha256 } else { Algorithm::Md5 };
+        if let Some((account, password)) = access.account {
+            let password = std::str::from_utf8(&password).ok()?.into();
+            let least = least(account.refuses_md5);
+            self.terms.account = Some((Account { user: account.user.into(), password }, least));
+        }
+        if let Some((login, secret)) = access.login {
+            let secret = Secret::from_bytes(&secret)?;
+            let least = least(login.refuses_md5);
+            self.terms.login = Some(Login { user: login.user.into(), secret, least });
+        }
+        Some(self)
     }
 }
 
@@ -50,12 +80,20 @@ impl From<Trunk> for TrunkEntry {
 #[derive(Debug, Default)]
 pub(crate) struct TrunkTable {
     entries: Vec<TrunkEntry>,
+    book: Arc<TrunkBook>,
 }
 
 impl TrunkTable {
-    pub(crate) fn new(mut entries: Vec<TrunkEntry>) -> Self {
+    /// A table that comes after `before`.
+    pub(crate) fn new(mut entries: Vec<TrunkEntry>, before: &Self) -> Self {
         entries.sort_by_key(|entry| entry.trunk);
-        Self { entries }
+        let terms = entries.iter().map(|entry| (entry.trunk, entry.terms.clone())).collect();
+        Self { entries, book: Arc::new(TrunkBook::new(terms, &before.book)) }
+    }
+
+    /// What the brain knows of all trunks.
+    pub(crate) fn book(&self) -> Arc<TrunkBook> {
+        Arc::clone(&self.book)
     }
 
     /// The trunk of a source: the one that listens there, else the one with the closest network.
@@ -139,7 +177,12 @@ mod tests {
             sources: vec![Network::parse(block).expect("a network")],
             transport: network::Transport::Udp,
             tls: TrunkTls::default(),
+            terms: TrunkTerms::default(),
         }
+    }
+
+    fn table_of(entries: Vec<TrunkEntry>) -> TrunkTable {
+        TrunkTable::new(entries, &TrunkTable::default())
     }
 
     fn insurer(n: u64) -> PeerRole {
@@ -156,7 +199,7 @@ mod tests {
 
     #[test]
     fn the_closest_network_wins_and_strangers_have_none() {
-        let table = TrunkTable::new(vec![
+        let table = table_of(vec![
             entry(1, insurer(1), "198.51.100.1:5060", "198.51.100.0/24"),
             entry(2, PeerRole::Carrier, "198.51.100.9:5060", "198.51.100.8/29"),
             entry(3, PeerRole::Carrier, "[2001:db8::9]:5060", "2001:db8::/32"),
@@ -170,7 +213,7 @@ mod tests {
 
     #[test]
     fn several_trunks_on_one_host_are_told_by_their_ports() {
-        let table = TrunkTable::new(vec![
+        let table = table_of(vec![
             entry(1, insurer(1), "127.0.0.1:5070", "127.0.0.1/32"),
             entry(2, PeerRole::Carrier, "127.0.0.1:5080", "127.0.0.1/32"),
         ]);
@@ -180,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_source_that_may_be_either_of_two_tenants_is_nobody() {
-        let table = TrunkTable::new(vec![
+        let table = table_of(vec![
             entry(1, insurer(1), "192.0.2.1:5060", "192.0.2.0/24"),
             entry(2, insurer(2), "192.0.2.2:5060", "192.0.2.0/24"),
         ]);
@@ -190,7 +233,7 @@ mod tests {
 
     #[test]
     fn two_gateways_of_one_owner_share_a_network() {
-        let table = TrunkTable::new(vec![
+        let table = table_of(vec![
             entry(2, PeerRole::Carrier, "192.0.2.1:5060", "192.0.2.0/24"),
             entry(1, PeerRole::Carrier, "192.0.2.2:5060", "192.0.2.0/24"),
         ]);
@@ -202,7 +245,7 @@ mod tests {
         let mut trunk = entry(1, PeerRole::Carrier, "192.0.2.1:5061", "192.0.2.0/24");
         trunk.transport = network::Transport::Tls;
         trunk.tls.name = Some("carrier.example".into());
-        let table = TrunkTable::new(vec![trunk]);
+        let table = table_of(vec![trunk]);
         let peer = |transport| table.find(Hop::new(transport, address("192.0.2.1:40000")));
         assert_eq!((peer(Transport::Udp), peer(Transport::Tcp)), (None, None));
         assert_eq!(peer(Transport::Tls).map(|peer| peer.transport), Some(Transport::Tls));
@@ -212,12 +255,8 @@ mod tests {
 
     #[test]
     fn a_listening_address_outside_the_networks_may_not_send() {
-        let table = TrunkTable::new(vec![entry(
-            1,
-            PeerRole::Carrier,
-            "203.0.113.5:5060",
-            "198.51.100.0/24",
-        )]);
+        let table =
+            table_of(vec![entry(1, PeerRole::Carrier, "203.0.113.5:5060", "198.51.100.0/24")]);
         assert_eq!(trunk_of(&table, "203.0.113.5:5060"), None);
     }
 }

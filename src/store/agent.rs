@@ -242,6 +242,11 @@ impl Store {
             return Ok(None);
         }
         tx.delete_callers(id).await?;
+        sqlx::query("delete from agent_login where tenant_id = $1 and agent_id = $2")
+            .bind(uuid(tenant.as_u128()))
+            .bind(uuid(id.as_u128()))
+            .execute(tx.connection())
+            .await?;
         tx.touch_routes(RouteTable::Agent);
         tx.commit().await?;
         Ok(Some(()))

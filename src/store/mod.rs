@@ -6,6 +6,7 @@
 //! of its own.
 
 pub mod agent;
+pub mod agent_login;
 pub mod api_key;
 pub mod binding;
 mod binding_row;
@@ -26,6 +27,7 @@ pub mod server;
 pub mod subscriber;
 pub mod tenant;
 pub mod trunk;
+pub mod trunk_access;
 pub mod watch;
 
 use std::sync::Arc;

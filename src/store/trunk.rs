@@ -348,6 +348,10 @@ impl Store {
         if deleted == 0 {
             return Ok(None);
         }
+        sqlx::query("delete from trunk_access where trunk_id = $1")
+            .bind(uuid(id.as_u128()))
+            .execute(tx.connection())
+            .await?;
         sqlx::query("delete from pool_trunk where trunk_id = $1")
             .bind(uuid(id.as_u128()))
             .execute(tx.connection())

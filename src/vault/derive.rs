@@ -12,6 +12,8 @@ pub enum Purpose {
     WrapTenantKeys,
     /// Seals answers kept for repeated requests.
     SealAnswers,
+    /// Seals the passwords of SIP peers and softphones.
+    SealSipSecrets,
     /// Hashes the secrets of API keys.
     ApiKeyPepper,
     /// The password of the database role of the API.
@@ -29,6 +31,7 @@ impl Purpose {
         match self {
             Self::WrapTenantKeys => b"maskline.wrap-tenant-keys.1",
             Self::SealAnswers => b"maskline.seal-answers.1",
+            Self::SealSipSecrets => b"maskline.seal-sip-secrets.1",
             Self::ApiKeyPepper => b"maskline.api-key-pepper.1",
             Self::AppRolePassword => b"maskline.database-password.app.1",
             Self::RelayRolePassword => b"maskline.database-password.relay.1",

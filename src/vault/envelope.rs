@@ -9,7 +9,7 @@ use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, Unbou
 use zeroize::Zeroizing;
 
 use super::{SecretKey, VaultError};
-use crate::domain::id::{SubscriberId, TenantId};
+use crate::domain::id::{AgentId, SubscriberId, TenantId, TrunkId};
 
 /// AES-256-GCM-SIV (RFC 8452) with a random nonce: a repeated nonce only shows that two values were
 /// equal.
@@ -30,6 +30,12 @@ pub enum Column {
     SubscriberNumber,
     /// `idempotency.response_body_sealed`
     IdempotentAnswer,
+    /// `trunk_access.account_password_sealed`
+    TrunkPassword,
+    /// `trunk_access.login_secret_sealed`
+    TrunkLogin,
+    /// `agent_login.secret_sealed`
+    AgentLogin,
 }
 
 impl Column {
@@ -40,6 +46,9 @@ impl Column {
             Self::SubscriberKey => 3,
             Self::SubscriberNumber => 4,
             Self::IdempotentAnswer => 5,
+            Self::TrunkPassword => 6,
+            Self::TrunkLogin => 7,
+            Self::AgentLogin => 8,
         }
     }
 }
@@ -62,6 +71,18 @@ impl Cell {
     /// A column of a subscriber's row.
     #[must_use]
     pub const fn of_subscriber(tenant: TenantId, row: SubscriberId, column: Column) -> Self {
+        Self { tenant, row: row.as_u128(), column }
+    }
+
+    /// A column of what belongs to a trunk, which may be of no tenant.
+    #[must_use]
+    pub const fn of_trunk(row: TrunkId, column: Column) -> Self {
+        Self { tenant: TenantId::from_u128(0), row: row.as_u128(), column }
+    }
+
+    /// A column of what belongs to an agent.
+    #[must_use]
+    pub const fn of_agent(tenant: TenantId, row: AgentId, column: Column) -> Self {
         Self { tenant, row: row.as_u128(), column }
     }
 

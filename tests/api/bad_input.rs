@@ -215,8 +215,6 @@ async fn the_operator_is_told_too_what_is_not_built_yet() {
         ("/v1/tenants", &tenant, "test", json!(true)),
         ("/v1/tenants", &tenant, "country_code", json!("852")),
         ("/v1/trunks", &trunk, "country_code", json!("852")),
-        ("/v1/trunks", &trunk, "channels_max", json!(30)),
-        ("/v1/trunks", &trunk, "cps_max", json!(5)),
     ];
     for (path, body, field, value) in cases {
         let mut body = body.clone();

@@ -10,4 +10,5 @@ mod isolation;
 mod nouns;
 mod repeated;
 mod roles;
+mod sip_access;
 mod world;

@@ -137,9 +137,9 @@ impl Brain {
                 let counts = [SideCounts::default(); 2];
                 Some(Input::Media(Report::Closed { session, counts }))
             }
-            Output::Media(Command::Update { .. } | Command::Bridge { .. }) | Output::Status(_) => {
-                None
-            }
+            Output::Media(Command::Update { .. } | Command::Bridge { .. })
+            | Output::Status(_)
+            | Output::Security(_) => None,
             Output::Finished(_) => {
                 self.records += 1;
                 Some(Input::RecorderCredit(1))

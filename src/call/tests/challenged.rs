@@ -14,9 +14,9 @@ const ACCOUNT: (&str, &str) = ("relay-1", "between us");
 fn with_account(least: Algorithm, peers: &[Peer]) -> Harness {
     let mut h = Harness::new();
     let account = Account { user: ACCOUNT.0.into(), password: ACCOUNT.1.into() };
-    let terms = TrunkTerms { account: Some(account), algorithm_least: least };
+    let terms = TrunkTerms { account: Some((account, least)), ..TrunkTerms::default() };
     let terms: BTreeMap<_, _> = peers.iter().map(|peer| (peer.trunk, terms.clone())).collect();
-    h.input(Input::Trunks(Arc::new(TrunkBook::new(terms))));
+    h.input(Input::Trunks(Arc::new(TrunkBook::new(terms, &TrunkBook::default()))));
     h
 }
 

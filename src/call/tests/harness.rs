@@ -13,7 +13,7 @@ use rand_core::SeedableRng;
 
 use crate::call::config::CallConfig;
 use crate::call::core::CallCore;
-use crate::call::io::{Control, Input, LiveCall, Output, Peer, PeerRole};
+use crate::call::io::{Control, Input, LiveCall, Output, Peer, PeerRole, SecurityEvent};
 use crate::domain::binding::BindingState;
 use crate::domain::cdr::Cdr;
 use crate::domain::id::{AgentId, BindingId, CallId, SubscriberId, TenantId, TrunkId};
@@ -126,6 +126,7 @@ pub(crate) struct Harness {
     pub(crate) orders: Vec<Command>,
     pub(crate) statuses: Vec<LiveCall>,
     pub(crate) cdrs: Vec<Cdr>,
+    pub(crate) security: Vec<SecurityEvent>,
     pub(crate) store: Store,
     /// The media plane opens and closes ports.
     pub(crate) has_media: bool,
@@ -150,6 +151,7 @@ impl Harness {
             orders: Vec::new(),
             statuses: Vec::new(),
             cdrs: Vec::new(),
+            security: Vec::new(),
             store: found,
             has_media: true,
             hears_trying: false,
@@ -186,6 +188,10 @@ impl Harness {
             }
             Output::Status(status) => {
                 self.statuses.push(status);
+                None
+            }
+            Output::Security(event) => {
+                self.security.push(event);
                 None
             }
             Output::Finished(cdr) => {

@@ -3,6 +3,7 @@
 mod challenged;
 mod debug;
 mod delayed;
+mod door;
 mod failing;
 pub(crate) mod harness;
 mod keys;

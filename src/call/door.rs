@@ -1,0 +1,187 @@
+//! Who must prove who it is before it may call: trunks with a login. Wrong answers are written
+//! down for whoever watches the door.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use super::core::CallCore;
+use super::egress::WWW_AUTHENTICATE;
+use super::io::{Output, Peer, SecurityEvent};
+use super::trunks::Login;
+use crate::domain::now::Now;
+use crate::sip::digest::{self, Algorithm, Credentials, Guard, Judgement};
+use crate::sip::header::HeaderId;
+use crate::sip::message::Message;
+use crate::sip::transaction::ServerId;
+use crate::sip::uri::Uri;
+use crate::sip::write::ResponseWriter;
+
+/// The realm of our own challenges. It names no product.
+pub const REALM: &str = "sip";
+
+/// Wrong answers of one source within [`FAILURES_TIME`] that are written down.
+const FAILURES_MAX: u32 = 10;
+const FAILURES_TIME: Duration = Duration::from_secs(60);
+/// Sources whose failures are counted at one time.
+const SOURCES_MAX: usize = 4_096;
+/// Credentials of one request that are looked at.
+const CREDENTIALS_MAX: usize = 4;
+
+/// Judges credentials. Nothing of it exists before somebody must show some.
+#[derive(Debug, Default)]
+pub(super) struct Door {
+    guard: Option<Box<Guard>>,
+    failures: BTreeMap<IpAddr, Failures>,
+}
+
+#[derive(Debug)]
+struct Failures {
+    count: u32,
+    until: Instant,
+}
+
+/// What a request shows of itself.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Shown {
+    /// The right secret.
+    Right,
+    /// Nothing of use to us, or an answer to an old nonce: it is asked (again).
+    Nothing {
+        /// The secret was right.
+        is_stale: bool,
+    },
+    /// A wrong secret, or another's name.
+    Wrong,
+}
+
+impl Door {
+    fn guard(&mut self, mut chance: impl FnMut() -> u64) -> &mut Guard {
+        self.guard.get_or_insert_with(|| {
+            let mut key = [0; 32];
+            for part in key.chunks_exact_mut(8) {
+                part.copy_from_slice(&chance().to_be_bytes());
+            }
+            Box::new(Guard::new(key))
+        })
+    }
+
+    /// Looks at the credentials of a request. `login_of` knows the login of a user name.
+    fn look<'l>(
+        &mut self,
+        now: Now,
+        peer: &Peer,
+        message: &Message,
+        login_of: impl Fn(&[u8]) -> Option<&'l Login>,
+        chance: impl FnMut() -> u64,
+    ) -> Shown {
+        let values = message.headers(HeaderId::Authorization).take(CREDENTIALS_MAX);
+        let ours = |it: &Credentials<'_>| it.realm == REALM.as_bytes();
+        let mut found = values.filter_map(|value| Credentials::parse(value).ok()).filter(ours);
+        let Some(credentials) = found.next() else { return Shown::Nothing { is_stale: false } };
+        let Some(login) = login_of(credentials.user) else { return Shown::Wrong };
+        if credentials.algorithm < login.least {
+            return Shown::Nothing { is_stale: false };
+        }
+        if !is_same_target(credentials.uri(), message.request_uri_text()) {
+            return Shown::Wrong;
+        }
+        let (from, method) = (source_of(peer), message.method_name());
+        let guard = self.guard(chance);
+        match guard.judge(now.unix_ms(), &from, &login.secret, method, &credentials) {
+            Judgement::Passed => Shown::Right,
+            Judgement::Stale => Shown::Nothing { is_stale: true },
+            Judgement::Failed => Shown::Wrong,
+        }
+    }
+
+    /// The challenges for a peer, strongest first.
+    fn challenges(
+        &mut self,
+        now: Now,
+        peer: &Peer,
+        least: Algorithm,
+        is_stale: bool,
+        mut chance: impl FnMut() -> u64,
+    ) -> Vec<String> {
+        let from = source_of(peer);
+        let salt = chance();
+        let nonce = self.guard(chance).nonce(now.unix_ms(), &from, salt);
+        let strong = Algorithm::ALL.into_iter().rev().filter(|it| *it >= least);
+        strong.map(|algorithm| digest::challenge(REALM, &nonce, algorithm, is_stale)).collect()
+    }
+
+    /// Counts a wrong answer; true when it should be written down.
+    fn fail(&mut self, now: Instant, source: IpAddr) -> bool {
+        if self.failures.len() >= SOURCES_MAX {
+            self.failures.retain(|_, failures| failures.until > now);
+        }
+        if self.failures.len() >= SOURCES_MAX && !self.failures.contains_key(&source) {
+            return false;
+        }
+        let fresh = Failures { count: 0, until: now + FAILURES_TIME };
+        let failures = self.failures.entry(source).or_insert(fresh);
+        if failures.until <= now {
+            *failures = Failures { count: 0, until: now + FAILURES_TIME };
+        }
+        failures.count = failures.count.saturating_add(1);
+        failures.count <= FAILURES_MAX
+    }
+}
+
+/// What a nonce is tied to.
+fn source_of(peer: &Peer) -> [u8; 16] {
+    match peer.address.ip() {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
+        IpAddr::V6(ip) => ip.octets(),
+    }
+}
+
+/// The URI that was hashed is that of the request: the same text, or the same user and host.
+fn is_same_target(hashed: &[u8], asked: &[u8]) -> bool {
+    if hashed == asked {
+        return true;
+    }
+    let (Ok(hashed), Ok(asked)) = (Uri::parse(hashed), Uri::parse(asked)) else { return false };
+    hashed.user == asked.user && hashed.host.eq_ignore_ascii_case(asked.host)
+}
+
+impl CallCore {
+    /// Whether a request that begins something may be served. If not, it has been answered.
+    pub(super) fn admits(
+        &mut self,
+        now: Now,
+        peer: &Peer,
+        server: ServerId,
+        message: &Message,
+    ) -> bool {
+        let Some(login) = self.wires.accounts.login(peer.trunk) else { return true };
+        let (login, rng) = (login.clone(), &mut self.wires.rng);
+        let mut chance = || rand_core::Rng::next_u64(rng);
+        let is_user = |user: &[u8]| user == login.user.as_bytes();
+        let find = |user: &[u8]| is_user(user).then_some(&login);
+        let is_stale = match self.door.look(now, peer, message, find, &mut chance) {
+            Shown::Right => return true,
+            Shown::Nothing { is_stale } => is_stale,
+            Shown::Wrong => {
+                self.wires.counters.logins_failed += 1;
+                let source = peer.address.ip();
+                if self.door.fail(now.monotonic, source) {
+                    let event = SecurityEvent::LoginFailed { source };
+                    self.wires.outputs.push_back(Output::Security(event));
+                }
+                false
+            }
+        };
+        let challenges = self.door.challenges(now, peer, login.least, is_stale, &mut chance);
+        let (tag, source) = (self.wires.loose_tag(), peer.address);
+        let out = &mut self.wires.out;
+        let mut answer = ResponseWriter::start(out, message, source, 401, Some(&tag));
+        for challenge in &challenges {
+            answer = answer.header(WWW_AUTHENTICATE, challenge);
+        }
+        let answer = answer.finish();
+        self.wires.transactions.respond(now.monotonic, server, 401, answer);
+        false
+    }
+}
