@@ -15,7 +15,7 @@ use tokio::time::{interval, timeout};
 
 use super::StartError;
 use crate::call::config::CallConfig;
-use crate::config::{Config, Listener};
+use crate::config::{Config, Listener, SHARDS_MAX};
 use crate::domain::network;
 use crate::media::{FreePorts, Plane, PlaneConfig};
 use crate::relay::follow::{follow_changes, keep_trunks};
@@ -43,7 +43,8 @@ pub(super) struct Signalling {
 
 /// Everything that SIP is served on, bound, and the certificate of TLS.
 pub(super) struct Bound {
-    udp: SipSocket,
+    /// One for each shard.
+    udp: Vec<SipSocket>,
     streams: Vec<(Transport, TcpListener)>,
     tls: Tls,
 }
@@ -62,7 +63,8 @@ pub(super) fn bind(config: &Config) -> Result<Bound, StartError> {
     for Listener { transport, address } in &sip.listen.0 {
         let (transport, address) = (sip_transport(*transport), *address);
         if transport == Transport::Udp {
-            udp = Some(SipSocket::bind(address).map_err(|error| refused(address, error))?);
+            let sockets = bind_shards(address, shards(config));
+            udp = Some(sockets.map_err(|error| refused(address, error))?);
         } else {
             let listener = stream::listen(address).map_err(|error| refused(address, error))?;
             streams.push((transport, listener));
@@ -70,6 +72,22 @@ pub(super) fn bind(config: &Config) -> Result<Bound, StartError> {
     }
     let udp = udp.expect("the settings were checked: one listener is UDP");
     Ok(Bound { udp, streams, tls })
+}
+
+/// How many shards there are: 0 means one for each processor.
+fn shards(config: &Config) -> usize {
+    match config.sip.shards {
+        0 => processors().min(SHARDS_MAX),
+        count => count,
+    }
+}
+
+/// One socket for each shard, all on one port: the system shares out what arrives.
+fn bind_shards(address: SocketAddr, shards: usize) -> io::Result<Vec<SipSocket>> {
+    let first = SipSocket::bind(address)?;
+    let address = first.local_address()?;
+    let others = (1..shards).map(|_| SipSocket::join(address));
+    iter::once(Ok(first)).chain(others).collect()
 }
 
 const fn sip_transport(transport: network::Transport) -> Transport {
@@ -90,8 +108,9 @@ impl Signalling {
         vault: &Arc<Vault>,
     ) -> Result<Self, StartError> {
         let system = |what| move |error| StartError::System { what, error };
-        let Bound { udp: socket, streams, tls } = bound;
-        let address = socket.local_address().map_err(system("the SIP socket"))?;
+        let Bound { udp: sockets, streams, tls } = bound;
+        let first = sockets.first().expect("there is at least one shard");
+        let address = first.local_address().map_err(system("the SIP socket"))?;
         let advertise = advertised(config, address);
         let local = |(transport, listener): &(Transport, TcpListener)| {
             Ok((*transport, listener.local_addr()?))
@@ -105,10 +124,10 @@ impl Signalling {
             .collect();
         let table = TrunkTable::new(load_trunks(pool, vault).await?, &TrunkTable::default());
         let trunks = Arc::new(ArcSwap::from_pointee(table));
-        let prepared = Prepared::new(socket, handle).map_err(system("a shard"))?;
+        let prepared = Prepared::new(sockets, handle).map_err(system("a shard"))?;
         let media = plane_config(config, advertise.ip()).map_err(system("randomness"))?;
-        let (plane, mut links) =
-            Plane::start(&media, vec![prepared.waker()]).map_err(system("the media plane"))?;
+        let (plane, links) =
+            Plane::start(&media, prepared.wakers()).map_err(system("the media plane"))?;
         let parts = Parts {
             call: CallConfig {
                 more_addresses: served
@@ -117,7 +136,7 @@ impl Signalling {
                     .collect(),
                 ..call_config(config, advertise)
             },
-            media: links.pop().expect("the plane gives one link for each waker"),
+            media: links,
             routes: Arc::new(StoreRoutes::new(pool.clone(), Arc::clone(vault))),
             records: StoreRecords::new(pool.clone()),
             trunks: Arc::clone(&trunks),
@@ -247,7 +266,6 @@ fn call_config(config: &Config, advertise: SocketAddr) -> CallConfig {
 
 fn plane_config(config: &Config, sip_address: IpAddr) -> io::Result<PlaneConfig> {
     let media = &config.media;
-    let processors = || std::thread::available_parallelism().map_or(1, usize::from);
     let threads = if media.threads == 0 { processors() } else { media.threads };
     let advertise = media.advertise.unwrap_or(sip_address);
     let mut seed = [0; 32];
@@ -261,6 +279,10 @@ fn plane_config(config: &Config, sip_address: IpAddr) -> io::Result<PlaneConfig>
         sessions_max: config.sip.calls_max,
         seed,
     })
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// What peers are told: the setting, else the address we listen on, else this machine's own.

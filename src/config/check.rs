@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::load::{Loading, Problem};
-use super::{Config, Listener, Listeners, PortRange};
+use super::{Config, Listener, Listeners, PortRange, SHARDS_MAX};
 use crate::domain::network::Transport;
 
 /// The fewest ports that make a relay: one call.
@@ -52,6 +52,7 @@ fn durations(config: &Config, found: &mut Found) {
 fn numbers(config: &Config, found: &mut Found) {
     let bounds = [
         ("sip.calls_max", config.sip.calls_max, 1, 200_000),
+        ("sip.shards", config.sip.shards, 0, SHARDS_MAX),
         ("recorder.queue_max", config.recorder.queue_max, 100, 1_000_000),
         ("database.connections_max", config.database.connections_max as usize, 2, 500),
         ("media.threads", config.media.threads, 0, 256),

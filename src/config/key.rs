@@ -79,6 +79,10 @@ pub(super) const KEYS: &[Key] = &[
     key!(sip.duration_max, "the longest answered duration"),
     key!(sip.failover_timeout, "a trunk silent for so long is given up for the next one"),
     key!(sip.calls_max, "calls at one time; more are refused with 503"),
+    key!(
+        sip.shards,
+        "threads that signal, each with its share of the calls; 0: one for each processor"
+    ),
     key!(media.bind, "local address of the RTP sockets"),
     key!(media.advertise, "address in SDP; empty: the address of sip.advertise"),
     key!(media.ports, "even port RTP, odd port RTCP; four ports a call"),

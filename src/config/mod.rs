@@ -105,6 +105,9 @@ impl Listeners {
     }
 }
 
+/// The most threads that signal.
+pub const SHARDS_MAX: usize = 64;
+
 /// `[sip]`
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Sip {
@@ -130,6 +133,8 @@ pub struct Sip {
     pub failover_timeout: Duration,
     /// Calls at one time.
     pub calls_max: usize,
+    /// Threads that signal, each with its own calls; 0 means one for each processor.
+    pub shards: usize,
 }
 
 /// `[media]`
@@ -243,6 +248,7 @@ impl Default for Config {
                 duration_max: Duration::from_secs(3 * 3_600),
                 failover_timeout: Duration::from_secs(2),
                 calls_max: 20_000,
+                shards: 0,
             },
             media: Media {
                 bind: any,

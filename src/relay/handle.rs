@@ -1,7 +1,7 @@
 //! What the API and the jobs may ask of the running relay: forget what has changed, end calls, list
 //! them, stop.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Notify;
@@ -63,7 +63,8 @@ pub struct RelayStuck;
 #[derive(Debug, Default)]
 pub(crate) struct Checks {
     pub(crate) database: AtomicBool,
-    pub(crate) sip_socket: AtomicBool,
+    /// Shards whose threads run.
+    pub(crate) shards: AtomicUsize,
     pub(crate) carrier_trunk: AtomicBool,
     pub(crate) media_ports: AtomicBool,
     pub(crate) draining: AtomicBool,
@@ -74,7 +75,7 @@ pub(crate) struct Checks {
 pub struct Readiness {
     /// The database answers and its schema is ours.
     pub database: bool,
-    /// The SIP socket is open and its shard runs.
+    /// Every SIP socket is open and its shard runs.
     pub sip_socket: bool,
     /// At least one carrier trunk is configured.
     pub carrier_trunk: bool,
@@ -192,9 +193,10 @@ impl Handle {
     #[must_use]
     pub fn readiness(&self) -> Readiness {
         let checks = &self.0.checks;
+        let shards = self.0.shards.get().map_or(0, Vec::len);
         Readiness {
             database: checks.database.load(Ordering::SeqCst),
-            sip_socket: checks.sip_socket.load(Ordering::SeqCst),
+            sip_socket: shards > 0 && checks.shards.load(Ordering::SeqCst) == shards,
             carrier_trunk: checks.carrier_trunk.load(Ordering::SeqCst),
             media_ports: checks.media_ports.load(Ordering::SeqCst),
             draining: checks.draining.load(Ordering::SeqCst),

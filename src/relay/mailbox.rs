@@ -11,6 +11,7 @@ use std::time::Duration;
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::stream::TakesInputs;
+use super::ways::TakesPassed;
 use crate::call::io::{Control, Input};
 
 /// Orders that wait for a shard. A shard empties its inbox every round, so this many mean it does
@@ -19,6 +20,8 @@ pub(crate) const CONTROLS_MAX: usize = 4_096;
 /// Messages of streams that wait for a shard. With more, connections are not read: one read brings
 /// no more than some hundred.
 pub(crate) const STREAM_INPUTS_MAX: usize = 1_024;
+/// Datagrams that another shard has received and this one has not looked at. More are lost.
+pub(crate) const PASSED_MAX: usize = 8_192;
 /// How long an order waits for room before it is given up as undeliverable.
 const ROOM_WAIT: Duration = Duration::from_secs(5);
 
@@ -28,6 +31,7 @@ pub(crate) struct Mailbox<F> {
     inbox: Mutex<Inbox<F>>,
     room: Condvar,
     rung: AtomicBool,
+    ordered: AtomicBool,
     bell: OwnedFd,
 }
 
@@ -38,6 +42,8 @@ pub(crate) struct Inbox<F> {
     pub(crate) controls: VecDeque<Control>,
     /// What connections bring; whoever brings it asks for room first.
     pub(crate) streams: VecDeque<Input>,
+    /// What other shards have received.
+    pub(crate) passed: VecDeque<Input>,
     /// Answers of lookups. The shard asks for no more than it may have waiting, so they need no
     /// bound of their own.
     pub(crate) found: Vec<F>,
@@ -52,6 +58,7 @@ impl<F> Default for Inbox<F> {
         Self {
             controls: VecDeque::new(),
             streams: VecDeque::new(),
+            passed: VecDeque::new(),
             found: Vec::new(),
             credit: 0,
             stop: false,
@@ -87,6 +94,7 @@ impl<F: std::fmt::Debug + Send> TakesOrders for Mailbox<F> {
             return Err(ShardStuck);
         }
         inbox.controls.push_back(control);
+        self.ordered.store(true, Ordering::SeqCst);
         drop(inbox);
         self.ring();
         Ok(())
@@ -109,13 +117,23 @@ impl<F: Send> TakesInputs for Mailbox<F> {
     }
 }
 
+impl<F: Send> TakesPassed for Mailbox<F> {
+    fn pass(&self, inputs: &mut Vec<Input>) {
+        let mut inbox = self.lock();
+        let room = PASSED_MAX.saturating_sub(inbox.passed.len()).min(inputs.len());
+        inbox.passed.extend(inputs.drain(..room));
+        drop(inbox);
+        self.ring();
+    }
+}
+
 impl<F> Mailbox<F> {
     /// # Errors
     /// The process has no descriptor left.
     pub(crate) fn new() -> io::Result<Self> {
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        let rung = AtomicBool::new(false);
-        Ok(Self { inbox: Mutex::default(), room: Condvar::new(), rung, bell })
+        let [rung, ordered] = [false; 2].map(AtomicBool::new);
+        Ok(Self { inbox: Mutex::default(), room: Condvar::new(), rung, ordered, bell })
     }
 
     /// Brings the answer of a lookup.
@@ -140,6 +158,16 @@ impl<F> Mailbox<F> {
         }
     }
 
+    /// Something may have arrived since the last look.
+    pub(crate) fn has_rung(&self) -> bool {
+        self.rung.load(Ordering::SeqCst)
+    }
+
+    /// An order waits.
+    pub(crate) fn has_order(&self) -> bool {
+        self.ordered.load(Ordering::SeqCst)
+    }
+
     /// Moves everything that has arrived into `taken`, which must be empty: its buffers are used
     /// next.
     pub(crate) fn take(&self, taken: &mut Inbox<F>) {
@@ -148,7 +176,10 @@ impl<F> Mailbox<F> {
         // Nothing to read means that nobody has rung; both are fine.
         rustix::io::read(&self.bell, &mut count).ok();
         self.rung.store(false, Ordering::SeqCst);
-        std::mem::swap(&mut *self.lock(), taken);
+        let mut inbox = self.lock();
+        self.ordered.store(false, Ordering::SeqCst);
+        std::mem::swap(&mut *inbox, taken);
+        drop(inbox);
         self.room.notify_all();
     }
 
@@ -172,16 +203,34 @@ mod tests {
         let mailbox = Mailbox::<u8>::new().expect("a descriptor");
         let orders = [1, 2].map(|n| Control::Terminate { call: CallId::new(n, 0) });
         orders.iter().for_each(|order| mailbox.order(*order).expect("room"));
+        assert!(mailbox.has_order());
         mailbox.answer(7);
         mailbox.credit(3);
         mailbox.credit(4);
         let mut taken = Inbox::default();
         mailbox.take(&mut taken);
+        assert!(!mailbox.has_order());
         assert_eq!(taken.controls, orders);
         assert_eq!((taken.found, taken.credit, taken.stop), (vec![7], 7, false));
         let mut again = Inbox::default();
         mailbox.take(&mut again);
         assert!(again.controls.is_empty() && again.found.is_empty() && again.credit == 0);
+    }
+
+    #[test]
+    fn what_other_shards_pass_on_is_bounded_and_keeps_its_order() {
+        let mailbox = Mailbox::<u8>::new().expect("a descriptor");
+        let credit = |n| Input::RecorderCredit(n);
+        let mut inputs: Vec<_> = (0..PASSED_MAX as u32 + 3).map(credit).collect();
+        mailbox.pass(&mut inputs);
+        assert_eq!(inputs.len(), 3, "those without room are left");
+        let mut taken = Inbox::default();
+        mailbox.take(&mut taken);
+        for (n, input) in (0..).zip(&taken.passed) {
+            assert!(matches!(input, Input::RecorderCredit(it) if *it == n), "{n}: {input:?}");
+        }
+        mailbox.pass(&mut inputs);
+        assert!(inputs.is_empty(), "there is room again");
     }
 
     #[test]

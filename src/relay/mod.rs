@@ -20,3 +20,4 @@ mod mailbox;
 mod memory;
 mod shard;
 mod tally;
+mod ways;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use metrics::Histogram;
@@ -16,7 +16,7 @@ use super::now::now;
 use crate::domain::id::CallId;
 use crate::domain::route::{RouteAnswer, RouteQuery};
 
-/// Routes kept in memory, of one shard.
+/// Routes kept in memory.
 pub(crate) const ROUTES_MAX: usize = 100_000;
 
 /// Where routes come from when memory has none.
@@ -61,13 +61,21 @@ struct Waiting {
     until: Instant,
 }
 
+/// What all shards know together: a store that goes away is missed by none of them.
+pub(crate) type SharedMemory<S> = Arc<Mutex<Memory<S>>>;
+
+/// Nothing known yet.
+pub(crate) fn no_memory<S>() -> SharedMemory<S> {
+    Arc::new(Mutex::new(Memory::new(ROUTES_MAX)))
+}
+
 /// The routes of one shard. Lives in the shard's thread; only lookups leave it.
 pub(crate) struct Routes<R: RouteSource> {
     source: Arc<R>,
     runtime: tokio::runtime::Handle,
     mailbox: Arc<Mailbox<Found<R::Sealed>>>,
     shared: Arc<Shared>,
-    memory: Memory<R::Sealed>,
+    memory: SharedMemory<R::Sealed>,
     waiting: BTreeMap<CallId, Waiting>,
     waiting_max: usize,
     deadline: Duration,
@@ -75,12 +83,13 @@ pub(crate) struct Routes<R: RouteSource> {
 }
 
 impl<R: RouteSource> Routes<R> {
-    /// Nothing known yet. `waiting_max` lookups at one time, each for at most `deadline`.
+    /// `limits.0` lookups at one time, each for at most `limits.1`.
     pub(crate) fn new(
         source: Arc<R>,
         runtime: tokio::runtime::Handle,
         mailbox: Arc<Mailbox<Found<R::Sealed>>>,
         shared: Arc<Shared>,
+        memory: SharedMemory<R::Sealed>,
         limits: (usize, Duration),
     ) -> Self {
         Self {
@@ -88,7 +97,7 @@ impl<R: RouteSource> Routes<R> {
             runtime,
             mailbox,
             shared,
-            memory: Memory::new(ROUTES_MAX),
+            memory,
             waiting: BTreeMap::new(),
             waiting_max: limits.0,
             deadline: limits.1,
@@ -103,11 +112,14 @@ impl<R: RouteSource> Routes<R> {
         call: CallId,
         query: RouteQuery,
     ) -> Option<RouteAnswer> {
-        if let Some(sealed) = self.memory.find(&query, at, &self.shared.freshness) {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sealed) = memory.find(&query, at, &self.shared.freshness) {
             let answer = self.source.open(sealed, &query);
+            drop(memory);
             self.from_memory.record(now().monotonic.saturating_duration_since(at));
             return Some(answer);
         }
+        drop(memory);
         if self.waiting.len() >= self.waiting_max {
             return Some(RouteAnswer::Failed);
         }
@@ -137,7 +149,8 @@ impl<R: RouteSource> Routes<R> {
         let answer = match lookup {
             Lookup::Found(known) => {
                 let answer = self.source.open(&known.sealed, &query);
-                self.memory.learn(question, known, mark, at);
+                let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+                memory.learn(question, known, mark, at);
                 answer
             }
             Lookup::Missing(answer) => answer,
@@ -243,6 +256,7 @@ mod tests {
                 runtime.handle().clone(),
                 Arc::new(Mailbox::new().expect("a descriptor")),
                 Arc::clone(relay.shared()),
+                no_memory(),
                 (waiting_max, if answers { WITHIN } else { Duration::ZERO }),
             );
             Self { runtime, routes, relay }

@@ -23,6 +23,7 @@ use super::sip_udp::{Received, SipSocket};
 use super::stream::Post;
 use super::tally::{Published, Tally};
 use super::trunks::{KnownPeers, TrunkTable};
+use super::ways::Ways;
 use crate::call::core::CallCore;
 use crate::call::io::{Input, Output, SecurityEvent};
 use crate::domain::now::Now;
@@ -47,6 +48,9 @@ const BELL: u64 = 1;
 
 /// Everything a shard works with.
 pub(crate) struct Shard<R: RouteSource> {
+    /// Its number among all.
+    pub(crate) index: usize,
+    pub(crate) ways: Arc<Ways>,
     pub(crate) core: CallCore,
     pub(crate) socket: SipSocket,
     pub(crate) post: Arc<Post>,
@@ -63,14 +67,15 @@ impl<R: RouteSource> Shard<R> {
     ///
     /// # Errors
     /// No descriptor or no thread is left.
-    pub(crate) fn start(self, index: u8) -> io::Result<JoinHandle<()>> {
+    pub(crate) fn start(self) -> io::Result<JoinHandle<()>> {
+        let name = format!("sip-{}", self.index);
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let readable = epoll::EventFlags::IN;
         epoll::add(&poll, &self.socket, epoll::EventData::new_u64(SOCKET), readable)?;
         let bell = self.mailbox.bell_fd();
         epoll::add(&poll, bell, epoll::EventData::new_u64(BELL), readable)?;
         let running = Running::new(self, poll);
-        std::thread::Builder::new().name(format!("sip-{index}")).spawn(move || running.run())
+        std::thread::Builder::new().name(name).spawn(move || running.run())
     }
 }
 
@@ -81,10 +86,14 @@ struct Running<R: RouteSource> {
     inbox: Inbox<Found<R::Sealed>>,
     table: Arc<TrunkTable>,
     peers: KnownPeers,
+    /// What belongs to other shards, by their numbers, until the end of the round.
+    passing: Vec<Vec<Input>>,
     /// Answers that were ready before the brain had been drained.
     ready: VecDeque<Input>,
     /// Orders that the media plane had no room for.
     held: VecDeque<Command>,
+    /// How many of our attempts everybody knows to be running.
+    shown_calls: u64,
     /// When the media plane is woken for what waits there.
     media_at: Option<Instant>,
     /// Calls whose ports are being closed, and until when their last word may come.
@@ -100,10 +109,11 @@ impl<R: RouteSource> Running<R> {
         let at = now().monotonic;
         Self {
             table: shard.trunks.load_full(),
-            shard,
             poll,
             inbox: Inbox::default(),
             peers: KnownPeers::default(),
+            passing: std::iter::repeat_with(Vec::new).take(shard.ways.count()).collect(),
+            shown_calls: 0,
             ready: VecDeque::new(),
             held: VecDeque::new(),
             media_at: None,
@@ -112,22 +122,24 @@ impl<R: RouteSource> Running<R> {
             published: Published::new(),
             publish_at: at,
             stranger_log_at: at,
+            shard,
         }
     }
 
     fn run(mut self) {
-        let _gone = MarkGone(Arc::clone(&self.shard.shared));
-        self.shard.shared.checks.sip_socket.store(true, Ordering::SeqCst);
+        let _gone = MarkGone::of(&self.shard.shared);
         self.feed(now(), Input::Trunks(self.table.book()));
         let mut events = Vec::with_capacity(2);
         loop {
             events.clear();
             self.wait(&mut events);
-            for event in &events {
-                match event.data.u64() {
-                    SOCKET => self.receive(event.flags),
-                    _ => self.read_mail(),
-                }
+            // An order that was given comes before every datagram that was sent after it.
+            if self.shard.mailbox.has_rung() {
+                self.read_mail();
+            }
+            for event in events.iter().filter(|event| event.data.u64() == SOCKET) {
+                self.receive(event.flags);
+                self.pass_on();
             }
             self.read_reports();
             self.keep_time();
@@ -163,6 +175,9 @@ impl<R: RouteSource> Running<R> {
         }
         self.follow_trunks();
         for _ in 0..ROUND_MAX {
+            if self.shard.mailbox.has_order() {
+                return;
+            }
             match self.shard.socket.receive() {
                 Received::Empty => return,
                 Received::Unreachable(address) => self.unreachable(address),
@@ -172,8 +187,13 @@ impl<R: RouteSource> Running<R> {
                         continue;
                     };
                     self.tally.received(bytes);
-                    let bytes = Bytes::copy_from_slice(bytes);
-                    self.feed(now(), Input::Datagram { peer, bytes });
+                    let owner = self.shard.ways.owner(bytes);
+                    let input = Input::Datagram { peer, bytes: Bytes::copy_from_slice(bytes) };
+                    if owner == self.shard.index {
+                        self.feed(now(), input);
+                    } else if let Some(passing) = self.passing.get_mut(owner) {
+                        passing.push(input);
+                    }
                 }
             }
         }
@@ -191,9 +211,25 @@ impl<R: RouteSource> Running<R> {
         self.feed(now(), Input::Trunks(self.table.book()));
     }
 
+    /// The system may tell one shard of what another has sent.
     fn unreachable(&mut self, address: SocketAddr) {
         self.tally.unreachable += 1;
+        for (owner, passing) in self.passing.iter_mut().enumerate() {
+            if owner != self.shard.index {
+                passing.push(Input::Unreachable { peer: address.into() });
+            }
+        }
         self.feed(now(), Input::Unreachable { peer: address.into() });
+    }
+
+    /// Hands the others what belongs to them.
+    fn pass_on(&mut self) {
+        for (owner, passing) in self.passing.iter_mut().enumerate() {
+            if !passing.is_empty() {
+                self.tally.passed += passing.len() as u64;
+                self.tally.pass_lost += self.shard.ways.pass(owner, passing);
+            }
+        }
     }
 
     /// Silence, a count, and now and then a line for whoever watches the door.
@@ -224,6 +260,9 @@ impl<R: RouteSource> Running<R> {
             if let Input::Datagram { bytes, .. } = &input {
                 self.tally.received(bytes);
             }
+            self.feed(now(), input);
+        }
+        while let Some(input) = inbox.passed.pop_front() {
             self.feed(now(), input);
         }
         for found in inbox.found.drain(..) {
@@ -270,7 +309,12 @@ impl<R: RouteSource> Running<R> {
         }
         // Each attempt gives exactly one record at its end.
         let attempts = self.shard.core.counters().attempts.saturating_sub(self.tally.finished);
-        self.shard.shared.calls.store(attempts, Ordering::SeqCst);
+        if attempts != self.shown_calls {
+            // All shards add up in one number; it wraps as a decrease should.
+            let change = attempts.wrapping_sub(self.shown_calls);
+            self.shard.shared.calls.fetch_add(change, Ordering::SeqCst);
+            self.shown_calls = attempts;
+        }
         if self.publish_at <= at.monotonic {
             self.publish_at = at.monotonic + PUBLISH_EVERY;
             self.follow_trunks();
@@ -364,9 +408,16 @@ fn log_security(event: SecurityEvent) {
 /// Whatever ends the thread, the process knows that its socket is deaf.
 struct MarkGone(Arc<Shared>);
 
+impl MarkGone {
+    fn of(shared: &Arc<Shared>) -> Self {
+        shared.checks.shards.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(shared))
+    }
+}
+
 impl Drop for MarkGone {
     fn drop(&mut self) {
-        self.0.checks.sip_socket.store(false, Ordering::SeqCst);
+        self.0.checks.shards.fetch_sub(1, Ordering::SeqCst);
         self.0.shard_gone.notify_one();
     }
 }

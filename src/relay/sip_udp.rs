@@ -46,7 +46,7 @@ pub(crate) enum Received<'a> {
 }
 
 impl SipSocket {
-    /// Binds the address for one of several shards.
+    /// Binds the address for the first of several shards.
     ///
     /// # Errors
     /// The address is not ours, or is taken.
@@ -56,6 +56,14 @@ impl SipSocket {
             0 => address,
             _ => open(address)?.local_addr()?.as_socket().unwrap_or(address),
         };
+        Self::join(address)
+    }
+
+    /// Binds an address that is ours already, for one more shard.
+    ///
+    /// # Errors
+    /// The system has no room for it.
+    pub(crate) fn join(address: SocketAddr) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_reuse_port(true)?;
         socket.bind(&address.into())?;

@@ -15,28 +15,32 @@ use tokio_util::sync::CancellationToken;
 use super::handle::{Handle, Shared};
 use super::mailbox::{Mailbox, TakesOrders};
 use super::recorder::{Pace, RecordStore, RecorderQueue};
-use super::routes::{Found, RouteSource, Routes};
+use super::routes::{Found, RouteSource, Routes, no_memory};
 use super::shard::Shard;
 use super::sip_udp::SipSocket;
 use super::stream::{Limits, Post, Streams};
 use super::tls::Tls;
 use super::trunks::TrunkTable;
+use super::ways::{TakesPassed, Ways};
 use crate::call::config::CallConfig;
 use crate::call::core::CallCore;
 use crate::media::{Link, Waker};
 use crate::sip::transport::Transport;
 
-/// A shard that can be rung, but does not run yet.
+/// Shards that can be rung, but do not run yet.
 pub(crate) struct Prepared<R: RouteSource> {
-    socket: SipSocket,
-    mailbox: Arc<Mailbox<Found<R::Sealed>>>,
+    shards: Vec<(SipSocket, Inbox<R>)>,
     handle: Handle,
 }
 
-/// What a shard works with.
+type Inbox<R> = Arc<Mailbox<Found<<R as RouteSource>::Sealed>>>;
+
+/// What the shards work with.
 pub(crate) struct Parts<R, S> {
+    /// The settings of all of them together.
     pub(crate) call: CallConfig,
-    pub(crate) media: Link,
+    /// One for each.
+    pub(crate) media: Vec<Link>,
     pub(crate) routes: Arc<R>,
     pub(crate) records: S,
     pub(crate) trunks: Arc<ArcSwap<TrunkTable>>,
@@ -54,87 +58,104 @@ pub(crate) struct StreamParts {
 /// The relay at work.
 pub(crate) struct Relay {
     shared: Arc<Shared>,
-    shard: Arc<dyn TakesOrders>,
-    thread: std::thread::JoinHandle<()>,
+    shards: Vec<Arc<dyn TakesOrders>>,
+    threads: Vec<std::thread::JoinHandle<()>>,
     post: Arc<Post>,
-    streams: std::thread::JoinHandle<()>,
     recorder: JoinHandle<()>,
     closing: CancellationToken,
     tasks: Vec<AbortHandle>,
 }
 
 impl<R: RouteSource> Prepared<R> {
-    /// Connects the handle to a mailbox: orders wait in it until the shard runs.
+    /// Connects the handle to one mailbox for each socket: orders wait in them until the shards
+    /// run.
     ///
     /// # Errors
     /// No descriptor is left.
-    pub(crate) fn new(socket: SipSocket, handle: &Handle) -> io::Result<Self> {
-        let mailbox = Arc::new(Mailbox::new()?);
-        handle.connect(vec![Arc::clone(&mailbox) as Arc<dyn TakesOrders>]);
-        Ok(Self { socket, mailbox, handle: handle.clone() })
+    pub(crate) fn new(sockets: Vec<SipSocket>, handle: &Handle) -> io::Result<Self> {
+        let with_mailbox = |socket| Ok((socket, Arc::new(Mailbox::new()?)));
+        let shards = sockets.into_iter().map(with_mailbox).collect::<io::Result<Vec<_>>>()?;
+        let orders = shards.iter().map(|(_, mailbox)| Arc::clone(mailbox) as _).collect();
+        handle.connect(orders);
+        Ok(Self { shards, handle: handle.clone() })
     }
 
-    /// Rings the shard when the media plane has something to report.
-    pub(crate) fn waker(&self) -> Waker {
-        let mailbox = Arc::clone(&self.mailbox);
-        Box::new(move || mailbox.ring())
+    /// What rings each shard when the media plane has something to report.
+    pub(crate) fn wakers(&self) -> Vec<Waker> {
+        let waker = |mailbox: Inbox<R>| Box::new(move || mailbox.ring()) as Waker;
+        self.shards.iter().map(|(_, mailbox)| waker(Arc::clone(mailbox))).collect()
     }
 
-    /// Starts the shard's thread and its recorder. Call it within a tokio runtime.
+    /// Starts the shards' threads and their recorder. Call it within a tokio runtime.
     ///
     /// # Errors
     /// No thread, descriptor or randomness is left.
     pub(crate) fn start<S: RecordStore>(self, parts: Parts<R, S>) -> io::Result<Relay> {
-        let Self { socket, mailbox, handle } = self;
+        let Self { shards, handle } = self;
         let shared = Arc::clone(handle.shared());
-        let route_limits = (parts.call.pending_routes_max, parts.call.route_deadline);
-        // The brain holds one credit for each place.
+        // The brains together hold one credit for each place.
         let queue = RecorderQueue::new(parts.call.recorder_credits as usize);
         let runtime = tokio::runtime::Handle::current();
-        let routes = Routes::new(
-            parts.routes,
-            runtime.clone(),
-            Arc::clone(&mailbox),
-            Arc::clone(&shared),
-            route_limits,
-        );
         let post = Arc::new(Post::new()?);
+        let passed =
+            |(_, mailbox): &(SipSocket, Inbox<R>)| Arc::clone(mailbox) as Arc<dyn TakesPassed>;
+        let ways = Arc::new(Ways::new(shards.iter().map(passed).collect()));
+        let orders = shards.iter().map(|(_, mailbox)| Arc::clone(mailbox) as _).collect();
+        let mut threads = Vec::with_capacity(shards.len() + 1);
+        let memory = no_memory();
+        let call = share(&parts.call, shards.len());
+        for ((index, (socket, mailbox)), media) in shards.into_iter().enumerate().zip(parts.media) {
+            let call = CallConfig { shard: u8::try_from(index).unwrap_or(u8::MAX), ..call.clone() };
+            let routes = Routes::new(
+                Arc::clone(&parts.routes),
+                runtime.clone(),
+                Arc::clone(&mailbox),
+                Arc::clone(&shared),
+                Arc::clone(&memory),
+                (call.pending_routes_max, call.route_deadline),
+            );
+            let shard = Shard {
+                index,
+                ways: Arc::clone(&ways),
+                post: Arc::clone(&post),
+                core: CallCore::new(call, random_generator()?),
+                socket,
+                mailbox: Arc::clone(&mailbox),
+                media,
+                routes,
+                recorder: queue.recorder(mailbox as _),
+                trunks: Arc::clone(&parts.trunks),
+                shared: Arc::clone(&shared),
+            };
+            threads.push(shard.start()?);
+        }
         let StreamParts { listeners, sources, tls, limits } = parts.streams;
         let streams = Streams {
             listeners,
             sources,
             post: Arc::clone(&post),
-            inbox: Arc::clone(&mailbox) as _,
-            trunks: Arc::clone(&parts.trunks),
+            inbox: ways,
+            trunks: parts.trunks,
             tls,
             limits,
         };
-        let shard = Shard {
-            post: Arc::clone(&post),
-            core: CallCore::new(parts.call, random_generator()?),
-            socket,
-            mailbox: Arc::clone(&mailbox),
-            media: parts.media,
-            routes,
-            recorder: queue.recorder(Arc::clone(&mailbox) as _),
-            trunks: parts.trunks,
-            shared: Arc::clone(&shared),
-        };
-        let thread = shard.start(0)?;
-        let streams = streams.start()?;
+        threads.push(streams.start()?);
         let closing = CancellationToken::new();
         let recorder =
             runtime.spawn(queue.run(parts.records, Pace::default(), chance, closing.clone()));
-        Ok(Relay {
-            shared,
-            shard: mailbox,
-            thread,
-            post,
-            streams,
-            recorder,
-            closing,
-            tasks: Vec::new(),
-        })
+        Ok(Relay { shared, shards: orders, threads, post, recorder, closing, tasks: Vec::new() })
+    }
+}
+
+/// The share of one of several brains: what all may do together is shared out evenly.
+fn share(all: &CallConfig, shards: usize) -> CallConfig {
+    let count = u32::try_from(shards).unwrap_or(u32::MAX).max(1);
+    CallConfig {
+        calls_max: all.calls_max.div_ceil(shards.max(1)),
+        pending_routes_max: all.pending_routes_max.div_ceil(shards.max(1)),
+        // Never more credits than places.
+        recorder_credits: (all.recorder_credits / count).max(1),
+        ..all.clone()
     }
 }
 
@@ -154,17 +175,17 @@ impl Relay {
         self.shared.calls.load(Ordering::SeqCst)
     }
 
-    /// Comes to an end only when the shard did.
+    /// Comes to an end only when a shard did.
     pub(crate) async fn failed(&self) {
         self.shared.shard_gone.notified().await;
     }
 
-    /// Ends the shard and writes what is left, within `flush`; `true` when records are left.
+    /// Ends the shards and writes what is left, within `flush`; `true` when records are left.
     pub(crate) async fn stop(self, flush: Duration) -> bool {
-        self.shard.stop();
+        self.shards.iter().for_each(|shard| shard.stop());
         self.closing.cancel();
         self.post.stop();
-        let threads = [self.thread, self.streams];
+        let threads = self.threads;
         // A thread that panicked has said so already.
         let join = move || threads.into_iter().for_each(|thread| drop(thread.join()));
         tokio::task::spawn_blocking(join).await.ok();

@@ -46,6 +46,9 @@ pub(super) struct Tally {
     pub(super) strangers: u64,
     pub(super) unsent: u64,
     pub(super) unreachable: u64,
+    /// Datagrams and errors passed on to other shards, and those that found no room there.
+    pub(super) passed: u64,
+    pub(super) pass_lost: u64,
 }
 
 impl Tally {
@@ -62,76 +65,132 @@ impl Tally {
     }
 }
 
+/// A count that all shards add to, and how much of it is ours.
+struct Sum<M> {
+    metric: M,
+    shown: u64,
+}
+
+impl<M> Sum<M> {
+    fn of(metric: M) -> Self {
+        Self { metric, shown: 0 }
+    }
+}
+
+impl Sum<Counter> {
+    fn show(&mut self, count: u64) {
+        self.metric.increment(count.saturating_sub(self.shown));
+        self.shown = count;
+    }
+}
+
+impl Sum<Gauge> {
+    fn show(&mut self, count: usize) {
+        let count = count as u64;
+        let change = |more: u64| f64::from(u32::try_from(more).unwrap_or(u32::MAX));
+        match count.checked_sub(self.shown) {
+            Some(more) => self.metric.increment(change(more)),
+            None => self.metric.decrement(change(self.shown - count)),
+        }
+        self.shown = count;
+    }
+}
+
 /// The metrics of one shard, looked up once.
 pub(super) struct Published {
-    received: [Counter; KIND_COUNT],
-    sent: [Counter; KIND_COUNT],
-    strangers: Counter,
-    unsent: Counter,
-    unreachable: Counter,
-    parse_errors: Counter,
-    foreign_sources: Counter,
-    failovers: Counter,
-    refused_early: [Counter; 3],
-    invariants: Counter,
-    calls: Gauge,
-    transactions: Gauge,
-    credits: Gauge,
+    received: [Sum<Counter>; KIND_COUNT],
+    sent: [Sum<Counter>; KIND_COUNT],
+    strangers: Sum<Counter>,
+    unsent: Sum<Counter>,
+    unreachable: Sum<Counter>,
+    passed: Sum<Counter>,
+    pass_lost: Sum<Counter>,
+    parse_errors: Sum<Counter>,
+    foreign_sources: Sum<Counter>,
+    failovers: Sum<Counter>,
+    refused_early: [Sum<Counter>; 3],
+    invariants: Sum<Counter>,
+    calls: Sum<Gauge>,
+    transactions: Sum<Gauge>,
+    credits: Sum<Gauge>,
 }
 
 impl Published {
     pub(super) fn new() -> Self {
         let messages = |direction: &'static str| {
             KINDS.map(|(method, class)| {
-                counter!("maskline_sip_messages_total",
-                    "dir" => direction, "method" => method, "code_class" => class)
+                Sum::of(counter!("maskline_sip_messages_total",
+                    "dir" => direction, "method" => method, "code_class" => class))
             })
         };
-        let refused =
-            |cause: &'static str| counter!("maskline_attempts_shed_total", "cause" => cause);
+        let refused = |cause: &'static str| {
+            Sum::of(counter!("maskline_attempts_shed_total", "cause" => cause))
+        };
         Self {
             received: messages("in"),
             sent: messages("out"),
-            strangers: counter!("maskline_sip_strangers_total"),
-            unsent: counter!("maskline_sip_unsent_total"),
-            unreachable: counter!("maskline_sip_unreachable_total"),
-            parse_errors: counter!("maskline_sip_parse_errors_total"),
-            foreign_sources: counter!("maskline_sip_foreign_sources_total"),
-            failovers: counter!("maskline_trunk_failovers_total"),
+            strangers: Sum::of(counter!("maskline_sip_strangers_total")),
+            unsent: Sum::of(counter!("maskline_sip_unsent_total")),
+            unreachable: Sum::of(counter!("maskline_sip_unreachable_total")),
+            passed: Sum::of(counter!("maskline_sip_passed_total")),
+            pass_lost: Sum::of(counter!("maskline_sip_pass_lost_total")),
+            parse_errors: Sum::of(counter!("maskline_sip_parse_errors_total")),
+            foreign_sources: Sum::of(counter!("maskline_sip_foreign_sources_total")),
+            failovers: Sum::of(counter!("maskline_trunk_failovers_total")),
             refused_early: ["overload", "recorder_full", "draining"].map(refused),
-            invariants: counter!("maskline_invariants_broken_total"),
-            calls: gauge!("maskline_calls_active"),
-            transactions: gauge!("maskline_sip_transactions_active"),
-            credits: gauge!("maskline_recorder_credits"),
+            invariants: Sum::of(counter!("maskline_invariants_broken_total")),
+            calls: Sum::of(gauge!("maskline_calls_active")),
+            transactions: Sum::of(gauge!("maskline_sip_transactions_active")),
+            credits: Sum::of(gauge!("maskline_recorder_credits")),
         }
     }
 
-    /// Shows the present counts of a shard.
-    pub(super) fn show(&self, tally: &Tally, core: &CallCore) {
-        for (metrics, counts) in [(&self.received, &tally.received), (&self.sent, &tally.sent)] {
-            metrics.iter().zip(counts).for_each(|(metric, count)| metric.absolute(*count));
-        }
-        self.strangers.absolute(tally.strangers);
-        self.unsent.absolute(tally.unsent);
-        self.unreachable.absolute(tally.unreachable);
+    /// Adds what has changed in a shard since the last time.
+    pub(super) fn show(&mut self, tally: &Tally, core: &CallCore) {
+        self.received.iter_mut().zip(tally.received).for_each(|(sum, count)| sum.show(count));
+        self.sent.iter_mut().zip(tally.sent).for_each(|(sum, count)| sum.show(count));
+        self.strangers.show(tally.strangers);
+        self.unsent.show(tally.unsent);
+        self.unreachable.show(tally.unreachable);
+        self.passed.show(tally.passed);
+        self.pass_lost.show(tally.pass_lost);
         let counts = core.counters();
-        self.parse_errors.absolute(counts.unreadable + counts.malformed_answered);
-        self.foreign_sources.absolute(counts.foreign_sources);
-        self.failovers.absolute(counts.failovers);
+        self.parse_errors.show(counts.unreadable + counts.malformed_answered);
+        self.foreign_sources.show(counts.foreign_sources);
+        self.failovers.show(counts.failovers);
         let refused = [counts.refused_overload, counts.refused_recorder, counts.refused_draining];
-        self.refused_early.iter().zip(refused).for_each(|(metric, count)| metric.absolute(count));
-        self.invariants.absolute(counts.invariants_broken);
+        self.refused_early.iter_mut().zip(refused).for_each(|(sum, count)| sum.show(count));
+        self.invariants.show(counts.invariants_broken);
         let held = core.occupancy();
-        let shown = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
-        self.calls.set(shown(held.calls));
-        self.transactions.set(shown(held.transactions));
-        self.credits.set(f64::from(held.recorder_credits));
+        self.calls.show(held.calls);
+        self.transactions.show(held.transactions);
+        self.credits.show(held.recorder_credits as usize);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shards_add_up_whether_they_grow_or_shrink() {
+        use std::sync::Arc;
+        use std::sync::atomic::AtomicU64;
+        use std::sync::atomic::Ordering::SeqCst;
+
+        let (count, level) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let gauge = || Sum::of(Gauge::from_arc(Arc::clone(&level)));
+        let mut counters = [0, 1].map(|_| Sum::of(Counter::from_arc(Arc::clone(&count))));
+        let mut gauges = [gauge(), gauge()];
+        for (number, counts) in [[3, 5], [9, 6]].iter().enumerate() {
+            for ((sum, level), now) in counters.iter_mut().zip(&mut gauges).zip(counts) {
+                sum.show(*now);
+                level.show(9 - *now as usize);
+            }
+            let levels = f64::from_bits(level.load(SeqCst));
+            assert_eq!((count.load(SeqCst), levels), [(8, 10.0), (15, 3.0)][number]);
+        }
+    }
 
     #[test]
     fn messages_are_told_apart_by_their_first_bytes() {

@@ -89,8 +89,8 @@ mod tests {
 
     fn response(branch: &str) -> String {
         format!(
-            "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP h;branch={branch};rport\r\nFrom: <sip:a@h>;tag=1\r\n\
-             To: <sip:b@h>;tag=2\r\nCall-ID: c\r\nCSeq: 1 BYE\r\n\r\n"
+            "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP h;branch={branch};rport\r\n\
+             From: <sip:a@h>;tag=1\r\nTo: <sip:b@h>;tag=2\r\nCall-ID: c\r\nCSeq: 1 BYE\r\n\r\n"
         )
     }
 

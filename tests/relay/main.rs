@@ -10,4 +10,5 @@ mod nodes;
 mod peers;
 mod ready;
 mod service;
+mod shards;
 mod watch;

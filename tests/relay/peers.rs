@@ -69,6 +69,18 @@ impl Peer {
         ));
     }
 
+    /// Takes an INVITE of [`Self::invite`] back.
+    pub(crate) fn cancel(&self, caller: &str, dialled: &str, call: &str) {
+        let (address, relay) = (self.address(), self.relay);
+        self.send(&format!(
+            "CANCEL sip:{dialled}@{relay} SIP/2.0\r\n\
+             Via: SIP/2.0/UDP {address};branch=z9hG4bK-{call};rport\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:{caller}@{address}>;tag=a-{call}\r\n\
+             To: <sip:{dialled}@{relay}>\r\nCall-ID: {call}\r\nCSeq: 1 CANCEL\r\n\
+             Content-Length: 0\r\n\r\n"
+        ));
+    }
+
     /// Sends a request in the dialog of a call that was answered so.
     pub(crate) fn follow_up(&self, method: &str, sequence: u32, answer: &str, call: &str) {
         let (address, relay) = (self.address(), self.relay);
