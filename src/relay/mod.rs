@@ -18,6 +18,7 @@ mod freshness;
 mod live;
 mod mailbox;
 mod memory;
+mod pace;
 mod shard;
 mod tally;
 mod ways;

@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use super::handle::Shared;
 use super::mailbox::{Inbox, Mailbox};
 use super::now::now;
+use super::pace::Pace;
 use super::recorder::Recorder;
 use super::routes::{Found, RouteSource, Routes};
 use super::sip_udp::{Received, SipSocket};
@@ -98,6 +99,7 @@ struct Running<R: RouteSource> {
     media_at: Option<Instant>,
     /// Calls whose ports are being closed, and until when their last word may come.
     closing: (usize, Instant),
+    pace: Pace,
     tally: Tally,
     published: Published,
     publish_at: Instant,
@@ -118,6 +120,7 @@ impl<R: RouteSource> Running<R> {
             held: VecDeque::new(),
             media_at: None,
             closing: (0, at),
+            pace: Pace::new(at),
             tally: Tally::default(),
             published: Published::new(),
             publish_at: at,
@@ -133,6 +136,7 @@ impl<R: RouteSource> Running<R> {
         loop {
             events.clear();
             self.wait(&mut events);
+            let begun = now().monotonic;
             // An order that was given comes before every datagram that was sent after it.
             if self.shard.mailbox.has_rung() {
                 self.read_mail();
@@ -147,6 +151,10 @@ impl<R: RouteSource> Running<R> {
             self.shard.media.flush();
             if self.inbox.stop {
                 return;
+            }
+            let rest = self.pace.rest(begun, now().monotonic);
+            if !rest.is_zero() {
+                std::thread::sleep(rest);
             }
         }
     }
@@ -182,6 +190,7 @@ impl<R: RouteSource> Running<R> {
                 Received::Empty => return,
                 Received::Unreachable(address) => self.unreachable(address),
                 Received::Datagram { source, bytes } => {
+                    self.pace.arrived();
                     let Some(peer) = self.peers.find(&self.table, source) else {
                         self.stranger(source);
                         continue;
