@@ -1,4 +1,4 @@
-//! Follows what other nodes change: forgets routes and ends what rings when they tell, or when they
+//! Follows what other nodes change: forgets routes and ends calls when they tell, or when they
 //! cannot be heard, and keeps the table of trunks up to date.
 
 use std::future::Future;
@@ -20,6 +20,9 @@ use crate::store::{RelayPool, RouteTable, StoreError};
 
 /// How often the version of routes is asked for.
 const POLL_EVERY: Duration = Duration::from_secs(5);
+/// So many polls after a change that nobody told of look which bindings have ended: the second sees
+/// the calls whose route was found just before the first.
+const LOOKS: u8 = 2;
 /// How long to wait before listening again.
 const RECONNECT_AFTER: Duration = Duration::from_secs(1);
 /// How often trunks are loaded although nobody told of a change.
@@ -40,16 +43,28 @@ async fn listen(
     handle: &Handle,
 ) -> Result<std::convert::Infallible, StoreError> {
     let mut watch = RouteWatch::connect(relay).await?;
-    look_again(relay, handle).await?;
+    handle.trunks_changed();
+    let mut looks = LOOKS;
     let mut polls = interval(POLL_EVERY);
     polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            heard = watch.next() => apply(heard?, relay, handle).await?,
+            heard = watch.next() => {
+                if apply(heard?, handle) {
+                    looks = LOOKS;
+                    polls.reset_immediately();
+                }
+            }
             _ = polls.tick() => {
                 let asked_at = now().monotonic;
                 for heard in watch.poll().await? {
-                    apply(heard, relay, handle).await?;
+                    if apply(heard, handle) {
+                        looks = LOOKS;
+                    }
+                }
+                if looks > 0 {
+                    looks -= 1;
+                    end_what_ended(relay, handle).await?;
                 }
                 handle.shared().freshness.confirm(asked_at);
             }
@@ -57,12 +72,13 @@ async fn listen(
     }
 }
 
-async fn apply(heard: Heard, relay: &RelayPool, handle: &Handle) -> Result<(), StoreError> {
+/// Whether it is unknown what has changed: then every route is looked up anew, and the caller has
+/// to ask about every binding with a call.
+fn apply(heard: Heard, handle: &Handle) -> bool {
     match heard {
         Heard::Own => {}
         Heard::Ended(ended) => end(handle, ended),
-        Heard::Unknown => look_again(relay, handle).await?,
-        Heard::Change(RouteTable::Trunk) => handle.trunks_changed(),
+        Heard::Change(RouteTable::Trunk) | Heard::Unknown => handle.trunks_changed(),
         Heard::Change(
             RouteTable::Tenant
             | RouteTable::Agent
@@ -71,15 +87,13 @@ async fn apply(heard: Heard, relay: &RelayPool, handle: &Handle) -> Result<(), S
             | RouteTable::Subscriber,
         ) => handle.shared().freshness.forget(Subject::Everything),
     }
-    Ok(())
+    heard == Heard::Unknown
 }
 
-/// Nobody knows what has changed: every route is looked up anew, and what rings is asked about.
-async fn look_again(relay: &RelayPool, handle: &Handle) -> Result<(), StoreError> {
-    handle.trunks_changed();
-    let ringing = handle.shared().live.ringing();
-    if !ringing.is_empty() {
-        relay.find_ended(&ringing).await?.into_iter().for_each(|ended| end(handle, ended));
+async fn end_what_ended(relay: &RelayPool, handle: &Handle) -> Result<(), StoreError> {
+    let live: Vec<_> = handle.shared().live.bindings().into_iter().collect();
+    if !live.is_empty() {
+        relay.find_ended(&live).await?.into_iter().for_each(|ended| end(handle, ended));
     }
     Ok(())
 }

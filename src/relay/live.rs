@@ -1,6 +1,6 @@
 //! The live calls of this process, as lists show them. Written by the shards, read by the API.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::call::io::{CallStatus, LiveCall};
@@ -33,14 +33,9 @@ impl LiveTable {
         self.lock().values().filter(|call| call.tenant == tenant).cloned().collect()
     }
 
-    /// The bindings of calls that are not answered yet.
-    pub(crate) fn ringing(&self) -> Vec<(TenantId, BindingId)> {
-        let calls = self.lock();
-        let rings = |call: &&LiveCall| match call.status {
-            CallStatus::Calling | CallStatus::Ringing => true,
-            CallStatus::Answered | CallStatus::Ended => false,
-        };
-        calls.values().filter(rings).map(|call| (call.tenant, call.binding)).collect()
+    /// The bindings that calls go through.
+    pub(crate) fn bindings(&self) -> BTreeSet<(TenantId, BindingId)> {
+        self.lock().values().map(|call| (call.tenant, call.binding)).collect()
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -127,7 +127,8 @@ impl TenantTx {
         version: Option<u64>,
     ) -> Result<BindingOutcome, StoreError> {
         let change = |state: BindingState| state.suspend(reason);
-        let outcome = self.change_binding(now, id, version, "binding.suspended", change).await?;
+        let event = "binding.suspended";
+        let outcome = self.change_binding(now, id, version, event, calls, change).await?;
         if let BindingOutcome::Changed(_) = &outcome {
             let cause = Cause::BindingSuspended;
             self.end_binding(EndedBinding { binding: id, cause, calls });
@@ -146,7 +147,8 @@ impl TenantTx {
         version: Option<u64>,
     ) -> Result<BindingOutcome, StoreError> {
         let change = BindingState::resume;
-        let outcome = self.change_binding(now, id, version, "binding.resumed", change).await?;
+        let (event, calls) = ("binding.resumed", CallsUp::GoOn);
+        let outcome = self.change_binding(now, id, version, event, calls, change).await?;
         if let BindingOutcome::Changed(_) = &outcome {
             self.touch_routes(RouteTable::Binding);
         }
@@ -165,7 +167,8 @@ impl TenantTx {
         version: Option<u64>,
     ) -> Result<BindingOutcome, StoreError> {
         let change = |state: BindingState| state.release(now);
-        let outcome = self.change_binding(now, id, version, "binding.released", change).await?;
+        let event = "binding.released";
+        let outcome = self.change_binding(now, id, version, event, calls, change).await?;
         if let BindingOutcome::Changed(binding) = &outcome {
             self.release_number(now, now, binding.number, calls).await?;
             let cause = Cause::BindingExpired;
@@ -180,6 +183,7 @@ impl TenantTx {
         id: BindingId,
         version: Option<u64>,
         event: &'static str,
+        calls: CallsUp,
         change: impl FnOnce(BindingState) -> Result<BindingState, InvalidTransition>,
     ) -> Result<BindingOutcome, StoreError> {
         let facts = self.facts().await?;
@@ -202,7 +206,7 @@ impl TenantTx {
         let columns = StateColumns::of(&changed)?;
         let (version, updated_at): (i64, jiff_sqlx::Timestamp) = sqlx::query_as(
             "update binding set state = $3, starts_at = $4, expires_at = $5, suspend_reason = $6,
-                 ended_at = $7, version = version + 1, updated_at = $8
+                 ended_at = $7, drop_calls = $9, version = version + 1, updated_at = $8
              where tenant_id = $1 and id = $2 returning version, updated_at",
         )
         .bind(tenant)
@@ -213,6 +217,7 @@ impl TenantTx {
         .bind(columns.suspend_reason)
         .bind(columns.ended_at)
         .bind(to_sql(now)?)
+        .bind(calls == CallsUp::End)
         .fetch_one(self.connection())
         .await?;
         binding.state = changed;

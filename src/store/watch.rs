@@ -92,8 +92,8 @@ impl RouteWatch {
 }
 
 impl RelayPool {
-    /// Which of these bindings may not be used any more: for whoever did not hear of it. Calls that
-    /// talk go on, since nobody knows what was wanted of them.
+    /// Which of these bindings may not be used any more, and whether their calls were to end: for
+    /// whoever did not hear of it.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] when the database does not answer.
@@ -105,8 +105,8 @@ impl RelayPool {
             .iter()
             .map(|(tenant, id)| (uuid(tenant.as_u128()), uuid(id.as_u128())))
             .unzip();
-        let rows: Vec<(Uuid, bool)> = sqlx::query_as(
-            "select b.id, b.ended_at is null
+        let rows: Vec<(Uuid, bool, bool)> = sqlx::query_as(
+            "select b.id, b.ended_at is null, b.drop_calls
              from unnest($1::uuid[], $2::uuid[]) as live (tenant_id, id)
              join binding b on b.tenant_id = live.tenant_id and b.id = live.id
              where b.ended_at is not null or b.state = 'suspended'",
@@ -115,10 +115,10 @@ impl RelayPool {
         .bind(ids)
         .fetch_all(&self.0)
         .await?;
-        let ended = |(id, suspended): (Uuid, bool)| EndedBinding {
+        let ended = |(id, suspended, drop_calls): (Uuid, bool, bool)| EndedBinding {
             binding: BindingId::from_u128(id.as_u128()),
             cause: if suspended { Cause::BindingSuspended } else { Cause::BindingExpired },
-            calls: CallsUp::GoOn,
+            calls: if drop_calls { CallsUp::End } else { CallsUp::GoOn },
         };
         Ok(rows.into_iter().map(ended).collect())
     }

@@ -1,11 +1,13 @@
 //! Bindings and their numbers: one owner at a time, repeats change nothing, released numbers rest.
 
 use maskline::domain::binding::{BindingState, SuspendReason};
+use maskline::domain::cause::Cause;
 use maskline::domain::id::PoolId;
 use maskline::store::binding::{
     BindOutcome, BindingFilter, BindingOutcome, BindingTerm, CallsUp, NewBinding, NumberChoice,
     SubscriberChoice,
 };
+use maskline::store::notice::EndedBinding;
 use maskline::store::subscriber::{NewSubscriber, NumberChange, SubscriberOutcome};
 use maskline::store::{PageRequest, StoreError};
 
@@ -218,6 +220,39 @@ async fn a_binding_is_suspended_resumed_and_unbound_once() {
         world.events(insurer.id).await,
         ["binding.created", "binding.suspended", "binding.resumed", "binding.released"]
     );
+}
+
+#[tokio::test]
+async fn a_node_that_heard_nothing_reads_which_bindings_ended_and_whether_their_calls_do_too() {
+    let mut world = World::new().await;
+    let insurer = world.insurer("A").await;
+    world.numbers(5).await;
+    let mut ids = Vec::new();
+    for n in 1..=5 {
+        ids.push(world.bind(&insurer, &format!("p{n}"), n).await.id);
+    }
+    let [live, unbound, dropped, suspended, resumed] = ids[..] else { panic!("five bindings") };
+    let mut tx = world.test.store.tenant(insurer.id).await.expect("begun");
+    tx.unbind(noon(), unbound, CallsUp::GoOn, None).await.expect("an answer");
+    tx.unbind(noon(), dropped, CallsUp::End, None).await.expect("an answer");
+    for id in [suspended, resumed] {
+        tx.suspend_binding(noon(), id, SuspendReason::Tenant, CallsUp::End, None)
+            .await
+            .expect("an answer");
+    }
+    tx.resume_binding(noon(), resumed, None).await.expect("an answer");
+    tx.commit().await.expect("committed");
+    let asked: Vec<_> = ids.iter().map(|id| (insurer.id, *id)).collect();
+    let mut found = world.test.database.relay.find_ended(&asked).await.expect("an answer");
+    found.sort_by_key(|ended| ended.binding);
+    let ended = |binding, cause, calls| EndedBinding { binding, cause, calls };
+    let mut expected = [
+        ended(unbound, Cause::BindingExpired, CallsUp::GoOn),
+        ended(dropped, Cause::BindingExpired, CallsUp::End),
+        ended(suspended, Cause::BindingSuspended, CallsUp::End),
+    ];
+    expected.sort_by_key(|ended| ended.binding);
+    assert_eq!(found, expected, "{live} is as it was");
 }
 
 #[tokio::test]

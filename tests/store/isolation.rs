@@ -17,6 +17,7 @@ const PLATFORM_TABLES: &[&str] = &[
     "pool",             // offered to all tenants
     "pool_trunk",       // of the platform
     "tenant",           // its own id is the tenant
+    "trunk_access",     // of trunks, which only the platform sees
 ];
 
 #[tokio::test]
