@@ -1,7 +1,7 @@
 //! Leg B's INVITE, built from nothing. A header, a number or an address that is not written here
 //! does not reach the callee; and this is the only place where a real number is dialled.
 
-use super::egress::{ALLOW, ALLOWED_METHODS, BINDING, CONTACT, SDP};
+use super::egress::{ALLOW, ALLOWED_METHODS, BINDING, CONTACT, EXTENSIONS, SDP, SUPPORTED};
 use super::names::hop_of;
 use super::wires::Wires;
 use crate::domain::id::BindingId;
@@ -71,7 +71,8 @@ pub(super) fn write(wires: &mut Wires, facts: &Facts<'_>) -> Option<(Request, Op
     };
     let mut request = RequestWriter::start(&mut wires.out, &head)
         .header(CONTACT, own.contact.as_bytes())
-        .header(ALLOW, ALLOWED_METHODS);
+        .header(ALLOW, ALLOWED_METHODS)
+        .header(SUPPORTED, EXTENSIONS);
     if let Some((name, value)) = credentials {
         request = request.header(name.name(), value);
     }

@@ -12,12 +12,14 @@ use super::failover::Attempted;
 use super::io::Peer;
 use super::names::hop_of;
 use super::place::{Part, Place};
+use super::reliably::Heard;
 use super::wires::{GIVE_UP, Wires};
 use crate::domain::cause::Cause;
 use crate::domain::route::TrunkTarget;
 use crate::sip::dialog::{Dialog, Opening};
 use crate::sip::ids::Tag;
 use crate::sip::message::Message;
+use crate::sip::reliable;
 use crate::sip::transaction::ClientId;
 use crate::sip::transport::Hop;
 
@@ -30,15 +32,15 @@ const UNUSABLE: u16 = 500;
 /// One INVITE of ours and what it made.
 #[derive(Debug)]
 pub(super) struct Branch {
-    place: Place,
-    target: TrunkTarget,
+    pub(super) place: Place,
+    pub(super) target: TrunkTarget,
     tag: Tag,
     /// The number of its INVITE; requests inside its dialogs have higher ones.
-    cseq: u32,
+    pub(super) cseq: u32,
     invite: Option<Box<Invite>>,
     /// Why nobody wants its answer any more.
     dropped: Option<Cause>,
-    held: Vec<Held>,
+    pub(super) held: Vec<Held>,
 }
 
 /// Kept until no phone can answer any more. The INVITE itself is not in here: only its transaction
@@ -65,9 +67,11 @@ enum InviteState {
 }
 
 /// One dialog of the callee's side. `Debug` does not show its ACK.
-struct Held {
-    dialog: Dialog,
+pub(super) struct Held {
+    pub(super) dialog: Dialog,
     state: HeldState,
+    /// Reliable provisional responses.
+    pub(super) heard: Option<Box<Heard>>,
     /// Sent again for each repeated 2xx.
     ack: Option<Bytes>,
 }
@@ -212,7 +216,7 @@ impl Branch {
     ) -> Meaning {
         match response.status().unwrap_or_default() {
             100 => self.if_wanted(Meaning::Progress),
-            101..=199 => self.on_early(response),
+            101..=199 => self.on_early(wires, now, response),
             200..=299 => self.on_2xx(wires, now, response),
             status => {
                 self.invite = None;
@@ -226,7 +230,7 @@ impl Branch {
         if self.dropped.is_none() { meaning } else { Meaning::Nothing }
     }
 
-    fn on_early(&mut self, response: &Message) -> Meaning {
+    fn on_early(&mut self, wires: &mut Wires, now: Instant, response: &Message) -> Meaning {
         let Some(invite) = &self.invite else { return Meaning::Nothing };
         if invite.state != InviteState::Pending {
             return Meaning::Nothing;
@@ -235,7 +239,12 @@ impl Branch {
             && self.held.len() < DIALOGS_MAX
             && let Ok(dialog) = invite.opening.answered_by(response)
         {
-            self.held.push(Held { dialog, state: HeldState::Early, ack: None });
+            self.held.push(Held { dialog, state: HeldState::Early, heard: None, ack: None });
+        }
+        if let Some(rseq) = reliable::find_rseq(response)
+            && !self.confirm_early(wires, now, response, rseq)
+        {
+            return Meaning::Nothing;
         }
         self.if_wanted(Meaning::Ringing)
     }
@@ -292,7 +301,7 @@ impl Branch {
             return None;
         }
         let dialog = invite.opening.answered_by(response).ok()?;
-        self.held.push(Held { dialog, state: HeldState::Early, ack: None });
+        self.held.push(Held { dialog, state: HeldState::Early, heard: None, ack: None });
         Some(self.held.len() - 1)
     }
 
@@ -320,7 +329,7 @@ impl Branch {
             return if is_first { self.on_failure(failed) } else { Meaning::Nothing };
         };
         let position = self.held.len();
-        self.held.push(Held { dialog, state: HeldState::Talking, ack: None });
+        self.held.push(Held { dialog, state: HeldState::Talking, heard: None, ack: None });
         self.confirm_at(wires, now, position);
         self.end_at(wires, now, position, self.dropped.unwrap_or(Cause::TrunkFailed));
         if !is_first || self.dropped.is_some() {
@@ -429,6 +438,7 @@ impl Branch {
         self.held.shrink_to_fit();
         for held in &mut self.held {
             held.ack = None;
+            held.heard = None;
         }
     }
 }

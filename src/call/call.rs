@@ -175,7 +175,8 @@ impl Call {
                 }
             }
             Action::RingCaller => {
-                self.leg_a.ring(wires, at);
+                let offer = self.early_offer(wires);
+                self.leg_a.ring(wires, at, offer.as_deref());
                 self.note(wires, CallStatus::Ringing, |record| record.ringing(now));
             }
             Action::AnswerCaller => self.answer_caller(wires, now),
@@ -294,11 +295,16 @@ impl Call {
     ) {
         let Some(branch) = self.branch_mut(part) else { return };
         let meaning = branch.on_response(wires, now.monotonic, response);
-        if matches!(meaning, Meaning::Failed(_)) {
-            self.hear_reason(crate::sip::reason::find_q850(response));
-        }
+        let said_before = match meaning {
+            Meaning::Answered if response.body().is_empty() => branch.early_answer(response),
+            Meaning::Failed(_) => {
+                self.hear_reason(crate::sip::reason::find_q850(response));
+                None
+            }
+            Meaning::Answered | Meaning::Nothing | Meaning::Progress | Meaning::Ringing => None,
+        };
         self.arm_forks(wires, now.monotonic);
-        self.mean(wires, now, meaning, response.body());
+        self.mean(wires, now, meaning, said_before.as_deref().unwrap_or(response.body()));
     }
 
     /// Other forks may answer for as long as the transaction of the INVITE lives.
@@ -314,6 +320,7 @@ impl Call {
             Meaning::Nothing => return,
             Meaning::Progress => Event::Progress,
             Meaning::Ringing => Event::Ringing,
+            Meaning::Answered if self.waits_for_the_caller(body) => return,
             Meaning::Answered if self.negotiate(wires, body) => Event::Answered,
             Meaning::Answered => Event::AnsweredUnusable,
             Meaning::Failed(how) => Event::TargetFailed(how),
@@ -367,6 +374,9 @@ impl Call {
                 match self.leg_a.on_answer_timer(wires, now.monotonic) {
                     AnswerTimer::GoesOn => {}
                     AnswerTimer::CallerVanished => self.happen(wires, now, Event::CallerVanished),
+                    AnswerTimer::NeverConfirmed => {
+                        self.happen(wires, now, Event::Stopped(Cause::SessionExpired));
+                    }
                 }
             }
             Timer::Trying => self.leg_a.keep_waiting(wires, now.monotonic),

@@ -26,6 +26,8 @@ pub const REQUEST_NAMES: &[&str] = &[
     ALLOW,
     REASON,
     BINDING,
+    SUPPORTED,
+    RACK,
     "Authorization",
     "Proxy-Authorization",
     "Content-Type",
@@ -49,6 +51,9 @@ pub const RESPONSE_NAMES: &[&str] = &[
     REASON,
     "Accept-Encoding",
     RECV_INFO,
+    SUPPORTED,
+    REQUIRE,
+    RSEQ,
     "Content-Type",
     "Content-Length",
 ];
@@ -58,13 +63,19 @@ pub(super) const ALLOW: &str = "Allow";
 pub(super) const ACCEPT: &str = "Accept";
 pub(super) const WWW_AUTHENTICATE: &str = "WWW-Authenticate";
 pub(super) const REASON: &str = "Reason";
+pub(super) const SUPPORTED: &str = "Supported";
+pub(super) const REQUIRE: &str = "Require";
+pub(super) const RSEQ: &str = "RSeq";
+pub(super) const RACK: &str = "RAck";
 /// The INFO packages that we know: none.
 pub(super) const RECV_INFO: &str = "Recv-Info";
 /// An opaque reference to the binding, so that the desk's screen can show the policy.
 pub(super) const BINDING: &str = "X-Maskline-Binding";
 
 /// The methods that really work.
-pub(super) const ALLOWED_METHODS: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, INFO";
+pub(super) const ALLOWED_METHODS: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, INFO, PRACK";
+/// The extensions that really work.
+pub(super) const EXTENSIONS: &str = "100rel";
 /// The body of an offer or an answer.
 pub(super) const SDP: &str = "application/sdp";
 /// All bodies that are read; those of keys in INFO only.

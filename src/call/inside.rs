@@ -73,8 +73,13 @@ impl CallCore {
                 });
             }
             Method::Info => self.on_info(now, peer, server, place, message),
-            // No response of ours ever waits for a PRACK.
-            Method::Prack => self.answer(now, peer, server, message, 481),
+            Method::Prack => {
+                let (source, request) = (peer.hop(), message.clone());
+                let asker = Asker { server, source, request };
+                self.with_call(place.serial, |call, wires| {
+                    call.on_prack(wires, now, place.part, asker);
+                });
+            }
             Method::Other => self.answer(now, peer, server, message, 501),
             Method::Ack
             | Method::Cancel

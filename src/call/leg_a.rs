@@ -6,15 +6,19 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
-use super::egress::{self, ALLOW, ALLOWED_METHODS, CONTACT, REASON, SDP};
+use super::egress::{
+    self, ALLOW, ALLOWED_METHODS, CONTACT, EXTENSIONS, REASON, REQUIRE, RSEQ, SDP, SUPPORTED,
+};
 use super::io::Peer;
 use super::place::{Part, Place, Serial};
 use super::timers::Timer;
 use super::wires::{GIVE_UP, Wires};
 use crate::domain::cause::Cause;
 use crate::sip::dialog::Dialog;
+use crate::sip::header::HeaderId;
 use crate::sip::ids::Tag;
 use crate::sip::message::Message;
+use crate::sip::reliable::{self, Confirmed, Due, RAck, Reliable, lists_option};
 use crate::sip::timers::{T1, T2};
 use crate::sip::transaction::{ClientId, ServerId};
 use crate::sip::transport::Hop;
@@ -50,6 +54,8 @@ enum State {
 struct Invited {
     server: ServerId,
     answers: Answers,
+    /// Only for a caller that demands it: others are told what they may miss in the usual way.
+    reliable: Option<Box<Reliable>>,
 }
 
 /// A 2xx is repeated by us, not by its transaction (RFC 3261 §13.3.1.4). `Debug` does not show it.
@@ -61,6 +67,8 @@ struct Answered {
     give_up_at: Instant,
     /// The call is over already; BYE has to wait for the ACK (§15).
     ended: Option<Cause>,
+    /// What was told before may be confirmed still.
+    reliable: Option<Box<Reliable>>,
 }
 
 impl fmt::Debug for Answered {
@@ -77,6 +85,8 @@ pub(super) enum AnswerTimer {
     GoesOn,
     /// The caller never confirmed it, and does not know yet that the call ends.
     CallerVanished,
+    /// The caller never confirmed that it rings, which it has to.
+    NeverConfirmed,
 }
 
 impl LegA {
@@ -92,7 +102,9 @@ impl LegA {
     ) -> Self {
         let to = invite.reply_hop(peer.hop());
         let answers = Answers::new(out, invite, peer.address, &tag);
-        let state = State::Invited(Invited { server, answers });
+        let demands = lists_option(invite, HeaderId::Require, reliable::OPTION);
+        let reliable = demands.then(Box::default);
+        let state = State::Invited(Invited { server, answers, reliable });
         Self { serial, peer, to, tag, dialog, state }
     }
 
@@ -127,21 +139,64 @@ impl LegA {
         wires.transactions.respond(now, invited.server, 100, response);
     }
 
-    /// Tells the caller that it rings.
-    pub(super) fn ring(&self, wires: &mut Wires, now: Instant) {
-        let State::Invited(invited) = &self.state else { return };
+    /// Whether the caller demands that it confirms what it is told.
+    pub(super) const fn rings_reliably(&self) -> bool {
+        matches!(&self.state, State::Invited(Invited { reliable: Some(_), .. }))
+    }
+
+    /// Tells the caller that it rings. Only a reliable response can carry an offer.
+    pub(super) fn ring(&mut self, wires: &mut Wires, now: Instant, offer: Option<&str>) {
+        let State::Invited(invited) = &mut self.state else { return };
         wires.timers.disarm(self.serial, Timer::Trying);
-        let response = open(wires, self.to, invited, 180).finish();
-        wires.transactions.respond(now, invited.server, 180, response);
+        let rseq = match &mut invited.reliable {
+            Some(reliable) => reliable.next_rseq(|| wires.random_u64()),
+            None => {
+                let response = open(wires, self.to, invited, 180).finish();
+                return wires.transactions.respond(now, invited.server, 180, response);
+            }
+        };
+        let writer = open(wires, self.to, invited, 180)
+            .header(REQUIRE, reliable::OPTION)
+            .header(RSEQ, rseq.to_string())
+            .header(ALLOW, ALLOWED_METHODS);
+        let response = match offer {
+            Some(text) => writer.body(SDP, text.as_bytes()),
+            None => writer.finish(),
+        };
+        wires.transactions.respond(now, invited.server, 180, response.clone());
+        if let Some(reliable) = &mut invited.reliable {
+            reliable.sent(now, 180, response, offer.is_some());
+            wires.timers.arm(now, self.serial, Timer::Answer, now + T1);
+        }
+    }
+
+    /// The caller confirms that it rings. `None` when nothing waits for that.
+    pub(super) fn confirm_ringing(&mut self, wires: &mut Wires, rack: RAck) -> Option<Confirmed> {
+        let invite_cseq = self.dialog.invite_cseq();
+        match &mut self.state {
+            State::Invited(invited) => {
+                let confirmed = invited.reliable.as_mut()?.confirm(rack, invite_cseq)?;
+                wires.timers.disarm(self.serial, Timer::Answer);
+                Some(confirmed)
+            }
+            State::Answered(answered) => answered.reliable.as_mut()?.confirm(rack, invite_cseq),
+            State::Talking | State::Ending(_) | State::Over => None,
+        }
     }
 
     /// Tells the caller that the callee has answered.
+    /// With nothing in `sdp` all was said before.
     pub(super) fn answer(&mut self, wires: &mut Wires, now: Instant, sdp: &str) {
-        let State::Invited(invited) = &self.state else { return };
+        let State::Invited(invited) = &mut self.state else { return };
         wires.timers.disarm(self.serial, Timer::Trying);
-        let response = open(wires, self.to, invited, 200)
+        let reliable = invited.reliable.take();
+        let writer = open(wires, self.to, invited, 200)
             .header(ALLOW, ALLOWED_METHODS)
-            .body(SDP, sdp.as_bytes());
+            .header(SUPPORTED, EXTENSIONS);
+        let response = match sdp {
+            "" => writer.finish(),
+            text => writer.body(SDP, text.as_bytes()),
+        };
         let server = invited.server;
         wires.transactions.respond(now, server, 200, response.clone());
         wires.timers.arm(now, self.serial, Timer::Answer, now + T1);
@@ -152,6 +207,7 @@ impl LegA {
             interval: T1,
             give_up_at: now + GIVE_UP,
             ended: None,
+            reliable,
         }));
     }
 
@@ -159,6 +215,7 @@ impl LegA {
     pub(super) fn refuse(&mut self, wires: &mut Wires, now: Instant, cause: Cause) {
         let State::Invited(invited) = &self.state else { return };
         wires.timers.disarm(self.serial, Timer::Trying);
+        wires.timers.disarm(self.serial, Timer::Answer);
         let status = cause.sip_status();
         let mut response = invited
             .answers
@@ -254,6 +311,9 @@ impl LegA {
 
     /// The time has come to repeat our 2xx, or to give it up.
     pub(super) fn on_answer_timer(&mut self, wires: &mut Wires, now: Instant) -> AnswerTimer {
+        if let State::Invited(invited) = &mut self.state {
+            return invited.ring_again(wires, now, self.serial);
+        }
         let State::Answered(answered) = &mut self.state else { return AnswerTimer::GoesOn };
         if answered.give_up_at <= now {
             let ended = answered.ended;
@@ -267,6 +327,24 @@ impl LegA {
         answered.repeat_at = now + answered.interval;
         let next = answered.repeat_at.min(answered.give_up_at);
         wires.timers.arm(now, self.serial, Timer::Answer, next);
+        AnswerTimer::GoesOn
+    }
+}
+
+impl Invited {
+    /// The time has come to repeat what was told reliably, or to give up.
+    fn ring_again(&mut self, wires: &mut Wires, now: Instant, serial: Serial) -> AnswerTimer {
+        let Some(reliable) = &mut self.reliable else { return AnswerTimer::GoesOn };
+        match reliable.handle_timeout(now) {
+            Due::GiveUp => return AnswerTimer::NeverConfirmed,
+            Due::Repeat(status, response) => {
+                wires.transactions.respond(now, self.server, status, response);
+            }
+            Due::Nothing => {}
+        }
+        if let Some(due) = reliable.due_at() {
+            wires.timers.arm(now, serial, Timer::Answer, due);
+        }
         AnswerTimer::GoesOn
     }
 }

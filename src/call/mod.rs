@@ -25,6 +25,7 @@ mod offer;
 mod place;
 mod receive;
 mod record;
+mod reliably;
 mod renegotiate;
 mod reoffer;
 mod seats;

@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::core::CallCore;
 use super::coupling::Event as CallEvent;
-use super::egress::{self, ACCEPT, ALLOW, ALLOWED_METHODS, BODIES, SDP};
+use super::egress::{self, ACCEPT, ALLOW, ALLOWED_METHODS, BODIES, EXTENSIONS, SDP, SUPPORTED};
 use super::io::Peer;
 use super::place::{Part, Place};
 use crate::domain::cause::Cause;
@@ -15,10 +15,10 @@ use crate::sip::ids::Tag;
 use crate::sip::malformed::Malformed;
 use crate::sip::message::Message;
 use crate::sip::method::Method;
-use crate::sip::reason;
 use crate::sip::screen::{Capabilities, Refusal};
 use crate::sip::transaction::{ClientId, Event, Owner, ServerId};
 use crate::sip::write::ResponseWriter;
+use crate::sip::{reason, reliable};
 
 /// What we can do, for the checks that every request has to pass.
 pub(super) const CAPABILITIES: Capabilities = Capabilities {
@@ -30,8 +30,9 @@ pub(super) const CAPABILITIES: Capabilities = Capabilities {
         Method::Options,
         Method::Update,
         Method::Info,
+        Method::Prack,
     ],
-    supported: &[],
+    supported: &[reliable::OPTION],
     accept: &[SDP],
 };
 
@@ -245,6 +246,7 @@ impl CallCore {
         let answer = ResponseWriter::start(&mut self.wires.out, message, source, 200, Some(&tag))
             .header(ALLOW, ALLOWED_METHODS)
             .header(ACCEPT, BODIES)
+            .header(SUPPORTED, EXTENSIONS)
             .finish();
         self.wires.transactions.respond(now.monotonic, server, 200, answer);
     }

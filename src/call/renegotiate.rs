@@ -28,6 +28,9 @@ impl Call {
         if asker.request.method() == Method::Update && !has_body {
             return self.agree(wires, at, place.part, asker, None);
         }
+        if place.part == Part::Caller && has_body && self.takes_early_offers() {
+            return self.answer_early_offer(wires, at, &asker);
+        }
         let Some(side) = self.talking_side(place.part, &asker.request) else {
             let status = match (self.stage(), place.part) {
                 (Stage::Over, _) => 481,
@@ -183,6 +186,7 @@ impl Call {
         };
         if is_confirmed {
             self.on_late_answer(wires, now, side, ack.body());
+            self.settle_what_was_early(wires, now.monotonic);
         }
     }
 

@@ -20,7 +20,9 @@ use crate::sdp::{self, CodecSet, Direction, InvalidSdp, Ours, Session, Wish};
 
 /// What is known between the INVITE and the answer. `Debug` shows none of the texts.
 pub(super) struct SetUp {
-    offer: Offer,
+    pub(super) offer: Offer,
+    /// Our side of the caller's leg, when something was agreed there before the answer.
+    pub(super) early: Option<Box<Early>>,
     /// Hops that the caller's INVITE allowed.
     max_forwards: Option<u8>,
     pub(super) callee: Option<Callee>,
@@ -29,6 +31,17 @@ pub(super) struct SetUp {
     /// Our side of the leg to the trunk that is being asked.
     ours_b: Option<Ours>,
     pub(super) answer: Option<String>,
+}
+
+/// What is agreed with the caller by PRACK or UPDATE while it rings.
+pub(super) struct Early {
+    pub(super) ours: Ours,
+    /// What the caller was told last.
+    pub(super) told: Wish,
+    /// Absent until it has answered our offer.
+    pub(super) theirs: Option<Session>,
+    /// The answer of a callee that was faster than the caller's.
+    pub(super) answered: Option<Box<[u8]>>,
 }
 
 /// What the caller's INVITE offers.
@@ -43,7 +56,7 @@ pub(super) enum Offer {
 
 impl Offer {
     /// What the callee is told of it.
-    fn wish(&self) -> Option<Wish> {
+    pub(super) fn wish(&self) -> Option<Wish> {
         match self {
             Self::Made(offer) => Some(offer.wish()),
             Self::Wanted => Some(Wish {
@@ -61,6 +74,7 @@ impl SetUp {
     pub(super) const fn new(offer: Offer, max_forwards: Option<u8>) -> Self {
         Self {
             offer,
+            early: None,
             max_forwards,
             callee: None,
             targets: Vec::new(),
@@ -76,17 +90,30 @@ impl SetUp {
     }
 
     /// Joins the callee's answer to what the caller has offered or wants to be offered: the
-    /// session, and what the caller is told.
+    /// session, and what the caller is told: nothing more when that was agreed while it rang.
     fn agree(&mut self, session_id: u64, answer: Session) -> Result<(Talk, String), InvalidSdp> {
         let (Some(local), Some(ours_b)) = (self.local, self.ours_b.take()) else {
             return Err(InvalidSdp::NoAudio);
         };
-        let ours_a = Ours::new(local[Side::A.index()], session_id);
-        let told = self.offer.wish();
-        match (std::mem::replace(&mut self.offer, Offer::Unusable), told) {
-            (Offer::Made(offer), _) => Talk::begin([ours_a, ours_b], offer, answer),
-            (Offer::Wanted, Some(told)) => Talk::begin_offering([ours_a, ours_b], told, answer),
-            (Offer::Wanted | Offer::Unusable, _) => Err(InvalidSdp::NoAudio),
+        let told = self.offer.wish().ok_or(InvalidSdp::NoAudio)?;
+        let offer = std::mem::replace(&mut self.offer, Offer::Unusable);
+        let Some(early) = self.early.take() else {
+            let ours = [Ours::new(local[Side::A.index()], session_id), ours_b];
+            return match offer {
+                Offer::Made(offer) => Talk::begin(ours, offer, (answer, told)),
+                Offer::Wanted => Talk::begin_offering(ours, (answer, told)),
+                Offer::Unusable => Err(InvalidSdp::NoAudio),
+            };
+        };
+        let theirs = early.theirs.ok_or(InvalidSdp::NoAudio)?;
+        let ours = [early.ours, ours_b];
+        match offer {
+            // The INVITE itself is still to be answered.
+            Offer::Made(_) => Talk::begin(ours, theirs, (answer, told)),
+            Offer::Wanted | Offer::Unusable => {
+                let talk = Talk::begin_agreed(ours, (theirs, early.told), (answer, told))?;
+                Ok((talk, String::new()))
+            }
         }
     }
 }
@@ -138,6 +165,15 @@ impl Call {
         };
         self.set_up.as_mut()?.ours_b = Some(ours);
         Some((Branch::new(place, target, tag, client, opening), target.trunk))
+    }
+
+    /// The caller was offered something and has to answer that before it may be told that the
+    /// callee has answered (RFC 3262 §3): the callee's answer is kept until then.
+    pub(super) fn waits_for_the_caller(&mut self, body: &[u8]) -> bool {
+        let early = self.set_up.as_mut().and_then(|set_up| set_up.early.as_mut());
+        let Some(early) = early.filter(|early| early.theirs.is_none()) else { return false };
+        early.answered = Some(body.into());
+        true
     }
 
     /// Takes the callee's answer: what is known of both sides of the media, and what the caller is

@@ -18,6 +18,8 @@ pub(super) struct Talk {
     pub(super) unconfirmed: [Option<Box<Unconfirmed>>; 2],
     /// Our offer in a 2xx waits for the answer of this side in its ACK.
     pub(super) offered: Option<Side>,
+    /// Each side has agreed by itself, before it was known what the other one can do.
+    pub(super) was_agreed_early: bool,
 }
 
 /// One leg of it.
@@ -41,27 +43,26 @@ impl Leg {
 }
 
 impl Talk {
-    /// The caller has offered and the callee answered. `ours` are our sides of both legs; that of
-    /// the callee has offered already. The second value is our answer to the caller.
+    /// The caller has offered and the callee answered what it was told. `ours` are our sides of
+    /// both legs; that of the callee has offered already. The second value is our answer to the
+    /// caller.
     pub(super) fn begin(
         ours: [Ours; 2],
         offer: Session,
-        answer: Session,
+        (answer, told): (Session, Wish),
     ) -> Result<(Self, String), InvalidSdp> {
         let agreed = sdp::agree(&offer, &answer)?;
         let mut talk = Self::blank(ours, agreed);
-        let told = offer.wish();
         talk.leg_mut(Side::B).agrees(answer, told);
         let text = talk.answer(Side::A, offer);
         Ok((talk, text))
     }
 
-    /// The caller waits for an offer, and the callee has answered ours of `told`. The second value
-    /// is what the caller is offered; its answer comes with its ACK.
+    /// The caller waits for an offer, and the callee has answered what it was told. The second
+    /// value is what the caller is offered; its answer comes with its ACK.
     pub(super) fn begin_offering(
         ours: [Ours; 2],
-        told: Wish,
-        answer: Session,
+        (answer, told): (Session, Wish),
     ) -> Result<(Self, String), InvalidSdp> {
         let agreed = answer.codecs().intersection(told.codecs);
         if !agreed.has_audio() {
@@ -73,10 +74,24 @@ impl Talk {
         Ok((talk, text))
     }
 
+    /// Both sides have agreed to what they were told, each by itself.
+    pub(super) fn begin_agreed(
+        ours: [Ours; 2],
+        (theirs, told_a): (Session, Wish),
+        (answer, told_b): (Session, Wish),
+    ) -> Result<Self, InvalidSdp> {
+        let mut talk = Self::blank(ours, sdp::agree(&theirs, &answer)?);
+        talk.leg_mut(Side::A).agrees(theirs, told_a);
+        talk.leg_mut(Side::B).agrees(answer, told_b);
+        talk.was_agreed_early = true;
+        Ok(talk)
+    }
+
     fn blank(ours: [Ours; 2], agreed: CodecSet) -> Self {
         let (told, told_codecs) = (Direction::SendRecv, CodecSet::EMPTY);
         let legs = ours.map(|ours| Leg { ours, theirs: None, told, told_codecs });
-        Self { legs, agreed, change: None, unconfirmed: [None, None], offered: None }
+        let unconfirmed = [None, None];
+        Self { legs, agreed, change: None, unconfirmed, offered: None, was_agreed_early: false }
     }
 
     const fn leg(&self, side: Side) -> &Leg {

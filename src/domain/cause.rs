@@ -129,6 +129,8 @@ causes! {
     NoMediaPort "no_media_port" 503 34 TryLater;
     /// Both sides were silent for too long.
     MediaTimeout "media_timeout" 480 31 Silent;
+    /// A side did not confirm in time that it is still there: no session refresh, or no PRACK.
+    SessionExpired "session_expired" 504 102 Silent;
     /// No codec in common, or a body or an offer that cannot be read or relayed.
     MediaUnacceptable "media_unacceptable" 488 88 Silent;
     /// More work than the relay can do.

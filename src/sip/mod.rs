@@ -16,6 +16,7 @@ pub mod message;
 pub mod method;
 mod parse;
 pub mod reason;
+pub mod reliable;
 pub mod screen;
 pub mod status;
 pub mod steer;

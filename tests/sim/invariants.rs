@@ -70,8 +70,8 @@ static SECRETS: LazyLock<Vec<(Who, Vec<String>)>> = LazyLock::new(|| {
     EVERYBODY.into_iter().map(|who| (who, secrets_for(who))).collect()
 });
 
-/// The header names that the relay may write: at most sixteen towards either side.
-const HEADERS: [&str; 16] = [
+/// The header names that the relay may write: at most twenty towards either side.
+const HEADERS: [&str; 20] = [
     "Via",
     "Max-Forwards",
     "From",
@@ -81,6 +81,10 @@ const HEADERS: [&str; 16] = [
     "Contact",
     "Allow",
     "Supported",
+    "Require",
+    "RSeq",
+    "RAck",
+    "Recv-Info",
     "Unsupported",
     "Accept",
     "Retry-After",

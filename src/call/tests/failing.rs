@@ -358,7 +358,7 @@ fn a_call_that_goes_on_while_draining_still_answers_its_peers_questions() {
     h.from(pbx(), up.caller.request("OPTIONS", "o1", 2));
     let answer = h.take_one(pbx());
     assert_eq!(start(&answer), "200 OPTIONS", "a 503 would end the call at some PBXs");
-    assert_eq!(header(&answer, "Allow"), "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, INFO");
+    assert_eq!(header(&answer, "Allow"), "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, INFO, PRACK");
     h.from(carrier(), callee_request(&up.invite, "OPTIONS", "bob", 1));
     assert_eq!(h.lines(carrier()), ["200 OPTIONS"]);
     h.from(pbx(), Caller::at(pbx(), "8001", "probe").request("OPTIONS", "o2", 1));

@@ -9,6 +9,7 @@ pub(crate) mod harness;
 mod keys;
 mod privacy;
 mod races;
+mod reliable;
 mod renegotiate;
 mod setup;
 mod strays;

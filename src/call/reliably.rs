@@ -1,0 +1,201 @@
+//! Provisional responses that are confirmed by PRACK (RFC 3262): ours to a caller that demands it,
+//! and those of the phones of a callee.
+
+use std::time::Instant;
+
+use super::branch::{Branch, Meaning};
+use super::call::Call;
+use super::coupling::{Event, Stage};
+use super::egress::{ALLOW, ALLOWED_METHODS, RACK, SDP};
+use super::names::hop_of;
+use super::offer::Asker;
+use super::place::Part;
+use super::renegotiate::say;
+use super::set_up::{Early, Offer};
+use super::wires::Wires;
+use crate::domain::cause::Cause;
+use crate::domain::now::Now;
+use crate::rtp::plane::Side;
+use crate::sdp::{self, InvalidSdp, Ours, Wish};
+use crate::sip::message::Message;
+use crate::sip::method::Method;
+use crate::sip::reliable::{Confirmed, RAck};
+use crate::sip::write::ResponseWriter;
+
+/// What a phone of the callee has said reliably before anybody answered. `Debug` shows no body.
+pub(super) struct Heard {
+    rseq: u32,
+    /// Its answer to our offer: it holds, and the 200 need not repeat it.
+    answer: Option<Box<[u8]>>,
+}
+
+impl Branch {
+    /// Confirms a reliable provisional response. False when it came before or out of turn: then it
+    /// counts as not received.
+    pub(super) fn confirm_early(
+        &mut self,
+        wires: &mut Wires,
+        now: Instant,
+        response: &Message,
+        rseq: u32,
+    ) -> bool {
+        let (place, hop) = (self.place, hop_of(&self.target));
+        let rack = RAck { rseq, cseq: self.cseq };
+        let Some(held) = self.held.iter_mut().find(|it| it.dialog.matches_response(response))
+        else {
+            return false;
+        };
+        let before = held.heard.take();
+        if let Some(heard) = &before
+            && heard.rseq.wrapping_add(1) != rseq
+        {
+            held.heard = before;
+            return false;
+        }
+        // The first answer is the answer.
+        let answer = before.and_then(|heard| heard.answer);
+        let body = response.body();
+        let answer = answer.or_else(|| sdp::parse(body).is_ok().then(|| body.into()));
+        held.heard = Some(Box::new(Heard { rseq, answer }));
+        let branch = wires.new_branch();
+        let prack = held
+            .dialog
+            .request(&mut wires.out, Method::Prack, &wires.names.of(hop).sent_by, branch)
+            .header(RACK, rack.value())
+            .finish();
+        // Without room for one more transaction the phone will ask again.
+        let _ = wires.transactions.request(now, prack, hop, place.to_owner());
+        true
+    }
+
+    /// The answer that the phone of this response has given before.
+    pub(super) fn early_answer(&self, response: &Message) -> Option<Box<[u8]>> {
+        let held = self.held.iter().find(|it| it.dialog.matches_response(response))?;
+        held.heard.as_ref()?.answer.clone()
+    }
+}
+
+impl Call {
+    /// What the caller is offered with the first reliable response, if it waits for an offer
+    /// (RFC 3261 §13.2.1).
+    pub(super) fn early_offer(&mut self, wires: &mut Wires) -> Option<String> {
+        if !self.leg_a.rings_reliably() {
+            return None;
+        }
+        let set_up = self.set_up.as_mut()?;
+        if !matches!(set_up.offer, Offer::Wanted) || set_up.early.is_some() {
+            return None;
+        }
+        let told = set_up.offer.wish()?;
+        let mut ours = Ours::new(set_up.local?[Side::A.index()], wires.random_u64());
+        let text = ours.offer(told);
+        set_up.early = Some(Box::new(Early { ours, told, theirs: None, answered: None }));
+        Some(text)
+    }
+
+    /// A PRACK of a peer. Only the caller is ever told something reliably.
+    pub(super) fn on_prack(&mut self, wires: &mut Wires, now: Now, part: Part, asker: Asker) {
+        let at = now.monotonic;
+        let confirmed = match (part, RAck::of(&asker.request)) {
+            (Part::Caller, Some(rack)) => self.leg_a.confirm_ringing(wires, rack),
+            (Part::Caller | Part::Callee(_), _) => None,
+        };
+        let Some(Confirmed { had_offer }) = confirmed else {
+            wires.counters.unknown_dialogs += 1;
+            return say(wires, at, &asker, 481);
+        };
+        if had_offer {
+            return self.take_early_answer(wires, now, asker);
+        }
+        if asker.request.body().is_empty() {
+            return accept(wires, at, &asker, None);
+        }
+        self.answer_early_offer(wires, at, &asker);
+    }
+
+    /// The caller answers our offer before the callee has answered the call.
+    fn take_early_answer(&mut self, wires: &mut Wires, now: Now, asker: Asker) {
+        let early = self.set_up.as_mut().and_then(|set_up| set_up.early.as_mut());
+        let Some(early) = early else { return accept(wires, now.monotonic, &asker, None) };
+        let theirs = sdp::parse(asker.request.body()).and_then(|theirs| {
+            early
+                .told
+                .codecs
+                .intersection(theirs.codecs())
+                .has_audio()
+                .then_some(theirs)
+                .ok_or(InvalidSdp::NoCodec)
+        });
+        let Ok(theirs) = theirs else {
+            say(wires, now.monotonic, &asker, 488);
+            return self.happen(wires, now, Event::Stopped(Cause::MediaUnacceptable));
+        };
+        early.theirs = Some(theirs);
+        let answered = early.answered.take();
+        accept(wires, now.monotonic, &asker, None);
+        // The callee was faster.
+        if let Some(body) = answered {
+            self.mean(wires, now, Meaning::Answered, &body);
+        }
+    }
+
+    /// What was agreed with the caller while it rang may be more than the callee has taken, or
+    /// less.
+    pub(super) fn settle_what_was_early(&mut self, wires: &mut Wires, at: Instant) {
+        let Some(talk) = &mut self.talk else { return };
+        if std::mem::take(&mut talk.was_agreed_early) {
+            self.bring_in_line(wires, at, Side::A);
+            self.bring_in_line(wires, at, Side::B);
+        }
+    }
+
+    /// Whether the caller may make offers before the callee has answered the call.
+    pub(super) fn takes_early_offers(&self) -> bool {
+        let early = self.set_up.as_ref().and_then(|set_up| set_up.early.as_ref());
+        matches!(self.stage(), Stage::Calling { .. })
+            && early.is_some_and(|early| early.theirs.is_some())
+    }
+
+    /// The caller offers something before the callee has answered the call, in a PRACK or in an
+    /// UPDATE: it is answered with what the callee was offered. What the callee takes of that is
+    /// seen when it answers.
+    pub(super) fn answer_early_offer(&mut self, wires: &mut Wires, at: Instant, asker: &Asker) {
+        let session_id = wires.random_u64();
+        let Some(set_up) = &mut self.set_up else { return say(wires, at, asker, 481) };
+        let offer = match sdp::parse(asker.request.body()) {
+            Ok(offer) => offer,
+            Err(InvalidSdp::TooLarge | InvalidSdp::Malformed) => return say(wires, at, asker, 400),
+            Err(InvalidSdp::NoAudio | InvalidSdp::NoCodec) => return say(wires, at, asker, 488),
+        };
+        let (Some(told), Some(local)) = (set_up.offer.wish(), set_up.local) else {
+            return say(wires, at, asker, 488);
+        };
+        if !offer.codecs().intersection(told.codecs).has_audio() {
+            return say(wires, at, asker, 488);
+        }
+        let mut early = set_up.early.take().unwrap_or_else(|| {
+            let ours = Ours::new(local[Side::A.index()], session_id);
+            Box::new(Early { ours, told, theirs: None, answered: None })
+        });
+        let text = early.ours.answer(&offer, told);
+        early.told = Wish {
+            direction: offer.direction.reversed().and(told.direction),
+            codecs: told.codecs.intersection(offer.codecs()),
+            ..told
+        };
+        early.theirs = Some(offer);
+        set_up.early = Some(early);
+        accept(wires, at, asker, Some(&text));
+    }
+}
+
+fn accept(wires: &mut Wires, at: Instant, asker: &Asker, text: Option<&str>) {
+    let Asker { server, source, request } = asker;
+    let writer = ResponseWriter::start(&mut wires.out, request, source.address, 200, None)
+        .header(ALLOW, ALLOWED_METHODS);
+    let response = match text {
+        Some(text) => writer.body(SDP, text.as_bytes()),
+        None => writer.finish(),
+    };
+    wires.transactions.respond(at, *server, 200, response);
+}
