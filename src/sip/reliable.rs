@@ -163,7 +163,8 @@ mod tests {
     fn prack(rack: &str) -> Option<RAck> {
         let text = format!(
             "PRACK sip:a@h SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bKa\r\n\
-             From: <sip:a@h>;tag=1\r\nTo: <sip:b@h>;tag=2\r\nCall-ID: c\r\nCSeq: 2 PRACK\r\n{rack}\r\n"
+             From: <sip:a@h>;tag=1\r\nTo: <sip:b@h>;tag=2\r\nCall-ID: c\r\n\
+             CSeq: 2 PRACK\r\n{rack}\r\n"
         );
         RAck::of(&Message::parse(Bytes::from(text)).expect("a valid message"))
     }
