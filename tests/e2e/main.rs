@@ -7,4 +7,5 @@ mod peers;
 mod service;
 mod sound;
 mod torture;
+mod torture_streams;
 mod voices;

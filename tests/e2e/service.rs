@@ -20,8 +20,10 @@ pub(crate) struct Service {
     pub(crate) folder: PathBuf,
     pub(crate) process: Process,
     pub(crate) admin: SocketAddr,
-    /// Where trunks send SIP.
+    /// Where trunks send SIP by UDP and TCP.
     pub(crate) sip: SocketAddr,
+    /// Where they send it by TLS.
+    pub(crate) sip_tls: SocketAddr,
     /// Where the tests' PBX and carrier listen.
     pub(crate) sides: Sides,
     /// What was made for the tests.
@@ -41,6 +43,11 @@ fn run(folder: &Path, arguments: &[&str]) -> String {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "maskline {arguments:?} failed:\n{errors}");
     String::from_utf8(output.stdout).expect("text")
+}
+
+/// Where the certificates of the tests are.
+pub(crate) fn certificates() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tls")
 }
 
 fn free_tcp_port() -> u16 {
@@ -70,12 +77,16 @@ impl Service {
         let [api, admin] =
             [free_tcp_port(), free_tcp_port()].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
         let sip = SocketAddr::from(([127, 0, 0, 1], free_port("127.0.0.1")));
+        let sip_tls = SocketAddr::from(([127, 0, 0, 1], free_tcp_port()));
         let config = format!(
             "drain_timeout = \"2s\"\n[database]\ndata_dir = \"{0}/pg\"\n\
              [keys]\nroot_file = \"{0}/root.key\"\n[api]\nlisten = \"{api}\"\n\
-             [admin]\nlisten = \"{admin}\"\n[sip]\nlisten = \"{sip}\"\n\
+             [admin]\nlisten = \"{admin}\"\n[sip]\n\
+             listen = [\"{sip}\", \"tcp:{sip}\", \"tls:{sip_tls}\"]\n\
+             tls_certificate = \"{1}/relay.pem\"\ntls_key = \"{1}/relay.key\"\n\
              [media]\nbind = \"127.0.0.1\"\nthreads = 1\n[log]\nfilter = \"trace\"\n",
-            folder.display()
+            folder.display(),
+            certificates().display()
         );
         fs::write(folder.join("maskline.toml"), config).expect("a writable folder");
         run(&folder, &["key", "init"]);
@@ -102,7 +113,7 @@ impl Service {
         until("readiness", || http_get(admin, "/readyz").filter(|(status, _)| *status == 200));
         let endpoint = maskline::cli::client::Endpoint { url: url.clone(), key: Some(key()) };
         let operator = Client::new(&endpoint).expect("a key is given");
-        Self { folder, process, admin, sip, sides, made, operator, runtime }
+        Self { folder, process, admin, sip, sip_tls, sides, made, operator, runtime }
     }
 
     /// Binds a policy to a virtual number.
