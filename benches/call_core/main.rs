@@ -76,6 +76,7 @@ impl Bench {
             }
             Output::Media(Command::Update { .. } | Command::Bridge { .. })
             | Output::Status(_)
+            | Output::TrunkStatus(_)
             | Output::Security(_) => {}
             Output::Finished(_) => {
                 self.finished += 1;

@@ -18,7 +18,7 @@ use super::idempotency::Completion;
 use super::secrets::SipLogin;
 use super::values::Checks;
 use crate::domain::id::{AgentId, TrunkId};
-use crate::relay::handle::{SIP_REALM, sip_secret};
+use crate::relay::handle::{SIP_REALM, TrunkState, sip_secret};
 use crate::store::trunk_access::{TrunkAccess, TrunkAccount, TrunkLogin};
 
 const USERNAME_CHARS_MAX: usize = 128;
@@ -63,6 +63,9 @@ pub struct AccountBody {
     refuse_md5: bool,
     register: bool,
     register_expires_s: Option<u32>,
+    /// Whether the peer knows us now, as this process sees it; null when that is not wanted or not
+    /// known yet.
+    registered: Option<bool>,
 }
 
 /// How the peer of a trunk answers our challenges, without its password.
@@ -79,16 +82,20 @@ pub struct AccessBody {
     account: Option<AccountBody>,
     /// The peer at us; null when its address alone lets it in.
     login: Option<LoginBody>,
+    /// Targets of the trunk that answer no probe.
+    targets_down: u32,
 }
 
-impl From<TrunkAccess> for AccessBody {
-    fn from(access: TrunkAccess) -> Self {
+impl AccessBody {
+    fn new(access: TrunkAccess, state: TrunkState) -> Self {
         Self {
+            targets_down: state.down.count_ones(),
             account: access.account.map(|account| AccountBody {
                 username: account.user,
                 refuse_md5: account.refuses_md5,
                 register: account.register_s.is_some(),
                 register_expires_s: account.register_s,
+                registered: account.register_s.and(state.is_registered),
             }),
             login: access
                 .login
@@ -130,7 +137,8 @@ pub async fn access(
     PathId(id): PathId<TrunkId>,
 ) -> Result<axum::Json<AccessBody>, ApiError> {
     let access = api.store().find_trunk_access(id).await?;
-    Ok(axum::Json(access.ok_or(ApiError::new(Code::NotFound))?.into()))
+    let access = access.ok_or(ApiError::new(Code::NotFound))?;
+    Ok(axum::Json(AccessBody::new(access, api.relay().trunk_state(id))))
 }
 
 /// Sets our account at the peer: its challenges are answered, and it is registered at if wanted.

@@ -98,7 +98,7 @@ pub struct TrunkCreate {
     tls_name: Option<String>,
     /// Lower is tried first; 10 when absent.
     priority: Option<u16>,
-    /// Heavier first among equals; 100 when absent.
+    /// Its share of the calls among equals; 100 when absent.
     weight: Option<u16>,
     /// Calling code of the national numbers it sends; `86` when absent, others are not supported
     /// yet.

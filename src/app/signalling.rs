@@ -258,6 +258,7 @@ fn call_config(config: &Config, advertise: SocketAddr) -> CallConfig {
         recorder_credits: u32::try_from(config.recorder.queue_max).unwrap_or(u32::MAX),
         route_deadline: sip.route_deadline,
         failover_timeout: sip.failover_timeout,
+        probe_interval: sip.probe_interval,
         ring_timeout: sip.ring_timeout,
         duration_max: sip.duration_max,
         ..CallConfig::new(advertise)

@@ -10,6 +10,7 @@ use super::failover::Attempted;
 use super::io::{CallStatus, Output};
 use super::leg_a::LegA;
 use super::offer::OFFER_WAIT;
+use super::pick;
 use super::place::{Part, Place, Serial};
 use super::record::Record;
 use super::seats::Seats;
@@ -125,12 +126,12 @@ impl Call {
     }
 
     /// Takes what the gate has allowed: from now on there is somebody to call.
-    pub(super) fn take_route(&mut self, wires: &Wires, route: Route) -> usize {
+    pub(super) fn take_route(&mut self, wires: &mut Wires, route: Route) -> usize {
         self.duration_max = route.duration_max.unwrap_or(wires.config.duration_max);
         let Some(set_up) = &mut self.set_up else { return 0 };
         set_up.callee = Some(route.callee);
-        set_up.targets = route.targets;
-        set_up.targets.truncate(TARGETS_MAX);
+        let book = wires.accounts.book();
+        set_up.targets = pick::arrange(route.targets, &book, TARGETS_MAX, || wires.random_u64());
         set_up.targets.len()
     }
 

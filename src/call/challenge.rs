@@ -41,6 +41,11 @@ struct Known {
 }
 
 impl Accounts {
+    /// What is known of all trunks.
+    pub(super) fn book(&self) -> Arc<TrunkBook> {
+        Arc::clone(&self.book)
+    }
+
     /// Another book; what the trunks have asked for stays.
     pub(super) fn replace(&mut self, book: Arc<TrunkBook>) {
         self.known.retain(|trunk, _| book.get(*trunk).is_some_and(|it| it.account.is_some()));
@@ -70,7 +75,7 @@ impl Accounts {
     }
 
     /// Learns a challenge that is worth an answer, `tries` times after the first one.
-    fn learn(&mut self, trunk: TrunkId, response: &Message, tries: u8) -> Option<()> {
+    pub(super) fn learn(&mut self, trunk: TrunkId, response: &Message, tries: u8) -> Option<()> {
         let (_, least) = self.book.get(trunk)?.account.as_ref()?;
         let (asked_in, answer_in) = match response.status()? {
             401 => (HeaderId::WwwAuthenticate, HeaderId::Authorization),

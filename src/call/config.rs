@@ -28,6 +28,8 @@ pub struct CallConfig {
     pub media_deadline: Duration,
     /// Silence of a trunk after which the next one is tried.
     pub failover_timeout: Duration,
+    /// How often each target of a trunk is asked whether it is there; zero for never.
+    pub probe_interval: Duration,
     /// How long the callee rings.
     pub ring_timeout: Duration,
     /// The longest answered duration where the route sets none.
@@ -51,6 +53,7 @@ impl CallConfig {
             route_deadline: Duration::from_secs(2),
             media_deadline: Duration::from_secs(2),
             failover_timeout: Duration::from_secs(2),
+            probe_interval: Duration::ZERO,
             ring_timeout: Duration::from_secs(60),
             duration_max: Duration::from_secs(3 * 3_600),
             retry_after: Duration::from_secs(5),

@@ -11,6 +11,7 @@ use super::config::CallConfig;
 use super::counters::{Counters, Occupancy};
 use super::coupling::{Event, Stage};
 use super::door::Door;
+use super::errands::Errands;
 use super::failover::Attempted;
 use super::io::{Control, Input, Output};
 use super::place::{Part, Place, Serial};
@@ -38,6 +39,7 @@ pub struct CallCore {
     pub(super) credits: u32,
     pub(super) is_draining: bool,
     pub(super) door: Door,
+    pub(super) errands: Errands,
 }
 
 impl CallCore {
@@ -54,6 +56,7 @@ impl CallCore {
             pending_routes: 0,
             is_draining: false,
             door: Door::default(),
+            errands: Errands::default(),
         }
     }
 
@@ -68,7 +71,7 @@ impl CallCore {
             Input::Route { call, answer } => self.on_route(now, call, answer),
             Input::Media(report) => self.on_report(now, report),
             Input::Control(control) => self.on_control(now, control),
-            Input::Trunks(book) => self.wires.accounts.replace(book),
+            Input::Trunks(book) => self.on_trunks(now, book),
             Input::RecorderCredit(credit) => self.credits = self.credits.saturating_add(credit),
             Input::Timeout => self.on_timeout(now),
         }
@@ -84,7 +87,8 @@ impl CallCore {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let transactions = self.wires.transactions.poll_timeout();
-        transactions.into_iter().chain(self.wires.timers.next_at()).min()
+        let own = transactions.into_iter().chain(self.wires.timers.next_at());
+        own.chain(self.errands.next_at()).min()
     }
 
     /// What has been counted so far.
@@ -247,6 +251,7 @@ impl CallCore {
 
     fn on_timeout(&mut self, now: Now) {
         self.wires.transactions.handle_timeout(now.monotonic);
+        self.run_errands(now);
         while let Some((serial, timer)) = self.wires.timers.pop_due(now.monotonic) {
             self.with_call(serial, |call, wires| call.on_timer(wires, now, timer));
         }
@@ -268,6 +273,9 @@ impl CallCore {
 
     fn on_client_failed(&mut self, now: Now, client: ClientId, owner: Owner, why: ClientFailure) {
         self.wires.accounts.done(client);
+        if let Some(number) = Errands::number_of(owner) {
+            return self.on_errand_failed(now, number, client);
+        }
         let Place { serial, part } = Place::of_owner(owner);
         let how = match why {
             ClientFailure::Timeout => Attempted::Silent,
@@ -305,7 +313,7 @@ impl fmt::Debug for CallCore {
 }
 
 /// Asks the gate about an attempt whose route was found.
-fn judge(call: &mut Call, wires: &Wires, now: Now, route: Route) -> Event {
+fn judge(call: &mut Call, wires: &mut Wires, now: Now, route: Route) -> Event {
     let Some(record) = call.record_mut() else { return Event::Refused(Cause::Internal) };
     record.routed(&route);
     match gate::decide(&route, record.known().direction, now.wall) {

@@ -41,6 +41,8 @@ pub struct Counters {
     pub challenges_answered: u64,
     /// Challenges without an account, or to an answer that was wrong.
     pub challenges_unanswered: u64,
+    /// Registrations at trunks that were refused or not answered.
+    pub registrations_failed: u64,
     /// Wrong answers to challenges of ours.
     pub logins_failed: u64,
     /// Attempts and trunks passed over since a trunk has as much as it takes.

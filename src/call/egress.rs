@@ -30,6 +30,7 @@ pub const REQUEST_NAMES: &[&str] = &[
     RACK,
     "Authorization",
     "Proxy-Authorization",
+    "Expires",
     "Content-Type",
     "Content-Length",
 ];

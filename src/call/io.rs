@@ -138,10 +138,31 @@ pub enum Output {
     Media(plane::Command),
     /// A live call has changed its status.
     Status(LiveCall),
+    /// A trunk is reached in another way than before.
+    TrunkStatus(TrunkStatus),
     /// Something for the security log.
     Security(SecurityEvent),
     /// Both legs are over: write this down, then give back one [`Input::RecorderCredit`].
     Finished(Box<Cdr>),
+}
+
+/// How a trunk is reached.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TrunkStatus {
+    /// Our registration has come or gone.
+    Registered {
+        /// Where.
+        trunk: TrunkId,
+        /// It knows us now.
+        is_registered: bool,
+    },
+    /// A target has gone down or come back.
+    Targets {
+        /// Of which trunk.
+        trunk: TrunkId,
+        /// Bits of those that are down.
+        down: u32,
+    },
 }
 
 /// What whoever watches the door should know. It holds nothing that a message says.
@@ -215,6 +236,7 @@ impl fmt::Debug for Output {
             Self::FindRoute { call, query } => write!(f, "FindRoute({call:?}, {query:?})"),
             Self::Media(command) => write!(f, "Media({command:?})"),
             Self::Status(live) => write!(f, "Status({live:?})"),
+            Self::TrunkStatus(status) => write!(f, "TrunkStatus({status:?})"),
             Self::Security(event) => write!(f, "Security({event:?})"),
             Self::Finished(cdr) => write!(f, "Finished({cdr:?})"),
         }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use super::core::CallCore;
 use super::coupling::Event as CallEvent;
 use super::egress::{self, ACCEPT, ALLOW, ALLOWED_METHODS, BODIES, EXTENSIONS, SDP, SUPPORTED};
+use super::errands::Errands;
 use super::io::Peer;
 use super::place::{Part, Place};
 use crate::domain::cause::Cause;
@@ -79,6 +80,9 @@ impl CallCore {
             }
             Event::Ack { message } => self.on_ack(now, &message),
             Event::Response { client, owner, message } => {
+                if let Some(number) = Errands::number_of(owner) {
+                    return self.on_errand_response(now, number, client, &message);
+                }
                 if !self.on_challenge(now, client, owner, &message) {
                     self.on_response(now, client, owner, &message);
                 }

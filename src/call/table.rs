@@ -18,7 +18,7 @@ impl Calls {
     pub(super) fn next_serial(&self) -> Option<Serial> {
         let index = u32::try_from(self.slots.vacant_key()).ok()?;
         let has_room = self.slots.len() < CALLS_HELD_MAX;
-        has_room.then_some(Serial { index, count: self.count.wrapping_add(1) })
+        has_room.then_some(Serial { index, count: self.count.wrapping_add(1).max(1) })
     }
 
     /// Takes a call that was made with [`Self::next_serial`].

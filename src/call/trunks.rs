@@ -4,8 +4,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::domain::id::TrunkId;
+use crate::domain::route::TrunkTarget;
 use crate::sip::digest::{Account, Algorithm, Secret};
 
 /// All trunks that take part.
@@ -19,9 +21,18 @@ impl TrunkBook {
         for (trunk, terms) in &mut terms {
             if let Some(old) = before.get(*trunk) {
                 terms.load = Arc::clone(&old.load);
+                if terms.targets != old.targets {
+                    // The bits are about others.
+                    terms.load.down.store(0, Ordering::Relaxed);
+                }
             }
         }
         Self(terms)
+    }
+
+    /// All of them, by their ids.
+    pub fn all(&self) -> impl Iterator<Item = (TrunkId, &TrunkTerms)> {
+        self.0.iter().map(|(trunk, terms)| (*trunk, terms))
     }
 
     /// What is known of one.
@@ -42,6 +53,14 @@ pub struct TrunkTerms {
     pub channels_max: Option<u32>,
     /// The most new calls in one second of the clock, both ways together.
     pub cps_max: Option<u32>,
+    /// Lower is asked first.
+    pub priority: u16,
+    /// Its share among those of the same priority.
+    pub weight: u16,
+    /// Where it listens, in the order in which that is tried.
+    pub targets: Vec<TrunkTarget>,
+    /// It wants us to register with its account, each time for so long.
+    pub registers: Option<Duration>,
     /// What runs on it, in all shards.
     pub load: Arc<TrunkLoad>,
 }
@@ -63,6 +82,8 @@ pub struct TrunkLoad {
     calls: AtomicU32,
     /// A second of the clock, and the calls that have begun in it.
     begun: AtomicU64,
+    /// Bits of the targets that are down.
+    down: AtomicU32,
 }
 
 const COUNT_BITS: u32 = 24;
@@ -75,6 +96,26 @@ impl TrunkLoad {
         self.calls.load(Ordering::Relaxed)
     }
 
+    /// Whether the target of this position is down.
+    #[must_use]
+    pub fn is_down(&self, index: usize) -> bool {
+        self.down() & bit(index) != 0
+    }
+
+    /// Bits of the targets that are down.
+    #[must_use]
+    pub fn down(&self) -> u32 {
+        self.down.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_down(&self, index: usize, is_down: bool) {
+        if is_down {
+            self.down.fetch_or(bit(index), Ordering::Relaxed);
+        } else {
+            self.down.fetch_and(!bit(index), Ordering::Relaxed);
+        }
+    }
+
     fn may_begin(&self, second: u64, cps_max: u32) -> bool {
         let next = |begun: u64| {
             let count = if begun >> COUNT_BITS == second { begun & COUNT_MASK } else { 0 };
@@ -82,6 +123,11 @@ impl TrunkLoad {
         };
         self.begun.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
     }
+}
+
+/// No bit beyond the last: such a target is never down.
+const fn bit(index: usize) -> u32 {
+    if index < u32::BITS as usize { 1 << index } else { 0 }
 }
 
 /// A call's place on a trunk with limits, given back when it is dropped.

@@ -39,6 +39,7 @@ fn durations(config: &Config, found: &mut Found) {
         ("sip.route_deadline", config.sip.route_deadline, second / 20, second * 10),
         ("sip.duration_max", config.sip.duration_max, second * 10, second * 86_400),
         ("sip.failover_timeout", config.sip.failover_timeout, second / 2, second * 32),
+        ("sip.probe_interval", config.sip.probe_interval, Duration::ZERO, second * 3_600),
         ("media.port_quarantine", config.media.port_quarantine, Duration::ZERO, second * 3_600),
         ("media.silence_timeout", config.media.silence_timeout, second, second * 3_600),
     ];

@@ -77,6 +77,10 @@ pub(super) const KEYS: &[Key] = &[
     key!(sip.ring_timeout, "a callee rings this long"),
     key!(sip.route_deadline, "an attempt whose route is not known by then is refused"),
     key!(sip.duration_max, "the longest answered duration"),
+    key!(
+        sip.probe_interval,
+        "each target of a trunk is asked so often whether it is there; 0s: never"
+    ),
     key!(sip.failover_timeout, "a trunk silent for so long is given up for the next one"),
     key!(sip.calls_max, "calls at one time; more are refused with 503"),
     key!(

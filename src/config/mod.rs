@@ -131,6 +131,8 @@ pub struct Sip {
     pub duration_max: Duration,
     /// Silence of a trunk after which the next one is tried.
     pub failover_timeout: Duration,
+    /// How often each target of a trunk is asked whether it is there; zero for never.
+    pub probe_interval: Duration,
     /// Calls at one time.
     pub calls_max: usize,
     /// Threads that signal, each with its own calls; 0 means one for each processor.
@@ -247,6 +249,7 @@ impl Default for Config {
                 route_deadline: Duration::from_secs(2),
                 duration_max: Duration::from_secs(3 * 3_600),
                 failover_timeout: Duration::from_secs(2),
+                probe_interval: Duration::from_secs(30),
                 calls_max: 20_000,
                 shards: 0,
             },

@@ -118,6 +118,18 @@ pub struct TrunkTarget {
     pub transport: Transport,
 }
 
+impl TrunkTarget {
+    /// Stands for a name that has to be resolved first; nothing is ever sent there.
+    pub const UNRESOLVED: SocketAddr =
+        SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
+
+    /// Nobody knows yet where it is.
+    #[must_use]
+    pub const fn is_unresolved(&self) -> bool {
+        self.address.port() == 0
+    }
+}
+
 impl fmt::Debug for RouteQuery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

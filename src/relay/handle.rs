@@ -12,9 +12,11 @@ use super::freshness::{Freshness, Subject};
 use super::live::LiveTable;
 use super::mailbox::TakesOrders;
 use super::now::now;
+pub use super::trunk_states::TrunkState;
+use super::trunk_states::TrunkStates;
 use crate::call::io::Control;
 use crate::domain::cause::Cause;
-use crate::domain::id::{BindingId, CallId, TenantId};
+use crate::domain::id::{BindingId, CallId, TenantId, TrunkId};
 use crate::domain::number::VirtualNumber;
 
 /// A reference to the relay of this process; clones mean the same relay. Nothing here is `async`:
@@ -30,6 +32,7 @@ pub(crate) struct Shared {
     pub(crate) checks: Checks,
     /// Attempts whose record has not come yet.
     pub(crate) calls: AtomicU64,
+    pub(crate) trunk_states: TrunkStates,
     pub(crate) trunks_changed: Notify,
     pub(crate) shard_gone: Notify,
     shards: OnceLock<Vec<Arc<dyn TakesOrders>>>,
@@ -108,6 +111,7 @@ impl Handle {
             live: LiveTable::default(),
             checks: Checks::default(),
             calls: AtomicU64::new(0),
+            trunk_states: TrunkStates::default(),
             trunks_changed: Notify::new(),
             shard_gone: Notify::new(),
             shards: OnceLock::new(),
@@ -178,6 +182,12 @@ impl Handle {
     pub fn trunks_changed(&self) {
         self.0.freshness.forget(Subject::Everything);
         self.0.trunks_changed.notify_one();
+    }
+
+    /// How a trunk is reached from here.
+    #[must_use]
+    pub fn trunk_state(&self, trunk: TrunkId) -> TrunkState {
+        self.0.trunk_states.of(trunk)
     }
 
     /// Takes no new attempts from now on; calls go on.

@@ -12,6 +12,7 @@ pub(crate) mod start;
 pub(crate) mod stored;
 pub(crate) mod stream;
 pub(crate) mod tls;
+mod trunk_states;
 pub(crate) mod trunks;
 
 mod freshness;

@@ -370,6 +370,7 @@ impl<R: RouteSource> Running<R> {
             }
             Output::Status(call) => self.shard.shared.live.record(call),
             Output::Security(event) => log_security(event),
+            Output::TrunkStatus(status) => self.shard.shared.trunk_states.note(status),
             Output::Finished(cdr) => {
                 self.tally.finished += 1;
                 self.shard.recorder.push(cdr);

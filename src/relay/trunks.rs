@@ -2,12 +2,14 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::tls::TrunkTls;
 use crate::call::io::{Peer, PeerRole};
 use crate::call::trunks::{Login, TrunkBook, TrunkTerms};
 use crate::domain::id::TrunkId;
 use crate::domain::network::{self, Network};
+use crate::domain::route::TrunkTarget;
 use crate::sip::digest::{Account, Algorithm, Secret};
 use crate::sip::transport::{Hop, Transport};
 use crate::store::trunk::{Trunk, TrunkSide};
@@ -38,6 +40,12 @@ impl From<Trunk> for TrunkEntry {
             TrunkSide::Insurer { tenant } => PeerRole::Insurer { tenant },
             TrunkSide::Carrier => PeerRole::Carrier,
         };
+        let targets = trunk.targets.iter().map(|address| TrunkTarget {
+            trunk: trunk.id,
+            address: *address,
+            transport: trunk.transport,
+        });
+        let targets = targets.collect();
         Self {
             trunk: trunk.id,
             role,
@@ -51,6 +59,9 @@ impl From<Trunk> for TrunkEntry {
             terms: TrunkTerms {
                 channels_max: trunk.channels_max,
                 cps_max: trunk.cps_max,
+                priority: trunk.priority,
+                weight: trunk.weight,
+                targets,
                 ..TrunkTerms::default()
             },
         }
@@ -65,6 +76,7 @@ impl TrunkEntry {
         if let Some((account, password)) = access.account {
             let password = std::str::from_utf8(&password).ok()?.into();
             let least = least(account.refuses_md5);
+            self.terms.registers = account.register_s.map(|s| Duration::from_secs(s.into()));
             self.terms.account = Some((Account { user: account.user.into(), password }, least));
         }
         if let Some((login, secret)) = access.login {

@@ -16,13 +16,13 @@ async fn an_account_at_a_carrier_is_set_and_its_password_never_shown() {
     assert_eq!((&made.body["channels_max"], &made.body["cps_max"]), (&json!(30), &json!(5)));
     let path = format!("/v1/trunks/{}", made.id());
     let nothing = world.operator.get(&format!("{path}/access")).await.gave(200);
-    assert_eq!(nothing.body, json!({"account": null, "login": null}));
+    assert_eq!(nothing.body, json!({"account": null, "login": null, "targets_down": 0}));
     let account = json!({"username": "relay-1", "password": "between us", "register": true});
     let target = format!("{path}/account");
     let put = |body| world.operator.json("PUT", &target, body, &[]);
     let set = put(account.clone()).await.gave(200);
     let wanted = json!({"username": "relay-1", "refuse_md5": false, "register": true,
-        "register_expires_s": 3600});
+        "register_expires_s": 3600, "registered": null});
     assert_eq!(set.body["account"], wanted);
     assert!(!set.body.to_string().contains("between us"));
     for (field, bad) in [

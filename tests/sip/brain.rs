@@ -139,6 +139,7 @@ impl Brain {
             }
             Output::Media(Command::Update { .. } | Command::Bridge { .. })
             | Output::Status(_)
+            | Output::TrunkStatus(_)
             | Output::Security(_) => None,
             Output::Finished(_) => {
                 self.records += 1;

@@ -13,7 +13,9 @@ use rand_core::SeedableRng;
 
 use crate::call::config::CallConfig;
 use crate::call::core::CallCore;
-use crate::call::io::{Control, Input, LiveCall, Output, Peer, PeerRole, SecurityEvent};
+use crate::call::io::{
+    Control, Input, LiveCall, Output, Peer, PeerRole, SecurityEvent, TrunkStatus,
+};
 use crate::domain::binding::BindingState;
 use crate::domain::cdr::Cdr;
 use crate::domain::id::{AgentId, BindingId, CallId, SubscriberId, TenantId, TrunkId};
@@ -127,6 +129,7 @@ pub(crate) struct Harness {
     pub(crate) statuses: Vec<LiveCall>,
     pub(crate) cdrs: Vec<Cdr>,
     pub(crate) security: Vec<SecurityEvent>,
+    pub(crate) trunk_statuses: Vec<TrunkStatus>,
     pub(crate) store: Store,
     /// The media plane opens and closes ports.
     pub(crate) has_media: bool,
@@ -152,6 +155,7 @@ impl Harness {
             statuses: Vec::new(),
             cdrs: Vec::new(),
             security: Vec::new(),
+            trunk_statuses: Vec::new(),
             store: found,
             has_media: true,
             hears_trying: false,
@@ -188,6 +192,10 @@ impl Harness {
             }
             Output::Status(status) => {
                 self.statuses.push(status);
+                None
+            }
+            Output::TrunkStatus(status) => {
+                self.trunk_statuses.push(status);
                 None
             }
             Output::Security(event) => {
@@ -254,6 +262,10 @@ impl Harness {
     }
 
     /// The one message sent to a peer since last looked at.
+    pub(crate) fn has_sent(&self, peer: Peer) -> bool {
+        self.sent.iter().any(|(to, _)| *to == peer.address)
+    }
+
     pub(crate) fn take_one(&mut self, peer: Peer) -> String {
         let mut messages = self.take(peer);
         assert_eq!(messages.len(), 1, "one message, not {messages:#?}");

@@ -4,6 +4,7 @@ mod challenged;
 mod debug;
 mod delayed;
 mod door;
+mod errands;
 mod failing;
 pub(crate) mod harness;
 mod keys;

@@ -1,0 +1,148 @@
+//! Asks one target of a trunk by OPTIONS whether it is there: out after three failures, back after
+//! two good answers that are far enough apart.
+
+use std::time::{Duration, Instant};
+
+use super::errands::Way;
+use super::io::TrunkStatus;
+use super::names::hop_of;
+use crate::domain::route::TrunkTarget;
+use crate::sip::ids::SipCallId;
+use crate::sip::message::Message;
+use crate::sip::method::Method;
+use crate::sip::timers::MAX_FORWARDS;
+use crate::sip::transaction::ClientId;
+use crate::sip::write::{RequestHead, RequestWriter};
+
+/// Failures in a row that take a target out.
+const FAILURES_MAX: u8 = 3;
+/// How long at least the good answers that bring it back have to span.
+const GOOD_FOR: Duration = Duration::from_secs(30);
+/// An answer that comes later is none.
+const ANSWER_WITHIN: Duration = Duration::from_secs(4);
+
+/// The questions to one target.
+#[derive(Debug)]
+pub(super) struct Probe {
+    target: TrunkTarget,
+    index: u8,
+    every: Duration,
+    waiting: Option<ClientId>,
+    failures: u8,
+    /// Out, and the first good answer since.
+    down: Option<Option<Instant>>,
+    due_at: Instant,
+}
+
+impl Probe {
+    pub(super) const fn new(target: TrunkTarget, index: u8, every: Duration, now: Instant) -> Self {
+        Self { target, index, every, waiting: None, failures: 0, down: None, due_at: now }
+    }
+
+    /// Asks the same target as another one.
+    pub(super) fn is_of(&self, other: &Self) -> bool {
+        (self.target, self.index, self.every) == (other.target, other.index, other.every)
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "as all errands have it")]
+    pub(super) const fn due_at(&self) -> Option<Instant> {
+        Some(self.due_at)
+    }
+
+    /// The time has come to ask, or an answer is late.
+    pub(super) fn on_timer(&mut self, way: &mut Way<'_>) -> Option<TrunkStatus> {
+        let at = way.now.monotonic;
+        if self.waiting.take().is_some() {
+            self.due_at = at + self.every.saturating_sub(ANSWER_WITHIN);
+            return self.fail(way);
+        }
+        self.due_at = at + ANSWER_WITHIN;
+        self.waiting = self.ask(way);
+        None
+    }
+
+    fn ask(&self, way: &mut Way<'_>) -> Option<ClientId> {
+        let hop = hop_of(&self.target);
+        let wires = &mut *way.wires;
+        let (branch, tag) = (wires.new_branch(), wires.loose_tag());
+        let call_id = SipCallId::new(wires.shard, &mut wires.rng);
+        let own = wires.names.of(hop);
+        let uri = format!("sip:{}{}", hop.address, hop.transport.uri_parameter());
+        let from = format!("<sip:{}>;tag={}", own.host, tag.as_str());
+        let to = format!("<{uri}>");
+        let head = RequestHead {
+            method: Method::Options,
+            uri: uri.as_bytes(),
+            sent_by: &own.sent_by,
+            branch,
+            max_forwards: MAX_FORWARDS,
+            routes: &[],
+            from: from.as_bytes(),
+            to: to.as_bytes(),
+            call_id: call_id.as_bytes(),
+            cseq: 1,
+        };
+        let request = RequestWriter::start(&mut wires.out, &head).finish();
+        wires.transactions.request(way.now.monotonic, request, hop, way.owner).ok()
+    }
+
+    pub(super) fn on_response(
+        &mut self,
+        way: &mut Way<'_>,
+        client: ClientId,
+        response: &Message,
+    ) -> Option<TrunkStatus> {
+        let status = response.status().filter(|status| *status >= 200)?;
+        self.waiting.take_if(|waiting| *waiting == client)?;
+        self.due_at = way.now.monotonic + self.every;
+        // Whatever else it says, somebody is there.
+        if matches!(status, 408 | 503) { self.fail(way) } else { self.succeed(way) }
+    }
+
+    pub(super) fn on_failure(
+        &mut self,
+        way: &mut Way<'_>,
+        client: ClientId,
+    ) -> Option<TrunkStatus> {
+        self.waiting.take_if(|waiting| *waiting == client)?;
+        self.due_at = way.now.monotonic + self.every;
+        self.fail(way)
+    }
+
+    fn fail(&mut self, way: &mut Way<'_>) -> Option<TrunkStatus> {
+        self.failures = self.failures.saturating_add(1);
+        if let Some(good_since) = &mut self.down {
+            *good_since = None;
+            return None;
+        }
+        if self.failures < FAILURES_MAX {
+            return None;
+        }
+        self.down = Some(None);
+        self.tell(way)
+    }
+
+    fn succeed(&mut self, way: &mut Way<'_>) -> Option<TrunkStatus> {
+        self.failures = 0;
+        let at = way.now.monotonic;
+        match &mut self.down {
+            None => None,
+            Some(Some(since)) if at >= *since + GOOD_FOR => {
+                self.down = None;
+                self.tell(way)
+            }
+            Some(Some(_)) => None,
+            Some(good_since @ None) => {
+                *good_since = Some(at);
+                None
+            }
+        }
+    }
+
+    fn tell(&self, way: &Way<'_>) -> Option<TrunkStatus> {
+        let trunk = self.target.trunk;
+        let load = &way.wires.accounts.terms(trunk)?.load;
+        load.set_down(usize::from(self.index), self.down.is_some());
+        Some(TrunkStatus::Targets { trunk, down: load.down() })
+    }
+}

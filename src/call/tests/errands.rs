@@ -1,0 +1,177 @@
+//! Registrations at carriers, probes of targets, and the order that follows from them.
+
+#[cfg(test)]
+use super::harness::*;
+use crate::call::io::{Input, Peer, TrunkStatus};
+use crate::call::trunks::{TrunkBook, TrunkTerms};
+use crate::domain::network;
+use crate::domain::route::TrunkTarget;
+use crate::sip::digest::{Account, Algorithm};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+fn terms(peer: Peer) -> TrunkTerms {
+    let target = TrunkTarget {
+        trunk: peer.trunk,
+        address: peer.address,
+        transport: network::Transport::Udp,
+    };
+    TrunkTerms { targets: vec![target], priority: 10, weight: 100, ..TrunkTerms::default() }
+}
+
+fn tell(h: &mut Harness, all: Vec<(Peer, TrunkTerms)>) {
+    let all: BTreeMap<_, _> = all.into_iter().map(|(peer, it)| (peer.trunk, it)).collect();
+    h.input(Input::Trunks(Arc::new(TrunkBook::new(all, &TrunkBook::default()))));
+}
+
+fn registering() -> TrunkTerms {
+    let account = Account { user: "relay-1".into(), password: "between us".into() };
+    TrunkTerms {
+        account: Some((account, Algorithm::Md5)),
+        registers: Some(Duration::from_secs(600)),
+        ..terms(carrier())
+    }
+}
+
+fn granted(request: &str, seconds: u32) -> String {
+    let contact = header(request, "Contact");
+    let line = format!("Contact: {contact};expires={seconds}\r\n");
+    reply_with(request, "200 OK", "reg", &line, "")
+        .replace("Contact: <sip:callee@198.51.100.77:5070>\r\n", "")
+}
+
+fn status(is_registered: bool) -> TrunkStatus {
+    TrunkStatus::Registered { trunk: carrier().trunk, is_registered }
+}
+
+#[test]
+fn a_carrier_that_wants_it_is_registered_at_with_digest_and_refreshed_in_time() {
+    let mut h = Harness::new();
+    tell(&mut h, vec![(carrier(), registering())]);
+    let first = h.take_one(carrier());
+    assert_eq!(start(&first), "REGISTER");
+    assert_eq!(header(&first, "To"), "<sip:relay-1@198.51.100.1:5060>");
+    assert_eq!(header(&first, "Contact"), "<sip:relay-1@203.0.113.5:5060>");
+    assert_eq!(header(&first, "Expires"), "600");
+    let ask = "WWW-Authenticate: Digest realm=\"c\", nonce=\"n1\", qop=\"auth\"\r\n";
+    h.from(carrier(), reply_with(&first, "401 Unauthorized", "reg", ask, ""));
+    let second = h.take_one(carrier());
+    assert_eq!(header(&second, "CSeq"), "2 REGISTER");
+    assert!(header(&second, "Authorization").contains("nc=00000001"));
+    assert_eq!(header(&second, "Call-ID"), header(&first, "Call-ID"));
+    h.from(carrier(), granted(&second, 400));
+    assert_eq!(h.trunk_statuses, [status(true)]);
+    h.advance(Duration::from_secs(299));
+    assert!(h.take(carrier()).is_empty());
+    h.advance(ms(1_001));
+    let refresh = h.take_one(carrier());
+    assert_eq!(header(&refresh, "CSeq"), "3 REGISTER");
+    assert!(header(&refresh, "Authorization").contains("nc=00000002"), "without being asked");
+    h.from(carrier(), granted(&refresh, 400));
+    assert_eq!(h.trunk_statuses.len(), 1, "nothing has changed");
+}
+
+#[test]
+fn a_refused_registration_is_tried_again_ever_slower_and_said_once() {
+    let mut h = Harness::new();
+    tell(&mut h, vec![(carrier(), registering())]);
+    let mut waits = Vec::new();
+    for _ in 0..6 {
+        let request = h.take_one(carrier());
+        h.from(carrier(), reply(&request, "403 Forbidden", "reg", ""));
+        let mut waited = 0;
+        while h.core.poll_timeout().is_some_and(|_| !h.has_sent(carrier())) {
+            h.advance(ms(250));
+            waited += 1;
+        }
+        waits.push(waited / 4);
+    }
+    for (wait, least) in waits.iter().zip([15, 30, 60, 120, 240, 480]) {
+        assert!((least..=2 * least + 1).contains(wait), "{waits:?}");
+    }
+    assert_eq!(h.trunk_statuses, [status(false)]);
+    assert_eq!(h.core.counters().registrations_failed, 6);
+}
+
+#[test]
+fn a_carrier_may_demand_longer_registrations() {
+    let mut h = Harness::new();
+    tell(&mut h, vec![(carrier(), registering())]);
+    let request = h.take_one(carrier());
+    h.from(
+        carrier(),
+        reply_with(&request, "423 Interval Too Brief", "r", "Min-Expires: 1800\r\n", ""),
+    );
+    h.advance(Duration::from_millis(1));
+    let again = h.take_one(carrier());
+    assert_eq!(header(&again, "Expires"), "1800");
+    h.from(carrier(), granted(&again, 1_800));
+    assert_eq!(h.trunk_statuses, [status(true)]);
+}
+
+fn probing() -> Harness {
+    let mut h = Harness::with(|config| config.probe_interval = Duration::from_secs(30));
+    tell(&mut h, vec![(carrier(), terms(carrier())), (second_carrier(), terms(second_carrier()))]);
+    h
+}
+
+/// Answers what both carriers were asked; the first one only if it is there.
+fn answer_probes(h: &mut Harness, first_is_there: bool) {
+    for (peer, answers) in [(carrier(), first_is_there), (second_carrier(), true)] {
+        for request in h.take(peer).iter().filter(|text| text.starts_with("OPTIONS")) {
+            if answers {
+                h.from(peer, reply(request, "200 OK", "x", ""));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_silent_target_goes_out_after_three_probes_and_comes_back_after_two_good_ones() {
+    let mut h = probing();
+    let down = |down| TrunkStatus::Targets { trunk: carrier().trunk, down };
+    let mut seconds = 0;
+    while h.trunk_statuses.is_empty() {
+        answer_probes(&mut h, false);
+        h.advance(Duration::from_secs(1));
+        seconds += 1;
+    }
+    assert!((60..=80).contains(&seconds), "{seconds}");
+    assert_eq!(h.trunk_statuses, [down(1)]);
+    answer_probes(&mut h, false);
+    for at in 0..5 {
+        let caller = Caller { call_id: format!("c{at}"), ..Caller::agent() };
+        h.from(pbx(), caller.with("INVITE", &format!("c{at}"), 1, "", &caller.body));
+        assert!(h.take(carrier()).iter().all(|text| !text.starts_with("INVITE")));
+        assert!(h.take(second_carrier()).iter().any(|text| text.starts_with("INVITE")));
+    }
+    let mut seconds = 0;
+    while h.trunk_statuses.len() == 1 {
+        answer_probes(&mut h, true);
+        h.advance(Duration::from_secs(1));
+        seconds += 1;
+    }
+    assert!((30..=70).contains(&seconds), "{seconds}");
+    assert_eq!(h.trunk_statuses, [down(1), down(0)]);
+}
+
+#[test]
+fn calls_are_shared_by_weight_and_a_higher_priority_is_asked_first() {
+    let mut h = Harness::new();
+    let heavy = TrunkTerms { weight: 300, ..terms(second_carrier()) };
+    tell(&mut h, vec![(carrier(), terms(carrier())), (second_carrier(), heavy)]);
+    let mut heavier = 0;
+    for at in 0..200 {
+        let caller = Caller { call_id: format!("c{at}"), ..Caller::agent() };
+        h.from(pbx(), caller.with("INVITE", &format!("c{at}"), 1, "", &caller.body));
+        heavier += h.take(second_carrier()).len();
+        h.take(carrier());
+    }
+    assert!((120..180).contains(&heavier), "{heavier}");
+    let last = TrunkTerms { priority: 20, weight: 300, ..terms(second_carrier()) };
+    tell(&mut h, vec![(carrier(), terms(carrier())), (second_carrier(), last)]);
+    let caller = Caller { call_id: "last".into(), ..Caller::agent() };
+    h.from(pbx(), caller.with("INVITE", "last", 1, "", &caller.body));
+    assert_eq!(h.lines(carrier()), ["INVITE"]);
+}
