@@ -77,6 +77,7 @@ impl Bench {
             Output::Media(Command::Update { .. } | Command::Bridge { .. })
             | Output::Status(_)
             | Output::TrunkStatus(_)
+            | Output::FindLogin { .. }
             | Output::Security(_) => {}
             Output::Finished(_) => {
                 self.finished += 1;

@@ -22,6 +22,7 @@ listen = "127.0.0.1:{api}"
 [admin]
 listen = "127.0.0.1:{admin}"
 [sip]
+probe_interval = "0s"
 listen = "127.0.0.1:{sip}"
 calls_max = 30000
 [media]

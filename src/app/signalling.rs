@@ -15,7 +15,7 @@ use tokio::time::{interval, timeout};
 
 use super::StartError;
 use crate::call::config::CallConfig;
-use crate::config::{Config, Listener, SHARDS_MAX};
+use crate::config::{Config, Listener, SHARDS_MAX, Softphones};
 use crate::domain::network;
 use crate::media::{FreePorts, Plane, PlaneConfig};
 use crate::relay::follow::{follow_changes, keep_trunks};
@@ -140,7 +140,17 @@ impl Signalling {
             routes: Arc::new(StoreRoutes::new(pool.clone(), Arc::clone(vault))),
             records: StoreRecords::new(pool.clone()),
             trunks: Arc::clone(&trunks),
-            streams: StreamParts { listeners: streams, sources, tls, limits: Limits::default() },
+            streams: StreamParts {
+                listeners: streams,
+                sources,
+                tls,
+                limits: Limits::default(),
+                softphones: match config.sip.softphones {
+                    Softphones::Off => &[],
+                    Softphones::Tls => &[Transport::Tls],
+                    Softphones::Streams => &[Transport::Tls, Transport::Tcp],
+                },
+            },
         };
         let mut relay = prepared.start(parts).map_err(system("a shard"))?;
         let shared = handle.shared();

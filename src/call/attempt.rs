@@ -15,7 +15,7 @@ use crate::domain::cdr::Direction;
 use crate::domain::id::CallId;
 use crate::domain::now::Now;
 use crate::domain::number::{RealNumber, VirtualNumber};
-use crate::domain::route::{CALLER_CHARS_MAX, RouteQuery};
+use crate::domain::route::{AGENT_MARK, CALLER_CHARS_MAX, RouteQuery};
 use crate::sdp::{self, InvalidSdp};
 use crate::sip::dialog::{Dialog, State};
 use crate::sip::header::HeaderId;
@@ -152,11 +152,13 @@ fn read_offer(message: &Message) -> Result<Offer, InvalidSdp> {
 /// The record of an attempt from this peer.
 fn record_of(now: Now, id: CallId, peer: &Peer) -> Record {
     let direction = match peer.role {
-        PeerRole::Insurer { .. } => Direction::ToSubscriber,
+        PeerRole::Insurer { .. } | PeerRole::Agent { .. } | PeerRole::Softphone => {
+            Direction::ToSubscriber
+        }
         PeerRole::Carrier => Direction::FromSubscriber,
     };
     let mut record = Record::new(now, id, peer.trunk, direction);
-    if let PeerRole::Insurer { tenant } = peer.role {
+    if let PeerRole::Insurer { tenant } | PeerRole::Agent { tenant, .. } = peer.role {
         record.belongs_to(tenant);
     }
     record
@@ -180,9 +182,17 @@ fn question(
         PeerRole::Insurer { tenant } => {
             // A name that is too long is no agent's; cut short it might be another one's.
             let caller = caller.filter(|name| name.chars().count() <= CALLER_CHARS_MAX);
+            // Nor is one that only a proved softphone has.
+            let caller = caller.filter(|name| !name.starts_with(AGENT_MARK));
             let caller = caller.unwrap_or_default().into();
             RouteQuery::FromInsurer { trunk, tenant, dialled, caller }
         }
+        PeerRole::Agent { tenant, agent } => {
+            let caller = format!("{AGENT_MARK}{agent}").into();
+            RouteQuery::FromInsurer { trunk, tenant, dialled, caller }
+        }
+        // It has proved nothing and never gets this far.
+        PeerRole::Softphone => return (record, None),
         PeerRole::Carrier => {
             let caller = caller.and_then(|text| RealNumber::parse_dialled(&text, country).ok());
             RouteQuery::FromCarrier { trunk, dialled, caller }

@@ -15,6 +15,7 @@ use super::errands::Errands;
 use super::failover::Attempted;
 use super::io::{Control, Input, Output};
 use super::place::{Part, Place, Serial};
+use super::registrar::Registrar;
 use super::table::Calls;
 use super::wires::Wires;
 use crate::domain::cause::Cause;
@@ -40,6 +41,7 @@ pub struct CallCore {
     pub(super) is_draining: bool,
     pub(super) door: Door,
     pub(super) errands: Errands,
+    pub(super) registrar: Registrar,
 }
 
 impl CallCore {
@@ -57,6 +59,7 @@ impl CallCore {
             is_draining: false,
             door: Door::default(),
             errands: Errands::default(),
+            registrar: Registrar::default(),
         }
     }
 
@@ -72,6 +75,7 @@ impl CallCore {
             Input::Media(report) => self.on_report(now, report),
             Input::Control(control) => self.on_control(now, control),
             Input::Trunks(book) => self.on_trunks(now, book),
+            Input::Login { request, answer } => self.on_login(now, request, answer),
             Input::RecorderCredit(credit) => self.credits = self.credits.saturating_add(credit),
             Input::Timeout => self.on_timeout(now),
         }

@@ -1,5 +1,5 @@
-//! Who must prove who it is before it may call: trunks with a login. Wrong answers are written
-//! down for whoever watches the door.
+//! Who must prove who it is before it may call: trunks with a login, and softphones. Wrong answers
+//! are written down for whoever watches the door.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -66,20 +66,21 @@ impl Door {
         })
     }
 
-    /// Looks at the credentials of a request. `login_of` knows the login of a user name.
-    fn look<'l>(
+    /// Looks at the credentials of a request that should be of this login.
+    fn look(
         &mut self,
         now: Now,
         peer: &Peer,
         message: &Message,
-        login_of: impl Fn(&[u8]) -> Option<&'l Login>,
+        login: &Login,
         chance: impl FnMut() -> u64,
     ) -> Shown {
-        let values = message.headers(HeaderId::Authorization).take(CREDENTIALS_MAX);
-        let ours = |it: &Credentials<'_>| it.realm == REALM.as_bytes();
-        let mut found = values.filter_map(|value| Credentials::parse(value).ok()).filter(ours);
-        let Some(credentials) = found.next() else { return Shown::Nothing { is_stale: false } };
-        let Some(login) = login_of(credentials.user) else { return Shown::Wrong };
+        let Some(credentials) = credentials_of(message) else {
+            return Shown::Nothing { is_stale: false };
+        };
+        if credentials.user != login.user.as_bytes() {
+            return Shown::Wrong;
+        }
         if credentials.algorithm < login.least {
             return Shown::Nothing { is_stale: false };
         }
@@ -127,6 +128,18 @@ impl Door {
         failures.count = failures.count.saturating_add(1);
         failures.count <= FAILURES_MAX
     }
+
+    /// Whether so many answers of a source were wrong that it is not asked any more for a while.
+    /// Only for sources that cannot be forged.
+    pub(super) fn is_barred(&self, now: Instant, source: IpAddr) -> bool {
+        let found = self.failures.get(&source);
+        found.is_some_and(|it| it.count >= FAILURES_MAX && it.until > now)
+    }
+
+    /// A source has shown that it is who it says.
+    pub(super) fn forgive(&mut self, source: IpAddr) {
+        self.failures.remove(&source);
+    }
 }
 
 /// What a nonce is tied to.
@@ -146,6 +159,17 @@ fn is_same_target(hashed: &[u8], asked: &[u8]) -> bool {
     hashed.user == asked.user && hashed.host.eq_ignore_ascii_case(asked.host)
 }
 
+/// The user name of the first credentials for us.
+pub(super) fn user_of(message: &Message) -> Option<&[u8]> {
+    Some(credentials_of(message)?.user)
+}
+
+fn credentials_of(message: &Message) -> Option<Credentials<'_>> {
+    let values = message.headers(HeaderId::Authorization).take(CREDENTIALS_MAX);
+    let ours = |it: &Credentials<'_>| it.realm == REALM.as_bytes();
+    values.filter_map(|value| Credentials::parse(value).ok()).find(ours)
+}
+
 impl CallCore {
     /// Whether a request that begins something may be served. If not, it has been answered.
     pub(super) fn admits(
@@ -155,25 +179,54 @@ impl CallCore {
         server: ServerId,
         message: &Message,
     ) -> bool {
-        let Some(login) = self.wires.accounts.login(peer.trunk) else { return true };
-        let (login, rng) = (login.clone(), &mut self.wires.rng);
-        let mut chance = || rand_core::Rng::next_u64(rng);
-        let is_user = |user: &[u8]| user == login.user.as_bytes();
-        let find = |user: &[u8]| is_user(user).then_some(&login);
-        let is_stale = match self.door.look(now, peer, message, find, &mut chance) {
+        let Some(login) = self.wires.accounts.login(peer.trunk).cloned() else { return true };
+        let is_stale = match self.look(now, peer, message, &login) {
             Shown::Right => return true,
             Shown::Nothing { is_stale } => is_stale,
             Shown::Wrong => {
-                self.wires.counters.logins_failed += 1;
-                let source = peer.address.ip();
-                if self.door.fail(now.monotonic, source) {
-                    let event = SecurityEvent::LoginFailed { source };
-                    self.wires.outputs.push_back(Output::Security(event));
-                }
+                self.note_failure(now, peer);
                 false
             }
         };
-        let challenges = self.door.challenges(now, peer, login.least, is_stale, &mut chance);
+        self.challenge(now, peer, server, message, login.least, is_stale);
+        false
+    }
+
+    /// Looks at the credentials of a request.
+    pub(super) fn look(
+        &mut self,
+        now: Now,
+        peer: &Peer,
+        message: &Message,
+        login: &Login,
+    ) -> Shown {
+        let rng = &mut self.wires.rng;
+        self.door.look(now, peer, message, login, || rand_core::Rng::next_u64(rng))
+    }
+
+    /// A wrong answer.
+    pub(super) fn note_failure(&mut self, now: Now, peer: &Peer) {
+        self.wires.counters.logins_failed += 1;
+        let source = peer.address.ip();
+        if self.door.fail(now.monotonic, source) {
+            let event = SecurityEvent::LoginFailed { source };
+            self.wires.outputs.push_back(Output::Security(event));
+        }
+    }
+
+    /// Asks who it is.
+    pub(super) fn challenge(
+        &mut self,
+        now: Now,
+        peer: &Peer,
+        server: ServerId,
+        message: &Message,
+        least: Algorithm,
+        is_stale: bool,
+    ) {
+        let rng = &mut self.wires.rng;
+        let chance = || rand_core::Rng::next_u64(rng);
+        let challenges = self.door.challenges(now, peer, least, is_stale, chance);
         let (tag, source) = (self.wires.loose_tag(), peer.address);
         let out = &mut self.wires.out;
         let mut answer = ResponseWriter::start(out, message, source, 401, Some(&tag));
@@ -182,6 +235,5 @@ impl CallCore {
         }
         let answer = answer.finish();
         self.wires.transactions.respond(now.monotonic, server, 401, answer);
-        false
     }
 }

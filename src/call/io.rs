@@ -15,6 +15,7 @@ use crate::domain::id::{AgentId, BindingId, CallId, TenantId, TrunkId};
 use crate::domain::number::VirtualNumber;
 use crate::domain::route::{RouteAnswer, RouteQuery};
 use crate::rtp::plane;
+use crate::sip::digest::Secret;
 use crate::sip::malformed::Malformed;
 use crate::sip::transport::{Hop, Transport};
 
@@ -50,7 +51,19 @@ pub enum PeerRole {
     },
     /// A carrier.
     Carrier,
+    /// No trunk: perhaps the softphone of an agent, which has proved nothing yet.
+    Softphone,
+    /// The softphone of an agent that has proved it.
+    Agent {
+        /// Whose.
+        tenant: TenantId,
+        /// Who.
+        agent: AgentId,
+    },
 }
+
+/// Stands for the trunk of a peer that is no trunk.
+pub const NO_TRUNK: TrunkId = TrunkId::from_u128(0);
 
 /// Something happened outside. `Debug` never shows what a datagram says.
 pub enum Input {
@@ -85,6 +98,13 @@ pub enum Input {
     Media(plane::Report),
     /// Somebody with authority wants something.
     Control(Control),
+    /// The answer to [`Output::FindLogin`].
+    Login {
+        /// The request that asked.
+        request: u64,
+        /// What was found.
+        answer: LoginAnswer,
+    },
     /// The trunks, at the start and whenever one has changed.
     Trunks(Arc<TrunkBook>),
     /// The recorder has written records down: so many more attempts may be taken.
@@ -134,6 +154,13 @@ pub enum Output {
         /// What is known.
         query: RouteQuery,
     },
+    /// Look the login of a softphone up, under a deadline, and answer with [`Input::Login`].
+    FindLogin {
+        /// The request that asks.
+        request: u64,
+        /// Its user name, as it came.
+        user: Box<str>,
+    },
     /// An order to the media plane.
     Media(plane::Command),
     /// A live call has changed its status.
@@ -144,6 +171,24 @@ pub enum Output {
     Security(SecurityEvent),
     /// Both legs are over: write this down, then give back one [`Input::RecorderCredit`].
     Finished(Box<Cdr>),
+}
+
+/// Whose login a user name is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum LoginAnswer {
+    /// An agent's.
+    Found {
+        /// Whose agent.
+        tenant: TenantId,
+        /// Who.
+        agent: AgentId,
+        /// What is kept of the password.
+        secret: Secret,
+    },
+    /// Nobody's who may call.
+    Unknown,
+    /// The store gave no answer in time.
+    Failed,
 }
 
 /// How a trunk is reached.
@@ -222,6 +267,7 @@ impl fmt::Debug for Input {
             Self::Route { call, answer } => write!(f, "Route({call:?}, {answer:?})"),
             Self::Media(report) => write!(f, "Media({report:?})"),
             Self::Control(control) => write!(f, "Control({control:?})"),
+            Self::Login { request, answer } => write!(f, "Login({request}, {answer:?})"),
             Self::Trunks(_) => f.write_str("Trunks"),
             Self::RecorderCredit(credit) => write!(f, "RecorderCredit({credit})"),
             Self::Timeout => f.write_str("Timeout"),
@@ -234,6 +280,7 @@ impl fmt::Debug for Output {
         match self {
             Self::Transmit { to, bytes } => write!(f, "Transmit({to}, {} bytes)", bytes.len()),
             Self::FindRoute { call, query } => write!(f, "FindRoute({call:?}, {query:?})"),
+            Self::FindLogin { request, .. } => write!(f, "FindLogin({request})"),
             Self::Media(command) => write!(f, "Media({command:?})"),
             Self::Status(live) => write!(f, "Status({live:?})"),
             Self::TrunkStatus(status) => write!(f, "TrunkStatus({status:?})"),

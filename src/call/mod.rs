@@ -28,6 +28,7 @@ mod place;
 mod probe;
 mod receive;
 mod record;
+mod registrar;
 mod registration;
 mod reliably;
 mod renegotiate;

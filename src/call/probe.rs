@@ -35,8 +35,9 @@ pub(super) struct Probe {
 }
 
 impl Probe {
-    pub(super) const fn new(target: TrunkTarget, index: u8, every: Duration, now: Instant) -> Self {
-        Self { target, index, every, waiting: None, failures: 0, down: None, due_at: now }
+    pub(super) fn new(target: TrunkTarget, index: u8, every: Duration, now: Instant) -> Self {
+        let due_at = now + every;
+        Self { target, index, every, waiting: None, failures: 0, down: None, due_at }
     }
 
     /// Asks the same target as another one.

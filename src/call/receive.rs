@@ -7,7 +7,7 @@ use super::core::CallCore;
 use super::coupling::Event as CallEvent;
 use super::egress::{self, ACCEPT, ALLOW, ALLOWED_METHODS, BODIES, EXTENSIONS, SDP, SUPPORTED};
 use super::errands::Errands;
-use super::io::Peer;
+use super::io::{Peer, PeerRole};
 use super::place::{Part, Place};
 use crate::domain::cause::Cause;
 use crate::domain::now::Now;
@@ -175,6 +175,20 @@ impl CallCore {
             self.wires.counters.unknown_dialogs += 1;
             return self.answer(now, peer, server, message, 481);
         }
+        if peer.role == PeerRole::Softphone {
+            return self.on_softphone(now, peer, server, message);
+        }
+        self.on_new_request(now, peer, server, message);
+    }
+
+    /// A request outside of any dialog, of a peer that may be served.
+    pub(super) fn on_new_request(
+        &mut self,
+        now: Now,
+        peer: &Peer,
+        server: ServerId,
+        message: &Message,
+    ) {
         let replaces =
             message.method() == Method::Invite && message.header(HeaderId::Replaces).is_some();
         if message.method() == Method::Refer || replaces {
@@ -268,6 +282,9 @@ impl CallCore {
             return self.answer(now, peer, server, message, 481);
         };
         let q850 = reason::find_q850(message);
+        if self.on_cancel_asking(now, invite) {
+            return self.answer(now, peer, server, message, 200);
+        }
         let Place { serial, part } = Place::of_owner(owner);
         let call = self.calls.get(serial);
         if call.is_some_and(|call| !call.is_from(part, peer)) {

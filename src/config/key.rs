@@ -72,6 +72,10 @@ pub(super) const KEYS: &[Key] = &[
     key!(sip.advertise, "IP or IP:port in Via and Contact; empty: this machine's main address"),
     key!(sip.tls_certificate, "PEM of our certificate and its chain; read again when it changes"),
     key!(sip.tls_key, "PEM of its private key"),
+    key!(
+        sip.softphones,
+        "who may register as an agent: off, tls, or streams (TCP without TLS too)"
+    ),
     key!(sip.tls_ca, "PEM of roots for the certificates of trunks without their own tls_ca"),
     key!(sip.country_code, "calling code of national numbers that carriers write without +"),
     key!(sip.ring_timeout, "a callee rings this long"),

@@ -108,6 +108,18 @@ impl Listeners {
 /// The most threads that signal.
 pub const SHARDS_MAX: usize = 64;
 
+/// Where agents' softphones may register and call from.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Softphones {
+    /// Nowhere: only trunks are heard.
+    #[default]
+    Off,
+    /// The TLS listeners.
+    Tls,
+    /// The TLS and the TCP listeners.
+    Streams,
+}
+
 /// `[sip]`
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Sip {
@@ -121,6 +133,8 @@ pub struct Sip {
     pub tls_key: Option<PathBuf>,
     /// PEM: what the certificates of trunks without their own roots must chain to.
     pub tls_ca: Option<PathBuf>,
+    /// Where agents' softphones may register and call from.
+    pub softphones: Softphones,
     /// The calling code of the country whose national numbers carriers write without `+`.
     pub country_code: String,
     /// How long a callee rings.
@@ -244,6 +258,7 @@ impl Default for Config {
                 tls_certificate: None,
                 tls_key: None,
                 tls_ca: None,
+                softphones: Softphones::Off,
                 country_code: "86".to_owned(),
                 ring_timeout: Duration::from_secs(60),
                 route_deadline: Duration::from_secs(2),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::{Advertised, Listener, Listeners, LogFormat, PortRange, Secret};
+use super::{Advertised, Listener, Listeners, LogFormat, PortRange, Secret, Softphones};
 use crate::domain::network::Transport;
 
 /// A value as found.
@@ -247,6 +247,25 @@ impl Setting for PortRange {
 
     fn show(&self) -> String {
         quoted(&format!("{}-{}", self.first, self.last))
+    }
+}
+
+impl Setting for Softphones {
+    fn read(raw: &Raw<'_>) -> Result<Self, String> {
+        match raw.text()? {
+            "off" => Ok(Self::Off),
+            "tls" => Ok(Self::Tls),
+            "streams" => Ok(Self::Streams),
+            _ => Err("expected \"off\", \"tls\" or \"streams\"".to_owned()),
+        }
+    }
+
+    fn show(&self) -> String {
+        quoted(match self {
+            Self::Off => "off",
+            Self::Tls => "tls",
+            Self::Streams => "streams",
+        })
     }
 }
 

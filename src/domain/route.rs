@@ -22,7 +22,8 @@ pub enum RouteQuery {
         tenant: TenantId,
         /// The number in the Request-URI.
         dialled: VirtualNumber,
-        /// The calling extension as the PBX wrote it, at most [`CALLER_CHARS_MAX`] characters.
+        /// The calling extension as the PBX wrote it, at most [`CALLER_CHARS_MAX`] characters; or
+        /// [`AGENT_MARK`] and an agent's id, which the softphone has proved.
         caller: Box<str>,
     },
     /// An attempt on a carrier trunk: somebody dials X from the public network.
@@ -36,6 +37,8 @@ pub enum RouteQuery {
     },
 }
 
+/// Before an agent's id where otherwise a calling extension stands; no extension begins with it.
+pub const AGENT_MARK: char = '@';
 /// The longest calling extension that is looked up.
 pub const CALLER_CHARS_MAX: usize = 32;
 

@@ -13,6 +13,8 @@ use super::handle::Shared;
 use super::mailbox::Mailbox;
 use super::memory::{Known, Memory, Question};
 use super::now::now;
+use super::stream::TakesInputs as _;
+use crate::call::io::{Input, LoginAnswer};
 use crate::domain::id::CallId;
 use crate::domain::route::{RouteAnswer, RouteQuery};
 
@@ -26,6 +28,9 @@ pub trait RouteSource: Send + Sync + 'static {
 
     /// Looks a route up.
     fn find(&self, question: Question) -> impl Future<Output = Lookup<Self::Sealed>> + Send;
+
+    /// Looks the login of a softphone up.
+    fn find_login(&self, user: Box<str>) -> impl Future<Output = LoginAnswer> + Send;
 
     /// Makes the answer to one attempt: recognises the caller and opens the callee's number.
     fn open(&self, sealed: &Self::Sealed, query: &RouteQuery) -> RouteAnswer;
@@ -159,6 +164,17 @@ impl<R: RouteSource> Routes<R> {
         Some((call, answer))
     }
 
+    /// Looks the login of a softphone up; the answer comes by the mailbox.
+    pub(crate) fn find_login(&self, request: u64, user: Box<str>) {
+        let (source, mailbox) = (Arc::clone(&self.source), Arc::clone(&self.mailbox));
+        let deadline = self.deadline;
+        self.runtime.spawn(async move {
+            let found = tokio::time::timeout(deadline, source.find_login(user)).await;
+            let answer = found.unwrap_or(LoginAnswer::Failed);
+            mailbox.bring(Input::Login { request, answer });
+        });
+    }
+
     /// Nothing that the answer says has changed since it was asked for.
     fn may_be_used(&self, question: &Question, mark: Mark, lookup: &Lookup<R::Sealed>) -> bool {
         let number = Subject::Number(question.dialled());
@@ -213,6 +229,10 @@ mod tests {
                 std::future::pending::<()>().await;
             }
             Lookup::Found(Known { tenant: TenantId::new(1, 1), binding: binding(), sealed })
+        }
+
+        async fn find_login(&self, _user: Box<str>) -> LoginAnswer {
+            LoginAnswer::Unknown
         }
 
         fn open(&self, sealed: &u16, _query: &RouteQuery) -> RouteAnswer {

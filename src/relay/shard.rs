@@ -364,6 +364,7 @@ impl<R: RouteSource> Running<R> {
                     self.ready.push_back(Input::Route { call, answer });
                 }
             }
+            Output::FindLogin { request, user } => self.shard.routes.find_login(request, user),
             Output::Media(command) => {
                 self.media_at.get_or_insert(at.monotonic + MEDIA_WITHIN);
                 self.command(at, command);

@@ -53,6 +53,7 @@ pub(crate) struct StreamParts {
     pub(crate) sources: Vec<IpAddr>,
     pub(crate) tls: Tls,
     pub(crate) limits: Limits,
+    pub(crate) softphones: &'static [Transport],
 }
 
 /// The relay at work.
@@ -129,7 +130,7 @@ impl<R: RouteSource> Prepared<R> {
             };
             threads.push(shard.start()?);
         }
-        let StreamParts { listeners, sources, tls, limits } = parts.streams;
+        let StreamParts { listeners, sources, tls, limits, softphones } = parts.streams;
         let streams = Streams {
             listeners,
             sources,
@@ -138,6 +139,7 @@ impl<R: RouteSource> Prepared<R> {
             trunks: parts.trunks,
             tls,
             limits,
+            softphones,
         };
         threads.push(streams.start()?);
         let closing = CancellationToken::new();

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use super::memory::{Known, Question};
 use super::recorder::{RecordFailure, RecordStore};
 use super::routes::{Lookup, RouteSource};
+use crate::call::io::LoginAnswer;
 use crate::domain::cdr::Cdr;
 use crate::domain::route::{RouteAnswer, RouteQuery};
+use crate::sip::digest::Secret;
 use crate::store::cdr::insert_batch;
 use crate::store::route::{self, RouteKey, RouteLookup, RouteRecord};
 use crate::store::{RelayPool, StoreError};
@@ -47,6 +49,23 @@ impl RouteSource for StoreRoutes {
                 metrics::counter!("maskline_route_failures_total").increment(1);
                 tracing::warn!(%error, "A route was not looked up: {error}");
                 Lookup::Failed
+            }
+        }
+    }
+
+    async fn find_login(&self, user: Box<str>) -> LoginAnswer {
+        match self.pool.find_agent_login(&self.vault, &user).await {
+            Ok(None) => LoginAnswer::Unknown,
+            Ok(Some(login)) => match Secret::from_bytes(&login.secret) {
+                Some(secret) => {
+                    let (tenant, agent) = (login.tenant, login.agent);
+                    LoginAnswer::Found { tenant, agent, secret }
+                }
+                None => LoginAnswer::Failed,
+            },
+            Err(error) => {
+                tracing::warn!(%error, "A login was not looked up: {error}");
+                LoginAnswer::Failed
             }
         }
     }

@@ -27,7 +27,7 @@ use self::wire::Wire;
 use super::now::now;
 use super::tls::{Tls, TlsError};
 use super::trunks::TrunkTable;
-use crate::call::io::{Input, Peer};
+use crate::call::io::{Input, NO_TRUNK, Peer, PeerRole};
 use crate::sip::transport::{Hop, Transport};
 use crate::sip::wheel::Wheel;
 
@@ -38,6 +38,8 @@ pub(crate) struct Limits {
     pub(crate) per_source_max: usize,
     /// Connections in all.
     pub(crate) connections_max: usize,
+    /// Connections of peers that are no trunk, so that trunks always find room.
+    pub(crate) softphones_max: usize,
     /// How long the first message, and each later one once begun, may take. The handshake is part
     /// of the first.
     pub(crate) message_within: Duration,
@@ -52,6 +54,7 @@ impl Default for Limits {
         Self {
             per_source_max: 100,
             connections_max: 4_096,
+            softphones_max: 2_048,
             message_within: Duration::from_secs(30),
             connect_within: Duration::from_secs(4),
             last_answer_within: Duration::from_millis(500),
@@ -78,6 +81,8 @@ pub(crate) struct Streams {
     pub(crate) trunks: Arc<ArcSwap<TrunkTable>>,
     pub(crate) tls: Tls,
     pub(crate) limits: Limits,
+    /// The transports by which softphones may come.
+    pub(crate) softphones: &'static [Transport],
 }
 
 /// Binds a listener for streams.
@@ -135,6 +140,7 @@ impl Streams {
             connections: Slab::new(),
             by_address: HashMap::new(),
             per_source: HashMap::new(),
+            softphones: 0,
             wheel: Wheel::new(),
             buffer: vec![0; READ_BYTES].into_boxed_slice(),
             unwritten: Vec::new(),
@@ -154,6 +160,8 @@ struct Running {
     /// Never iterated.
     by_address: HashMap<(Transport, SocketAddr), usize>,
     per_source: HashMap<IpAddr, usize>,
+    /// Connections of peers that are no trunk.
+    softphones: usize,
     wheel: Wheel,
     buffer: Box<[u8]>,
     /// Connections that were given something to send in this round.
@@ -220,6 +228,7 @@ impl Running {
             let same_terms = known.transport != Transport::Tls
                 || old.tls_of(known.trunk) == self.table.tls_of(known.trunk);
             match self.table.find(known.hop()) {
+                None if known.role == PeerRole::Softphone => {}
                 Some(peer) if peer.trunk == known.trunk && same_terms => connection.peer = peer,
                 Some(_) | None => self.close(index, "trunk_changed"),
             }
@@ -246,10 +255,13 @@ impl Running {
 
     /// A stranger's connection ends before a byte of it is read.
     fn admit(&mut self, transport: Transport, socket: TcpStream, source: SocketAddr) {
-        let Some(peer) = self.table.find(Hop::new(transport, source)) else {
+        let hop = Hop::new(transport, source);
+        let Some(peer) = self.table.find(hop).or_else(|| self.softphone_at(hop)) else {
             return self.refuse(source, "stranger");
         };
-        if self.is_full(source.ip()) {
+        let is_softphone = peer.role == PeerRole::Softphone;
+        let has_room = !is_softphone || self.softphones < self.streams.limits.softphones_max;
+        if self.is_full(source.ip()) || !has_room {
             return self.refuse(source, "too_many");
         }
         let terms = self.table.tls_of(peer.trunk);
@@ -268,6 +280,17 @@ impl Running {
         let mut connection = Connection::new(socket, wire, peer, State::Open);
         connection.name_wanted = name;
         self.insert(connection, within);
+    }
+
+    /// A peer that is no trunk, where softphones may come.
+    fn softphone_at(&self, hop: Hop) -> Option<Peer> {
+        let Hop { transport, address, .. } = hop;
+        self.streams.softphones.contains(&transport).then_some(Peer {
+            address,
+            transport,
+            trunk: NO_TRUNK,
+            role: PeerRole::Softphone,
+        })
     }
 
     fn is_full(&self, source: IpAddr) -> bool {
@@ -304,6 +327,7 @@ impl Running {
         let token = epoll::EventData::new_u64(index as u64);
         epoll::add(&self.poll, &connection.socket, token, connection.interest).ok()?;
         entry.insert(connection);
+        self.softphones += usize::from(peer.role == PeerRole::Softphone);
         self.by_address.insert(peer.hop().place(), index);
         *self.per_source.entry(peer.address.ip()).or_default() += 1;
         let at = now().monotonic;
@@ -395,6 +419,7 @@ impl Running {
         if self.by_address.get(&place) == Some(&index) {
             self.by_address.remove(&place);
         }
+        self.softphones -= usize::from(connection.peer.role == PeerRole::Softphone);
         let source = connection.peer.address.ip();
         if let Some(count) = self.per_source.get_mut(&source) {
             *count -= 1;

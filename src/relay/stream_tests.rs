@@ -81,6 +81,15 @@ impl World {
     }
 
     fn new(transport: Transport, limits: Limits, terms: TrunkTls) -> Self {
+        Self::open(transport, limits, terms, &[])
+    }
+
+    fn open(
+        transport: Transport,
+        limits: Limits,
+        terms: TrunkTls,
+        softphones: &'static [Transport],
+    ) -> Self {
         let listener = listen(any_port(Ipv4Addr::LOCALHOST)).expect("a free port");
         let address = listener.local_addr().expect("bound");
         let post = Arc::new(Post::new().expect("a descriptor"));
@@ -97,6 +106,7 @@ impl World {
             trunks: Arc::clone(&trunks),
             tls: Tls::open(files).expect("the certificates of the tests"),
             limits,
+            softphones,
         };
         let thread = Some(streams.start().expect("a thread"));
         Self { address, post, inbox, trunks, thread }
@@ -199,6 +209,39 @@ fn two_content_lengths_end_the_stream_after_one_answer_and_nothing_behind_is_ser
     assert_eq!(rest(&mut pbx), b"400");
     assert!(now().monotonic - began < Duration::from_secs(1), "closed within a second");
     assert_eq!(world.unreachable(), peer.hop(), "and nothing more was served");
+}
+
+#[test]
+fn a_softphone_is_heard_where_softphones_may_come_and_never_takes_the_room_of_trunks() {
+    let limits = Limits { connections_max: 4, softphones_max: 2, ..Limits::default() };
+    let by_tcp = &[Transport::Tcp];
+    let world = World::open(Transport::Tcp, limits, TrunkTls::default(), by_tcp);
+    let mut phones = [0, 1].map(|_| world.connect(STRANGER));
+    for phone in &mut phones {
+        phone.write_all(OPTIONS).expect("taken");
+        let (peer, _) = world.message();
+        assert_eq!((peer.trunk, peer.role), (NO_TRUNK, PeerRole::Softphone));
+    }
+    assert_eq!(rest(&mut world.connect(STRANGER)), b"", "one too many");
+    let mut pbx = world.connect(PBX);
+    pbx.write_all(OPTIONS).expect("taken");
+    assert_eq!(world.message().0.role, PeerRole::Carrier);
+    // A change of trunks is no reason to cut a softphone off.
+    let table = TrunkTable::new(vec![trunk(TrunkTls::default())], &TrunkTable::default());
+    world.trunks.store(Arc::new(table));
+    let [first, ..] = &mut phones;
+    first.write_all(OPTIONS).expect("taken");
+    assert_eq!(world.message().0.role, PeerRole::Softphone);
+    drop(phones);
+    for _ in 0..2 {
+        assert_ne!(world.unreachable().address, pbx.local_addr().expect("bound"));
+    }
+    let mut later = world.connect(STRANGER);
+    later.write_all(OPTIONS).expect("taken");
+    assert_eq!(world.message().0.role, PeerRole::Softphone, "there is room again");
+    let only_tls = &[Transport::Tls];
+    let world = World::open(Transport::Tcp, Limits::default(), TrunkTls::default(), only_tls);
+    assert_eq!(rest(&mut world.connect(STRANGER)), b"");
 }
 
 #[test]

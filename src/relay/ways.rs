@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::stream::TakesInputs;
-use crate::call::io::Input;
+use crate::call::io::{Input, PeerRole};
 use crate::sip::steer::shard_of;
 use crate::sip::transport::Hop;
 
@@ -52,6 +52,8 @@ impl TakesInputs for Ways {
 
     fn bring(&self, input: Input) {
         let owner = match &input {
+            // Where a softphone has registered, only its own shard knows.
+            Input::Datagram { peer, .. } if peer.role == PeerRole::Softphone => 0,
             Input::Datagram { bytes, .. } => self.owner(bytes),
             Input::Unreachable { peer } => return self.tell_all(*peer),
             // Answered without a call, so that anyone can.
@@ -60,6 +62,7 @@ impl TakesInputs for Ways {
             | Input::Media(_)
             | Input::Control(_)
             | Input::Trunks(_)
+            | Input::Login { .. }
             | Input::RecorderCredit(_)
             | Input::Timeout => 0,
         };
@@ -83,7 +86,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::call::io::{Peer, PeerRole};
+    use crate::call::io::Peer;
     use crate::domain::id::TrunkId;
     use crate::sip::transport::Transport;
 

@@ -18,7 +18,7 @@ use crate::domain::id::{AgentId, BindingId, SubscriberId, TenantId, TrunkId};
 use crate::domain::network::Transport;
 use crate::domain::number::{RealNumber, VirtualNumber};
 use crate::domain::number_state::NumberStateKind;
-use crate::domain::route::{Callee, CallerParty, Route, TrunkTarget};
+use crate::domain::route::{AGENT_MARK, Callee, CallerParty, Route, TrunkTarget};
 use crate::vault::{SealedNumber, SealedTenantKeys, Vault, VaultError};
 
 /// The most targets of one route: failing over for longer helps nobody.
@@ -174,6 +174,7 @@ pub async fn find(relay: &RelayPool, key: RouteKey<'_>) -> Result<RouteLookup, S
                 .bind(dialled.as_str())
                 .bind(caller)
                 .bind(uuid(tenant.as_u128()))
+                .bind(proved_agent(caller).map(|agent| uuid(agent.as_u128())))
                 .fetch_optional(&relay.0)
                 .await?;
             judge(row, Some(tenant), |row| {
@@ -197,6 +198,11 @@ pub async fn find(relay: &RelayPool, key: RouteKey<'_>) -> Result<RouteLookup, S
             })
         }
     }
+}
+
+/// The agent whose softphone has proved who it is.
+fn proved_agent(caller: &str) -> Option<AgentId> {
+    AgentId::parse(caller.strip_prefix(AGENT_MARK)?).ok()
 }
 
 /// Both queries start at the number and follow one index for each step, so their cost does not
@@ -239,7 +245,8 @@ macro_rules! route_query {
 const FROM_INSURER: &str = route_query!(
     "a.id as agent_id, a.state = 'active' as agent_active",
     "left join agent_caller_number c on c.tenant_id = $3 and c.caller = $2
-     left join agent a on a.tenant_id = c.tenant_id and a.id = c.agent_id and a.deleted_at is null",
+     left join agent a on a.tenant_id = $3 and a.id = coalesce($4::uuid, c.agent_id)
+         and a.deleted_at is null",
     "(select k.* from pool_trunk p join trunk k on k.id = p.trunk_id and k.role = 'carrier'
       where p.pool_id = v.pool_id) k"
 );

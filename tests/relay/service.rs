@@ -31,6 +31,8 @@ pub(crate) fn settings(owner: &str) -> Config {
     config.api.listen = any_port("127.0.0.1");
     config.admin.listen = any_port("127.0.0.1");
     config.sip.listen = Listeners::udp(any_port("127.0.0.1"));
+    // The peers of these tests are asked nothing but what a test is about.
+    config.sip.probe_interval = Duration::ZERO;
     config.media.bind = [127, 0, 0, 1].into();
     config.media.threads = 1;
     config
@@ -70,6 +72,7 @@ async fn a_taken_address_is_named_with_its_key() {
     let taken = std::net::TcpListener::bind(any_port("127.0.0.1")).expect("a free port");
     let mut config = Config::default();
     config.database.url = Some(Secret::new(url(&test)));
+    config.sip.probe_interval = Duration::ZERO;
     config.sip.listen = Listeners::udp(any_port("127.0.0.1"));
     config.media.bind = [127, 0, 0, 1].into();
     config.admin.listen = taken.local_addr().expect("bound");

@@ -140,6 +140,7 @@ impl Brain {
             Output::Media(Command::Update { .. } | Command::Bridge { .. })
             | Output::Status(_)
             | Output::TrunkStatus(_)
+            | Output::FindLogin { .. }
             | Output::Security(_) => None,
             Output::Finished(_) => {
                 self.records += 1;

@@ -218,7 +218,7 @@ async fn cost_of_lookup(world: &World, insurer: &Insurer, digits: &str) -> (u64,
     let sql = format!("explain (analyze, buffers, format json) {insurer_query}");
     let sql = sql.replace("$1", &format!("'{digits}'")).replace("$2", &format!("'{EXTENSION}'"));
     let tenant = uuid::Uuid::from_u128(insurer.id.as_u128());
-    let sql = sql.replace("$3", &format!("'{tenant}'::uuid"));
+    let sql = sql.replace("$3", &format!("'{tenant}'::uuid")).replace("$4", "null");
     let plan: Value =
         sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut relay).await.expect("a plan");
     let top = &plan[0]["Plan"];

@@ -130,6 +130,7 @@ pub(crate) struct Harness {
     pub(crate) cdrs: Vec<Cdr>,
     pub(crate) security: Vec<SecurityEvent>,
     pub(crate) trunk_statuses: Vec<TrunkStatus>,
+    pub(crate) logins: Vec<(u64, Box<str>)>,
     pub(crate) store: Store,
     /// The media plane opens and closes ports.
     pub(crate) has_media: bool,
@@ -156,6 +157,7 @@ impl Harness {
             cdrs: Vec::new(),
             security: Vec::new(),
             trunk_statuses: Vec::new(),
+            logins: Vec::new(),
             store: found,
             has_media: true,
             hears_trying: false,
@@ -196,6 +198,10 @@ impl Harness {
             }
             Output::TrunkStatus(status) => {
                 self.trunk_statuses.push(status);
+                None
+            }
+            Output::FindLogin { request, user } => {
+                self.logins.push((request, user));
                 None
             }
             Output::Security(event) => {

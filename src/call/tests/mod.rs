@@ -13,6 +13,7 @@ mod races;
 mod reliable;
 mod renegotiate;
 mod setup;
+mod softphone;
 mod strays;
 mod stream;
 mod swarm;

@@ -65,6 +65,8 @@ impl Setting {
         } else {
             let any_port = SocketAddr::from((LOOPBACK, 0));
             config.sip.listen = Listeners::udp(any_port);
+            // The phones of the demo answer calls alone.
+            config.sip.probe_interval = Duration::ZERO;
             (config.api.listen, config.admin.listen) = (any_port, any_port);
             config.media.bind = any_port.ip();
         }

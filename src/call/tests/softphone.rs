@@ -1,0 +1,216 @@
+//! Softphones of agents: registered by their logins, and heard from nowhere else.
+
+#[cfg(test)]
+use super::harness::*;
+use crate::call::door::REALM;
+use crate::call::io::{Input, LoginAnswer, Peer, PeerRole};
+use crate::domain::id::{AgentId, TrunkId};
+use crate::domain::route::RouteQuery;
+use crate::sip::digest::{self, Account, Challenge, Secret};
+use crate::sip::transport::Transport;
+
+const USER: &str = "a0123";
+const PASSWORD: &str = "made by us";
+const AGENT: AgentId = AgentId::from_u128(0xa9);
+
+fn softphone(port: u16) -> Peer {
+    Peer {
+        address: format!("192.0.2.99:{port}").parse().expect("an address"),
+        transport: Transport::Tls,
+        trunk: TrunkId::from_u128(0),
+        role: PeerRole::Softphone,
+    }
+}
+
+/// A phone that registers and calls.
+struct Phone {
+    peer: Peer,
+    challenge: Option<Challenge>,
+    count: u32,
+    cseq: u32,
+    password: &'static str,
+}
+
+impl Phone {
+    fn at(port: u16) -> Self {
+        let peer = softphone(port);
+        Self { peer, challenge: None, count: 0, cseq: 0, password: PASSWORD }
+    }
+
+    fn credentials(&mut self, method: &str, uri: &str) -> String {
+        let Some(challenge) = &self.challenge else { return String::new() };
+        self.count += 1;
+        let account = Account { user: USER.into(), password: self.password.into() };
+        let (method, uri) = (method.as_bytes(), uri.as_bytes());
+        let value = digest::answer(&account, challenge, method, uri, self.count, 1);
+        format!("Authorization: {}\r\n", String::from_utf8(value).expect("ASCII"))
+    }
+
+    fn register(&mut self, h: &mut Harness, contact: &str) -> String {
+        self.cseq += 1;
+        let credentials = self.credentials("REGISTER", "sip:203.0.113.5");
+        let (cseq, host, port) = (self.cseq, self.peer.address, self.peer.address.port());
+        let request = format!(
+            "REGISTER sip:203.0.113.5 SIP/2.0\r\n\
+             Via: SIP/2.0/TLS {host};branch=z9hG4bKr{port}x{cseq}\r\nMax-Forwards: 70\r\n\
+             From: <sip:{USER}@203.0.113.5>;tag=p\r\nTo: <sip:{USER}@203.0.113.5>\r\n\
+             Call-ID: reg-{port}\r\nCSeq: {cseq} REGISTER\r\n{contact}{credentials}\
+             Content-Length: 0\r\n\r\n"
+        );
+        self.say(h, &request)
+    }
+
+    fn invite(&mut self, h: &mut Harness, call_id: &str) -> Vec<String> {
+        self.cseq += 1;
+        let extra = self.credentials("INVITE", &format!("sip:{X}@203.0.113.5"));
+        let caller = Caller { extra, cseq: self.cseq, ..Caller::at(self.peer, USER, call_id) };
+        let branch = format!("i{call_id}{}", self.cseq);
+        let text = caller.with("INVITE", &branch, caller.cseq, &caller.extra, &caller.body);
+        h.from(self.peer, text);
+        self.answer_lookup(h);
+        h.take(self.peer)
+    }
+
+    fn say(&mut self, h: &mut Harness, request: &str) -> String {
+        h.from(self.peer, request);
+        self.answer_lookup(h);
+        let answer = h.take_one(self.peer);
+        let challenges = headers(&answer, "WWW-Authenticate");
+        let of_sha = challenges.iter().find(|it| it.contains("algorithm=SHA-256"));
+        if let Some(value) = of_sha {
+            self.challenge = Some(Challenge::parse(value.as_bytes()).expect("our own"));
+            self.count = 0;
+        }
+        answer
+    }
+
+    fn answer_lookup(&self, h: &mut Harness) {
+        for (request, user) in std::mem::take(&mut h.logins) {
+            let secret = Secret::of(USER.as_bytes(), REALM.as_bytes(), PASSWORD.as_bytes());
+            let answer = match &*user {
+                USER => LoginAnswer::Found { tenant: TENANT, agent: AGENT, secret },
+                _ => LoginAnswer::Unknown,
+            };
+            h.input(Input::Login { request, answer });
+        }
+    }
+}
+
+const CONTACT: &str = "Contact: <sip:a0123@10.0.0.7:5061;transport=tls>;expires=120\r\n";
+
+fn registered(h: &mut Harness) -> Phone {
+    let mut phone = Phone::at(40_000);
+    assert_eq!(start(&phone.register(h, CONTACT)), "401 REGISTER");
+    let answer = phone.register(h, CONTACT);
+    assert_eq!(start(&answer), "200 REGISTER");
+    assert_eq!(header(&answer, "Contact"), "<sip:a0123@10.0.0.7:5061;transport=tls>;expires=120");
+    phone
+}
+
+#[test]
+fn a_registered_softphone_calls_as_its_agent() {
+    let mut h = Harness::new();
+    let mut phone = registered(&mut h);
+    assert!(phone.invite(&mut h, "c1").is_empty(), "not asked again: the nonce is counted on");
+    let (_, query) = h.asked.last().expect("a route is asked for");
+    let RouteQuery::FromInsurer { tenant, dialled, caller, .. } = query else {
+        panic!("{query:?}")
+    };
+    assert_eq!((*tenant, dialled.as_str(), &**caller), (TENANT, X, &*format!("@{AGENT}")));
+    let invite = h.take_one(carrier());
+    assert_eq!(start(&invite), "INVITE");
+    assert!(!invite.contains(USER) && !invite.contains("192.0.2.99"));
+    h.from(carrier(), reply(&invite, "200 OK", "bob", &sdp("198.51.100.77", 6_000)));
+    assert_eq!(h.lines(phone.peer), ["200 INVITE"]);
+}
+
+#[test]
+fn a_softphone_calls_from_nowhere_but_where_it_has_registered_and_no_longer_than_it_has() {
+    let mut h = Harness::new();
+    let mut phone = registered(&mut h);
+    let mut elsewhere = Phone::at(40_001);
+    assert_eq!(start(&elsewhere.register(&mut h, "")), "401 REGISTER");
+    let refused = elsewhere.invite(&mut h, "c1");
+    assert_eq!(refused.iter().map(|it| start(it)).collect::<Vec<_>>(), ["403 INVITE"]);
+    h.advance(std::time::Duration::from_secs(121));
+    let late = phone.invite(&mut h, "c2");
+    assert_eq!(late.iter().map(|it| start(it)).collect::<Vec<_>>(), ["403 INVITE"]);
+    assert!(h.asked.is_empty() && h.take(carrier()).is_empty());
+    assert_eq!(start(&phone.register(&mut h, CONTACT)), "200 REGISTER");
+    assert!(phone.invite(&mut h, "c3").is_empty());
+}
+
+#[test]
+fn a_softphone_that_unregisters_calls_no_more() {
+    let mut h = Harness::new();
+    let mut phone = registered(&mut h);
+    let ended = phone.register(&mut h, "Contact: *\r\nExpires: 0\r\n");
+    assert_eq!(start(&ended), "200 REGISTER");
+    assert!(headers(&ended, "Contact").is_empty());
+    let refused = phone.invite(&mut h, "c1");
+    assert_eq!(refused.iter().map(|it| start(it)).collect::<Vec<_>>(), ["403 INVITE"]);
+}
+
+#[test]
+fn guessing_is_written_down_and_then_not_even_asked() {
+    let mut h = Harness::new();
+    let mut phone = Phone { password: "guessed", ..Phone::at(40_000) };
+    assert_eq!(start(&phone.register(&mut h, CONTACT)), "401 REGISTER");
+    let answers: Vec<String> = (0..12).map(|_| start(&phone.register(&mut h, CONTACT))).collect();
+    assert_eq!(answers.iter().filter(|it| *it == "401 REGISTER").count(), 10);
+    assert_eq!(answers.last().map(String::as_str), Some("403 REGISTER"));
+    assert_eq!(h.security.len(), 10);
+    h.advance(std::time::Duration::from_secs(61));
+    assert_eq!(start(&phone.register(&mut h, CONTACT)), "401 REGISTER");
+}
+
+#[test]
+fn nobody_registers_for_another_one_and_nothing_else_is_served() {
+    let mut h = Harness::new();
+    let mut phone = registered(&mut h);
+    phone.cseq += 1;
+    let credentials = phone.credentials("REGISTER", "sip:203.0.113.5");
+    let cseq = phone.cseq;
+    let other = format!(
+        "REGISTER sip:203.0.113.5 SIP/2.0\r\nVia: SIP/2.0/TLS 192.0.2.99;branch=z9hG4bKo\r\n\
+         Max-Forwards: 70\r\nFrom: <sip:{USER}@h>;tag=p\r\nTo: <sip:other@h>\r\nCall-ID: o\r\n\
+         CSeq: {cseq} REGISTER\r\n{CONTACT}{credentials}Content-Length: 0\r\n\r\n"
+    );
+    assert_eq!(start(&phone.say(&mut h, &other)), "403 REGISTER");
+    for method in ["OPTIONS", "MESSAGE", "SUBSCRIBE", "REFER"] {
+        let caller = Caller::at(phone.peer, USER, method);
+        h.from(phone.peer, caller.with(method, method, 1, "", ""));
+        assert_eq!(h.lines(phone.peer), [format!("405 {method}")]);
+    }
+    // On a trunk, REGISTER is nothing that we do.
+    h.from(pbx(), Caller::agent().with("REGISTER", "r", 1, "", ""));
+    assert_eq!(h.lines(pbx()), ["405 REGISTER"]);
+}
+
+#[test]
+fn an_agent_has_a_bounded_list_of_places() {
+    let mut h = Harness::new();
+    let mut first = registered(&mut h);
+    for port in 40_001..40_006 {
+        let mut phone = Phone::at(port);
+        phone.register(&mut h, "");
+        h.advance(ms(10));
+        assert_eq!(start(&phone.register(&mut h, CONTACT)), "200 REGISTER");
+    }
+    let refused = first.invite(&mut h, "c1");
+    assert_eq!(refused.iter().map(|it| start(it)).collect::<Vec<_>>(), ["403 INVITE"]);
+}
+
+#[test]
+fn a_cancel_while_the_login_is_looked_up_ends_the_attempt() {
+    let mut h = Harness::new();
+    let mut phone = registered(&mut h);
+    phone.cseq += 1;
+    let extra = phone.credentials("INVITE", &format!("sip:{X}@203.0.113.5"));
+    let caller = Caller { extra, cseq: phone.cseq, ..Caller::at(phone.peer, USER, "c1") };
+    h.from(phone.peer, caller.invite());
+    h.from(phone.peer, caller.cancel());
+    assert_eq!(h.lines(phone.peer), ["487 INVITE", "200 CANCEL"]);
+    phone.answer_lookup(&mut h);
+    assert!(h.asked.is_empty());
+}
