@@ -18,6 +18,10 @@ pub struct CallConfig {
     pub country_code: Box<str>,
     /// Calls at one time; more are refused with 503 before a transaction exists.
     pub calls_max: usize,
+    /// Datagrams that wait longer than this, and not only in a burst, mean overload.
+    pub queue_delay_max: Duration,
+    /// New calls in one second from one source address; no limit when absent.
+    pub source_cps_max: Option<u32>,
     /// Attempts waiting for their route at one time.
     pub pending_routes_max: usize,
     /// How many attempts may be taken before the recorder gives credit back.
@@ -48,6 +52,8 @@ impl CallConfig {
             shard: 0,
             country_code: "86".into(),
             calls_max: 20_000,
+            queue_delay_max: Duration::from_millis(10),
+            source_cps_max: None,
             pending_routes_max: 5_000,
             recorder_credits: 10_000,
             route_deadline: Duration::from_secs(2),

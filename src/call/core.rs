@@ -6,6 +6,7 @@ use std::time::Instant;
 use hashbrown::HashMap;
 use rand_chacha::ChaCha20Rng;
 
+use super::admission::Admission;
 use super::call::Call;
 use super::config::CallConfig;
 use super::counters::{Counters, Occupancy};
@@ -40,6 +41,7 @@ pub struct CallCore {
     pub(super) credits: u32,
     pub(super) is_draining: bool,
     pub(super) door: Door,
+    pub(super) admission: Admission,
     pub(super) errands: Errands,
     pub(super) registrar: Registrar,
 }
@@ -58,6 +60,7 @@ impl CallCore {
             pending_routes: 0,
             is_draining: false,
             door: Door::default(),
+            admission: Admission::default(),
             errands: Errands::default(),
             registrar: Registrar::default(),
         }
@@ -67,7 +70,7 @@ impl CallCore {
     pub fn handle_input(&mut self, now: Now, input: Input) {
         match input {
             Input::Datagram { peer, bytes } => self.on_datagram(now, &peer, bytes),
-            Input::Broken { peer, malformed } => self.on_malformed(&peer, &malformed),
+            Input::Broken { peer, malformed } => self.on_malformed(now, &peer, &malformed),
             Input::Unreachable { peer } => {
                 self.wires.transactions.unreachable(now.monotonic, peer);
             }

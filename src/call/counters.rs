@@ -31,6 +31,10 @@ pub struct Counters {
     pub refused_draining: u64,
     /// Answers of the store, the media plane or an operator about a call that is gone.
     pub late_answers: u64,
+    /// Attempts refused since their source sends too many of them.
+    pub refused_source: u64,
+    /// Messages that should not have been sent, and met silence since their source sends too many.
+    pub silenced: u64,
     /// Attempts taken: each takes one credit and gives one record.
     pub attempts: u64,
     /// Calls that were bridged.

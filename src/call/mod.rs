@@ -9,6 +9,7 @@ pub mod io;
 pub mod negotiation;
 pub mod trunks;
 
+mod admission;
 mod attempt;
 mod b_invite;
 mod branch;

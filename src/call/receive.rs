@@ -45,19 +45,23 @@ impl CallCore {
         }
         let message = match Message::parse(bytes) {
             Ok(message) => message,
-            Err(malformed) => return self.on_malformed(peer, &malformed),
+            Err(malformed) => return self.on_malformed(now, peer, &malformed),
         };
         if self.is_foreign(peer, &message) {
-            return self.refuse_foreign(peer, &message);
+            return self.refuse_foreign(now, peer, &message);
         }
-        if self.is_closed_to(&message) {
+        if self.is_closed_to(now, peer, &message) {
             return self.answer_stateless(peer, &message, 503);
         }
         let event = self.wires.transactions.receive(now.monotonic, message, peer.hop());
         self.on_event(now, peer, event);
     }
 
-    pub(super) fn on_malformed(&mut self, peer: &Peer, malformed: &Malformed) {
+    pub(super) fn on_malformed(&mut self, now: Now, peer: &Peer, malformed: &Malformed) {
+        if !self.admission.may_answer_odd(now, peer.address.ip()) {
+            self.wires.counters.silenced += 1;
+            return;
+        }
         let tag = self.wires.loose_tag();
         match malformed.answer(peer.hop(), &tag, &mut self.wires.out) {
             Some((to, answer)) => {
@@ -111,36 +115,13 @@ impl CallCore {
     }
 
     /// As if there were no such dialog; nobody learns from the answer that there is one.
-    fn refuse_foreign(&mut self, peer: &Peer, message: &Message) {
+    fn refuse_foreign(&mut self, now: Now, peer: &Peer, message: &Message) {
         self.wires.counters.foreign_sources += 1;
+        if !self.admission.may_answer_odd(now, peer.address.ip()) {
+            self.wires.counters.silenced += 1;
+            return;
+        }
         self.answer_stateless(peer, message, 481);
-    }
-
-    /// Whether a new attempt has to be refused before a transaction exists. A repeat of an attempt
-    /// that was taken is none.
-    fn is_closed_to(&mut self, message: &Message) -> bool {
-        if !message.is_request() || message.method() != Method::Invite || message.to().tag.is_some()
-        {
-            return false;
-        }
-        let config = &self.wires.config;
-        let is_full =
-            self.live >= config.calls_max || self.pending_routes >= config.pending_routes_max;
-        if !(self.is_draining || is_full || self.credits == 0) {
-            return false;
-        }
-        if self.wires.transactions.is_repeat(message) {
-            return false;
-        }
-        let counters = &mut self.wires.counters;
-        if self.is_draining {
-            counters.refused_draining += 1;
-        } else if is_full {
-            counters.refused_overload += 1;
-        } else {
-            counters.refused_recorder += 1;
-        }
-        true
     }
 
     /// Answers a request without keeping anything of it. Responses and ACKs are never answered.

@@ -145,6 +145,15 @@ impl Drop for Seat {
 pub(super) struct TrunkFull;
 
 impl TrunkTerms {
+    /// Whether one more call would be too much. Another shard may still be faster.
+    pub(super) fn is_full(&self, unix_ms: u64) -> bool {
+        let begun = self.load.begun.load(Ordering::Relaxed);
+        let is_now = begun >> COUNT_BITS == unix_ms / 1_000;
+        let has_begun = if is_now { begun & COUNT_MASK } else { 0 };
+        self.channels_max.is_some_and(|max| self.load.calls() >= max)
+            || self.cps_max.is_some_and(|max| has_begun >= u64::from(max))
+    }
+
     /// A place for one more call; `None` where nothing has to be counted.
     pub(super) fn seat(&self, unix_ms: u64) -> Result<Option<Seat>, TrunkFull> {
         if self.channels_max.is_none() && self.cps_max.is_none() {

@@ -39,6 +39,7 @@ fn durations(config: &Config, found: &mut Found) {
         ("sip.route_deadline", config.sip.route_deadline, second / 20, second * 10),
         ("sip.duration_max", config.sip.duration_max, second * 10, second * 86_400),
         ("sip.failover_timeout", config.sip.failover_timeout, second / 2, second * 32),
+        ("sip.queue_delay_max", config.sip.queue_delay_max, second / 1_000, second),
         ("sip.probe_interval", config.sip.probe_interval, Duration::ZERO, second * 3_600),
         ("media.port_quarantine", config.media.port_quarantine, Duration::ZERO, second * 3_600),
         ("media.silence_timeout", config.media.silence_timeout, second, second * 3_600),
@@ -53,6 +54,7 @@ fn durations(config: &Config, found: &mut Found) {
 fn numbers(config: &Config, found: &mut Found) {
     let bounds = [
         ("sip.calls_max", config.sip.calls_max, 1, 200_000),
+        ("sip.source_cps_max", config.sip.source_cps_max, 0, 1_000_000),
         ("sip.shards", config.sip.shards, 0, SHARDS_MAX),
         ("recorder.queue_max", config.recorder.queue_max, 100, 1_000_000),
         ("database.connections_max", config.database.connections_max as usize, 2, 500),

@@ -87,6 +87,8 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key!(sip.failover_timeout, "a trunk silent for so long is given up for the next one"),
     key!(sip.calls_max, "calls at one time; more are refused with 503"),
+    key!(sip.queue_delay_max, "new calls get 503 while all datagrams wait longer than this"),
+    key!(sip.source_cps_max, "new calls a second from one address; 0: as many as its trunk may"),
     key!(
         sip.shards,
         "threads that signal, each with its share of the calls; 0: one for each processor"

@@ -149,6 +149,10 @@ pub struct Sip {
     pub probe_interval: Duration,
     /// Calls at one time.
     pub calls_max: usize,
+    /// New calls are refused while all datagrams wait longer than this.
+    pub queue_delay_max: Duration,
+    /// New calls in one second from one address; 0 for no limit beside that of its trunk.
+    pub source_cps_max: usize,
     /// Threads that signal, each with its own calls; 0 means one for each processor.
     pub shards: usize,
 }
@@ -266,6 +270,8 @@ impl Default for Config {
                 failover_timeout: Duration::from_secs(2),
                 probe_interval: Duration::from_secs(30),
                 calls_max: 20_000,
+                queue_delay_max: Duration::from_millis(10),
+                source_cps_max: 0,
                 shards: 0,
             },
             media: Media {

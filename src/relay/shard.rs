@@ -100,6 +100,8 @@ struct Running<R: RouteSource> {
     /// Calls whose ports are being closed, and until when their last word may come.
     closing: (usize, Instant),
     pace: Pace,
+    /// The last round left datagrams in the queue.
+    is_behind: bool,
     tally: Tally,
     published: Published,
     publish_at: Instant,
@@ -121,6 +123,7 @@ impl<R: RouteSource> Running<R> {
             media_at: None,
             closing: (0, at),
             pace: Pace::new(at),
+            is_behind: false,
             tally: Tally::default(),
             published: Published::new(),
             publish_at: at,
@@ -153,7 +156,7 @@ impl<R: RouteSource> Running<R> {
                 return;
             }
             let rest = self.pace.rest(begun, now().monotonic);
-            if !rest.is_zero() {
+            if !rest.is_zero() && !self.is_behind {
                 std::thread::sleep(rest);
             }
         }
@@ -187,7 +190,7 @@ impl<R: RouteSource> Running<R> {
                 return;
             }
             match self.shard.socket.receive() {
-                Received::Empty => return,
+                Received::Empty => return self.caught_up(),
                 Received::Unreachable(address) => self.unreachable(address),
                 Received::Datagram { source, bytes } => {
                     self.pace.arrived();
@@ -206,6 +209,24 @@ impl<R: RouteSource> Running<R> {
                 }
             }
         }
+        self.fell_behind();
+    }
+
+    /// The queue is empty.
+    fn caught_up(&mut self) {
+        if self.is_behind {
+            self.is_behind = false;
+            self.shard.core.note_queue_delay(now(), Duration::ZERO);
+        }
+    }
+
+    /// A whole round has not emptied the queue: the brain learns how long the last datagram waited.
+    fn fell_behind(&mut self) {
+        self.is_behind = true;
+        let at = now();
+        let arrived = self.shard.socket.last_arrived();
+        let delay = arrived.and_then(|arrived| at.wall.duration_since(arrived).ok());
+        self.shard.core.note_queue_delay(at, delay.unwrap_or_default());
     }
 
     /// Takes the table of trunks when it is another one.

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use rustix::io::Errno;
@@ -106,6 +107,23 @@ impl SipSocket {
                 },
             }
         }
+    }
+
+    /// When the datagram that was received last had reached the machine, as the system's clock has
+    /// it. The system begins to keep these times with the first question.
+    #[expect(unsafe_code, reason = "no safe wrapper in our crates asks when a datagram arrived")]
+    pub(crate) fn last_arrived(&self) -> Option<SystemTime> {
+        /// From <linux/sockios.h>: the first form, whose answer is the machine's own `timespec`.
+        const SIOCGSTAMPNS: libc::Ioctl = 0x8907;
+        let mut stamp = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: the descriptor is open, and the system writes one `timespec` where we point.
+        let outcome = unsafe { libc::ioctl(self.socket.as_raw_fd(), SIOCGSTAMPNS, &raw mut stamp) };
+        if outcome != 0 {
+            return None;
+        }
+        let seconds = Duration::from_secs(u64::try_from(stamp.tv_sec).ok()?);
+        let rest = Duration::from_nanos(u64::try_from(stamp.tv_nsec).ok()?);
+        Some(SystemTime::UNIX_EPOCH + seconds + rest)
     }
 
     /// The destination of a datagram that did not arrive, since nobody is there. Other errors that
@@ -320,6 +338,23 @@ mod tests {
             }
             Received::Unreachable(_) | Received::Empty => panic!("a datagram was sent"),
         }
+    }
+
+    #[test]
+    fn it_is_known_when_a_datagram_had_arrived() {
+        let mut one = SipSocket::bind(loopback()).expect("a free port");
+        let mut other = SipSocket::bind(loopback()).expect("a free port");
+        // The first question makes the system keep the times.
+        one.last_arrived();
+        let before = crate::relay::now::now().wall;
+        other.send(one.local_address().expect("bound"), Bytes::from_static(b"hello"));
+        other.flush();
+        wait_readable(&one);
+        assert!(matches!(one.receive(), Received::Datagram { .. }));
+        let arrived = one.last_arrived().expect("a time");
+        // The system's clock for this may be a tick behind.
+        assert!(arrived + Duration::from_millis(20) >= before);
+        assert!(arrived <= crate::relay::now::now().wall);
     }
 
     #[test]

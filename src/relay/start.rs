@@ -155,6 +155,7 @@ fn share(all: &CallConfig, shards: usize) -> CallConfig {
     CallConfig {
         calls_max: all.calls_max.div_ceil(shards.max(1)),
         pending_routes_max: all.pending_routes_max.div_ceil(shards.max(1)),
+        source_cps_max: all.source_cps_max.map(|max| max.div_ceil(count)),
         // Never more credits than places.
         recorder_credits: (all.recorder_credits / count).max(1),
         ..all.clone()

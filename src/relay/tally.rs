@@ -96,6 +96,9 @@ impl Sum<Gauge> {
     }
 }
 
+/// Why attempts are shed, in the order in which [`Published::show`] counts them.
+const SHED: [&str; 5] = ["overload", "recorder_full", "draining", "trunk_limit", "source_limit"];
+
 /// The metrics of one shard, looked up once.
 pub(super) struct Published {
     received: [Sum<Counter>; KIND_COUNT],
@@ -108,7 +111,8 @@ pub(super) struct Published {
     parse_errors: Sum<Counter>,
     foreign_sources: Sum<Counter>,
     failovers: Sum<Counter>,
-    refused_early: [Sum<Counter>; 3],
+    refused_early: [Sum<Counter>; 5],
+    silenced: Sum<Counter>,
     invariants: Sum<Counter>,
     calls: Sum<Gauge>,
     transactions: Sum<Gauge>,
@@ -137,7 +141,8 @@ impl Published {
             parse_errors: Sum::of(counter!("maskline_sip_parse_errors_total")),
             foreign_sources: Sum::of(counter!("maskline_sip_foreign_sources_total")),
             failovers: Sum::of(counter!("maskline_trunk_failovers_total")),
-            refused_early: ["overload", "recorder_full", "draining"].map(refused),
+            refused_early: SHED.map(refused),
+            silenced: Sum::of(counter!("maskline_sip_silenced_total")),
             invariants: Sum::of(counter!("maskline_invariants_broken_total")),
             calls: Sum::of(gauge!("maskline_calls_active")),
             transactions: Sum::of(gauge!("maskline_sip_transactions_active")),
@@ -158,7 +163,14 @@ impl Published {
         self.parse_errors.show(counts.unreadable + counts.malformed_answered);
         self.foreign_sources.show(counts.foreign_sources);
         self.failovers.show(counts.failovers);
-        let refused = [counts.refused_overload, counts.refused_recorder, counts.refused_draining];
+        let refused = [
+            counts.refused_overload,
+            counts.refused_recorder,
+            counts.refused_draining,
+            counts.trunks_full,
+            counts.refused_source,
+        ];
+        self.silenced.show(counts.silenced);
         self.refused_early.iter_mut().zip(refused).for_each(|(sum, count)| sum.show(count));
         self.invariants.show(counts.invariants_broken);
         let held = core.occupancy();

@@ -1,5 +1,6 @@
 //! The brain between peers made of text: races, refusals, privacy.
 
+mod admission;
 mod challenged;
 mod debug;
 mod delayed;
