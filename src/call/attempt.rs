@@ -1,6 +1,7 @@
 //! From an INVITE to an attempt: what of it is read, and the question that is asked about it.
 
 use super::call::Call;
+use super::clocks::Agreed;
 use super::core::CallCore;
 use super::coupling::{Action, Event};
 use super::io::{Output, Peer, PeerRole};
@@ -16,11 +17,13 @@ use crate::domain::id::CallId;
 use crate::domain::now::Now;
 use crate::domain::number::{RealNumber, VirtualNumber};
 use crate::domain::route::{AGENT_MARK, CALLER_CHARS_MAX, RouteQuery};
+use crate::rtp::plane::Side;
 use crate::sdp::{self, InvalidSdp};
 use crate::sip::dialog::{Dialog, State};
 use crate::sip::header::HeaderId;
 use crate::sip::ids::Branch;
 use crate::sip::message::Message;
+use crate::sip::session_timer::{self, Decision};
 use crate::sip::timers::TRYING_WITHIN;
 use crate::sip::transaction::ServerId;
 use crate::sip::via::{Via, default_port_of};
@@ -42,6 +45,16 @@ impl CallCore {
             self.wires.counters.trunks_full += 1;
             return self.turn_away(now, peer, server, message, 503, Cause::Overload);
         };
+        let session = match self.wires.decide_session(message) {
+            Decision::TooSmall => {
+                return self.turn_away(now, peer, server, message, 422, Cause::NoRoute);
+            }
+            Decision::Off => None,
+            Decision::On(terms) => {
+                let takes_update = session_timer::takes_update(message);
+                Some(Agreed { terms, is_uac: false, takes_update })
+            }
+        };
         let Ok(offer) = read_offer(message) else {
             return self.turn_away(now, peer, server, message, 400, Cause::MediaUnacceptable);
         };
@@ -60,7 +73,8 @@ impl CallCore {
         let (record, query) = question(now, id, peer, message, country);
         let out = &mut self.wires.out;
         let leg_a = LegA::new(serial, *peer, tag, dialog, server, message, out);
-        let set_up = SetUp::new(offer, message.max_forwards());
+        let mut set_up = SetUp::new(offer, message.max_forwards());
+        set_up.sessions[Side::A.index()] = session;
         self.insert(Call::new(id, serial, leg_a, record, set_up, [seat, None]));
         let trying_at = now.monotonic + TRYING_WITHIN;
         self.wires.timers.arm(now.monotonic, serial, Timer::Trying, trying_at);

@@ -1,7 +1,9 @@
 //! Leg B's INVITE, built from nothing. A header, a number or an address that is not written here
 //! does not reach the callee; and this is the only place where a real number is dialled.
 
-use super::egress::{ALLOW, ALLOWED_METHODS, BINDING, CONTACT, EXTENSIONS, SDP, SUPPORTED};
+use super::egress::{
+    ALLOW, ALLOWED_METHODS, BINDING, CONTACT, EXTENSIONS, MIN_SE, SDP, SESSION_EXPIRES, SUPPORTED,
+};
 use super::names::hop_of;
 use super::wires::Wires;
 use crate::domain::id::BindingId;
@@ -29,6 +31,8 @@ pub(super) struct Facts<'a> {
     pub(super) max_forwards: Option<u8>,
     /// Our own description.
     pub(super) sdp: &'a str,
+    /// The session timer that the trunk demands at least.
+    pub(super) session_min_s: Option<u32>,
 }
 
 /// Writes the INVITE, and says what must be kept of it to read its answers. `None` when that is too
@@ -73,6 +77,12 @@ pub(super) fn write(wires: &mut Wires, facts: &Facts<'_>) -> Option<(Request, Op
         .header(CONTACT, own.contact.as_bytes())
         .header(ALLOW, ALLOWED_METHODS)
         .header(SUPPORTED, EXTENSIONS);
+    request = match facts.session_min_s {
+        None => request.header(SESSION_EXPIRES, wires.session_expires.as_bytes()),
+        Some(least) => {
+            request.header(SESSION_EXPIRES, least.to_string()).header(MIN_SE, least.to_string())
+        }
+    };
     if let Some((name, value)) = credentials {
         request = request.header(name.name(), value);
     }

@@ -23,7 +23,7 @@ use crate::domain::cdr::EndedBy;
 use crate::domain::id::CallId;
 use crate::domain::now::Now;
 use crate::domain::route::Route;
-use crate::rtp::plane::{Command, SessionId, SideCounts};
+use crate::rtp::plane::{Command, SessionId, Side, SideCounts};
 use crate::sip::message::Message;
 
 /// One A-to-B relay, until nothing of it is left.
@@ -205,7 +205,7 @@ impl Call {
             Timer::Ring => wires.config.ring_timeout,
             Timer::Duration => self.duration_max,
             Timer::Forks => GIVE_UP,
-            Timer::Answer | Timer::Confirm => crate::sip::timers::T1,
+            Timer::Answer | Timer::Confirm | Timer::Refresh => crate::sip::timers::T1,
             Timer::Offer => OFFER_WAIT,
             Timer::Trying => crate::sip::timers::TRYING_WITHIN,
         }
@@ -260,7 +260,12 @@ impl Call {
         self.write_down(wires);
     }
 
-    fn try_target(&mut self, wires: &mut Wires, now: Now, position: usize) -> Option<Event> {
+    pub(super) fn try_target(
+        &mut self,
+        wires: &mut Wires,
+        now: Now,
+        position: usize,
+    ) -> Option<Event> {
         let part = Part::Callee(u8::try_from(self.branches.len()).ok()?);
         let place = Place { serial: self.serial, part };
         let target = self.set_up.as_ref()?.targets.get(position).copied()?;
@@ -298,12 +303,20 @@ impl Call {
         let meaning = branch.on_response(wires, now.monotonic, response);
         let said_before = match meaning {
             Meaning::Answered if response.body().is_empty() => branch.early_answer(response),
+            Meaning::Failed(Attempted::Status(422))
+                if self.ask_for_longer(wires, now, part, response) =>
+            {
+                return;
+            }
             Meaning::Failed(_) => {
                 self.hear_reason(crate::sip::reason::find_q850(response));
                 None
             }
             Meaning::Answered | Meaning::Nothing | Meaning::Progress | Meaning::Ringing => None,
         };
+        if matches!(meaning, Meaning::Answered) {
+            self.note_callee_session(response);
+        }
         self.arm_forks(wires, now.monotonic);
         self.mean(wires, now, meaning, said_before.as_deref().unwrap_or(response.body()));
     }
@@ -334,10 +347,13 @@ impl Call {
     }
 
     fn answer_caller(&mut self, wires: &mut Wires, now: Now) {
-        let answer = self.set_up.take().and_then(|set_up| set_up.answer);
+        let set_up = self.set_up.take().map(|set_up| (set_up.answer, set_up.sessions));
+        let (answer, sessions) = set_up.unwrap_or_default();
         // The coupling answers only after `negotiate` has written it.
         wires.counters.invariants_broken += u64::from(answer.is_none());
-        self.leg_a.answer(wires, now.monotonic, &answer.unwrap_or_default());
+        let terms = sessions[Side::A.index()].map(|agreed| agreed.terms);
+        self.leg_a.answer(wires, now.monotonic, &answer.unwrap_or_default(), terms);
+        self.start_clocks(wires, now.monotonic, sessions);
         wires.counters.answered += 1;
         self.note(wires, CallStatus::Answered, |record| record.answered(now));
     }
@@ -383,6 +399,7 @@ impl Call {
             Timer::Trying => self.leg_a.keep_waiting(wires, now.monotonic),
             Timer::Offer => self.on_offer_timer(wires, now),
             Timer::Confirm => self.on_confirm_timer(wires, now),
+            Timer::Refresh => self.on_refresh_timer(wires, now),
             Timer::MediaClose => self.media_closed(wires, None),
             Timer::Forks => {
                 for branch in &mut self.branches {

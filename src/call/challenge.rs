@@ -195,6 +195,7 @@ impl Call {
             Part::Caller => self.leg_a.replace_client(client, next),
             Part::Callee(_) => self.branch_mut(part)?.replace_client(client, next),
         }
+        self.replace_update(part, client, next);
         if let Some(change) = self.talk.as_mut().and_then(|talk| talk.change.as_mut())
             && change.client == Some(client)
         {

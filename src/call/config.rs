@@ -40,6 +40,8 @@ pub struct CallConfig {
     pub duration_max: Duration,
     /// What `Retry-After` says in a 503.
     pub retry_after: Duration,
+    /// The session timer that we ask for, in seconds.
+    pub session_expires_s: u32,
 }
 
 impl CallConfig {
@@ -63,6 +65,7 @@ impl CallConfig {
             ring_timeout: Duration::from_secs(60),
             duration_max: Duration::from_secs(3 * 3_600),
             retry_after: Duration::from_secs(5),
+            session_expires_s: 1_800,
         }
     }
 }

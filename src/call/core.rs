@@ -288,8 +288,10 @@ impl CallCore {
             ClientFailure::Timeout => Attempted::Silent,
             ClientFailure::Unreachable => Attempted::Unreachable,
         };
+        let is_silent = why == ClientFailure::Timeout;
         self.with_call(serial, |call, wires| match part {
             _ if call.on_reinvite_failure(wires, now, client, how) => {}
+            _ if call.on_update_failure(wires, now, part, client, is_silent) => {}
             Part::Caller => call.leg_a.on_bye_done(client),
             Part::Callee(_) => {
                 let Some(branch) = call.branch_mut(part) else { return };

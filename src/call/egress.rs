@@ -8,10 +8,11 @@ use crate::domain::cause::Cause;
 use crate::sip::ids::Tag;
 use crate::sip::message::Message;
 use crate::sip::reason::Reason;
+use crate::sip::session_timer::{self, MIN_SE_S, Refresher, Terms};
 use crate::sip::write::ResponseWriter;
 
 /// The most names either list may have.
-pub const NAMES_MAX: usize = 20;
+pub const NAMES_MAX: usize = 24;
 
 /// Headers of our requests.
 pub const REQUEST_NAMES: &[&str] = &[
@@ -28,6 +29,8 @@ pub const REQUEST_NAMES: &[&str] = &[
     BINDING,
     SUPPORTED,
     RACK,
+    SESSION_EXPIRES,
+    MIN_SE,
     "Authorization",
     "Proxy-Authorization",
     "Expires",
@@ -55,6 +58,8 @@ pub const RESPONSE_NAMES: &[&str] = &[
     SUPPORTED,
     REQUIRE,
     RSEQ,
+    SESSION_EXPIRES,
+    MIN_SE,
     "Content-Type",
     "Content-Length",
 ];
@@ -68,6 +73,8 @@ pub(super) const SUPPORTED: &str = "Supported";
 pub(super) const REQUIRE: &str = "Require";
 pub(super) const RSEQ: &str = "RSeq";
 pub(super) const RACK: &str = "RAck";
+pub(super) const SESSION_EXPIRES: &str = "Session-Expires";
+pub(super) const MIN_SE: &str = "Min-SE";
 /// The INFO packages that we know: none.
 pub(super) const RECV_INFO: &str = "Recv-Info";
 /// An opaque reference to the binding, so that the desk's screen can show the policy.
@@ -76,7 +83,7 @@ pub(super) const BINDING: &str = "X-Maskline-Binding";
 /// The methods that really work.
 pub(super) const ALLOWED_METHODS: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, INFO, PRACK";
 /// The extensions that really work.
-pub(super) const EXTENSIONS: &str = "100rel";
+pub(super) const EXTENSIONS: &str = "100rel, timer";
 /// The body of an offer or an answer.
 pub(super) const SDP: &str = "application/sdp";
 /// All bodies that are read; those of keys in INFO only.
@@ -92,6 +99,16 @@ pub(super) fn end_reason(cause: Cause) -> String {
     format!("Q.850;cause={}", cause.q850())
 }
 
+/// What a 2xx says of the session timer. A peer that has to refresh must know that it has to.
+pub(super) fn session(writer: ResponseWriter<'_>, terms: Option<Terms>) -> ResponseWriter<'_> {
+    let Some(terms) = terms else { return writer };
+    let writer = writer.header(SESSION_EXPIRES, terms.value());
+    match terms.refresher {
+        Refresher::Uac => writer.header(REQUIRE, session_timer::OPTION),
+        Refresher::Uas => writer,
+    }
+}
+
 /// A response of nothing but a status, and what that status demands beside it.
 pub(super) fn plain(
     wires: &mut Wires,
@@ -103,6 +120,7 @@ pub(super) fn plain(
     let response = ResponseWriter::start(&mut wires.out, request, source, status, Some(tag));
     match status {
         405 | 501 => response.header(ALLOW, ALLOWED_METHODS).finish(),
+        422 => response.header(MIN_SE, MIN_SE_S.to_string()).finish(),
         415 => response.header(ACCEPT, SDP).finish(),
         503 => response.header("Retry-After", wires.retry_after.as_bytes()).finish(),
         _ => response.finish(),

@@ -19,6 +19,7 @@ use crate::sip::header::HeaderId;
 use crate::sip::ids::Tag;
 use crate::sip::message::Message;
 use crate::sip::reliable::{self, Confirmed, Due, RAck, Reliable, lists_option};
+use crate::sip::session_timer::Terms;
 use crate::sip::timers::{T1, T2};
 use crate::sip::transaction::{ClientId, ServerId};
 use crate::sip::transport::Hop;
@@ -186,13 +187,20 @@ impl LegA {
 
     /// Tells the caller that the callee has answered.
     /// With nothing in `sdp` all was said before.
-    pub(super) fn answer(&mut self, wires: &mut Wires, now: Instant, sdp: &str) {
+    pub(super) fn answer(
+        &mut self,
+        wires: &mut Wires,
+        now: Instant,
+        sdp: &str,
+        terms: Option<Terms>,
+    ) {
         let State::Invited(invited) = &mut self.state else { return };
         wires.timers.disarm(self.serial, Timer::Trying);
         let reliable = invited.reliable.take();
         let writer = open(wires, self.to, invited, 200)
             .header(ALLOW, ALLOWED_METHODS)
             .header(SUPPORTED, EXTENSIONS);
+        let writer = egress::session(writer, terms);
         let response = match sdp {
             "" => writer.finish(),
             text => writer.body(SDP, text.as_bytes()),

@@ -16,6 +16,7 @@ mod branch;
 #[expect(clippy::module_inception, reason = "the module is about calls, this file about one")]
 mod call;
 mod challenge;
+mod clocks;
 mod coupling;
 pub mod egress;
 mod errands;

@@ -19,7 +19,7 @@ use crate::sip::method::Method;
 use crate::sip::screen::{Capabilities, Refusal};
 use crate::sip::transaction::{ClientId, Event, Owner, ServerId};
 use crate::sip::write::ResponseWriter;
-use crate::sip::{reason, reliable};
+use crate::sip::{reason, reliable, session_timer};
 
 /// What we can do, for the checks that every request has to pass.
 pub(super) const CAPABILITIES: Capabilities = Capabilities {
@@ -33,7 +33,7 @@ pub(super) const CAPABILITIES: Capabilities = Capabilities {
         Method::Info,
         Method::Prack,
     ],
-    supported: &[reliable::OPTION],
+    supported: &[reliable::OPTION, session_timer::OPTION],
     accept: &[SDP],
 };
 
@@ -308,6 +308,7 @@ impl CallCore {
             Part::Caller | Part::Callee(_) if is_invite => {
                 call.on_reinvite_response(wires, now, part, client, message);
             }
+            _ if is_final && call.on_update_response(wires, now, part, client, message) => {}
             Part::Caller if is_final => call.leg_a.on_bye_done(client),
             Part::Callee(_) if is_final => {
                 if let Some(branch) = call.branch_mut(part) {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::call::Call;
 use super::coupling::{Event, Stage};
-use super::egress::{ALLOW, ALLOWED_METHODS, CONTACT, SDP};
+use super::egress::{self, ALLOW, ALLOWED_METHODS, CONTACT, MIN_SE, SDP};
 use super::offer::{Asker, Change, Unconfirmed};
 use super::place::{Part, Place};
 use super::sides::side_of;
@@ -17,6 +17,7 @@ use crate::rtp::plane::Side;
 use crate::sdp::{self, InvalidSdp, Session};
 use crate::sip::message::Message;
 use crate::sip::method::Method;
+use crate::sip::session_timer::{Decision, MIN_SE_S};
 use crate::sip::transaction::ServerId;
 use crate::sip::write::ResponseWriter;
 
@@ -24,6 +25,9 @@ impl Call {
     /// A re-INVITE or an UPDATE of a peer.
     pub(super) fn on_offer(&mut self, wires: &mut Wires, now: Now, place: Place, asker: Asker) {
         let at = now.monotonic;
+        if wires.decide_session(&asker.request) == Decision::TooSmall {
+            return say(wires, at, &asker, 422);
+        }
         let has_body = !asker.request.body().is_empty();
         if asker.request.method() == Method::Update && !has_body {
             return self.agree(wires, at, place.part, asker, None);
@@ -125,10 +129,12 @@ impl Call {
         if let Some(dialog) = self.dialog_of(part, &asker.request) {
             dialog.refresh_target(&asker.request);
         }
+        let terms = self.on_refresh(wires, at, part, &asker);
         let writer =
             ResponseWriter::start(&mut wires.out, &asker.request, asker.source.address, 200, None)
                 .header(CONTACT, wires.names.of(asker.source).contact.as_bytes())
                 .header(ALLOW, ALLOWED_METHODS);
+        let writer = egress::session(writer, terms);
         let response = match &text {
             Some(text) => writer.body(SDP, text.as_bytes()),
             None => writer.finish(),
@@ -243,6 +249,7 @@ impl Call {
         let Some(talk) = self.talk.take() else { return };
         wires.timers.disarm(self.serial, Timer::Offer);
         wires.timers.disarm(self.serial, Timer::Confirm);
+        wires.timers.disarm(self.serial, Timer::Refresh);
         let Some(change) = talk.change else { return };
         if let Some(client) = change.client {
             // A peer that has said 100 may never say more.
@@ -267,9 +274,10 @@ pub(super) fn say(wires: &mut Wires, at: Instant, asker: &Asker, status: u16) {
     let retry_after = (status == 500).then(|| wires.random_u64() % (RETRY_AFTER_MAX_S + 1));
     let Asker { server, source, request } = asker;
     let writer = ResponseWriter::start(&mut wires.out, request, source.address, status, None);
-    let response = match retry_after {
-        Some(seconds) => writer.header("Retry-After", seconds.to_string()).finish(),
-        None => writer.finish(),
+    let response = match (retry_after, status) {
+        (Some(seconds), _) => writer.header("Retry-After", seconds.to_string()).finish(),
+        (None, 422) => writer.header(MIN_SE, MIN_SE_S.to_string()).finish(),
+        (None, _) => writer.finish(),
     };
     wires.transactions.respond(at, *server, status, response);
 }

@@ -5,11 +5,12 @@ use std::time::Instant;
 
 use super::call::Call;
 use super::coupling::Event;
-use super::egress::{ALLOW, ALLOWED_METHODS, CONTACT, SDP};
+use super::egress::{ALLOW, ALLOWED_METHODS, CONTACT, EXTENSIONS, SDP, SESSION_EXPIRES, SUPPORTED};
 use super::failover::Attempted;
 use super::offer::{Asker, Change, OFFER_WAIT, TELLS_MAX, glare_wait};
 use super::place::Part;
 use super::renegotiate::{say, vanished};
+use super::sides::side_of;
 use super::timers::Timer;
 use super::wires::Wires;
 use crate::domain::cause::Cause;
@@ -57,14 +58,19 @@ impl Call {
         text: &str,
     ) -> Option<ClientId> {
         let place = self.place_of(to);
+        let terms = self.session_terms(to);
         let branch = wires.new_branch();
         let (dialog, hop) = self.line(to)?;
         let own = wires.names.of(hop);
-        let request = dialog
+        let mut request = dialog
             .request(&mut wires.out, Method::Invite, &own.sent_by, branch)
             .header(CONTACT, own.contact.as_bytes())
             .header(ALLOW, ALLOWED_METHODS)
-            .body(SDP, text.as_bytes());
+            .header(SUPPORTED, EXTENSIONS);
+        if let Some(terms) = terms {
+            request = request.header(SESSION_EXPIRES, terms.value());
+        }
+        let request = request.body(SDP, text.as_bytes());
         wires.transactions.request(at, request, hop, place.to_owner()).ok()
     }
 
@@ -100,8 +106,12 @@ impl Call {
         }
         if status < 300 {
             self.confirm_reinvite(wires, part, response);
+            self.refreshed(wires, now.monotonic, side_of(part), response);
         }
         let Some(change) = self.take_change(wires, client) else { return };
+        if status == 422 {
+            self.raise_interval(change.to, response);
+        }
         match (status, change.asker) {
             (408 | 481, asker) => {
                 if let Some((asker, _)) = asker {

@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::b_invite::{self, Facts};
 use super::branch::Branch;
 use super::call::Call;
+use super::clocks::Agreed;
 use super::io::Output;
 use super::names::hop_of;
 use super::place::Place;
@@ -17,6 +18,8 @@ use crate::domain::id::TrunkId;
 use crate::domain::route::{Callee, TrunkTarget};
 use crate::rtp::plane::{Command, Side};
 use crate::sdp::{self, CodecSet, Direction, InvalidSdp, Ours, Session, Wish};
+use crate::sip::message::Message;
+use crate::sip::session_timer;
 
 /// What is known between the INVITE and the answer. `Debug` shows none of the texts.
 pub(super) struct SetUp {
@@ -31,6 +34,10 @@ pub(super) struct SetUp {
     /// Our side of the leg to the trunk that is being asked.
     ours_b: Option<Ours>,
     pub(super) answer: Option<String>,
+    /// The session timers, as far as a side wants one.
+    pub(super) sessions: [Option<Agreed>; 2],
+    /// The least that a trunk has demanded of ours.
+    pub(super) session_min_s: Option<u32>,
 }
 
 /// What is agreed with the caller by PRACK or UPDATE while it rings.
@@ -81,6 +88,8 @@ impl SetUp {
             local: None,
             ours_b: None,
             answer: None,
+            sessions: [None, None],
+            session_min_s: None,
         }
     }
 
@@ -152,6 +161,7 @@ impl Call {
                 tag: &tag,
                 max_forwards: set_up.max_forwards,
                 sdp: &text,
+                session_min_s: set_up.session_min_s,
             },
         );
         let sent = written.and_then(|(request, opening)| {
@@ -174,6 +184,15 @@ impl Call {
         let Some(early) = early.filter(|early| early.theirs.is_none()) else { return false };
         early.answered = Some(body.into());
         true
+    }
+
+    /// What the 2xx of the callee says of a session timer.
+    pub(super) fn note_callee_session(&mut self, response: &Message) {
+        let Some(terms) = session_timer::agreed(response) else { return };
+        let takes_update = session_timer::takes_update(response);
+        if let Some(set_up) = &mut self.set_up {
+            set_up.sessions[Side::B.index()] = Some(Agreed { terms, is_uac: true, takes_update });
+        }
     }
 
     /// Takes the callee's answer: what is known of both sides of the media, and what the caller is

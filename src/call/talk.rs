@@ -1,6 +1,7 @@
 //! What both sides of an answered call have said about their media, and what each was told of the
 //! other: enough to see whether a new offer concerns the far side at all. No bytes and no times.
 
+use super::clocks::Clocks;
 use super::negotiation::remote_media;
 use super::offer::{Change, Unconfirmed};
 use crate::rtp::plane::{RemoteMedia, Side};
@@ -20,6 +21,8 @@ pub(super) struct Talk {
     pub(super) offered: Option<Side>,
     /// Each side has agreed by itself, before it was known what the other one can do.
     pub(super) was_agreed_early: bool,
+    /// Session timers, if a side has one.
+    pub(super) clocks: Option<Box<Clocks>>,
 }
 
 /// One leg of it.
@@ -91,7 +94,15 @@ impl Talk {
         let (told, told_codecs) = (Direction::SendRecv, CodecSet::EMPTY);
         let legs = ours.map(|ours| Leg { ours, theirs: None, told, told_codecs });
         let unconfirmed = [None, None];
-        Self { legs, agreed, change: None, unconfirmed, offered: None, was_agreed_early: false }
+        Self {
+            legs,
+            agreed,
+            change: None,
+            unconfirmed,
+            offered: None,
+            was_agreed_early: false,
+            clocks: None,
+        }
     }
 
     const fn leg(&self, side: Side) -> &Leg {
@@ -183,6 +194,12 @@ impl Talk {
     fn wish_of(&self, side: Side) -> Wish {
         let usual = Wish { direction: Direction::SendRecv, ptime_ms: None, codecs: self.agreed };
         self.leg(side).theirs.as_ref().map_or(usual, Session::wish)
+    }
+
+    /// What a side was told last.
+    pub(super) fn wish_told(&self, side: Side) -> Wish {
+        let (leg, far) = (self.leg(side), self.wish_of(side.other()));
+        Wish { direction: leg.told, codecs: leg.told_codecs, ..far }
     }
 
     /// What we offer a side that asks for an offer: what the other side can do and was told.

@@ -31,10 +31,12 @@ pub(super) enum Timer {
     Offer,
     /// A 2xx to an INVITE within the call has to be sent again.
     Confirm,
+    /// A session has to be refreshed, or was not.
+    Refresh,
 }
 
 impl Timer {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Route,
         Self::Trying,
         Self::MediaOpen,
@@ -46,6 +48,7 @@ impl Timer {
         Self::Forks,
         Self::Offer,
         Self::Confirm,
+        Self::Refresh,
     ];
 }
 

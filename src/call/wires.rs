@@ -37,6 +37,8 @@ pub(super) struct Wires {
     pub(super) names: Names,
     /// Seconds, as in Retry-After.
     pub(super) retry_after: Box<str>,
+    /// Seconds, as in Session-Expires.
+    pub(super) session_expires: Box<str>,
     pub(super) shard: Shard,
     pub(super) rng: ChaCha20Rng,
 }
@@ -53,6 +55,7 @@ impl Wires {
             out: write::new_buffer(),
             names: Names::new(&config),
             retry_after: config.retry_after.as_secs().to_string().into(),
+            session_expires: config.session_expires_s.to_string().into(),
             shard: Shard::new(u16::from(config.shard)).expect("a u8 is below the maximum"),
             rng,
             config,

@@ -18,6 +18,7 @@ mod parse;
 pub mod reason;
 pub mod reliable;
 pub mod screen;
+pub mod session_timer;
 pub mod status;
 pub mod steer;
 pub mod timers;

@@ -70,8 +70,8 @@ static SECRETS: LazyLock<Vec<(Who, Vec<String>)>> = LazyLock::new(|| {
     EVERYBODY.into_iter().map(|who| (who, secrets_for(who))).collect()
 });
 
-/// The header names that the relay may write: at most twenty towards either side.
-const HEADERS: [&str; 20] = [
+/// The header names that the relay may write: at most twenty-two towards either side.
+const HEADERS: [&str; 22] = [
     "Via",
     "Max-Forwards",
     "From",
@@ -84,6 +84,8 @@ const HEADERS: [&str; 20] = [
     "Require",
     "RSeq",
     "RAck",
+    "Session-Expires",
+    "Min-SE",
     "Recv-Info",
     "Unsupported",
     "Accept",

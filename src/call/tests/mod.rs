@@ -2,6 +2,7 @@
 
 mod admission;
 mod challenged;
+mod clocks;
 mod debug;
 mod delayed;
 mod door;

@@ -99,7 +99,7 @@ fn a_caller_that_only_supports_100rel_is_told_in_the_usual_way() {
     let caller = Caller { extra: "Supported: 100rel\r\n".into(), ..Caller::agent() };
     h.from(pbx(), caller.invite());
     let up = Up { caller, invite: h.take_one(carrier()) };
-    assert_eq!(header(&up.invite, "Supported"), "100rel");
+    assert_eq!(header(&up.invite, "Supported"), "100rel, timer");
     h.from(carrier(), up.reply("180 Ringing"));
     let ringing = h.take_one(pbx());
     assert_eq!((header(&ringing, "RSeq"), header(&ringing, "Require")), ("".into(), "".into()));

@@ -22,7 +22,7 @@ fn options_is_answered_with_what_we_can() {
     let answer = h.take_one(pbx());
     assert_eq!(start(&answer), "200 OPTIONS");
     assert_eq!(header(&answer, "Allow"), "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, INFO, PRACK");
-    assert_eq!(header(&answer, "Supported"), "100rel");
+    assert_eq!(header(&answer, "Supported"), "100rel, timer");
     let bodies = "application/sdp, application/dtmf-relay, application/dtmf";
     assert_eq!(header(&answer, "Accept"), bodies);
     assert!(!tag(&header(&answer, "To")).is_empty());
@@ -184,7 +184,7 @@ fn a_request_in_a_dialog_that_we_cannot_do_keeps_the_call() {
         h.from(pbx(), up.caller.request(method, method, cseq));
         assert_eq!(h.lines(pbx()), [format!("{status} {method}")]);
     }
-    let require = "Require: timer\r\n";
+    let require = "Require: nosy\r\n";
     h.from(pbx(), up.caller.with("INVITE", "r5", 8, require, &body));
     assert_eq!(h.lines(pbx()), ["420 INVITE"]);
     h.from(pbx(), up.caller.request("OPTIONS", "r6", 9));

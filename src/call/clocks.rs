@@ -1,0 +1,313 @@
+//! Session timers of both legs (RFC 4028), each agreed by itself: a side that is not refreshed in
+//! time is gone, and the call ends.
+
+use std::time::{Duration, Instant};
+
+use super::call::Call;
+use super::coupling::Event;
+use super::egress::{
+    ALLOW, ALLOWED_METHODS, CONTACT, EXTENSIONS, MIN_SE, SESSION_EXPIRES, SUPPORTED,
+};
+use super::offer::{Asker, Change};
+use super::place::Part;
+use super::sides::side_of;
+use super::timers::Timer;
+use super::wires::Wires;
+use crate::domain::cause::Cause;
+use crate::domain::now::Now;
+use crate::rtp::plane::Side;
+use crate::sip::message::Message;
+use crate::sip::method::Method;
+use crate::sip::session_timer::{self, Clock, Decision, MIN_SE_S, Refresher, Terms};
+use crate::sip::transaction::ClientId;
+
+/// A refresh that came to nothing is tried again after this.
+const AGAIN_AFTER: Duration = Duration::from_secs(10);
+/// No peer can make us promise to wait for longer than this.
+const INTERVAL_S_MAX: u32 = 86_400;
+
+/// What was agreed on a leg when it was answered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Agreed {
+    pub(super) terms: Terms,
+    /// We have sent the INVITE.
+    pub(super) is_uac: bool,
+    pub(super) takes_update: bool,
+}
+
+/// The timers of both sides. Only calls with one have this.
+#[derive(Debug, Default)]
+pub(super) struct Clocks([Option<LegClock>; 2]);
+
+#[derive(Debug)]
+struct LegClock {
+    clock: Clock,
+    takes_update: bool,
+    /// Our UPDATE on its way.
+    update: Option<ClientId>,
+}
+
+impl LegClock {
+    fn new(now: Instant, agreed: Agreed) -> Self {
+        let Agreed { terms, is_uac, takes_update } = agreed;
+        let is_ours = is_uac == (terms.refresher == Refresher::Uac);
+        let clock = Clock::new(now, terms.interval_s.min(INTERVAL_S_MAX), is_ours);
+        Self { clock, takes_update, update: None }
+    }
+}
+
+impl Wires {
+    /// How a request of a peer is answered that may begin or refresh a session.
+    pub(super) fn decide_session(&self, request: &Message) -> Decision {
+        session_timer::decide(request, self.config.session_expires_s)
+    }
+}
+
+impl Call {
+    /// Begins what was agreed on with both sides.
+    pub(super) fn start_clocks(
+        &mut self,
+        wires: &mut Wires,
+        at: Instant,
+        agreed: [Option<Agreed>; 2],
+    ) {
+        if agreed.iter().all(Option::is_none) {
+            return;
+        }
+        if let Some(talk) = &mut self.talk {
+            let clocks = agreed.map(|it| it.map(|agreed| LegClock::new(at, agreed)));
+            talk.clocks = Some(Box::new(Clocks(clocks)));
+        }
+        self.arm_clocks(wires, at);
+    }
+
+    fn arm_clocks(&self, wires: &mut Wires, at: Instant) {
+        let Some(clocks) = self.talk.as_ref().and_then(|talk| talk.clocks.as_ref()) else { return };
+        match clocks.0.iter().flatten().map(|leg| leg.clock.due_at()).min() {
+            Some(due) => wires.timers.arm(at, self.serial, Timer::Refresh, due),
+            None => wires.timers.disarm(self.serial, Timer::Refresh),
+        }
+    }
+
+    fn clock_mut(&mut self, side: Side) -> Option<&mut LegClock> {
+        self.talk.as_mut()?.clocks.as_mut()?.0[side.index()].as_mut()
+    }
+
+    /// What a request of ours inside a dialog says of its timer.
+    pub(super) fn session_terms(&self, side: Side) -> Option<Terms> {
+        let clocks = self.talk.as_ref()?.clocks.as_ref()?;
+        let clock = clocks.0[side.index()].as_ref()?.clock;
+        let refresher = if clock.is_ours { Refresher::Uac } else { Refresher::Uas };
+        Some(Terms { interval_s: clock.interval_s, refresher })
+    }
+
+    /// A peer refreshes its session, perhaps on other terms: what our 2xx says of it.
+    pub(super) fn on_refresh(
+        &mut self,
+        wires: &mut Wires,
+        at: Instant,
+        part: Part,
+        asker: &Asker,
+    ) -> Option<Terms> {
+        let side = self.talking_side(part, &asker.request)?;
+        let agreed = match wires.decide_session(&asker.request) {
+            Decision::On(terms) => {
+                let takes_update = session_timer::takes_update(&asker.request);
+                Some(Agreed { terms, is_uac: false, takes_update })
+            }
+            Decision::TooSmall | Decision::Off => None,
+        };
+        let talk = self.talk.as_mut()?;
+        if agreed.is_some() || talk.clocks.is_some() {
+            let clocks = talk.clocks.get_or_insert_default();
+            clocks.0[side.index()] = agreed.map(|agreed| LegClock::new(at, agreed));
+            self.arm_clocks(wires, at);
+        }
+        agreed.map(|agreed| agreed.terms)
+    }
+
+    /// The time of a session timer has come.
+    pub(super) fn on_refresh_timer(&mut self, wires: &mut Wires, now: Now) {
+        let at = now.monotonic;
+        for side in [Side::A, Side::B] {
+            let Some(leg) = self.clock_mut(side) else { continue };
+            if leg.clock.ends_at <= at {
+                return self.happen(wires, now, Event::Stopped(Cause::SessionExpired));
+            }
+            if leg.clock.is_ours && leg.clock.refresh_at <= at {
+                leg.clock.refresh_at = at + AGAIN_AFTER;
+                self.refresh(wires, at, side);
+            }
+        }
+        self.arm_clocks(wires, at);
+    }
+
+    /// By UPDATE, which is one round trip; else by a re-INVITE with what was said before.
+    fn refresh(&mut self, wires: &mut Wires, at: Instant, side: Side) {
+        let Some(leg) = self.clock_mut(side).filter(|leg| leg.update.is_none()) else { return };
+        if leg.takes_update {
+            let client = self.update(wires, at, side);
+            if let Some(leg) = self.clock_mut(side) {
+                leg.update = client;
+            }
+            return;
+        }
+        let is_confirmed = self.is_confirmed(side);
+        let Some(talk) = &self.talk else { return };
+        let is_free = talk.change.is_none() && talk.offered.is_none();
+        if is_free && is_confirmed && talk.unconfirmed[side.index()].is_none() {
+            let told = talk.wish_told(side);
+            self.tell(wires, at, Change::new(side, told));
+        }
+    }
+
+    fn update(&mut self, wires: &mut Wires, at: Instant, side: Side) -> Option<ClientId> {
+        let terms = self.session_terms(side)?;
+        let place = self.place_of(side);
+        let branch = wires.new_branch();
+        let (dialog, hop) = self.line(side)?;
+        let own = wires.names.of(hop);
+        let mut request = dialog
+            .request(&mut wires.out, Method::Update, &own.sent_by, branch)
+            .header(CONTACT, own.contact.as_bytes())
+            .header(ALLOW, ALLOWED_METHODS)
+            .header(SUPPORTED, EXTENSIONS)
+            .header(SESSION_EXPIRES, terms.value());
+        if terms.interval_s > wires.config.session_expires_s {
+            // Somebody has told us that less is too small.
+            request = request.header(MIN_SE, terms.interval_s.to_string());
+        }
+        wires.transactions.request(at, request.finish(), hop, place.to_owner()).ok()
+    }
+
+    /// A 2xx to a request of ours that refreshes the session of a side.
+    pub(super) fn refreshed(
+        &mut self,
+        wires: &mut Wires,
+        at: Instant,
+        side: Side,
+        response: &Message,
+    ) {
+        let Some(leg) = self.clock_mut(side) else { return };
+        match session_timer::agreed(response) {
+            Some(terms) => {
+                let is_ours = terms.refresher == Refresher::Uac;
+                leg.clock = Clock::new(at, terms.interval_s.min(INTERVAL_S_MAX), is_ours);
+            }
+            // Whether or not the peer counts, we see that it is there.
+            None if leg.clock.is_ours => {
+                leg.clock = Clock::new(at, leg.clock.interval_s, true);
+            }
+            // It never has to refresh again.
+            None => {
+                if let Some(clocks) = self.talk.as_mut().and_then(|talk| talk.clocks.as_mut()) {
+                    clocks.0[side.index()] = None;
+                }
+            }
+        }
+        self.arm_clocks(wires, at);
+    }
+
+    /// A refusal that is about the timer. True when it was raised: it is worth another try.
+    pub(super) fn raise_interval(&mut self, side: Side, response: &Message) -> bool {
+        let Some(min) = session_timer::find_min_se(response) else { return false };
+        let Some(leg) = self.clock_mut(side) else { return false };
+        let is_more = min > leg.clock.interval_s && min <= INTERVAL_S_MAX;
+        if is_more {
+            leg.clock.interval_s = min;
+        }
+        is_more
+    }
+
+    /// The final response to an UPDATE of ours. False when it is to something else.
+    pub(super) fn on_update_response(
+        &mut self,
+        wires: &mut Wires,
+        now: Now,
+        part: Part,
+        client: ClientId,
+        response: &Message,
+    ) -> bool {
+        let (side, at) = (side_of(part), now.monotonic);
+        let Some(leg) = self.clock_mut(side) else { return false };
+        if leg.update.take_if(|update| *update == client).is_none() {
+            return false;
+        }
+        match response.status().unwrap_or_default() {
+            200..=299 => {
+                if let Some((dialog, _)) = self.answered_line(part, response) {
+                    dialog.refresh_target(response);
+                }
+                self.refreshed(wires, at, side, response);
+            }
+            422 if self.raise_interval(side, response) => self.refresh_now(wires, at, side),
+            405 | 501 => {
+                if let Some(leg) = self.clock_mut(side) {
+                    leg.takes_update = false;
+                }
+                self.refresh_now(wires, at, side);
+            }
+            408 | 481 => self.happen(wires, now, Event::Stopped(Cause::SessionExpired)),
+            // It is tried again before it is too late.
+            _ => {}
+        }
+        true
+    }
+
+    fn refresh_now(&mut self, wires: &mut Wires, at: Instant, side: Side) {
+        if let Some(leg) = self.clock_mut(side) {
+            leg.clock.refresh_at = at + AGAIN_AFTER;
+        }
+        self.refresh(wires, at, side);
+        self.arm_clocks(wires, at);
+    }
+
+    /// An UPDATE of ours got no answer at all. False when it is another request.
+    pub(super) fn on_update_failure(
+        &mut self,
+        wires: &mut Wires,
+        now: Now,
+        part: Part,
+        client: ClientId,
+        is_silent: bool,
+    ) -> bool {
+        let Some(leg) = self.clock_mut(side_of(part)) else { return false };
+        let is_it = leg.update.take_if(|update| *update == client).is_some();
+        if is_it && is_silent {
+            self.happen(wires, now, Event::Stopped(Cause::SessionExpired));
+        }
+        is_it
+    }
+
+    /// An UPDATE of ours was sent again by another transaction.
+    pub(super) fn replace_update(&mut self, part: Part, old: ClientId, new: ClientId) {
+        if let Some(leg) = self.clock_mut(side_of(part)).filter(|leg| leg.update == Some(old)) {
+            leg.update = Some(new);
+        }
+    }
+
+    /// A trunk refuses our INVITE since its timer is too short for it: it is asked once more.
+    /// True when it was.
+    pub(super) fn ask_for_longer(
+        &mut self,
+        wires: &mut Wires,
+        now: Now,
+        part: Part,
+        response: &Message,
+    ) -> bool {
+        let Part::Callee(position) = part else { return false };
+        let Some(min) = session_timer::find_min_se(response) else { return false };
+        let Some(branch) = self.branches.get(usize::from(position)) else { return false };
+        let target = *branch.target();
+        let Some(set_up) = &mut self.set_up else { return false };
+        let is_more = min > wires.config.session_expires_s.max(MIN_SE_S) && min <= INTERVAL_S_MAX;
+        if !is_more || set_up.session_min_s.is_some() {
+            return false;
+        }
+        set_up.session_min_s = Some(min);
+        let Some(position) = set_up.targets.iter().position(|it| *it == target) else {
+            return false;
+        };
+        self.try_target(wires, now, position).is_none()
+    }
+}

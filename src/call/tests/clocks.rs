@@ -1,0 +1,283 @@
+//! Session timers in both roles: who refreshes, how, and what happens when nobody does.
+
+#[cfg(test)]
+use super::harness::*;
+use crate::call::io::Peer;
+use crate::domain::cause::Cause;
+use crate::domain::cdr::EndedBy;
+
+fn secs(count: u64) -> std::time::Duration {
+    ms(count * 1_000)
+}
+
+/// A bridged call: what the caller's INVITE says beside the usual, and the callee's 200.
+fn bridged_with(h: &mut Harness, of_caller: &str, of_callee: &str) -> (Up, String) {
+    let caller = Caller { extra: of_caller.to_owned(), ..Caller::agent() };
+    h.from(pbx(), caller.invite());
+    let mut up = Up { caller, invite: h.take_one(carrier()) };
+    let body = sdp("198.51.100.77", 6_000);
+    h.from(carrier(), reply_with(&up.invite, "200 OK", "bob", of_callee, &body));
+    assert_eq!(h.lines(carrier()), ["ACK"]);
+    let answer = h.take_one(pbx());
+    up.caller.learn(&answer);
+    h.from(pbx(), up.caller.ack());
+    assert!(h.take(pbx()).is_empty());
+    (up, answer)
+}
+
+const TIMER: &str = "Supported: timer\r\n";
+const UPDATES: &str = "Allow: INVITE, ACK, BYE, UPDATE\r\n";
+
+fn timer(interval: &str) -> String {
+    format!("{TIMER}Session-Expires: {interval}\r\n")
+}
+
+fn ends(h: &mut Harness) {
+    h.confirm(pbx(), "BYE");
+    h.confirm(carrier(), "BYE");
+    let cdr = h.cdr();
+    assert_eq!((cdr.cause, cdr.ended_by, cdr.q850), (Cause::SessionExpired, EndedBy::Relay, 102));
+    h.check_nothing_is_left();
+}
+
+fn accept(h: &mut Harness, peer: Peer, request: &str, interval: &str) {
+    let lines = format!("Session-Expires: {interval}\r\n");
+    h.from(peer, reply_with(request, "200 OK", "", &lines, ""));
+}
+
+#[test]
+fn session_expires_below_min_se_gets_422_and_no_refresh_ends_both_legs() {
+    let mut h = Harness::new();
+    let caller = Caller { extra: timer("89"), ..Caller::agent() };
+    h.from(pbx(), caller.invite());
+    let refusal = h.take_one(pbx());
+    assert_eq!((start(&refusal), header(&refusal, "Min-SE")), ("422 INVITE".into(), "90".into()));
+    assert!(h.take(carrier()).is_empty());
+    assert_eq!((h.cdr().cause, h.cdr().sip_status), (Cause::NoRoute, 422));
+    let mut h = Harness::new();
+    let (_, answer) = bridged_with(&mut h, &timer("600"), "");
+    assert_eq!(header(&answer, "Session-Expires"), "600;refresher=uac");
+    assert_eq!(header(&answer, "Require"), "timer");
+    h.advance(secs(567));
+    assert!(h.take(pbx()).is_empty() && h.cdrs.is_empty());
+    h.advance(secs(1));
+    ends(&mut h);
+}
+
+#[test]
+fn too_short_an_interval_within_the_call_gets_422_and_changes_nothing() {
+    let mut h = Harness::new();
+    let (up, _) = bridged_with(&mut h, &timer("600"), "");
+    for (cseq, method) in (2..).zip(["UPDATE", "INVITE"]) {
+        h.from(pbx(), up.caller.with(method, method, cseq, &timer("30"), ""));
+        let refusal = h.take_one(pbx());
+        assert_eq!(start(&refusal), format!("422 {method}"));
+        assert_eq!(header(&refusal, "Min-SE"), "90");
+    }
+    h.advance(secs(569));
+    h.take(pbx());
+    assert_eq!(h.cdr().cause, Cause::SessionExpired);
+}
+
+#[test]
+fn a_caller_that_refreshes_keeps_the_call_and_the_far_side_hears_nothing_of_it() {
+    let mut h = Harness::new();
+    let (up, _) = bridged_with(&mut h, &timer("600"), "");
+    for (cseq, method) in (2..).zip(["UPDATE", "INVITE", "UPDATE", "INVITE"]) {
+        h.advance(secs(400));
+        let body = if method == "INVITE" { up.caller.body.as_str() } else { "" };
+        let refresh = timer("600;refresher=uac");
+        h.from(pbx(), up.caller.with(method, &format!("r{cseq}"), cseq, &refresh, body));
+        let answer = h.take_one(pbx());
+        assert_eq!(start(&answer), format!("200 {method}"));
+        assert_eq!(header(&answer, "Session-Expires"), "600;refresher=uac");
+        if method == "INVITE" {
+            h.from(pbx(), up.caller.request("ACK", &format!("k{cseq}"), cseq));
+        }
+    }
+    assert!(h.take(carrier()).is_empty() && h.cdrs.is_empty());
+    // Without the timer from now on.
+    h.from(pbx(), up.caller.request("UPDATE", "off", 9));
+    assert_eq!(header(&h.take_one(pbx()), "Session-Expires"), "");
+    h.advance(secs(3_000));
+    assert!(h.take(pbx()).is_empty() && h.cdrs.is_empty());
+}
+
+#[test]
+fn we_refresh_by_update_where_it_is_allowed() {
+    let mut h = Harness::new();
+    let asks = format!("{}{UPDATES}", timer("600;refresher=uas"));
+    let (_, answer) = bridged_with(&mut h, &asks, "");
+    assert_eq!(header(&answer, "Session-Expires"), "600;refresher=uas");
+    for _ in 0..4 {
+        h.advance(secs(300));
+        let update = h.take_one(pbx());
+        assert_eq!(start(&update), "UPDATE");
+        assert_eq!(header(&update, "Session-Expires"), "600;refresher=uac");
+        assert_eq!(header(&update, "Supported"), "100rel, timer");
+        assert_eq!(header(&update, "Content-Length"), "0");
+        accept(&mut h, pbx(), &update, "600;refresher=uac");
+    }
+    assert!(h.take(carrier()).is_empty() && h.cdrs.is_empty());
+}
+
+#[test]
+fn we_refresh_by_re_invite_where_update_is_not_allowed() {
+    let mut h = Harness::new();
+    let (up, answer) = bridged_with(&mut h, &timer("600;refresher=uas"), "");
+    let origin = |text: &str| {
+        text.lines().find(|line| line.starts_with("o=")).map(str::to_owned).expect("an o= line")
+    };
+    for _ in 0..3 {
+        h.advance(secs(300));
+        let invite = h.take_one(pbx());
+        assert_eq!((start(&invite), origin(&invite)), ("INVITE".into(), origin(&answer)));
+        assert_eq!(header(&invite, "Session-Expires"), "600;refresher=uac");
+        let lines = "Session-Expires: 600;refresher=uac\r\n";
+        h.from(pbx(), reply_with(&invite, "200 OK", "", lines, &up.caller.body));
+        assert_eq!(h.lines(pbx()), ["ACK"]);
+    }
+    assert!(h.take(carrier()).is_empty() && h.cdrs.is_empty());
+}
+
+#[test]
+fn a_caller_that_only_supports_timers_is_refreshed_by_us() {
+    let mut h = Harness::new();
+    let (_, answer) = bridged_with(&mut h, &format!("{TIMER}{UPDATES}"), "");
+    assert_eq!(header(&answer, "Session-Expires"), "1800;refresher=uas");
+    assert_eq!(header(&answer, "Require"), "");
+    h.advance(secs(900));
+    assert_eq!(h.lines(pbx()), ["UPDATE"]);
+}
+
+#[test]
+fn our_refresh_goes_on_after_each_kind_of_refusal() {
+    let mut h = Harness::new();
+    bridged_with(&mut h, &format!("{}{UPDATES}", timer("600;refresher=uas")), "");
+    h.advance(secs(300));
+    let update = h.take_one(pbx());
+    h.from(pbx(), reply_with(&update, "422 Too Small", "", "Min-SE: 700\r\n", ""));
+    let update = h.take_one(pbx());
+    assert_eq!(header(&update, "Session-Expires"), "700;refresher=uac");
+    h.from(pbx(), reply(&update, "500 Busy", "", ""));
+    assert!(h.take(pbx()).is_empty());
+    h.advance(secs(10));
+    let update = h.take_one(pbx());
+    h.from(pbx(), reply(&update, "405 Method Not Allowed", "", ""));
+    let invite = h.take_one(pbx());
+    assert_eq!(start(&invite), "INVITE", "then by what every peer takes");
+    let lines = "Session-Expires: 700;refresher=uas\r\n";
+    h.from(pbx(), reply_with(&invite, "200 OK", "", lines, &sdp("192.0.2.20", 4_000)));
+    assert_eq!(h.lines(pbx()), ["ACK"]);
+    h.advance(secs(669));
+    assert_eq!(h.cdr().cause, Cause::SessionExpired, "it was the peer's turn");
+}
+
+#[test]
+fn a_peer_that_is_gone_when_we_refresh_ends_the_call() {
+    for status in ["481 Gone", "408 Timeout", ""] {
+        let mut h = Harness::new();
+        bridged_with(&mut h, &format!("{}{UPDATES}", timer("600;refresher=uas")), "");
+        h.advance(secs(300));
+        let update = h.take_one(pbx());
+        match status {
+            "" => h.advance(secs(32)),
+            status => h.from(pbx(), reply(&update, status, "", "")),
+        }
+        assert_eq!(h.take(pbx()).last().map(|text| start(text)), Some("BYE".into()), "{status}");
+        assert_eq!(h.lines(carrier()), ["BYE"]);
+        assert_eq!((h.cdr().cause, h.cdr().ended_by), (Cause::SessionExpired, EndedBy::Relay));
+        h.check_nothing_is_left_after(2 * 64 * T1);
+    }
+}
+
+#[test]
+fn a_peer_that_only_refuses_to_be_refreshed_ends_the_call_in_the_end() {
+    let mut h = Harness::new();
+    bridged_with(&mut h, &format!("{}{UPDATES}", timer("90;refresher=uas")), "");
+    h.advance(secs(45));
+    for _ in 0..2 {
+        let update = h.take_one(pbx());
+        h.from(pbx(), reply(&update, "503 Busy", "", ""));
+        h.advance(secs(9) + ms(999));
+        h.advance(ms(1));
+    }
+    assert_eq!(h.cdr().cause, Cause::SessionExpired);
+}
+
+#[test]
+fn the_callee_is_asked_for_a_timer_and_either_side_may_refresh() {
+    let mut h = Harness::new();
+    let takes = format!("Require: timer\r\nSession-Expires: 1800;refresher=uac\r\n{UPDATES}");
+    let (up, answer) = bridged_with(&mut h, "", &takes);
+    assert_eq!(header(&up.invite, "Session-Expires"), "1800");
+    assert_eq!(header(&up.invite, "Supported"), "100rel, timer");
+    assert_eq!(header(&answer, "Session-Expires"), "", "each leg agrees by itself");
+    h.advance(secs(900));
+    let update = h.take_one(carrier());
+    assert_eq!(start(&update), "UPDATE");
+    accept(&mut h, carrier(), &update, "1800;refresher=uas");
+    h.advance(secs(1_700));
+    let lines = format!("{}Content-Length", timer("1800;refresher=uac"));
+    let refresh = callee_request(&up.invite, "UPDATE", "bob", 1);
+    h.from(carrier(), refresh.replacen("Content-Length", &lines, 1));
+    let answer = h.take_one(carrier());
+    assert_eq!(header(&answer, "Session-Expires"), "1800;refresher=uac");
+    h.advance(secs(1_767));
+    assert!(h.cdrs.is_empty());
+    h.advance(secs(1));
+    ends(&mut h);
+}
+
+#[test]
+fn a_trunk_that_wants_a_longer_interval_is_asked_once_more() {
+    let mut h = Harness::new();
+    let caller = Caller::agent();
+    h.from(pbx(), caller.invite());
+    let invite = h.take_one(carrier());
+    let too_small = reply_with(&invite, "422 Too Small", "bob", "Min-SE: 3600\r\n", "");
+    h.from(carrier(), too_small);
+    let sent = h.take(carrier());
+    let [ack, again] = sent.as_slice() else { panic!("an ACK and an INVITE, not {sent:#?}") };
+    assert_eq!((start(ack).as_str(), start(again).as_str()), ("ACK", "INVITE"));
+    assert_eq!(header(again, "Session-Expires"), "3600");
+    assert_eq!(header(again, "Min-SE"), "3600");
+    h.from(carrier(), reply_with(again, "422 No", "bob", "Min-SE: 7200\r\n", ""));
+    assert_eq!(h.lines(carrier()), ["ACK"], "once is enough");
+    assert_eq!(h.cdr().cause, Cause::TrunkFailed);
+    assert!(h.take(second_carrier()).is_empty());
+    h.check_nothing_is_left();
+}
+
+#[test]
+fn peers_without_timers_are_left_in_peace() {
+    let mut h = Harness::new();
+    let (up, answer) = bridged_with(&mut h, "", "");
+    assert_eq!(header(&answer, "Session-Expires"), "");
+    h.advance(secs(3 * 3_600 - 1));
+    assert!(h.take(pbx()).is_empty() && h.take(carrier()).is_empty() && h.cdrs.is_empty());
+    h.from(pbx(), up.caller.bye());
+    h.confirm(carrier(), "BYE");
+    h.check_nothing_is_left();
+}
+
+#[test]
+fn an_offer_of_ours_within_the_call_refreshes_too() {
+    let mut h = Harness::new();
+    let takes = format!("Session-Expires: 600;refresher=uac\r\n{UPDATES}");
+    let (up, _) = bridged_with(&mut h, "", &takes);
+    h.advance(secs(200));
+    let hold = format!("{}a=sendonly\r\n", up.caller.body);
+    h.from(pbx(), up.caller.with("INVITE", "r1", 2, "", &hold));
+    let told = h.take_one(carrier());
+    assert_eq!(header(&told, "Session-Expires"), "600;refresher=uac");
+    let lines = "Session-Expires: 600;refresher=uac\r\n";
+    let body = format!("{}a=recvonly\r\n", sdp("198.51.100.77", 6_000));
+    h.from(carrier(), reply_with(&told, "200 OK", "", lines, &body));
+    h.take(carrier());
+    h.from(pbx(), up.caller.request("ACK", "r2", 2));
+    h.advance(secs(299));
+    assert!(h.take(carrier()).is_empty());
+    h.advance(secs(1));
+    assert_eq!(h.lines(carrier()), ["UPDATE"]);
+}
