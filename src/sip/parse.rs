@@ -365,6 +365,8 @@ impl<'a> Lines<'a> {
             end = self.line_end()?;
         }
         if end - start > HEADER_LINE_MAX {
+            // On its LF, from where `skip_line` goes on: what follows may still be read.
+            self.at -= 1;
             return Err(Fault::HeaderLine);
         }
         self.text.get(start..end).map(Some).ok_or(Fault::HeaderLine)

@@ -199,6 +199,18 @@ fn a_malformed_request_is_answered_400_when_the_five_headers_can_be_read() {
 }
 
 #[test]
+fn a_header_line_that_is_too_long_hides_no_other_line_from_the_answer() {
+    let long = "x".repeat(HEADER_LINE_MAX);
+    for name in ["Via: ", "From: ", "To: ", "Call-ID: ", "CSeq: "] {
+        for line in [format!("X: {long}\r\n"), format!("X: {long}\r\n {long}\r\n")] {
+            let text = changed(name, &format!("{line}{name}"));
+            assert_eq!(fault(&text), Fault::HeaderLine);
+            assert_eq!(refused(&text), Some(400), "before {name}");
+        }
+    }
+}
+
+#[test]
 fn a_malformed_response_or_ack_is_never_answered() {
     assert_eq!(refused("SIP/2.0 4294967301 better not\r\nVia: SIP/2.0/UDP h\r\n\r\n"), None);
     let ack = request_with("ACK", "", "").replace("Max-Forwards: 70", "Max-Forwards: 300");
