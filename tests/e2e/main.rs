@@ -1,9 +1,12 @@
 //! End to end: the real binary, real sockets, real peers.
 
+mod broken_fields;
 mod calls;
 mod demo;
 mod leaks;
 mod peers;
+#[path = "../protos/mod.rs"]
+mod protos;
 mod service;
 mod sound;
 mod torture;

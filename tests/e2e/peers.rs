@@ -60,6 +60,11 @@ impl Process {
         Self { child, output, name }
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn text(&self) -> String {
         let mut bytes = Vec::new();
         File::open(&self.output).expect("its output").read_to_end(&mut bytes).expect("readable");

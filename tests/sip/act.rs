@@ -145,7 +145,7 @@ const SDP: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.20\r\ns=-\r\nc=IN IP4 192.0.2.2
                    a=rtpmap:0 PCMU/8000\r\na=rtpmap:101 telephone-event/8000\r\n";
 
 /// The first value of a header; empty when absent.
-fn header(text: &str, name: &str) -> String {
+pub(crate) fn header(text: &str, name: &str) -> String {
     let head = text.split("\r\n\r\n").next().unwrap_or_default();
     let mut lines = head.split("\r\n").skip(1).filter_map(|line| line.split_once(':'));
     let found = lines.find(|(found, _)| found.trim().eq_ignore_ascii_case(name));

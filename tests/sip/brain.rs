@@ -165,6 +165,13 @@ impl Brain {
         sent.map(|(_, text)| text.as_str()).find(|text| text.starts_with(begins))
     }
 
+    /// Whether a response to this peer has these words.
+    pub(crate) fn has_answered(&self, to: Peer, words: &str) -> bool {
+        let sent = self.sent.iter().filter(|(address, _)| *address == to.address);
+        let mut sent = sent.map(|(_, text)| text);
+        sent.any(|text| text.starts_with("SIP/2.0 ") && text.contains(words))
+    }
+
     /// Forgets what was sent so far.
     pub(crate) fn forget(&mut self) {
         self.sent.clear();
