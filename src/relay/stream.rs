@@ -2,6 +2,7 @@
 //! the shard, and finds or opens the connection of what the shard sends. Datagrams never wait here.
 
 mod connection;
+mod identity;
 mod outgoing;
 mod post;
 mod wire;
@@ -23,12 +24,11 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 pub(crate) use self::post::Post;
 
 use self::connection::{Connection, Heard, State};
-use self::wire::Wire;
 use super::now::now;
 use super::tls::{Tls, TlsError};
 use super::trunks::TrunkTable;
-use crate::call::io::{Input, NO_TRUNK, Peer, PeerRole};
-use crate::sip::transport::{Hop, Transport};
+use crate::call::io::{Input, Peer, PeerRole};
+use crate::sip::transport::Transport;
 use crate::sip::wheel::Wheel;
 
 /// How much a connection may cost.
@@ -212,29 +212,6 @@ impl Running {
         }
     }
 
-    /// Connections of trunks that are no more, or ask for another certificate, are closed.
-    fn follow_trunks(&mut self) {
-        let table = self.streams.trunks.load();
-        if Arc::ptr_eq(&table, &self.table) {
-            return;
-        }
-        let old = std::mem::replace(&mut self.table, Arc::clone(&table));
-        drop(table);
-        let indexes: Vec<usize> = self.connections.iter().map(|(index, _)| index).collect();
-        for index in indexes {
-            let Some(connection) = self.connections.get_mut(index) else { continue };
-            let known = connection.peer;
-            // A certificate that was good enough under other terms need not be any more.
-            let same_terms = known.transport != Transport::Tls
-                || old.tls_of(known.trunk) == self.table.tls_of(known.trunk);
-            match self.table.find(known.hop()) {
-                None if known.role == PeerRole::Softphone => {}
-                Some(peer) if peer.trunk == known.trunk && same_terms => connection.peer = peer,
-                Some(_) | None => self.close(index, "trunk_changed"),
-            }
-        }
-    }
-
     fn accept(&mut self, number: usize) {
         for _ in 0..ROUND_MAX {
             let Some((transport, listener)) = self.streams.listeners.get(number) else { return };
@@ -251,46 +228,6 @@ impl Running {
                 }
             }
         }
-    }
-
-    /// A stranger's connection ends before a byte of it is read.
-    fn admit(&mut self, transport: Transport, socket: TcpStream, source: SocketAddr) {
-        let hop = Hop::new(transport, source);
-        let Some(peer) = self.table.find(hop).or_else(|| self.softphone_at(hop)) else {
-            return self.refuse(source, "stranger");
-        };
-        let is_softphone = peer.role == PeerRole::Softphone;
-        let has_room = !is_softphone || self.softphones < self.streams.limits.softphones_max;
-        if self.is_full(source.ip()) || !has_room {
-            return self.refuse(source, "too_many");
-        }
-        let terms = self.table.tls_of(peer.trunk);
-        let name = terms.name.clone().filter(|_| transport == Transport::Tls && terms.ca.is_some());
-        let wire = match transport {
-            Transport::Tls => match self.streams.tls.accept(peer.trunk, terms) {
-                Ok(tls) => Wire::Tls(Box::new(tls.into())),
-                Err(error) => {
-                    tracing::warn!(trunk.id = %peer.trunk, %error, "No TLS: {error}");
-                    return self.refuse(source, "no_tls");
-                }
-            },
-            Transport::Udp | Transport::Tcp => Wire::Plain,
-        };
-        let within = self.streams.limits.message_within;
-        let mut connection = Connection::new(socket, wire, peer, State::Open);
-        connection.name_wanted = name;
-        self.insert(connection, within);
-    }
-
-    /// A peer that is no trunk, where softphones may come.
-    fn softphone_at(&self, hop: Hop) -> Option<Peer> {
-        let Hop { transport, address, .. } = hop;
-        self.streams.softphones.contains(&transport).then_some(Peer {
-            address,
-            transport,
-            trunk: NO_TRUNK,
-            role: PeerRole::Softphone,
-        })
     }
 
     fn is_full(&self, source: IpAddr) -> bool {
@@ -364,11 +301,12 @@ impl Running {
     /// Reads once; `false` when there is no more.
     fn read(&mut self, index: usize) -> bool {
         let Some(connection) = self.connections.get_mut(index) else { return false };
-        let inbox = &self.streams.inbox;
+        let Streams { inbox, limits, tls, .. } = &mut self.streams;
         let at = now().monotonic;
-        let limits = &self.streams.limits;
         let timed = index as u32;
-        match connection.read(&mut self.buffer, |input| inbox.bring(input)) {
+        let table = &self.table;
+        let identify = |source, shown: Option<&[_]>| identity::identify(table, tls, source, shown);
+        match connection.read(&mut self.buffer, identify, |input| inbox.bring(input)) {
             Ok(None) => return false,
             Ok(Some(Heard::Nothing)) => {}
             Ok(Some(Heard::Begun)) => self.wheel.set(at, timed, at + limits.message_within),
@@ -383,7 +321,13 @@ impl Running {
                 self.close(index, "peer");
                 return false;
             }
-            Err(_) => {
+            Err(error) => {
+                let source = connection.peer.address;
+                if error.kind() == io::ErrorKind::PermissionDenied {
+                    self.refuse(source, "certificate");
+                } else if connection.is_accepted && connection.wire.is_handshaking() {
+                    self.refuse(source, "handshake");
+                }
                 self.close(index, "error");
                 return false;
             }
@@ -480,3 +424,6 @@ fn report_reload(outcome: Result<(), TlsError>) {
 #[cfg(test)]
 #[path = "stream_tests.rs"]
 mod tests;
+#[cfg(test)]
+#[path = "stream_tls_tests.rs"]
+mod tls_tests;

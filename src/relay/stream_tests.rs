@@ -6,30 +6,32 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex};
 
 use super::*;
-use crate::call::io::PeerRole;
+use crate::call::io::{NO_TRUNK, PeerRole};
 use crate::call::trunks::TrunkTerms;
 use crate::domain::id::TrunkId;
 use crate::domain::network::{self, Network};
 use crate::relay::tls::{TlsFiles, TrunkTls};
 use crate::relay::trunks::TrunkEntry;
+use crate::sip::transport::Hop;
 
-const OPTIONS: &[u8] = b"OPTIONS sip:x SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.2;branch=z9hG4bK1\r\n\
+pub(super) const OPTIONS: &[u8] =
+    b"OPTIONS sip:x SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.2;branch=z9hG4bK1\r\n\
     From: <sip:a@h>;tag=1\r\nTo: <sip:x@h>\r\nCall-ID: 1\r\nCSeq: 1 OPTIONS\r\n\
     Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n";
-const PBX: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+pub(super) const PBX: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 const STRANGER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 4);
 /// No wait in these tests is longer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A shard that only listens.
 #[derive(Default)]
-struct Inbox {
-    inputs: Mutex<Vec<Input>>,
-    more: Condvar,
+pub(super) struct Inbox {
+    pub(super) inputs: Mutex<Vec<Input>>,
+    pub(super) more: Condvar,
     /// Whether the next input is the last that fits.
-    is_small: AtomicBool,
-    is_full: AtomicBool,
-    has_refused: AtomicBool,
+    pub(super) is_small: AtomicBool,
+    pub(super) is_full: AtomicBool,
+    pub(super) has_refused: AtomicBool,
 }
 
 impl TakesInputs for Inbox {
@@ -51,19 +53,19 @@ impl TakesInputs for Inbox {
 }
 
 /// The thread of connections at work, with one trunk at 127.0.0.2.
-struct World {
-    address: SocketAddr,
-    post: Arc<Post>,
-    inbox: Arc<Inbox>,
-    trunks: Arc<ArcSwap<TrunkTable>>,
+pub(super) struct World {
+    pub(super) address: SocketAddr,
+    pub(super) post: Arc<Post>,
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) trunks: Arc<ArcSwap<TrunkTable>>,
     thread: Option<JoinHandle<()>>,
 }
 
-fn any_port(ip: Ipv4Addr) -> SocketAddr {
+pub(super) fn any_port(ip: Ipv4Addr) -> SocketAddr {
     SocketAddrV4::new(ip, 0).into()
 }
 
-fn trunk(tls: TrunkTls) -> TrunkEntry {
+pub(super) fn trunk(tls: TrunkTls) -> TrunkEntry {
     TrunkEntry {
         trunk: TrunkId::new(1, 0),
         role: PeerRole::Carrier,
@@ -76,11 +78,11 @@ fn trunk(tls: TrunkTls) -> TrunkEntry {
 }
 
 impl World {
-    fn tcp(limits: Limits) -> Self {
+    pub(super) fn tcp(limits: Limits) -> Self {
         Self::new(Transport::Tcp, limits, TrunkTls::default())
     }
 
-    fn new(transport: Transport, limits: Limits, terms: TrunkTls) -> Self {
+    pub(super) fn new(transport: Transport, limits: Limits, terms: TrunkTls) -> Self {
         Self::open(transport, limits, terms, &[])
     }
 
@@ -90,14 +92,24 @@ impl World {
         terms: TrunkTls,
         softphones: &'static [Transport],
     ) -> Self {
+        let file = |name: &str| Some(format!("tests/tls/{name}").into());
+        let files = TlsFiles { certificate: file("relay.pem"), key: file("relay.key"), ca: None };
+        Self::of(transport, limits, vec![trunk(terms)], files, softphones)
+    }
+
+    pub(super) fn of(
+        transport: Transport,
+        limits: Limits,
+        entries: Vec<TrunkEntry>,
+        files: TlsFiles,
+        softphones: &'static [Transport],
+    ) -> Self {
         let listener = listen(any_port(Ipv4Addr::LOCALHOST)).expect("a free port");
         let address = listener.local_addr().expect("bound");
         let post = Arc::new(Post::new().expect("a descriptor"));
         let inbox = Arc::new(Inbox::default());
-        let table = TrunkTable::new(vec![trunk(terms)], &TrunkTable::default());
+        let table = TrunkTable::new(entries, &TrunkTable::default());
         let trunks = Arc::new(ArcSwap::from_pointee(table));
-        let file = |name: &str| Some(format!("tests/tls/{name}").into());
-        let files = TlsFiles { certificate: file("relay.pem"), key: file("relay.key"), ca: None };
         let streams = Streams {
             listeners: vec![(transport, listener)],
             sources: vec![Ipv4Addr::LOCALHOST.into()],
@@ -112,7 +124,7 @@ impl World {
         Self { address, post, inbox, trunks, thread }
     }
 
-    fn connect(&self, from: Ipv4Addr) -> TcpStream {
+    pub(super) fn connect(&self, from: Ipv4Addr) -> TcpStream {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         socket.bind(&any_port(from).into()).expect("a loopback address");
         socket.connect(&self.address.into()).expect("a listener");
@@ -121,7 +133,7 @@ impl World {
     }
 
     /// Waits until `find` finds something in what has come, and takes all up to it.
-    fn until<T>(&self, find: impl Fn(&Input) -> Option<T>) -> T {
+    pub(super) fn until<T>(&self, find: impl Fn(&Input) -> Option<T>) -> T {
         let mut inputs = self.inbox.inputs.lock().expect("no panic");
         loop {
             while !inputs.is_empty() {
@@ -135,14 +147,14 @@ impl World {
         }
     }
 
-    fn message(&self) -> (Peer, Vec<u8>) {
+    pub(super) fn message(&self) -> (Peer, Vec<u8>) {
         self.until(|input| {
             let Input::Datagram { peer, bytes } = input else { return None };
             Some((*peer, bytes.to_vec()))
         })
     }
 
-    fn unreachable(&self) -> Hop {
+    pub(super) fn unreachable(&self) -> Hop {
         self.until(|input| {
             let Input::Unreachable { peer } = input else { return None };
             Some(*peer)
@@ -159,7 +171,7 @@ impl Drop for World {
 }
 
 /// Everything until the end of the stream.
-fn rest(socket: &mut TcpStream) -> Vec<u8> {
+pub(super) fn rest(socket: &mut TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
     match socket.read_to_end(&mut bytes) {
         Ok(_) => {}
@@ -168,7 +180,7 @@ fn rest(socket: &mut TcpStream) -> Vec<u8> {
     bytes
 }
 
-fn quick(message_within: Duration) -> Limits {
+pub(super) fn quick(message_within: Duration) -> Limits {
     Limits { message_within, ..Limits::default() }
 }
 
@@ -242,6 +254,22 @@ fn a_softphone_is_heard_where_softphones_may_come_and_never_takes_the_room_of_tr
     let only_tls = &[Transport::Tls];
     let world = World::open(Transport::Tcp, Limits::default(), TrunkTls::default(), only_tls);
     assert_eq!(rest(&mut world.connect(STRANGER)), b"");
+}
+
+#[test]
+fn a_message_that_is_too_long_is_answered_513_and_ends_its_stream() {
+    let world = World::tcp(Limits::default());
+    let mut pbx = world.connect(PBX);
+    let line = format!("X: {}\r\n", "x".repeat(8_000));
+    let head = b"OPTIONS sip:x SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.2;branch=z9hG4bK1\r\n";
+    pbx.write_all(&[head, line.repeat(9).as_bytes()].concat()).expect("taken");
+    let peer = world.until(|input| {
+        let Input::Broken { peer, malformed } = input else { panic!("served: {input:?}") };
+        assert_eq!(malformed.status(), 513);
+        Some(*peer)
+    });
+    world.post.send(peer.hop(), bytes::Bytes::from_static(b"513"));
+    assert_eq!(rest(&mut pbx), b"513");
 }
 
 #[test]
@@ -352,113 +380,4 @@ fn connections_of_a_trunk_that_is_no_more_are_closed() {
     world.trunks.store(Arc::new(TrunkTable::default()));
     world.post.reload();
     assert_eq!(rest(&mut pbx), b"");
-}
-
-fn read_file(name: &str) -> Vec<u8> {
-    std::fs::read(format!("tests/tls/{name}")).expect("a file of the tests")
-}
-
-/// A PBX that trusts the root of the tests and shows the certificate of this name.
-fn tls_peer(certificate: Option<&str>) -> rustls::ClientConnection {
-    use rustls::pki_types::pem::PemObject as _;
-    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-    let roots = crate::relay::tls::read_roots(&read_file("root.pem")).expect("a root");
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_root_certificates(roots);
-    let config = match certificate {
-        None => builder.with_no_client_auth(),
-        Some(name) => {
-            let chain = CertificateDer::pem_slice_iter(&read_file(&format!("{name}.pem")))
-                .collect::<Result<Vec<_>, _>>()
-                .expect("certificates");
-            let key = PrivateKeyDer::from_pem_slice(&read_file(&format!("{name}.key")));
-            builder.with_client_auth_cert(chain, key.expect("a key")).expect("they fit")
-        }
-    };
-    let name = "relay.test".try_into().expect("a name");
-    rustls::ClientConnection::new(Arc::new(config), name).expect("a connection")
-}
-
-fn mutual(name: Option<&str>) -> TrunkTls {
-    let ca = String::from_utf8(read_file("root.pem")).expect("text");
-    TrunkTls { ca: Some(ca.into()), name: name.map(Into::into) }
-}
-
-/// Sends one message over TLS; `true` when it arrived and was answered.
-fn is_served(world: &World, certificate: Option<&str>) -> bool {
-    let mut tls = tls_peer(certificate);
-    let mut socket = world.connect(PBX);
-    let mut stream = rustls::Stream::new(&mut tls, &mut socket);
-    let mut answer = [0; 6];
-    if stream.write_all(OPTIONS).and_then(|()| stream.flush()).is_err() {
-        return false;
-    }
-    let served = world.until(|input| {
-        if let Input::Datagram { peer, .. } = input {
-            return Some(Some(*peer));
-        }
-        matches!(input, Input::Unreachable { .. }).then_some(None)
-    });
-    let Some(peer) = served else {
-        assert!(stream.read_exact(&mut answer).is_err(), "it learns nothing");
-        return false;
-    };
-    assert_eq!(peer.transport, Transport::Tls);
-    world.post.send(peer.hop(), bytes::Bytes::from_static(b"answer"));
-    stream.read_exact(&mut answer).expect("an answer");
-    &answer == b"answer"
-}
-
-#[test]
-fn tls_carries_messages_both_ways() {
-    let world = World::new(Transport::Tls, Limits::default(), TrunkTls::default());
-    assert!(is_served(&world, None));
-}
-
-#[test]
-fn what_tls_has_decrypted_is_served_when_a_full_shard_has_room_again() {
-    let world = World::new(Transport::Tls, Limits::default(), TrunkTls::default());
-    let mut tls = tls_peer(None);
-    let mut socket = world.connect(PBX);
-    let mut stream = rustls::Stream::new(&mut tls, &mut socket);
-    stream.write_all(OPTIONS).expect("taken");
-    world.message();
-    // One read takes a whole record; the short one behind it is decrypted at the same time.
-    let head = String::from_utf8_lossy(OPTIONS).replace(": 0\r\n", ": 16150\r\n");
-    let long = [head.as_bytes(), &[b'x'; 16_150]].concat();
-    world.inbox.is_small.store(true, Ordering::SeqCst);
-    stream.conn.writer().write_all(&[&long, OPTIONS].concat()).expect("room");
-    stream.flush().expect("taken");
-    assert_eq!(world.message().1, long);
-    let inputs = world.inbox.inputs.lock().expect("no panic");
-    let waits = |_: &mut _| !world.inbox.has_refused.load(Ordering::SeqCst);
-    drop(world.inbox.more.wait_while(inputs, waits).expect("no panic"));
-    world.inbox.is_full.store(false, Ordering::SeqCst);
-    assert_eq!(world.message().1, OPTIONS);
-}
-
-#[test]
-fn a_trunk_with_roots_needs_a_certificate_of_them_and_with_a_name_its_own() {
-    let world = World::new(Transport::Tls, Limits::default(), mutual(None));
-    assert!(is_served(&world, Some("pbx")));
-    assert!(!is_served(&world, None), "no certificate");
-    assert!(!is_served(&world, Some("impostor")), "of another root");
-    let world = World::new(Transport::Tls, Limits::default(), mutual(Some("pbx.test")));
-    assert!(is_served(&world, Some("pbx")));
-    let world = World::new(Transport::Tls, Limits::default(), mutual(Some("other.test")));
-    assert!(!is_served(&world, Some("pbx")), "of another name");
-}
-
-#[test]
-fn a_half_open_handshake_is_cut_in_time() {
-    let limits = quick(Duration::from_millis(300));
-    let world = World::new(Transport::Tls, limits, TrunkTls::default());
-    let mut silent = world.connect(PBX);
-    assert_eq!(rest(&mut silent), b"");
-    let mut plain = world.connect(PBX);
-    plain.write_all(OPTIONS).expect("taken");
-    assert!(rest(&mut plain).len() < 32, "an alert at most");
 }

@@ -9,7 +9,8 @@ use hashbrown::HashMap;
 use rustls::client::{ResolvesClientCert, verify_server_name};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{
     ClientHello, NoServerSessionStorage, ParsedCertificate, ResolvesServerCert,
     WebPkiClientVerifier,
@@ -19,6 +20,7 @@ use rustls::{
     ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, SignatureScheme,
 };
 
+use super::now::now;
 use crate::domain::id::TrunkId;
 
 /// The files of our own certificate.
@@ -39,6 +41,11 @@ pub(crate) struct TrunkTls {
     pub(crate) ca: Option<Arc<str>>,
     /// The name in it.
     pub(crate) name: Option<Arc<str>>,
+}
+
+impl TrunkTls {
+    /// Any, or none.
+    pub(crate) const NOTHING: Self = Self { ca: None, name: None };
 }
 
 /// Why TLS cannot be used. It holds nothing of the files.
@@ -95,6 +102,15 @@ impl ResolvesClientCert for Own {
     }
 }
 
+/// What is asked of the certificate of a client.
+#[derive(Debug, Eq, Hash, PartialEq)]
+struct Demands {
+    /// PEM: what it may chain to.
+    roots: Vec<Arc<str>>,
+    /// There need not be one.
+    is_optional: bool,
+}
+
 /// Makes the TLS side of connections.
 #[derive(Debug)]
 pub(crate) struct Tls {
@@ -104,8 +120,9 @@ pub(crate) struct Tls {
     roots: Option<Arc<RootCertStore>>,
     /// When the files were last changed, as far as is known.
     seen: [Option<SystemTime>; 3],
-    /// Settings that were made already, with the roots they were made of.
-    servers: HashMap<TrunkId, (Option<Arc<str>>, Arc<ServerConfig>)>,
+    /// Settings that were made already, by the roots they were made of.
+    servers: HashMap<Demands, Arc<ServerConfig>>,
+    verifiers: HashMap<Arc<str>, Arc<dyn ClientCertVerifier>>,
     clients: HashMap<TrunkId, (Option<Arc<str>>, Arc<ClientConfig>)>,
 }
 
@@ -122,6 +139,7 @@ impl Tls {
             roots: None,
             seen: [None; 3],
             servers: HashMap::new(),
+            verifiers: HashMap::new(),
             clients: HashMap::new(),
         };
         this.reload()?;
@@ -171,39 +189,77 @@ impl Tls {
         [&self.files.certificate, &self.files.key, &self.files.ca].map(changed)
     }
 
-    /// Our side of a connection that a trunk has opened.
+    /// Our side of a connection that one of several trunks has opened: which, [`Self::proves`] and
+    /// its certificate tell.
     ///
     /// # Errors
-    /// [`TlsError`] when the trunk's roots cannot be used.
-    pub(crate) fn accept(
-        &mut self,
-        trunk: TrunkId,
-        terms: &TrunkTls,
-    ) -> Result<ServerConnection, TlsError> {
-        let config = match self.servers.get(&trunk) {
-            Some((ca, config)) if *ca == terms.ca => Arc::clone(config),
-            Some(_) | None => {
-                let config = Arc::new(self.server_config(terms)?);
-                self.servers.insert(trunk, (terms.ca.clone(), Arc::clone(&config)));
+    /// [`TlsError`] when the roots of one of them cannot be used.
+    pub(crate) fn accept(&mut self, terms: &[&TrunkTls]) -> Result<ServerConnection, TlsError> {
+        let mut roots: Vec<_> = terms.iter().filter_map(|terms| terms.ca.clone()).collect();
+        roots.sort_unstable();
+        roots.dedup();
+        let demands = Demands { roots, is_optional: terms.iter().any(|it| it.ca.is_none()) };
+        let config = match self.servers.get(&demands) {
+            Some(config) => Arc::clone(config),
+            None => {
+                let config = Arc::new(self.server_config(&demands)?);
+                self.servers.insert(demands, Arc::clone(&config));
                 config
             }
         };
         Ok(ServerConnection::new(config)?)
     }
 
-    fn server_config(&self, terms: &TrunkTls) -> Result<ServerConfig, TlsError> {
+    /// Whether a client that has shown these certificates may be the trunk of these terms.
+    pub(crate) fn proves(&mut self, terms: &TrunkTls, shown: &[CertificateDer<'_>]) -> bool {
+        let (Some(ca), Some((own, between))) = (&terms.ca, shown.split_first()) else {
+            return false;
+        };
+        if !self.verifiers.contains_key(ca)
+            && let Ok(verifier) = self.verifier(&[Arc::clone(ca)], false)
+        {
+            self.verifiers.insert(Arc::clone(ca), verifier);
+        }
+        let at = UnixTime::since_unix_epoch(
+            now().wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default(),
+        );
+        let is_of_ca = self
+            .verifiers
+            .get(ca)
+            .is_some_and(|it| it.verify_client_cert(own, between, at).is_ok());
+        is_of_ca && terms.name.as_deref().is_none_or(|name| holds_name(own, name))
+    }
+
+    /// The trunks have changed: what was made for their roots is made anew when needed.
+    pub(crate) fn forget(&mut self) {
+        self.servers.clear();
+        self.verifiers.clear();
+        self.clients.clear();
+    }
+
+    fn verifier(
+        &self,
+        roots: &[Arc<str>],
+        is_optional: bool,
+    ) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+        let mut all = RootCertStore::empty();
+        for pem in roots {
+            all.extend(read_roots(pem.as_bytes())?.roots);
+        }
         let provider = Arc::clone(&self.provider);
-        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(all), provider);
+        let builder = if is_optional { builder.allow_unauthenticated() } else { builder };
+        builder.build().map_err(|_| TlsError::Verifier)
+    }
+
+    fn server_config(&self, demands: &Demands) -> Result<ServerConfig, TlsError> {
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_safe_default_protocol_versions()?;
-        let builder = match &terms.ca {
-            None => builder.with_no_client_auth(),
-            Some(pem) => {
-                let roots = Arc::new(read_roots(pem.as_bytes())?);
-                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider)
-                    .build()
-                    .map_err(|_| TlsError::Verifier)?;
-                builder.with_client_cert_verifier(verifier)
-            }
+        let builder = if demands.roots.is_empty() {
+            builder.with_no_client_auth()
+        } else {
+            let verifier = self.verifier(&demands.roots, demands.is_optional)?;
+            builder.with_client_cert_verifier(verifier)
         };
         let mut config = builder.with_cert_resolver(Arc::clone(&self.own) as _);
         // Who comes again shows its certificate again, which may have ended since.
@@ -250,11 +306,10 @@ impl Tls {
     }
 }
 
-/// Whether the certificate that a client has shown holds the name of its trunk.
-pub(crate) fn holds_name(certificates: Option<&[CertificateDer<'_>]>, name: &str) -> bool {
-    let Some(first) = certificates.and_then(<[_]>::first) else { return false };
+/// Whether a certificate holds the name of its trunk.
+fn holds_name(certificate: &CertificateDer<'_>, name: &str) -> bool {
     let Ok(name) = ServerName::try_from(name) else { return false };
-    ParsedCertificate::try_from(first).is_ok_and(|it| verify_server_name(&it, &name).is_ok())
+    ParsedCertificate::try_from(certificate).is_ok_and(|it| verify_server_name(&it, &name).is_ok())
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {

@@ -112,6 +112,15 @@ impl TrunkTable {
     /// Where two of different owners fit equally well, it is nobody's. Without TLS, a trunk of TLS
     /// is nobody too: else its certificate would prove nothing.
     pub(crate) fn find(&self, source: impl Into<Hop>) -> Option<Peer> {
+        self.find_among(source, |_| true)
+    }
+
+    /// The same among the trunks whose certificate may be theirs.
+    pub(crate) fn find_among(
+        &self,
+        source: impl Into<Hop>,
+        may_be: impl Fn(&TrunkTls) -> bool,
+    ) -> Option<Peer> {
         let Hop { transport, address: source, .. } = source.into();
         let mut best: Option<((bool, u8), &TrunkEntry)> = None;
         let mut ambiguous = false;
@@ -121,6 +130,9 @@ impl TrunkTable {
             }
             let networks = entry.sources.iter().filter(|block| block.contains(source.ip()));
             let Some(prefix) = networks.map(|block| block.prefix()).max() else { continue };
+            if !may_be(&entry.tls) {
+                continue;
+            }
             let rank = (entry.targets.contains(&source), prefix);
             match best {
                 Some((highest, _)) if highest > rank => {}
@@ -132,9 +144,19 @@ impl TrunkTable {
         Some(Peer { address: source, transport, trunk: entry.trunk, role: entry.role })
     }
 
+    /// Who a TLS client at this address may be, before its certificate is known: any of them, and
+    /// what certificates may have to hold. `None` for a stranger.
+    pub(crate) fn suspects(&self, source: SocketAddr) -> Option<(Peer, Vec<&TrunkTls>)> {
+        let lets_in = |entry: &&TrunkEntry| entry.sources.iter().any(|it| it.contains(source.ip()));
+        let mut entries = self.entries.iter().filter(lets_in);
+        let TrunkEntry { trunk, role, tls, .. } = entries.next()?;
+        let peer = Peer { address: source, transport: Transport::Tls, trunk: *trunk, role: *role };
+        Some((peer, std::iter::once(tls).chain(entries.map(|entry| &entry.tls)).collect()))
+    }
+
     /// What the certificate of a trunk must hold.
     pub(crate) fn tls_of(&self, trunk: TrunkId) -> &TrunkTls {
-        static NOTHING: TrunkTls = TrunkTls { ca: None, name: None };
+        static NOTHING: TrunkTls = TrunkTls::NOTHING;
         let found = self.entries.binary_search_by_key(&trunk, |entry| entry.trunk);
         found.ok().and_then(|at| self.entries.get(at)).map_or(&NOTHING, |entry| &entry.tls)
     }

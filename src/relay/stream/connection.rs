@@ -2,14 +2,13 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
 
 use bytes::BytesMut;
 use rustix::event::epoll::EventFlags;
+use rustls::pki_types::CertificateDer;
 
 use super::wire::Wire;
 use crate::call::io::{Input, Peer};
-use crate::relay::tls::holds_name;
 use crate::sip::framer::{Frame, Framer};
 use crate::sip::transport::Hop;
 
@@ -56,8 +55,10 @@ pub(super) struct Connection {
     out: BytesMut,
     /// Its time is running: until the first message, and then while one is incomplete.
     is_timed: bool,
-    /// A name that the peer's certificate must hold, until it was looked at.
-    pub(super) name_wanted: Option<Arc<str>>,
+    /// Which of several trunks it is, only its certificate tells, and that was not looked at yet.
+    pub(super) is_unidentified: bool,
+    /// The peer has opened it.
+    pub(super) is_accepted: bool,
     /// We have opened it, and it is not up yet.
     pub(super) is_opening: bool,
     names: Vec<SocketAddr>,
@@ -68,7 +69,8 @@ impl Connection {
     pub(super) fn new(socket: TcpStream, wire: Wire, peer: Peer, state: State) -> Self {
         Self {
             socket,
-            name_wanted: None,
+            is_unidentified: false,
+            is_accepted: false,
             is_opening: state == State::Connecting,
             wire,
             peer,
@@ -115,10 +117,12 @@ impl Connection {
         }
     }
 
-    /// Reads once into `buffer`; whole messages go to `take`.
+    /// Reads once into `buffer`; whole messages go to `take`. Nothing is looked at before
+    /// `identify` knows whose certificates they are.
     pub(super) fn read(
         &mut self,
         buffer: &mut [u8],
+        identify: impl FnOnce(SocketAddr, Option<&[CertificateDer<'static>]>) -> Option<Peer>,
         mut take: impl FnMut(Input),
     ) -> io::Result<Option<Heard>> {
         let Some(count) = self.wire.read(&self.socket, buffer)? else { return Ok(None) };
@@ -128,7 +132,11 @@ impl Connection {
         if self.state == State::Closing {
             return Ok(Some(Heard::Nothing));
         }
-        self.check_name()?;
+        if self.is_unidentified {
+            let peer = identify(self.peer.address, self.wire.certificates());
+            self.peer = peer.ok_or(io::ErrorKind::PermissionDenied)?;
+            self.is_unidentified = false;
+        }
         self.framer.push(buffer.get(..count).unwrap_or_default());
         let peer = self.peer;
         let mut is_framed = false;
@@ -145,16 +153,6 @@ impl Connection {
             }
         }
         Ok(Some(self.judge_pace(is_framed)))
-    }
-
-    /// Nothing is read of a peer whose certificate is another's.
-    fn check_name(&mut self) -> io::Result<()> {
-        match self.name_wanted.take() {
-            Some(name) if !holds_name(self.wire.certificates(), &name) => {
-                Err(io::ErrorKind::PermissionDenied.into())
-            }
-            Some(_) | None => Ok(()),
-        }
     }
 
     /// Whoever begins a message has to end it in time, however slowly it writes.

@@ -1,0 +1,114 @@
+//! Who has opened a connection: the source address says who it may be, and over TLS the certificate
+//! says who it is.
+
+use std::net::SocketAddr;
+
+use rustls::pki_types::CertificateDer;
+
+use super::super::tls::{Tls, TrunkTls};
+use super::super::trunks::TrunkTable;
+use super::connection::{Connection, State};
+use super::wire::Wire;
+use super::{Running, TcpStream};
+use crate::call::io::{NO_TRUNK, Peer, PeerRole};
+use crate::sip::transport::{Hop, Transport};
+
+/// The trunk of a TLS client that has shown these certificates. Without any, it is a trunk that
+/// needs none. With one that belongs to nobody, it is nobody, wherever it comes from.
+pub(super) fn identify(
+    table: &TrunkTable,
+    tls: &mut Tls,
+    source: SocketAddr,
+    shown: Option<&[CertificateDer<'static>]>,
+) -> Option<Peer> {
+    let tls = std::cell::RefCell::new(tls);
+    table.find_among(Hop::new(Transport::Tls, source), |terms| match shown {
+        None => terms.ca.is_none(),
+        Some(shown) => tls.borrow_mut().proves(terms, shown),
+    })
+}
+
+impl Running {
+    /// A stranger's connection ends before a byte of it is read.
+    pub(super) fn admit(&mut self, transport: Transport, socket: TcpStream, source: SocketAddr) {
+        let hop = Hop::new(transport, source);
+        let (peer, wire) = match transport {
+            Transport::Tls => {
+                let softphone = || Some((self.softphone_at(hop)?, vec![&TrunkTls::NOTHING]));
+                let Some((peer, terms)) = self.table.suspects(source).or_else(softphone) else {
+                    return self.refuse(source, "stranger");
+                };
+                match self.streams.tls.accept(&terms) {
+                    Ok(tls) => (peer, Wire::Tls(Box::new(tls.into()))),
+                    Err(error) => {
+                        tracing::warn!(trunk.id = %peer.trunk, %error, "No TLS: {error}");
+                        return self.refuse(source, "no_tls");
+                    }
+                }
+            }
+            Transport::Udp | Transport::Tcp => {
+                match self.table.find(hop).or_else(|| self.softphone_at(hop)) {
+                    Some(peer) => (peer, Wire::Plain),
+                    None => return self.refuse(source, "stranger"),
+                }
+            }
+        };
+        let is_softphone = peer.role == PeerRole::Softphone;
+        let has_room = !is_softphone || self.softphones < self.streams.limits.softphones_max;
+        if self.is_full(source.ip()) || !has_room {
+            return self.refuse(source, "too_many");
+        }
+        let within = self.streams.limits.message_within;
+        let mut connection = Connection::new(socket, wire, peer, State::Open);
+        connection.is_unidentified = transport == Transport::Tls && !is_softphone;
+        connection.is_accepted = true;
+        self.insert(connection, within);
+    }
+
+    /// A peer that is no trunk, where softphones may come.
+    fn softphone_at(&self, hop: Hop) -> Option<Peer> {
+        let Hop { transport, address, .. } = hop;
+        self.streams.softphones.contains(&transport).then_some(Peer {
+            address,
+            transport,
+            trunk: NO_TRUNK,
+            role: PeerRole::Softphone,
+        })
+    }
+
+    /// Connections of trunks that are no more, or ask for another certificate, are closed.
+    pub(super) fn follow_trunks(&mut self) {
+        let table = self.streams.trunks.load_full();
+        if std::sync::Arc::ptr_eq(&table, &self.table) {
+            return;
+        }
+        let old = std::mem::replace(&mut self.table, table);
+        self.streams.tls.forget();
+        let indexes: Vec<usize> = self.connections.iter().map(|(index, _)| index).collect();
+        for index in indexes {
+            let Some(connection) = self.connections.get_mut(index) else { continue };
+            // Who is not known yet is asked for by the new table.
+            if connection.is_unidentified && self.table.suspects(connection.peer.address).is_some()
+            {
+                continue;
+            }
+            let known = connection.peer;
+            if known.role == PeerRole::Softphone && self.table.find(known.hop()).is_none() {
+                continue;
+            }
+            let found = if known.transport == Transport::Tls && connection.is_accepted {
+                let shown = connection.wire.certificates();
+                identify(&self.table, &mut self.streams.tls, known.address, shown)
+            } else {
+                // A server that was good enough under other terms need not be any more.
+                let terms_stay = known.transport != Transport::Tls
+                    || old.tls_of(known.trunk) == self.table.tls_of(known.trunk);
+                self.table.find(known.hop()).filter(|_| terms_stay)
+            };
+            match found {
+                Some(peer) if peer.trunk == known.trunk => connection.peer = peer,
+                Some(_) | None => self.close(index, "trunk_changed"),
+            }
+        }
+    }
+}

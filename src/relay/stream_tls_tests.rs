@@ -1,0 +1,239 @@
+//! Connections over TLS: who is let in by which certificate, and which one of ours is shown.
+
+use std::io::{Read as _, Write as _};
+use std::sync::atomic::Ordering;
+
+use super::tests::*;
+use super::*;
+use crate::call::io::PeerRole;
+use crate::domain::id::{TenantId, TrunkId};
+use crate::domain::network::Network;
+use crate::relay::tls::{TlsFiles, TrunkTls};
+use crate::relay::trunks::TrunkEntry;
+
+fn read_file(name: &str) -> Vec<u8> {
+    std::fs::read(format!("tests/tls/{name}")).expect("a file of the tests")
+}
+
+/// A PBX that trusts the root of the tests and shows the certificate of this name.
+fn tls_peer(certificate: Option<&str>) -> rustls::ClientConnection {
+    tls_peer_of("relay.test", certificate)
+}
+
+fn tls_peer_of(server: &str, certificate: Option<&str>) -> rustls::ClientConnection {
+    use rustls::pki_types::pem::PemObject as _;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    let roots = crate::relay::tls::read_roots(&read_file("root.pem")).expect("a root");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots);
+    let config = match certificate {
+        None => builder.with_no_client_auth(),
+        Some(name) => {
+            let chain = CertificateDer::pem_slice_iter(&read_file(&format!("{name}.pem")))
+                .collect::<Result<Vec<_>, _>>()
+                .expect("certificates");
+            let key = PrivateKeyDer::from_pem_slice(&read_file(&format!("{name}.key")));
+            builder.with_client_auth_cert(chain, key.expect("a key")).expect("they fit")
+        }
+    };
+    let name = server.to_owned().try_into().expect("a name");
+    rustls::ClientConnection::new(Arc::new(config), name).expect("a connection")
+}
+
+fn mutual(name: Option<&str>) -> TrunkTls {
+    let ca = String::from_utf8(read_file("root.pem")).expect("text");
+    TrunkTls { ca: Some(ca.into()), name: name.map(Into::into) }
+}
+
+/// Sends one message over TLS; the trunk as which it arrived and was answered.
+fn served_as(world: &World, certificate: Option<&str>) -> Option<TrunkId> {
+    let mut tls = tls_peer(certificate);
+    let mut socket = world.connect(PBX);
+    let mut stream = rustls::Stream::new(&mut tls, &mut socket);
+    let mut answer = [0; 6];
+    if stream.write_all(OPTIONS).and_then(|()| stream.flush()).is_err() {
+        return None;
+    }
+    let served = world.until(|input| {
+        if let Input::Datagram { peer, .. } = input {
+            return Some(Some(*peer));
+        }
+        matches!(input, Input::Unreachable { .. }).then_some(None)
+    });
+    let Some(peer) = served else {
+        assert!(stream.read_exact(&mut answer).is_err(), "it learns nothing");
+        return None;
+    };
+    assert_eq!(peer.transport, Transport::Tls);
+    world.post.send(peer.hop(), bytes::Bytes::from_static(b"answer"));
+    stream.read_exact(&mut answer).expect("an answer");
+    assert_eq!(&answer, b"answer");
+    drop(socket);
+    assert_eq!(world.unreachable(), peer.hop());
+    Some(peer.trunk)
+}
+
+fn is_served(world: &World, certificate: Option<&str>) -> bool {
+    served_as(world, certificate).is_some()
+}
+
+#[test]
+fn tls_carries_messages_both_ways() {
+    let world = World::new(Transport::Tls, Limits::default(), TrunkTls::default());
+    assert!(is_served(&world, None));
+}
+
+#[test]
+fn what_tls_has_decrypted_is_served_when_a_full_shard_has_room_again() {
+    let world = World::new(Transport::Tls, Limits::default(), TrunkTls::default());
+    let mut tls = tls_peer(None);
+    let mut socket = world.connect(PBX);
+    let mut stream = rustls::Stream::new(&mut tls, &mut socket);
+    stream.write_all(OPTIONS).expect("taken");
+    world.message();
+    // One read takes a whole record; the short one behind it is decrypted at the same time.
+    let head = String::from_utf8_lossy(OPTIONS).replace(": 0\r\n", ": 16150\r\n");
+    let long = [head.as_bytes(), &[b'x'; 16_150]].concat();
+    world.inbox.is_small.store(true, Ordering::SeqCst);
+    stream.conn.writer().write_all(&[&long, OPTIONS].concat()).expect("room");
+    stream.flush().expect("taken");
+    assert_eq!(world.message().1, long);
+    let inputs = world.inbox.inputs.lock().expect("no panic");
+    let waits = |_: &mut _| !world.inbox.has_refused.load(Ordering::SeqCst);
+    drop(world.inbox.more.wait_while(inputs, waits).expect("no panic"));
+    world.inbox.is_full.store(false, Ordering::SeqCst);
+    assert_eq!(world.message().1, OPTIONS);
+}
+
+#[test]
+fn a_trunk_with_roots_needs_a_certificate_of_them_and_with_a_name_its_own() {
+    let world = World::new(Transport::Tls, Limits::default(), mutual(None));
+    assert!(is_served(&world, Some("pbx")));
+    assert!(!is_served(&world, None), "no certificate");
+    assert!(!is_served(&world, Some("impostor")), "of another root");
+    let world = World::new(Transport::Tls, Limits::default(), mutual(Some("pbx.test")));
+    assert!(is_served(&world, Some("pbx")));
+    let world = World::new(Transport::Tls, Limits::default(), mutual(Some("other.test")));
+    assert!(!is_served(&world, Some("pbx")), "of another name");
+}
+
+#[test]
+fn a_half_open_handshake_is_cut_in_time() {
+    let limits = quick(Duration::from_millis(300));
+    let world = World::new(Transport::Tls, limits, TrunkTls::default());
+    let mut silent = world.connect(PBX);
+    assert_eq!(rest(&mut silent), b"");
+    let mut plain = world.connect(PBX);
+    plain.write_all(OPTIONS).expect("taken");
+    assert!(rest(&mut plain).len() < 32, "an alert at most");
+}
+
+/// A trunk of a tenant of its own in this network.
+fn of_tenant(number: u64, network: &str, tls: TrunkTls) -> TrunkEntry {
+    TrunkEntry {
+        trunk: TrunkId::new(number, 0),
+        role: PeerRole::Insurer { tenant: TenantId::new(number, 0) },
+        targets: vec!["192.0.2.1:5061".parse().expect("an address")],
+        sources: vec![Network::parse(network).expect("a network")],
+        ..trunk(tls)
+    }
+}
+
+fn own_files() -> TlsFiles {
+    let file = |name: &str| Some(format!("tests/tls/{name}").into());
+    TlsFiles { certificate: file("relay.pem"), key: file("relay.key"), ca: None }
+}
+
+#[test]
+fn trunks_of_one_network_are_told_apart_by_their_certificates() {
+    let mut entries = vec![
+        of_tenant(1, "127.0.0.0/8", mutual(Some("pbx.test"))),
+        of_tenant(2, "127.0.0.0/8", mutual(Some("relay.test"))),
+    ];
+    let limits = Limits::default();
+    let world = World::of(Transport::Tls, limits, entries.clone(), own_files(), &[]);
+    assert_eq!(served_as(&world, Some("pbx")), Some(TrunkId::new(1, 0)));
+    assert_eq!(served_as(&world, Some("relay")), Some(TrunkId::new(2, 0)));
+    assert_eq!(served_as(&world, Some("impostor")), None, "of another root");
+    assert_eq!(served_as(&world, None), None, "no certificate");
+    // A certificate decides where there is one; without any, the address does.
+    entries.push(of_tenant(3, "127.0.0.2", TrunkTls::default()));
+    let world = World::of(Transport::Tls, limits, entries, own_files(), &[]);
+    assert_eq!(served_as(&world, Some("pbx")), Some(TrunkId::new(1, 0)));
+    assert_eq!(served_as(&world, None), Some(TrunkId::new(3, 0)));
+    assert_eq!(served_as(&world, Some("impostor")), None, "not even as the third");
+}
+
+#[test]
+fn a_certificate_that_fits_two_tenants_fits_none() {
+    let entries = vec![
+        of_tenant(1, "127.0.0.0/8", mutual(None)),
+        of_tenant(2, "127.0.0.0/8", mutual(Some("pbx.test"))),
+    ];
+    let world = World::of(Transport::Tls, Limits::default(), entries, own_files(), &[]);
+    assert_eq!(served_as(&world, Some("pbx")), None);
+    assert_eq!(served_as(&world, Some("relay")), Some(TrunkId::new(1, 0)));
+}
+
+#[test]
+fn a_connection_outlives_changes_of_trunks_but_not_those_of_its_own() {
+    let terms = mutual(Some("pbx.test"));
+    let world = World::new(Transport::Tls, Limits::default(), terms.clone());
+    let mut tls = tls_peer(Some("pbx"));
+    let mut socket = world.connect(PBX);
+    let mut stream = rustls::Stream::new(&mut tls, &mut socket);
+    let mut say = || stream.write_all(OPTIONS).and_then(|()| stream.flush());
+    say().expect("taken");
+    world.message();
+    let put = |entries| {
+        let table = TrunkTable::new(entries, &world.trunks.load());
+        world.trunks.store(Arc::new(table));
+    };
+    put(vec![trunk(terms), of_tenant(2, "192.0.2.0/24", TrunkTls::default())]);
+    say().expect("taken");
+    world.message();
+    put(vec![trunk(mutual(Some("other.test")))]);
+    say().ok();
+    world.unreachable();
+}
+
+/// Whether a new connection is shown a certificate of this name.
+fn is_shown(world: &World, name: &str) -> bool {
+    let mut tls = tls_peer_of(name, None);
+    let mut socket = world.connect(PBX);
+    tls.complete_io(&mut socket).is_ok()
+}
+
+#[test]
+fn a_new_certificate_is_shown_after_a_reload_and_a_broken_one_changes_nothing() {
+    let folder = std::env::temp_dir().join(format!("maskline-tls-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a writable folder");
+    let put = |name: &str| {
+        std::fs::write(folder.join("pem"), read_file(&format!("{name}.pem"))).expect("written");
+        std::fs::write(folder.join("key"), read_file(&format!("{name}.key"))).expect("written");
+    };
+    put("relay");
+    let (certificate, key) = (Some(folder.join("pem")), Some(folder.join("key")));
+    let files = TlsFiles { certificate, key, ca: None };
+    let entries = vec![trunk(TrunkTls::default())];
+    let world = World::of(Transport::Tls, Limits::default(), entries, files, &[]);
+    let mut tls = tls_peer(None);
+    let mut socket = world.connect(PBX);
+    let mut old = rustls::Stream::new(&mut tls, &mut socket);
+    old.write_all(OPTIONS).expect("taken");
+    world.message();
+    // Orders to the thread are done one after the other: an answer comes after a reload.
+    put("pbx");
+    world.post.reload();
+    while !is_shown(&world, "pbx.test") {}
+    assert!(!is_shown(&world, "relay.test"));
+    old.write_all(OPTIONS).expect("a connection that is up stays");
+    world.message();
+    std::fs::write(folder.join("pem"), b"nonsense").expect("written");
+    world.post.reload();
+    assert!((0..20).all(|_| is_shown(&world, "pbx.test")));
+    std::fs::remove_dir_all(&folder).expect("ours");
+}
