@@ -60,7 +60,8 @@ impl Pbx {
         let mark = format!("probe-{number}-end");
         let probe = format!(
             "OPTIONS sip:{relay} SIP/2.0\r\n\
-             Via: SIP/2.0/UDP {local};branch=z9hG4bKp{number};rport\r\nMax-Forwards: 70\r\nFrom: <sip:p@{local}>;tag=p{number}\r\nTo: <sip:{relay}>\r\n\
+             Via: SIP/2.0/UDP {local};branch=z9hG4bKp{number};rport\r\nMax-Forwards: 70\r\n\
+             From: <sip:p@{local}>;tag=p{number}\r\nTo: <sip:{relay}>\r\n\
              Call-ID: {mark}\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
         );
         for _ in 0..PROBES_MAX {
