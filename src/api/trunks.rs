@@ -1,8 +1,6 @@
 //! Trunks: the SIP peers, set up by the operator. An insurer trunk belongs to a tenant, a carrier
 //! trunk to the platform.
 
-use std::net::SocketAddr;
-
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -20,7 +18,7 @@ use super::paging::{Cursor, Limit, ListBody, request};
 use super::tenants::{COUNTRY_CODE, check_country_code};
 use super::values::{Checks, Id, Time, nullable, problem_at, refuse_unsupported};
 use crate::domain::id::{TenantId, TrunkId};
-use crate::domain::network::Transport;
+use crate::domain::network::{Transport, TrunkPlace};
 use crate::relay::handle::{is_certificate_list, is_tls_name};
 use crate::store::trunk::{NewTrunk, Trunk, TrunkChange, TrunkSide};
 
@@ -86,7 +84,9 @@ pub struct TrunkCreate {
     tenant_id: Option<Id<TenantId>>,
     /// Addresses and networks it sends from. All others are strangers.
     source_networks: Vec<String>,
-    /// `address:port` to which calls are sent, tried in this order.
+    /// To which calls are sent, in this order: `address:port`, a name such as `carrier.example`
+    /// whose NAPTR and SRV records say where, or `host.carrier.example:5060`. Addresses that a name
+    /// leads to count only within `source_networks`.
     targets: Vec<String>,
     /// How calls are sent to it; `udp` when absent.
     transport: Option<TransportWord>,
@@ -356,16 +356,15 @@ pub async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Addresses that a packet can be sent to.
-fn parse_targets(checks: &mut Checks, texts: &[String]) -> Vec<SocketAddr> {
+/// Addresses that a packet can be sent to, and names that may lead to some.
+fn parse_targets(checks: &mut Checks, texts: &[String]) -> Vec<TrunkPlace> {
     let length = Rule::Length(1, TARGETS_MAX);
     checks.require((1..=TARGETS_MAX).contains(&texts.len()), "/targets", length);
     let mut targets = Vec::new();
     for (index, text) in texts.iter().enumerate().take(TARGETS_MAX) {
-        let target: Option<SocketAddr> = text.parse().ok();
-        match target.filter(|target| target.port() != 0 && !target.ip().is_unspecified()) {
-            Some(target) => targets.push(target),
-            None => checks.require(false, &format!("/targets/{index}"), Rule::InvalidAddress),
+        match TrunkPlace::parse(text) {
+            Ok(place) => targets.push(place),
+            Err(_) => checks.require(false, &format!("/targets/{index}"), Rule::InvalidAddress),
         }
     }
     targets

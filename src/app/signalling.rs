@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::Mutex;
 use tokio::time::{interval, timeout};
 
 use super::StartError;
@@ -18,7 +19,8 @@ use crate::call::config::CallConfig;
 use crate::config::{Config, Listener, SHARDS_MAX, Softphones};
 use crate::domain::network;
 use crate::media::{FreePorts, Plane, PlaneConfig};
-use crate::relay::follow::{follow_changes, keep_trunks};
+use crate::relay::dns::{NameServers, Names};
+use crate::relay::follow::{TRUNKS_EVERY, follow_changes, keep_trunks};
 use crate::relay::handle::Handle;
 use crate::relay::sip_udp::SipSocket;
 use crate::relay::start::{Parts, Prepared, Relay, StreamParts};
@@ -122,7 +124,9 @@ impl Signalling {
             .map(|address| address.ip())
             .filter(|ip| !ip.is_unspecified())
             .collect();
-        let table = TrunkTable::new(load_trunks(pool, vault).await?, &TrunkTable::default());
+        let names = Arc::new(Mutex::new(Names::new(name_servers())));
+        let (entries, _) = load_trunks(pool, vault, &names).await?;
+        let table = TrunkTable::new(entries, &TrunkTable::default());
         let trunks = Arc::new(ArcSwap::from_pointee(table));
         let prepared = Prepared::new(sockets, handle).map_err(system("a shard"))?;
         let media = plane_config(config, advertise.ip()).map_err(system("randomness"))?;
@@ -160,8 +164,8 @@ impl Signalling {
         let vault = Arc::clone(vault);
         let keep = keep_trunks(Arc::clone(shared), trunks, move || {
             let pool = pool.clone();
-            let vault = Arc::clone(&vault);
-            async move { load_trunks(&pool, &vault).await }
+            let (vault, names) = (Arc::clone(&vault), Arc::clone(&names));
+            async move { load_trunks(&pool, &vault, &names).await }
         });
         relay.adopt(tokio::spawn(keep).abort_handle());
         Ok(Self { address, streams: served, relay, plane: Arc::new(plane) })
@@ -216,7 +220,19 @@ impl Signalling {
     }
 }
 
-async fn load_trunks(pool: &RelayPool, vault: &Vault) -> Result<Vec<TrunkEntry>, StoreError> {
+/// The name servers of this machine. Without any, trunks are reached by their addresses.
+fn name_servers() -> Option<NameServers> {
+    NameServers::of_system()
+        .inspect_err(|error| tracing::warn!(%error, "No name servers: {error}"))
+        .ok()
+}
+
+/// All trunks, and how long that holds.
+async fn load_trunks(
+    pool: &RelayPool,
+    vault: &Vault,
+    names: &Mutex<Names<NameServers>>,
+) -> Result<(Vec<TrunkEntry>, Duration), StoreError> {
     let access = pool.load_trunk_access(vault).await?;
     let mut access: BTreeMap<_, _> = access.into_iter().map(|it| (it.trunk, it)).collect();
     let mut entries = Vec::new();
@@ -231,7 +247,13 @@ async fn load_trunks(pool: &RelayPool, vault: &Vault) -> Result<Vec<TrunkEntry>,
             },
         }
     }
-    Ok(entries)
+    let mut names = names.lock().await;
+    for entry in &mut entries {
+        let transport = sip_transport(entry.transport);
+        let targets = names.find(&entry.places, transport).await;
+        entry.listens_at(targets);
+    }
+    Ok((entries, names.next_in(TRUNKS_EVERY)))
 }
 
 /// How often readiness is looked at.

@@ -95,9 +95,8 @@ impl Errands {
             if probe_every.is_zero() {
                 continue;
             }
-            for (index, target) in (0..).zip(terms.targets.iter().filter(|it| !it.is_unresolved()))
-            {
-                let errand = Probe::new(*target, index, probe_every, now.monotonic);
+            for (index, target) in (0..).zip(&terms.targets) {
+                let errand = Probe::new(target.item, index, probe_every, now.monotonic);
                 let purpose = (trunk, Purpose::Probe(index));
                 wanted.insert(purpose, Errand::Probe(Box::new(errand)));
             }

@@ -71,10 +71,18 @@ pub(super) fn arrange(
             up.extend(stored);
             continue;
         };
-        let known = if terms.targets.is_empty() { &stored } else { &terms.targets };
-        for (index, target) in known.iter().enumerate() {
+        if terms.targets.is_empty() {
+            up.extend(stored);
+            continue;
+        }
+        let own = terms.targets.iter().enumerate();
+        let own = own.map(|(index, it)| {
+            let Weighed { item, priority, weight } = *it;
+            Weighed { item: (index, item), priority, weight }
+        });
+        for (index, target) in in_order(own.collect(), &mut chance) {
             let list = if terms.load.is_down(index) { &mut down } else { &mut up };
-            list.push(*target);
+            list.push(target);
         }
     }
     // One that is down may have come back, and is better than none.

@@ -60,7 +60,7 @@ impl Registration {
         Self {
             trunk,
             user: user.unwrap_or_default(),
-            targets: terms.targets.iter().filter(|it| !it.is_unresolved()).copied().collect(),
+            targets: terms.targets.iter().map(|it| it.item).collect(),
             expires_s: expires.as_secs(),
             dialog: None,
             cseq: 0,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::pick::Weighed;
 use crate::domain::id::TrunkId;
 use crate::domain::route::TrunkTarget;
 use crate::sip::digest::{Account, Algorithm, Secret};
@@ -57,8 +58,8 @@ pub struct TrunkTerms {
     pub priority: u16,
     /// Its share among those of the same priority.
     pub weight: u16,
-    /// Where it listens, in the order in which that is tried.
-    pub targets: Vec<TrunkTarget>,
+    /// Where it listens, always in the same order.
+    pub targets: Vec<Weighed<TrunkTarget>>,
     /// It wants us to register with its account, each time for so long.
     pub registers: Option<Duration>,
     /// What runs on it, in all shards.

@@ -1,7 +1,7 @@
 //! A network of addresses, such as the sources of a trunk or of an API key.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// How SIP travels to a trunk and from it.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -33,6 +33,70 @@ impl Transport {
     #[must_use]
     pub fn find_label(label: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|transport| transport.label() == label)
+    }
+}
+
+/// Where a trunk listens: an address, or a name that leads to some.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum TrunkPlace {
+    /// `192.0.2.1:5060`, `[2001:db8::1]:5060`.
+    Address(SocketAddr),
+    /// `carrier.example`, whose NAPTR and SRV records say where; with a port a host.
+    Name {
+        /// Lower case, without a dot at its end.
+        host: Box<str>,
+        /// Where the host listens.
+        port: Option<u16>,
+    },
+}
+
+/// The longest host name (RFC 1035 §2.3.4), and its longest part.
+const HOST_CHARS_MAX: usize = 253;
+const LABEL_CHARS_MAX: usize = 63;
+
+impl TrunkPlace {
+    /// Reads an address with its port, or a name of at least two parts with or without one.
+    ///
+    /// # Errors
+    /// [`InvalidNetwork`] for any other text.
+    pub fn parse(text: &str) -> Result<Self, InvalidNetwork> {
+        if let Ok(address) = text.parse::<SocketAddr>() {
+            let fits = address.port() != 0 && !address.ip().is_unspecified();
+            return if fits { Ok(Self::Address(address)) } else { Err(InvalidNetwork) };
+        }
+        let (host, port) = match text.split_once(':') {
+            Some((host, port)) => {
+                let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
+                let port = port.parse().ok().filter(|port| is_number && *port != 0);
+                (host, Some(port.ok_or(InvalidNetwork)?))
+            }
+            None => (text, None),
+        };
+        let is_part = |part: &str| {
+            let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+            (1..=LABEL_CHARS_MAX).contains(&part.len()) && part.bytes().all(fits)
+        };
+        let last = host.rsplit('.').next().unwrap_or_default();
+        let is_name = host.len() <= HOST_CHARS_MAX
+            && host.contains('.')
+            && host.split('.').all(is_part)
+            // An address without a port is no name.
+            && last.bytes().any(|byte| byte.is_ascii_alphabetic());
+        if is_name {
+            Ok(Self::Name { host: host.to_ascii_lowercase().into(), port })
+        } else {
+            Err(InvalidNetwork)
+        }
+    }
+}
+
+impl fmt::Display for TrunkPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => write!(f, "{address}"),
+            Self::Name { host, port: None } => f.write_str(host),
+            Self::Name { host, port: Some(port) } => write!(f, "{host}:{port}"),
+        }
     }
 }
 
@@ -126,6 +190,38 @@ mod tests {
 
     fn address(text: &str) -> IpAddr {
         text.parse().expect("an address")
+    }
+
+    #[test]
+    fn a_trunk_listens_at_an_address_or_a_name_and_at_nothing_else() {
+        let whole = ["192.0.2.1:5060", "[2001:db8::1]:5060", "sip.c.example", "c.example:5080"];
+        for text in whole {
+            let place = TrunkPlace::parse(text).expect("a place");
+            assert_eq!(place.to_string(), text);
+        }
+        let upper = TrunkPlace::parse("SIP.Example").expect("a name");
+        assert_eq!(upper.to_string(), "sip.example");
+        for bad in [
+            "",
+            "localhost",
+            "192.0.2.1",
+            "192.0.2.1:0",
+            "0.0.0.0:5060",
+            "c..example",
+            ".example",
+            "c.example.",
+            "c.example:",
+            "c.example:0",
+            "c.example:+1",
+            "c.example:65536",
+            "a b.example",
+            "c.example/x",
+            "2001:db8::1",
+            "sip:c.example",
+            "c.ex\u{e4}mple",
+        ] {
+            assert_eq!(TrunkPlace::parse(bad), Err(InvalidNetwork), "{bad}");
+        }
     }
 
     #[test]

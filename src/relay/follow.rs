@@ -26,7 +26,7 @@ const LOOKS: u8 = 2;
 /// How long to wait before listening again.
 const RECONNECT_AFTER: Duration = Duration::from_secs(1);
 /// How often trunks are loaded although nobody told of a change.
-const TRUNKS_EVERY: Duration = Duration::from_secs(60);
+pub(crate) const TRUNKS_EVERY: Duration = Duration::from_secs(60);
 
 /// Listens for ever.
 pub(crate) async fn follow_changes(relay: RelayPool, handle: Handle) {
@@ -109,22 +109,23 @@ fn end(handle: &Handle, ended: EndedBinding) {
     }
 }
 
-/// Loads the trunks for ever: when they have changed, and now and then.
+/// Loads the trunks for ever: when they have changed, and when what `load` says of them has grown
+/// old.
 pub(crate) async fn keep_trunks<F>(
     shared: Arc<Shared>,
     table: Arc<ArcSwap<TrunkTable>>,
     load: impl Fn() -> F + Send,
 ) where
-    F: Future<Output = Result<Vec<TrunkEntry>, StoreError>> + Send,
+    F: Future<Output = Result<(Vec<TrunkEntry>, Duration), StoreError>> + Send,
 {
     loop {
         let wait = match load().await {
-            Ok(entries) => {
+            Ok((entries, wait)) => {
                 let new = TrunkTable::new(entries, &table.load());
                 shared.checks.carrier_trunk.store(new.has_carrier(), Ordering::SeqCst);
                 tracing::debug!(trunks = new.len(), "Loaded the trunks");
                 table.store(Arc::new(new));
-                TRUNKS_EVERY
+                wait
             }
             Err(error) => {
                 tracing::warn!(%error, "The trunks cannot be loaded; the old ones stay: {error}");

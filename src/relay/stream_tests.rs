@@ -69,6 +69,7 @@ pub(super) fn trunk(tls: TrunkTls) -> TrunkEntry {
     TrunkEntry {
         trunk: TrunkId::new(1, 0),
         role: PeerRole::Carrier,
+        places: Vec::new(),
         targets: vec![SocketAddr::new(PBX.into(), 5060)],
         sources: vec![Network::parse("127.0.0.2").expect("a network")],
         transport: network::Transport::Tcp,

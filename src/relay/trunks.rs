@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use super::tls::TrunkTls;
 use crate::call::io::{Peer, PeerRole};
+use crate::call::pick::Weighed;
 use crate::call::trunks::{Login, TrunkBook, TrunkTerms};
 use crate::domain::id::TrunkId;
-use crate::domain::network::{self, Network};
+use crate::domain::network::{self, Network, TrunkPlace};
 use crate::domain::route::TrunkTarget;
 use crate::sip::digest::{Account, Algorithm, Secret};
 use crate::sip::transport::{Hop, Transport};
@@ -22,7 +23,9 @@ pub(crate) struct TrunkEntry {
     pub(crate) trunk: TrunkId,
     /// Which side of the relay it is on.
     pub(crate) role: PeerRole,
-    /// Where it listens: among several trunks of one network, this tells it.
+    /// Where it listens, as that is written.
+    pub(crate) places: Vec<TrunkPlace>,
+    /// The same as addresses: among several trunks of one network, this tells it.
     pub(crate) targets: Vec<SocketAddr>,
     /// Where it sends from.
     pub(crate) sources: Vec<Network>,
@@ -40,16 +43,11 @@ impl From<Trunk> for TrunkEntry {
             TrunkSide::Insurer { tenant } => PeerRole::Insurer { tenant },
             TrunkSide::Carrier => PeerRole::Carrier,
         };
-        let targets = trunk.targets.iter().map(|address| TrunkTarget {
-            trunk: trunk.id,
-            address: *address,
-            transport: trunk.transport,
-        });
-        let targets = targets.collect();
         Self {
             trunk: trunk.id,
             role,
-            targets: trunk.targets,
+            targets: Vec::new(),
+            places: trunk.targets,
             sources: trunk.source_networks,
             transport: trunk.transport,
             tls: TrunkTls {
@@ -61,7 +59,6 @@ impl From<Trunk> for TrunkEntry {
                 cps_max: trunk.cps_max,
                 priority: trunk.priority,
                 weight: trunk.weight,
-                targets,
                 ..TrunkTerms::default()
             },
         }
@@ -85,6 +82,26 @@ impl TrunkEntry {
             self.terms.login = Some(Login { user: login.user.into(), secret, least });
         }
         Some(self)
+    }
+}
+
+impl TrunkEntry {
+    /// Takes where its places lead. An address outside its networks is somebody else's.
+    pub(crate) fn listens_at(&mut self, mut targets: Vec<Weighed<SocketAddr>>) {
+        let is_name = |it: &TrunkPlace| matches!(it, TrunkPlace::Name { .. });
+        let is_own = |ip| self.sources.iter().any(|block| block.contains(ip));
+        if self.places.iter().any(is_name) {
+            let written = |address| self.places.contains(&TrunkPlace::Address(address));
+            targets.retain(|it| written(it.item) || is_own(it.item.ip()));
+        }
+        self.targets = targets.iter().map(|it| it.item).collect();
+        let (trunk, transport) = (self.trunk, self.transport);
+        let target = |it: Weighed<SocketAddr>| Weighed {
+            item: TrunkTarget { trunk, address: it.item, transport },
+            priority: it.priority,
+            weight: it.weight,
+        };
+        self.terms.targets = targets.into_iter().map(target).collect();
     }
 }
 
@@ -207,6 +224,7 @@ mod tests {
         TrunkEntry {
             trunk: TrunkId::new(n, 0),
             role,
+            places: Vec::new(),
             targets: vec![target.parse().expect("an address and port")],
             sources: vec![Network::parse(block).expect("a network")],
             transport: network::Transport::Udp,
@@ -285,6 +303,17 @@ mod tests {
         assert_eq!(peer(Transport::Tls).map(|peer| peer.transport), Some(Transport::Tls));
         assert_eq!(table.tls_of(TrunkId::new(1, 0)).name.as_deref(), Some("carrier.example"));
         assert_eq!(table.tls_of(TrunkId::new(2, 0)), &TrunkTls::default());
+    }
+
+    #[test]
+    fn a_name_leads_to_no_address_outside_the_networks() {
+        let mut trunk = entry(1, PeerRole::Carrier, "192.0.2.1:5060", "192.0.2.0/24");
+        trunk.places = vec![TrunkPlace::parse("c.example").expect("a name")];
+        let found = ["192.0.2.7:5060", "203.0.113.7:5060"];
+        let weighed = |text| Weighed { item: address(text), priority: 1, weight: 2 };
+        trunk.listens_at(found.map(weighed).to_vec());
+        assert_eq!(trunk.targets, [address("192.0.2.7:5060")]);
+        assert_eq!(trunk.terms.targets.len(), 1);
     }
 
     #[test]

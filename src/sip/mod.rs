@@ -11,6 +11,7 @@ pub mod key_press;
 
 mod lex;
 pub mod limits;
+pub mod locate;
 pub mod malformed;
 pub mod message;
 pub mod method;

@@ -1,7 +1,6 @@
 //! Hop 3: one indexed query gives everything that the gate and the call need to know of an attempt.
 //! The number stays sealed until an attempt is answered.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use super::number::read_digits;
 use crate::domain::binding::BindingState;
 use crate::domain::cause::Cause;
 use crate::domain::id::{AgentId, BindingId, SubscriberId, TenantId, TrunkId};
-use crate::domain::network::Transport;
+use crate::domain::network::{Transport, TrunkPlace};
 use crate::domain::number::{RealNumber, VirtualNumber};
 use crate::domain::number_state::NumberStateKind;
 use crate::domain::route::{AGENT_MARK, Callee, CallerParty, Route, TrunkTarget};
@@ -370,8 +369,11 @@ fn read_targets(
     transports: &[String],
 ) -> Result<Vec<TrunkTarget>, StoreError> {
     let read = |((trunk, target), transport): ((&Uuid, &String), &String)| {
-        let address: SocketAddr =
-            target.parse().map_err(|_| StoreError::Unreadable { column: "trunk.targets" })?;
+        let address = match label("trunk.targets", target, |it| TrunkPlace::parse(it).ok())? {
+            TrunkPlace::Address(address) => address,
+            // The relay knows where the name leads.
+            TrunkPlace::Name { .. } => TrunkTarget::UNRESOLVED,
+        };
         let transport = label("trunk.transport", transport, Transport::find_label)?;
         Ok(TrunkTarget { trunk: TrunkId::from_u128(trunk.as_u128()), address, transport })
     };

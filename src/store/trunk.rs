@@ -1,6 +1,5 @@
 //! Trunks: the SIP peers, written by the platform and read by the relay.
 
-use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use jiff_sqlx::Timestamp;
@@ -11,7 +10,7 @@ use super::convert::{from_sql, label, to_sql, uuid};
 use super::page::{Page, PageRequest};
 use super::{RelayPool, RouteTable, Store, StoreError};
 use crate::domain::id::{TenantId, TrunkId};
-use crate::domain::network::{Network, Transport};
+use crate::domain::network::{Network, Transport, TrunkPlace};
 
 /// The most trunks that the relay loads.
 pub const TRUNKS_MAX: i64 = 10_000;
@@ -56,7 +55,7 @@ pub struct Trunk {
     /// Only these may send to us as this trunk.
     pub source_networks: Vec<Network>,
     /// Where it listens, tried in this order.
-    pub targets: Vec<SocketAddr>,
+    pub targets: Vec<TrunkPlace>,
     /// How SIP travels to it. A trunk with [`Transport::Tls`] is heard over TLS alone.
     pub transport: Transport,
     /// PEM: the certificates that its own must chain to, whichever side opens the connection.
@@ -91,7 +90,7 @@ pub struct NewTrunk {
     pub side: TrunkSide,
     pub name: String,
     pub source_networks: Vec<Network>,
-    pub targets: Vec<SocketAddr>,
+    pub targets: Vec<TrunkPlace>,
     pub transport: Transport,
     pub tls_ca: Option<String>,
     pub tls_name: Option<String>,
@@ -109,7 +108,7 @@ pub struct NewTrunk {
 pub struct TrunkChange {
     pub name: Option<String>,
     pub source_networks: Option<Vec<Network>>,
-    pub targets: Option<Vec<SocketAddr>>,
+    pub targets: Option<Vec<TrunkPlace>>,
     pub transport: Option<Transport>,
     pub tls_ca: Option<Option<String>>,
     pub tls_name: Option<Option<String>>,
@@ -155,7 +154,8 @@ impl TryFrom<Row> for Trunk {
         })?;
         let network =
             |text: &String| label("trunk.source_networks", text, |text| Network::parse(text).ok());
-        let target = |text: &String| label("trunk.targets", text, |text| text.parse().ok());
+        let target =
+            |text: &String| label("trunk.targets", text, |text| TrunkPlace::parse(text).ok());
         Ok(Self {
             id: TrunkId::from_u128(row.id.as_u128()),
             side,

@@ -6,7 +6,7 @@ use maskline::app::Running;
 use maskline::domain::cause::Cause;
 use maskline::domain::cdr::Cdr;
 use maskline::domain::id::{AgentId, BindingId, PoolId, TenantId, TrunkId};
-use maskline::domain::network::{Network, Transport};
+use maskline::domain::network::{Network, Transport, TrunkPlace};
 use maskline::domain::number::{RealNumber, VirtualNumber};
 use maskline::relay::handle::Talking;
 use maskline::store::agent::NewAgent;
@@ -142,7 +142,7 @@ async fn lay_out(store: &Store, tenant: TenantId, pbx: &Peer, carrier: &Peer) {
             side,
             name: format!("trunk-{n}"),
             source_networks: vec![Network::parse("127.0.0.1").expect("a network")],
-            targets: vec![peer.address()],
+            targets: vec![TrunkPlace::Address(peer.address())],
             transport: Transport::Udp,
             tls_ca: None,
             tls_name: None,

@@ -108,6 +108,7 @@ pub(super) const ENGINE_PACKAGES: &[&str] = &[
     "libc",
     "socket2",
     "rustls",
+    "hickory_resolver",
     "bytes",
     "slab",
     "hashbrown",

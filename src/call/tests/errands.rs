@@ -3,6 +3,7 @@
 #[cfg(test)]
 use super::harness::*;
 use crate::call::io::{Input, Peer, TrunkStatus};
+use crate::call::pick::Weighed;
 use crate::call::trunks::{TrunkBook, TrunkTerms};
 use crate::domain::network;
 use crate::domain::route::TrunkTarget;
@@ -17,6 +18,7 @@ fn terms(peer: Peer) -> TrunkTerms {
         address: peer.address,
         transport: network::Transport::Udp,
     };
+    let target = Weighed { item: target, priority: 0, weight: 0 };
     TrunkTerms { targets: vec![target], priority: 10, weight: 100, ..TrunkTerms::default() }
 }
 
