@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::core::CallCore;
-use super::io::Peer;
+use super::io::{Output, Peer, PeerRole, SecurityEvent};
 use crate::domain::now::Now;
 use crate::sip::message::Message;
 use crate::sip::method::Method;
@@ -22,11 +22,26 @@ const BURST_TIME: Duration = Duration::from_millis(100);
 const RELAPSE_BURST_TIME: Duration = Duration::from_millis(10);
 const RELAPSE_TIME: Duration = Duration::from_secs(1);
 
+/// A softphone's address is answered nothing for a while after this many points within
+/// [`REJECTS_TIME`]: a wrong password counts [`WRONG_ANSWER`], anything else that is refused one.
+const REJECTS_MAX: u32 = 10;
+const REJECTS_TIME: Duration = Duration::from_secs(60);
+const SILENCE_TIME: Duration = Duration::from_secs(300);
+pub(super) const WRONG_ANSWER: u32 = 2;
+
 /// What is counted about load and about sources.
 #[derive(Debug, Default)]
 pub(super) struct Admission {
     backlog: Backlog,
     sources: BTreeMap<IpAddr, Source>,
+    rejects: BTreeMap<IpAddr, Rejects>,
+}
+
+/// How often a softphone's address was refused.
+#[derive(Debug)]
+struct Rejects {
+    points: u32,
+    until: Instant,
 }
 
 /// Whether datagrams wait too long, in the manner of CoDel: not how long one had to wait counts,
@@ -84,10 +99,44 @@ impl Admission {
     }
 
     /// Counts an answer to what should not have been sent; false when silence is better.
-    pub(super) fn may_answer_odd(&mut self, now: Now, source: IpAddr) -> bool {
+    fn may_answer_odd(&mut self, now: Now, source: IpAddr) -> bool {
         let entry = self.source(now, source);
         entry.odd = entry.odd.saturating_add(1);
         entry.odd <= ODD_ANSWERS_MAX
+    }
+}
+
+impl Admission {
+    /// Counts what was refused; true when silence begins.
+    fn reject(&mut self, now: Instant, source: IpAddr, points: u32) -> bool {
+        if self.rejects.len() >= SOURCES_MAX {
+            self.rejects.retain(|_, rejects| rejects.until > now);
+        }
+        if self.rejects.len() >= SOURCES_MAX && !self.rejects.contains_key(&source) {
+            return false;
+        }
+        let fresh = || Rejects { points: 0, until: now + REJECTS_TIME };
+        let rejects = self.rejects.entry(source).or_insert_with(fresh);
+        if rejects.until <= now {
+            *rejects = fresh();
+        }
+        let was_silent = rejects.points >= REJECTS_MAX;
+        rejects.points = rejects.points.saturating_add(points);
+        let begins = !was_silent && rejects.points >= REJECTS_MAX;
+        if begins {
+            rejects.until = now + SILENCE_TIME;
+        }
+        begins
+    }
+
+    fn is_silent(&self, now: Instant, source: IpAddr) -> bool {
+        let found = self.rejects.get(&source);
+        found.is_some_and(|it| it.points >= REJECTS_MAX && it.until > now)
+    }
+
+    /// A source has shown that it is who it says.
+    pub(super) fn forgive(&mut self, source: IpAddr) {
+        self.rejects.remove(&source);
     }
 }
 
@@ -107,6 +156,37 @@ impl CallCore {
     pub fn note_queue_delay(&mut self, now: Now, delay: Duration) {
         let is_late = delay > self.wires.config.queue_delay_max;
         self.admission.backlog.note(now.monotonic, is_late);
+    }
+
+    /// Counts what a softphone's address was refused. Trunks are known by their addresses, and the
+    /// source of a datagram can be forged: nobody shall be able to have a trunk silenced.
+    pub(super) fn note_reject(&mut self, now: Now, peer: &Peer, points: u32) {
+        let source = peer.address.ip();
+        if peer.role == PeerRole::Softphone && self.admission.reject(now.monotonic, source, points)
+        {
+            let event = SecurityEvent::Silenced { source };
+            self.wires.outputs.push_back(Output::Security(event));
+        }
+    }
+
+    /// Whether a message meets silence: its source is a scanner. What is in a call is served.
+    pub(super) fn is_silent_to(&mut self, now: Now, peer: &Peer, message: &Message) -> bool {
+        let is_silent = peer.role == PeerRole::Softphone
+            && self.admission.is_silent(now.monotonic, peer.address.ip())
+            && self.find_place(message).is_none();
+        self.wires.counters.silenced += u64::from(is_silent);
+        is_silent
+    }
+
+    /// Whether there is an answer to what should not have been sent.
+    pub(super) fn answers_odd(&mut self, now: Now, peer: &Peer) -> bool {
+        let source = peer.address.ip();
+        self.note_reject(now, peer, 1);
+        let answers = self.admission.may_answer_odd(now, source)
+            && !(peer.role == PeerRole::Softphone
+                && self.admission.is_silent(now.monotonic, source));
+        self.wires.counters.silenced += u64::from(!answers);
+        answers
     }
 
     /// Whether a new attempt has to be refused before a transaction exists. A repeat of an attempt

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use super::admission::WRONG_ANSWER;
 use super::core::CallCore;
 use super::egress::WWW_AUTHENTICATE;
 use super::io::{Output, Peer, SecurityEvent};
@@ -128,18 +129,6 @@ impl Door {
         failures.count = failures.count.saturating_add(1);
         failures.count <= FAILURES_MAX
     }
-
-    /// Whether so many answers of a source were wrong that it is not asked any more for a while.
-    /// Only for sources that cannot be forged.
-    pub(super) fn is_barred(&self, now: Instant, source: IpAddr) -> bool {
-        let found = self.failures.get(&source);
-        found.is_some_and(|it| it.count >= FAILURES_MAX && it.until > now)
-    }
-
-    /// A source has shown that it is who it says.
-    pub(super) fn forgive(&mut self, source: IpAddr) {
-        self.failures.remove(&source);
-    }
 }
 
 /// What a nonce is tied to.
@@ -212,6 +201,7 @@ impl CallCore {
             let event = SecurityEvent::LoginFailed { source };
             self.wires.outputs.push_back(Output::Security(event));
         }
+        self.note_reject(now, peer, WRONG_ANSWER);
     }
 
     /// Asks who it is.

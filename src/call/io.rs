@@ -218,6 +218,11 @@ pub enum SecurityEvent {
         /// Where it came from.
         source: IpAddr,
     },
+    /// A source was refused so often that it meets silence for a while.
+    Silenced {
+        /// Which.
+        source: IpAddr,
+    },
 }
 
 /// A call as shown in lists of live calls.

@@ -47,6 +47,9 @@ impl CallCore {
             Ok(message) => message,
             Err(malformed) => return self.on_malformed(now, peer, &malformed),
         };
+        if self.is_silent_to(now, peer, &message) {
+            return;
+        }
         if self.is_foreign(peer, &message) {
             return self.refuse_foreign(now, peer, &message);
         }
@@ -58,8 +61,7 @@ impl CallCore {
     }
 
     pub(super) fn on_malformed(&mut self, now: Now, peer: &Peer, malformed: &Malformed) {
-        if !self.admission.may_answer_odd(now, peer.address.ip()) {
-            self.wires.counters.silenced += 1;
+        if !self.answers_odd(now, peer) {
             return;
         }
         let tag = self.wires.loose_tag();
@@ -117,8 +119,7 @@ impl CallCore {
     /// As if there were no such dialog; nobody learns from the answer that there is one.
     fn refuse_foreign(&mut self, now: Now, peer: &Peer, message: &Message) {
         self.wires.counters.foreign_sources += 1;
-        if !self.admission.may_answer_odd(now, peer.address.ip()) {
-            self.wires.counters.silenced += 1;
+        if !self.answers_odd(now, peer) {
             return;
         }
         self.answer_stateless(peer, message, 481);

@@ -150,10 +150,8 @@ impl CallCore {
         message: &Message,
     ) {
         if !matches!(message.method(), Method::Register | Method::Invite) {
+            self.note_reject(now, peer, 1);
             return self.answer(now, peer, server, message, 405);
-        }
-        if self.door.is_barred(now.monotonic, peer.address.ip()) {
-            return self.answer(now, peer, server, message, 403);
         }
         let user = super::door::user_of(message).and_then(|user| std::str::from_utf8(user).ok());
         let Some(user) = user.filter(|user| user.len() <= USER_BYTES_MAX) else {
@@ -211,7 +209,7 @@ impl CallCore {
         message: &Message,
         (tenant, agent, user): (TenantId, AgentId, &str),
     ) {
-        self.door.forgive(peer.address.ip());
+        self.admission.forgive(peer.address.ip());
         if message.method() == Method::Register {
             return self.on_register(now, peer, server, message, (agent, user));
         }

@@ -21,6 +21,7 @@ mod live;
 mod mailbox;
 mod memory;
 mod pace;
+mod security;
 mod shard;
 mod tally;
 mod ways;

@@ -20,13 +20,14 @@ use super::now::now;
 use super::pace::Pace;
 use super::recorder::Recorder;
 use super::routes::{Found, RouteSource, Routes};
+use super::security::{Knocks, Line};
 use super::sip_udp::{Received, SipSocket};
 use super::stream::Post;
 use super::tally::{Published, Tally};
 use super::trunks::{KnownPeers, TrunkTable};
 use super::ways::Ways;
 use crate::call::core::CallCore;
-use crate::call::io::{Input, Output, SecurityEvent};
+use crate::call::io::{Input, Output};
 use crate::domain::now::Now;
 use crate::media::Link;
 use crate::rtp::plane::{Command, Report};
@@ -36,8 +37,6 @@ use crate::sip::transport::Transport;
 const ROUND_MAX: usize = 64;
 /// How often the counts of a shard are shown.
 const PUBLISH_EVERY: Duration = Duration::from_secs(1);
-/// How often a line about strangers is written.
-const STRANGER_LOG_EVERY: Duration = Duration::from_secs(1);
 /// The media plane takes what is no haste with the next packet, and at the latest after this.
 const MEDIA_WITHIN: Duration = Duration::from_millis(5);
 /// The media plane closes ports without waking us: its last word about a call is read within this.
@@ -105,7 +104,7 @@ struct Running<R: RouteSource> {
     tally: Tally,
     published: Published,
     publish_at: Instant,
-    stranger_log_at: Instant,
+    knocks: Knocks,
 }
 
 impl<R: RouteSource> Running<R> {
@@ -127,7 +126,7 @@ impl<R: RouteSource> Running<R> {
             tally: Tally::default(),
             published: Published::new(),
             publish_at: at,
-            stranger_log_at: at,
+            knocks: Knocks::new(at),
             shard,
         }
     }
@@ -265,17 +264,8 @@ impl<R: RouteSource> Running<R> {
     /// Silence, a count, and now and then a line for whoever watches the door.
     fn stranger(&mut self, source: SocketAddr) {
         self.tally.strangers += 1;
-        let at = now().monotonic;
-        if self.stranger_log_at <= at {
-            self.stranger_log_at = at + STRANGER_LOG_EVERY;
-            tracing::warn!(
-                target: "maskline::security",
-                event = "sip_stranger",
-                source = %source.ip(),
-                strangers = self.tally.strangers,
-                "Dropped a datagram from {}, which is no trunk",
-                source.ip()
-            );
+        if self.knocks.is_worth_a_line(now().monotonic, source.ip()) {
+            Line::Stranger { source: source.ip() }.write();
         }
     }
 
@@ -391,7 +381,7 @@ impl<R: RouteSource> Running<R> {
                 self.command(at, command);
             }
             Output::Status(call) => self.shard.shared.live.record(call),
-            Output::Security(event) => log_security(event),
+            Output::Security(event) => Line::from(event).write(),
             Output::TrunkStatus(status) => self.shard.shared.trunk_states.note(status),
             Output::Finished(cdr) => {
                 self.tally.finished += 1;
@@ -422,18 +412,6 @@ impl<R: RouteSource> Running<R> {
                 self.held.push_back(command);
             }
         }
-    }
-}
-
-/// The security log: stable lines for whoever watches the door.
-fn log_security(event: SecurityEvent) {
-    match event {
-        SecurityEvent::LoginFailed { source } => tracing::warn!(
-            target: "maskline::security",
-            event = "sip_login_failed",
-            %source,
-            "Refused {source}, which answered a challenge wrongly"
-        ),
     }
 }
 

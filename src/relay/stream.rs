@@ -25,6 +25,7 @@ pub(crate) use self::post::Post;
 
 use self::connection::{Connection, Heard, State};
 use super::now::now;
+use super::security::{Knocks, Line};
 use super::tls::{Tls, TlsError};
 use super::trunks::TrunkTable;
 use crate::call::io::{Input, Peer, PeerRole};
@@ -112,8 +113,6 @@ const READ_BYTES: usize = 16 * 1_024;
 const ROOM_WAIT: Duration = Duration::from_millis(2);
 /// How often the files of the certificate are looked at, and the counts are shown.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// How often a line about one kind of refusal is written.
-const LOG_EVERY: Duration = Duration::from_secs(1);
 /// A peer that has vanished without a word is noticed after silence of this and some probes.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 
@@ -146,7 +145,7 @@ impl Streams {
             unwritten: Vec::new(),
             unread: Vec::new(),
             look_at: now().monotonic,
-            log_at: now().monotonic,
+            knocks: Knocks::new(now().monotonic),
         };
         std::thread::Builder::new().name("sip-streams".to_owned()).spawn(move || running.run())
     }
@@ -170,7 +169,7 @@ struct Running {
     /// to itself, and the socket then has nothing to tell.
     unread: Vec<usize>,
     look_at: Instant,
-    log_at: Instant,
+    knocks: Knocks,
 }
 
 impl Running {
@@ -239,17 +238,8 @@ impl Running {
     /// A count, and now and then a line for whoever watches the door.
     fn refuse(&mut self, source: SocketAddr, why: &'static str) {
         metrics::counter!("maskline_sip_connections_refused_total", "why" => why).increment(1);
-        let at = now().monotonic;
-        if self.log_at <= at {
-            self.log_at = at + LOG_EVERY;
-            tracing::warn!(
-                target: "maskline::security",
-                event = "sip_connection_refused",
-                source = %source.ip(),
-                why,
-                "Refused a connection from {}: {why}",
-                source.ip()
-            );
+        if self.knocks.is_worth_a_line(now().monotonic, source.ip()) {
+            Line::ConnectionRefused { source: source.ip(), why }.write();
         }
     }
 

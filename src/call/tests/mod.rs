@@ -9,6 +9,7 @@ mod door;
 mod errands;
 mod failing;
 pub(crate) mod harness;
+mod intruder;
 mod keys;
 mod privacy;
 mod races;

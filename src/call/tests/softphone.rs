@@ -3,7 +3,7 @@
 #[cfg(test)]
 use super::harness::*;
 use crate::call::door::REALM;
-use crate::call::io::{Input, LoginAnswer, Peer, PeerRole};
+use crate::call::io::{Input, LoginAnswer, Peer, PeerRole, SecurityEvent};
 use crate::domain::id::{AgentId, TrunkId};
 use crate::domain::route::RouteQuery;
 use crate::sip::digest::{self, Account, Challenge, Secret};
@@ -151,17 +151,65 @@ fn a_softphone_that_unregisters_calls_no_more() {
     assert_eq!(refused.iter().map(|it| start(it)).collect::<Vec<_>>(), ["403 INVITE"]);
 }
 
+/// S21: what cracks passwords gets five tries, and then nothing to try on.
 #[test]
-fn guessing_is_written_down_and_then_not_even_asked() {
+fn guessing_is_written_down_and_then_met_with_silence() {
     let mut h = Harness::new();
     let mut phone = Phone { password: "guessed", ..Phone::at(40_000) };
     assert_eq!(start(&phone.register(&mut h, CONTACT)), "401 REGISTER");
-    let answers: Vec<String> = (0..12).map(|_| start(&phone.register(&mut h, CONTACT))).collect();
-    assert_eq!(answers.iter().filter(|it| *it == "401 REGISTER").count(), 10);
-    assert_eq!(answers.last().map(String::as_str), Some("403 REGISTER"));
-    assert_eq!(h.security.len(), 10);
-    h.advance(std::time::Duration::from_secs(61));
+    for _ in 0..5 {
+        assert_eq!(start(&phone.register(&mut h, CONTACT)), "401 REGISTER");
+    }
+    let source = phone.peer.address.ip();
+    assert_eq!(h.security[..5], [SecurityEvent::LoginFailed { source }; 5]);
+    assert_eq!(h.security[5..], [SecurityEvent::Silenced { source }]);
+    for at in 0..20 {
+        let caller = Caller::at(phone.peer, USER, &format!("c{at}"));
+        for method in ["REGISTER", "INVITE", "OPTIONS", "FROBNICATE"] {
+            h.from(phone.peer, caller.with(method, &format!("{method}{at}"), 1, "", ""));
+        }
+        h.from(phone.peer, "INVITE nonsense SIP/2.0\r\n\r\n");
+    }
+    assert!(h.take(phone.peer).is_empty() && h.logins.is_empty());
+    assert_eq!(h.security.len(), 6, "silence needs no more lines");
+    h.advance(std::time::Duration::from_secs(301));
     assert_eq!(start(&phone.register(&mut h, CONTACT)), "401 REGISTER");
+}
+
+#[test]
+fn a_call_of_a_softphone_goes_on_when_its_address_is_silenced() {
+    let mut h = Harness::new();
+    let mut phone = registered(&mut h);
+    let answers = phone.invite(&mut h, "c1");
+    assert!(answers.is_empty());
+    let invite = h.take_one(carrier());
+    h.from(carrier(), reply(&invite, "200 OK", "bob", &sdp("198.51.100.77", 6_000)));
+    let answered = h.take_one(phone.peer);
+    let mut caller = Caller { cseq: phone.cseq, ..Caller::at(phone.peer, USER, "c1") };
+    caller.learn(&answered);
+    h.from(phone.peer, caller.ack());
+    for at in 0..10 {
+        let other = Caller::at(phone.peer, USER, &format!("o{at}"));
+        h.from(phone.peer, other.with("OPTIONS", &format!("o{at}"), 1, "", ""));
+    }
+    h.take(phone.peer);
+    h.from(phone.peer, Caller::at(phone.peer, USER, "o").with("OPTIONS", "o", 1, "", ""));
+    assert!(h.take(phone.peer).is_empty(), "silence");
+    h.from(phone.peer, caller.bye());
+    assert_eq!(h.lines(phone.peer), ["200 BYE"]);
+}
+
+#[test]
+fn an_office_behind_one_address_is_not_silenced_by_one_wrong_password() {
+    let mut h = Harness::new();
+    let mut wrong = Phone { password: "guessed", ..Phone::at(40_000) };
+    wrong.register(&mut h, CONTACT);
+    let mut right = Phone::at(40_001);
+    right.register(&mut h, CONTACT);
+    for _ in 0..20 {
+        assert_eq!(start(&wrong.register(&mut h, CONTACT)), "401 REGISTER");
+        assert_eq!(start(&right.register(&mut h, CONTACT)), "200 REGISTER");
+    }
 }
 
 #[test]

@@ -1,0 +1,224 @@
+//! The security log: stable lines for whoever watches the door. `docs/security-log.md` says what
+//! each of them means, and `deploy/fail2ban` reads them; a test holds all three together.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use crate::call::io::SecurityEvent;
+
+/// Under this target and no other.
+const TARGET: &str = "maskline::security";
+
+/// Something to be written down. It holds nothing that a message says.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Line {
+    /// A datagram of somebody who is no trunk; it was dropped.
+    Stranger { source: IpAddr },
+    /// A connection that was closed before anything of it was read.
+    ConnectionRefused { source: IpAddr, why: &'static str },
+    /// A wrong answer to a challenge.
+    LoginFailed { source: IpAddr },
+    /// A source that has been refused too often; it meets silence for a while.
+    Silenced { source: IpAddr },
+}
+
+impl From<SecurityEvent> for Line {
+    fn from(event: SecurityEvent) -> Self {
+        match event {
+            SecurityEvent::LoginFailed { source } => Self::LoginFailed { source },
+            SecurityEvent::Silenced { source } => Self::Silenced { source },
+        }
+    }
+}
+
+impl Line {
+    pub(crate) fn write(self) {
+        match self {
+            Self::Stranger { source } => tracing::warn!(
+                target: TARGET,
+                event = "sip_stranger",
+                %source,
+                "Dropped a datagram from {source}, which is no trunk"
+            ),
+            Self::ConnectionRefused { source, why } => tracing::warn!(
+                target: TARGET,
+                event = "sip_connection_refused",
+                %source,
+                why,
+                "Refused a connection from {source}: {why}"
+            ),
+            Self::LoginFailed { source } => tracing::warn!(
+                target: TARGET,
+                event = "sip_login_failed",
+                %source,
+                "Refused {source}, which answered a challenge wrongly"
+            ),
+            Self::Silenced { source } => tracing::warn!(
+                target: TARGET,
+                event = "sip_silenced",
+                %source,
+                "Silence for {source}, which was refused too often"
+            ),
+        }
+    }
+}
+
+/// Sources whose lines are counted at one time; with more, counting starts anew.
+const SOURCES_MAX: usize = 1_024;
+/// Lines about one source in [`MEMORY`]: enough for a filter that wants to see it more than once.
+const LINES_PER_SOURCE: u32 = 5;
+const MEMORY: Duration = Duration::from_secs(60);
+/// Lines about all sources in one [`SECOND`]: whoever forges addresses does not fill the disk.
+const LINES_MAX: u32 = 20;
+const SECOND: Duration = Duration::from_secs(1);
+
+/// How often who knocks in vain has been written down.
+#[derive(Debug)]
+pub(crate) struct Knocks {
+    sources: BTreeMap<IpAddr, (u32, Instant)>,
+    lines: (u32, Instant),
+}
+
+impl Knocks {
+    pub(crate) const fn new(now: Instant) -> Self {
+        Self { sources: BTreeMap::new(), lines: (0, now) }
+    }
+
+    /// Whether one more line about this source should be written.
+    pub(crate) fn is_worth_a_line(&mut self, now: Instant, source: IpAddr) -> bool {
+        if !count(&mut self.lines, now, SECOND, LINES_MAX) {
+            return false;
+        }
+        if self.sources.len() >= SOURCES_MAX && !self.sources.contains_key(&source) {
+            self.sources.clear();
+        }
+        let own = self.sources.entry(source).or_insert((0, now + MEMORY));
+        let is_worth = count(own, now, MEMORY, LINES_PER_SOURCE);
+        if !is_worth {
+            // Its silence leaves room for others.
+            self.lines.0 = self.lines.0.saturating_sub(1);
+        }
+        is_worth
+    }
+}
+
+/// Counts one more until the time is over and counting starts anew; false beyond the maximum.
+fn count(counted: &mut (u32, Instant), now: Instant, time: Duration, max: u32) -> bool {
+    if counted.1 <= now {
+        *counted = (0, now + time);
+    }
+    let has_room = counted.0 < max;
+    counted.0 += u32::from(has_room);
+    has_room
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::relay::now::now;
+
+    const LINES: [fn(IpAddr) -> Line; 4] = [
+        |source| Line::Stranger { source },
+        |source| Line::ConnectionRefused { source, why: "stranger" },
+        |source| Line::LoginFailed { source },
+        |source| Line::Silenced { source },
+    ];
+
+    #[derive(Clone, Default)]
+    struct Page(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Page {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().expect("no panic").write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is written about this source, as JSON lines.
+    fn written(source: &str) -> Vec<String> {
+        let page = Page::default();
+        let writer = page.clone();
+        let lines = tracing_subscriber::fmt()
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        let source = source.parse().expect("an address");
+        tracing::subscriber::with_default(lines, || {
+            LINES.iter().for_each(|line| line(source).write());
+        });
+        let text = String::from_utf8(page.0.lock().expect("no panic").clone()).expect("UTF-8");
+        text.lines().map(str::to_owned).collect()
+    }
+
+    fn file(path: &str) -> String {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        std::fs::read_to_string(root.join(path)).expect("a file of the project")
+    }
+
+    /// The filter, in the words of this language: fail2ban takes the time stamp out and puts its
+    /// own pattern for an address in.
+    fn filter() -> regex::Regex {
+        let text = file("deploy/fail2ban/filter.d/maskline.conf");
+        let found = text.lines().find_map(|line| line.strip_prefix("failregex = "));
+        let pattern = found.expect("a failregex").replace("<ADDR>", r"(?P<addr>[0-9a-fA-F.:]+)");
+        regex::Regex::new(&pattern).expect("a regular expression")
+    }
+
+    #[test]
+    fn the_filter_of_fail2ban_finds_the_source_in_every_line() {
+        let filter = filter();
+        for source in ["192.0.2.77", "2001:db8::77"] {
+            let lines = written(source);
+            assert_eq!(lines.len(), LINES.len());
+            for line in &lines {
+                let found = filter.captures(line).unwrap_or_else(|| panic!("not found: {line}"));
+                assert_eq!(&found["addr"], source, "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn lines_about_anything_else_are_none_of_the_filters() {
+        let filter = filter();
+        for rest in [
+            r#""event":"sip_stranger","source":"192.0.2.1","target":"maskline::relay"}"#,
+            r#""message":"sip_stranger 192.0.2.1","target":"maskline"}"#,
+        ] {
+            let line = format!(r#"{{"timestamp":"2026-01-01T00:00:00Z","level":"WARN",{rest}"#);
+            assert!(filter.captures(&line).is_none(), "{line}");
+        }
+    }
+
+    #[test]
+    fn every_line_is_explained() {
+        let page = file("docs/security-log.md");
+        for line in written("192.0.2.77") {
+            let line: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+            assert_eq!(line["target"], TARGET);
+            let event = line["event"].as_str().expect("a word");
+            assert!(page.contains(&format!("| `{event}` |")), "{event} is not explained");
+        }
+    }
+
+    #[test]
+    fn one_knocker_gets_few_lines_and_many_get_no_more_than_the_disk_can_bear() {
+        let start = now().monotonic;
+        let mut knocks = Knocks::new(start);
+        let mut lines = |at, source: u32| knocks.is_worth_a_line(at, IpAddr::V4(source.into()));
+        assert_eq!((0..1_000).filter(|_| lines(start, 7)).count(), LINES_PER_SOURCE as usize);
+        let many = (0..5_000).filter(|n| lines(start, 100 + n)).count();
+        assert_eq!(many, (LINES_MAX - LINES_PER_SOURCE) as usize);
+        assert!(lines(start + SECOND, 9_999), "the next second has room again");
+        assert!(lines(start + MEMORY, 7));
+        assert!(knocks.sources.len() <= SOURCES_MAX);
+    }
+}
