@@ -6,7 +6,7 @@ use maskline::call::io::Peer;
 use rand_chacha::ChaCha8Rng;
 
 use crate::brain::{Brain, X, carrier, pbx};
-use crate::mutation::below;
+use crate::mutate::below;
 
 /// A call that goes on while its messages are mutated.
 pub(crate) struct Act {

@@ -4,6 +4,7 @@
 mod act;
 mod brain;
 mod broken_fields;
+mod mutate;
 mod mutation;
 #[path = "../protos/mod.rs"]
 mod protos;

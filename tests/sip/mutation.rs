@@ -8,10 +8,11 @@ use maskline::sip::limits::MESSAGE_MAX;
 use maskline::sip::transaction::Transactions;
 use maskline::sip::write::new_buffer;
 use rand_chacha::ChaCha8Rng;
-use rand_core::{Rng, SeedableRng};
+use rand_core::SeedableRng;
 
 use crate::act::{Act, Depth};
 use crate::brain::Brain;
+use crate::mutate::{below, mutate, mutated};
 use crate::torture::cases;
 use crate::walk::walk;
 
@@ -26,40 +27,6 @@ const DEPTHS: [Depth; 4] = [Depth::Called, Depth::Ringing, Depth::Answered, Dept
 /// Between two calls: less than any timer, or more than most.
 const PAUSES: [Duration; 4] =
     [Duration::ZERO, Duration::from_millis(700), Duration::from_secs(40), Duration::from_secs(70)];
-
-/// Text that has broken parsers.
-const NASTY: [&[u8]; 30] = [
-    b"\r\n",
-    b"\r",
-    b"\n",
-    b"\0",
-    b"\r\n ",
-    b"\r\n\r\n",
-    b" ",
-    b"\t",
-    b";",
-    b";;",
-    b",",
-    b":",
-    b"\"",
-    b"\\",
-    b"<",
-    b">",
-    b"@",
-    b"%",
-    b"%00",
-    b"[",
-    b"]",
-    b"=",
-    b"\xff\xfe",
-    b"\xc0\x80",
-    b";tag=",
-    b";rport;received=",
-    b"sip:",
-    b"4294967297",
-    b"-1",
-    b"Via: SIP/2.0/UDP h\r\n",
-];
 
 /// A second OPTIONS, an INVITE inside a dialog, a response: what the torture set lacks.
 const MORE: [&str; 2] = [
@@ -188,65 +155,10 @@ fn mutated_messages_in_the_middle_of_calls_never_panic_the_brain_and_leave_it_al
     }
 }
 
-pub(crate) fn below(rng: &mut ChaCha8Rng, bound: usize) -> usize {
-    rng.next_u32() as usize % bound.max(1)
-}
-
-fn mutated(valid: &[Bytes], rng: &mut ChaCha8Rng) -> Bytes {
-    let mut text = valid[below(rng, valid.len())].to_vec();
-    for _ in 0..=below(rng, 4) {
-        mutate(&mut text, valid, rng);
-    }
-    text.truncate(MESSAGE_MAX);
-    text.into()
-}
-
+/// A message after one change.
 fn mutated_once(whole: Bytes, rng: &mut ChaCha8Rng) -> Bytes {
     let mut text = whole.to_vec();
     mutate(&mut text, &[whole], rng);
     text.truncate(MESSAGE_MAX);
     text.into()
-}
-
-fn mutate(text: &mut Vec<u8>, valid: &[Bytes], rng: &mut ChaCha8Rng) {
-    let at = below(rng, text.len() + 1);
-    let end = (at + below(rng, 64)).min(text.len());
-    match below(rng, 10) {
-        0 => text.truncate(at),
-        1 => _ = text.drain(at..end),
-        2 => {
-            if let Some(byte) = text.get_mut(at) {
-                *byte = rng.next_u32() as u8;
-            }
-        }
-        3 | 4 => _ = text.splice(at..at, NASTY[below(rng, NASTY.len())].iter().copied()),
-        5 => {
-            let piece = NASTY[below(rng, NASTY.len())];
-            let room = MESSAGE_MAX.saturating_sub(text.len()) / piece.len();
-            let many = piece.repeat(below(rng, room + 1));
-            _ = text.splice(at..at, many);
-        }
-        6 => {
-            let piece = text[at..end].to_vec();
-            _ = text.splice(at..at, piece);
-        }
-        7 | 8 => {
-            let mut lines: Vec<Vec<u8>> =
-                text.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
-            let (one, other) = (below(rng, lines.len()), below(rng, lines.len()));
-            match below(rng, 3) {
-                _ if lines.is_empty() => {}
-                0 => lines.swap(one, other),
-                1 => _ = lines.remove(one),
-                _ => lines.insert(other, lines[one].clone()),
-            }
-            *text = lines.concat();
-        }
-        _ => {
-            let other = &valid[below(rng, valid.len())];
-            let cut = below(rng, other.len());
-            text.truncate(at);
-            text.extend_from_slice(&other[cut..]);
-        }
-    }
 }
