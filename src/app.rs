@@ -90,6 +90,8 @@ pub enum StartError {
 pub struct Running {
     /// Where SIP is served by UDP.
     pub sip: SocketAddr,
+    /// Where SIP is served by UDP of the other address family.
+    pub sip_more: Vec<SocketAddr>,
     /// Where SIP is served over streams, in the order of the settings.
     pub sip_streams: Vec<SocketAddr>,
     /// Where the API is served.
@@ -140,6 +142,7 @@ pub async fn start(config: Config, root_key: RootKeyFile) -> Result<Running, Sta
     let watchers = tokio::spawn(admin_listener.serve(pages, stop_admin));
     Ok(Running {
         sip: signalling.address,
+        sip_more: signalling.more.clone(),
         sip_streams: signalling.streams.iter().map(|(_, address)| *address).collect(),
         api,
         admin,

@@ -37,6 +37,8 @@ use crate::vault::Vault;
 pub(super) struct Signalling {
     /// Where SIP is served.
     pub(super) address: SocketAddr,
+    /// Where it is served by UDP of the other family.
+    pub(super) more: Vec<SocketAddr>,
     /// Where it is served over streams.
     pub(super) streams: Vec<(Transport, SocketAddr)>,
     relay: Relay,
@@ -45,8 +47,8 @@ pub(super) struct Signalling {
 
 /// Everything that SIP is served on, bound, and the certificate of TLS.
 pub(super) struct Bound {
-    /// One for each shard.
-    udp: Vec<SipSocket>,
+    /// Those of each shard, in the order of the settings.
+    udp: Vec<Vec<SipSocket>>,
     streams: Vec<(Transport, TcpListener)>,
     tls: Tls,
 }
@@ -61,18 +63,19 @@ pub(super) fn bind(config: &Config) -> Result<Bound, StartError> {
     };
     let tls = Tls::open(files).map_err(|error| StartError::Tls(error.to_string()))?;
     let refused = |address, error| StartError::Listen { key: "sip.listen", address, error };
-    let (mut udp, mut streams) = (None, Vec::new());
+    let shards = shards(config);
+    let mut udp: Vec<_> = std::iter::repeat_with(Vec::new).take(shards).collect();
+    let mut streams = Vec::new();
     for Listener { transport, address } in &sip.listen.0 {
         let (transport, address) = (sip_transport(*transport), *address);
         if transport == Transport::Udp {
-            let sockets = bind_shards(address, shards(config));
-            udp = Some(sockets.map_err(|error| refused(address, error))?);
+            let sockets = bind_shards(address, shards).map_err(|it| refused(address, it))?;
+            udp.iter_mut().zip(sockets).for_each(|(shard, socket)| shard.push(socket));
         } else {
             let listener = stream::listen(address).map_err(|error| refused(address, error))?;
             streams.push((transport, listener));
         }
     }
-    let udp = udp.expect("the settings were checked: one listener is UDP");
     Ok(Bound { udp, streams, tls })
 }
 
@@ -112,14 +115,21 @@ impl Signalling {
         let system = |what| move |error| StartError::System { what, error };
         let Bound { udp: sockets, streams, tls } = bound;
         let first = sockets.first().expect("there is at least one shard");
-        let address = first.local_address().map_err(system("the SIP socket"))?;
+        let udp: Vec<SocketAddr> = first
+            .iter()
+            .map(SipSocket::local_address)
+            .collect::<io::Result<_>>()
+            .map_err(system("the SIP socket"))?;
+        let address = *udp.first().expect("the settings were checked: one listener is UDP");
         let advertise = advertised(config, address);
         let local = |(transport, listener): &(Transport, TcpListener)| {
             Ok((*transport, listener.local_addr()?))
         };
         let served: Vec<(Transport, SocketAddr)> =
             streams.iter().map(local).collect::<io::Result<_>>().map_err(system("a listener"))?;
-        let sources = iter::once(address)
+        let sources = udp
+            .iter()
+            .copied()
             .chain(served.iter().map(|(_, address)| *address))
             .map(|address| address.ip())
             .filter(|ip| !ip.is_unspecified())
@@ -134,9 +144,12 @@ impl Signalling {
             Plane::start(&media, prepared.wakers()).map_err(system("the media plane"))?;
         let parts = Parts {
             call: CallConfig {
-                more_addresses: served
+                more_addresses: udp
                     .iter()
-                    .map(|(transport, at)| (*transport, advertised_stream(config, *at)))
+                    .skip(1)
+                    .map(|at| (Transport::Udp, *at))
+                    .chain(served.iter().copied())
+                    .map(|(transport, at)| (transport, advertised_stream(config, at)))
                     .collect(),
                 ..call_config(config, advertise)
             },
@@ -168,7 +181,8 @@ impl Signalling {
             async move { load_trunks(&pool, &vault, &names).await }
         });
         relay.adopt(tokio::spawn(keep).abort_handle());
-        Ok(Self { address, streams: served, relay, plane: Arc::new(plane) })
+        let more = udp.into_iter().skip(1).collect();
+        Ok(Self { address, more, streams: served, relay, plane: Arc::new(plane) })
     }
 
     /// Reads the certificates again.

@@ -115,8 +115,9 @@ fn listeners(config: &Config, found: &mut Found) {
     let sip = &config.sip;
     let Listeners(all) = &sip.listen;
     let mut wrong = |what: &str| found.push(("sip.listen", what.to_owned()));
-    if sip.listen.of(Transport::Udp).count() != 1 {
-        wrong("must hold exactly one UDP address");
+    let udp = |is_v4| sip.listen.of(Transport::Udp).filter(|it| it.is_ipv4() == is_v4).count();
+    if udp(true) > 1 || udp(false) > 1 || udp(true) + udp(false) == 0 {
+        wrong("must hold one UDP address, or one of IPv4 and one of IPv6");
     }
     if all.len() > LISTENERS_MAX {
         wrong("holds too many addresses");

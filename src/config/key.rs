@@ -67,7 +67,7 @@ pub(super) const KEYS: &[Key] = &[
     key!(admin.listen, "/healthz /readyz /metrics /version; keep it away from the public"),
     key!(
         sip.listen,
-        "for trunks; or a list: [\"0.0.0.0:5060\", \"tcp:[::]:5060\", \"tls:0.0.0.0:5061\"]"
+        "for trunks; or a list: [\"0.0.0.0:5060\", \"[::]:5060\", \"tls:0.0.0.0:5061\"]"
     ),
     key!(sip.advertise, "IP or IP:port in Via and Contact; empty: this machine's main address"),
     key!(sip.tls_certificate, "PEM of our certificate and its chain; read again when it changes"),

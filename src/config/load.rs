@@ -283,7 +283,8 @@ mod tests {
     fn wrong_listeners_are_reported_with_file_and_key() {
         for (listen, what) in [
             ("\"sctp:0.0.0.0:5060\"", "expected address:port behind udp:"),
-            ("[\"tcp:0.0.0.0:5060\"]", "must hold exactly one UDP address"),
+            ("[\"tcp:0.0.0.0:5060\"]", "must hold one UDP address, or one of IPv4 and one of IPv6"),
+            ("[\"192.0.2.1:5060\", \"192.0.2.2:5060\"]", "must hold one UDP address, or"),
             ("[\"0.0.0.0:5060\", \"tcp:0.0.0.0:5060\", \"tls:192.0.2.1:5060\"]", "are the same"),
             ("[\"0.0.0.0:5060\", \"tcp:127.0.0.1:8080\"]", "is that of api.listen"),
             ("[\"0.0.0.0:5060\", 5061]", "found a whole number"),

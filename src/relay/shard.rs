@@ -43,8 +43,8 @@ const MEDIA_WITHIN: Duration = Duration::from_millis(5);
 const CLOSED_WITHIN: Duration = Duration::from_millis(20);
 /// After this nobody waits for a last word any more.
 const CLOSED_AT_ALL: Duration = Duration::from_secs(2);
-const SOCKET: u64 = 0;
-const BELL: u64 = 1;
+/// Tokens below are sockets.
+const BELL: u64 = u64::MAX;
 
 /// Everything a shard works with.
 pub(crate) struct Shard<R: RouteSource> {
@@ -52,7 +52,8 @@ pub(crate) struct Shard<R: RouteSource> {
     pub(crate) index: usize,
     pub(crate) ways: Arc<Ways>,
     pub(crate) core: CallCore,
-    pub(crate) socket: SipSocket,
+    /// One for each UDP address that is served; at most one of each family.
+    pub(crate) sockets: Vec<SipSocket>,
     pub(crate) post: Arc<Post>,
     pub(crate) mailbox: Arc<Mailbox<Found<R::Sealed>>>,
     pub(crate) media: Link,
@@ -71,7 +72,9 @@ impl<R: RouteSource> Shard<R> {
         let name = format!("sip-{}", self.index);
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let readable = epoll::EventFlags::IN;
-        epoll::add(&poll, &self.socket, epoll::EventData::new_u64(SOCKET), readable)?;
+        for (number, socket) in (0..).zip(&self.sockets) {
+            epoll::add(&poll, socket, epoll::EventData::new_u64(number), readable)?;
+        }
         let bell = self.mailbox.bell_fd();
         epoll::add(&poll, bell, epoll::EventData::new_u64(BELL), readable)?;
         let running = Running::new(self, poll);
@@ -143,13 +146,13 @@ impl<R: RouteSource> Running<R> {
             if self.shard.mailbox.has_rung() {
                 self.read_mail();
             }
-            for event in events.iter().filter(|event| event.data.u64() == SOCKET) {
-                self.receive(event.flags);
+            for event in events.iter().filter(|event| event.data.u64() != BELL) {
+                self.receive(event.data.u64() as usize, event.flags);
                 self.pass_on();
             }
             self.read_reports();
             self.keep_time();
-            self.shard.socket.flush();
+            self.shard.sockets.iter_mut().for_each(SipSocket::flush);
             self.shard.media.flush();
             if self.inbox.stop {
                 return;
@@ -176,10 +179,11 @@ impl<R: RouteSource> Running<R> {
         }
     }
 
-    /// Takes what is on the socket.
-    fn receive(&mut self, flags: epoll::EventFlags) {
+    /// Takes what is on one socket.
+    fn receive(&mut self, number: usize, flags: epoll::EventFlags) {
         if flags.contains(epoll::EventFlags::ERR) {
-            while let Some(address) = self.shard.socket.unreachable() {
+            let error = |this: &Self| this.shard.sockets.get(number)?.unreachable();
+            while let Some(address) = error(self) {
                 self.unreachable(address);
             }
         }
@@ -188,7 +192,8 @@ impl<R: RouteSource> Running<R> {
             if self.shard.mailbox.has_order() {
                 return;
             }
-            match self.shard.socket.receive() {
+            let Some(socket) = self.shard.sockets.get_mut(number) else { return };
+            match socket.receive() {
                 Received::Empty => return self.caught_up(),
                 Received::Unreachable(address) => self.unreachable(address),
                 Received::Datagram { source, bytes } => {
@@ -208,7 +213,7 @@ impl<R: RouteSource> Running<R> {
                 }
             }
         }
-        self.fell_behind();
+        self.fell_behind(number);
     }
 
     /// The queue is empty.
@@ -220,10 +225,10 @@ impl<R: RouteSource> Running<R> {
     }
 
     /// A whole round has not emptied the queue: the brain learns how long the last datagram waited.
-    fn fell_behind(&mut self) {
+    fn fell_behind(&mut self, number: usize) {
         self.is_behind = true;
         let at = now();
-        let arrived = self.shard.socket.last_arrived();
+        let arrived = self.shard.sockets.get(number).and_then(SipSocket::last_arrived);
         let delay = arrived.and_then(|arrived| at.wall.duration_since(arrived).ok());
         self.shard.core.note_queue_delay(at, delay.unwrap_or_default());
     }
@@ -338,7 +343,7 @@ impl<R: RouteSource> Running<R> {
         if self.publish_at <= at.monotonic {
             self.publish_at = at.monotonic + PUBLISH_EVERY;
             self.follow_trunks();
-            self.tally.unsent = self.shard.socket.unsent();
+            self.tally.unsent = self.shard.sockets.iter().map(SipSocket::unsent).sum();
             self.published.show(&self.tally, &self.shard.core);
         }
     }
@@ -366,7 +371,7 @@ impl<R: RouteSource> Running<R> {
             Output::Transmit { to, bytes } => {
                 self.tally.sent(&bytes);
                 match to.transport {
-                    Transport::Udp => self.shard.socket.send(to.address, bytes),
+                    Transport::Udp => self.send_datagram(to.address, bytes),
                     Transport::Tcp | Transport::Tls => self.shard.post.send(to, bytes),
                 }
             }
@@ -387,6 +392,14 @@ impl<R: RouteSource> Running<R> {
                 self.tally.finished += 1;
                 self.shard.recorder.push(cdr);
             }
+        }
+    }
+
+    /// By the socket of its family. Without one it cannot be sent, as a network that is down.
+    fn send_datagram(&mut self, to: SocketAddr, bytes: Bytes) {
+        match self.shard.sockets.iter_mut().find(|socket| socket.fits(to)) {
+            Some(socket) => socket.send(to, bytes),
+            None => self.ready.push_back(Input::Unreachable { peer: to.into() }),
         }
     }
 

@@ -24,6 +24,7 @@ const WAITING_MAX: usize = 16;
 #[derive(Debug)]
 pub(crate) struct SipSocket {
     socket: Socket,
+    is_ipv4: bool,
     buffer: Box<[u8]>,
     waiting: VecDeque<(SockAddr, Bytes)>,
     /// Datagrams that the system would not take.
@@ -65,7 +66,7 @@ impl SipSocket {
     /// # Errors
     /// The system has no room for it.
     pub(crate) fn join(address: SocketAddr) -> io::Result<Self> {
-        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+        let socket = new_socket(address)?;
         socket.set_reuse_port(true)?;
         socket.bind(&address.into())?;
         socket.set_nonblocking(true)?;
@@ -75,6 +76,7 @@ impl SipSocket {
         report_icmp_errors(&socket, address);
         Ok(Self {
             socket,
+            is_ipv4: address.is_ipv4(),
             buffer: vec![0; DATAGRAM_MAX].into_boxed_slice(),
             waiting: VecDeque::with_capacity(WAITING_MAX),
             unsent: 0,
@@ -85,6 +87,11 @@ impl SipSocket {
     pub(crate) fn local_address(&self) -> io::Result<SocketAddr> {
         let address = self.socket.local_addr()?.as_socket();
         address.ok_or_else(|| io::Error::other("the socket has no IP address"))
+    }
+
+    /// Whether it can send to an address.
+    pub(crate) fn fits(&self, to: SocketAddr) -> bool {
+        self.is_ipv4 == to.is_ipv4()
     }
 
     /// The next datagram, if one is waiting.
@@ -287,8 +294,17 @@ unsafe fn errno_in(header: &libc::msghdr) -> Option<Errno> {
 /// Each pending ICMP error costs one attempt.
 const SEND_ATTEMPTS_MAX: usize = 3;
 
-fn open(address: SocketAddr) -> io::Result<Socket> {
+/// One that takes no IPv4 when it is one of IPv6: that has a socket of its own, or none.
+fn new_socket(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    Ok(socket)
+}
+
+fn open(address: SocketAddr) -> io::Result<Socket> {
+    let socket = new_socket(address)?;
     socket.bind(&address.into())?;
     Ok(socket)
 }

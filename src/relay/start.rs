@@ -29,7 +29,7 @@ use crate::sip::transport::Transport;
 
 /// Shards that can be rung, but do not run yet.
 pub(crate) struct Prepared<R: RouteSource> {
-    shards: Vec<(SipSocket, Inbox<R>)>,
+    shards: Vec<(Vec<SipSocket>, Inbox<R>)>,
     handle: Handle,
 }
 
@@ -68,12 +68,12 @@ pub(crate) struct Relay {
 }
 
 impl<R: RouteSource> Prepared<R> {
-    /// Connects the handle to one mailbox for each socket: orders wait in them until the shards
-    /// run.
+    /// Connects the handle to one mailbox for each shard, whose sockets these are: orders wait in
+    /// them until the shards run.
     ///
     /// # Errors
     /// No descriptor is left.
-    pub(crate) fn new(sockets: Vec<SipSocket>, handle: &Handle) -> io::Result<Self> {
+    pub(crate) fn new(sockets: Vec<Vec<SipSocket>>, handle: &Handle) -> io::Result<Self> {
         let with_mailbox = |socket| Ok((socket, Arc::new(Mailbox::new()?)));
         let shards = sockets.into_iter().map(with_mailbox).collect::<io::Result<Vec<_>>>()?;
         let orders = shards.iter().map(|(_, mailbox)| Arc::clone(mailbox) as _).collect();
@@ -99,13 +99,14 @@ impl<R: RouteSource> Prepared<R> {
         let runtime = tokio::runtime::Handle::current();
         let post = Arc::new(Post::new()?);
         let passed =
-            |(_, mailbox): &(SipSocket, Inbox<R>)| Arc::clone(mailbox) as Arc<dyn TakesPassed>;
+            |(_, mailbox): &(Vec<SipSocket>, Inbox<R>)| Arc::clone(mailbox) as Arc<dyn TakesPassed>;
         let ways = Arc::new(Ways::new(shards.iter().map(passed).collect()));
         let orders = shards.iter().map(|(_, mailbox)| Arc::clone(mailbox) as _).collect();
         let mut threads = Vec::with_capacity(shards.len() + 1);
         let memory = no_memory();
         let call = share(&parts.call, shards.len());
-        for ((index, (socket, mailbox)), media) in shards.into_iter().enumerate().zip(parts.media) {
+        for ((index, (sockets, mailbox)), media) in shards.into_iter().enumerate().zip(parts.media)
+        {
             let call = CallConfig { shard: u8::try_from(index).unwrap_or(u8::MAX), ..call.clone() };
             let routes = Routes::new(
                 Arc::clone(&parts.routes),
@@ -120,7 +121,7 @@ impl<R: RouteSource> Prepared<R> {
                 ways: Arc::clone(&ways),
                 post: Arc::clone(&post),
                 core: CallCore::new(call, random_generator()?),
-                socket,
+                sockets,
                 mailbox: Arc::clone(&mailbox),
                 media,
                 routes,

@@ -49,6 +49,16 @@ impl Bench {
     pub(crate) async fn on(test: TestDatabase, running: Running) -> Self {
         let pbx = Peer::new("127.0.0.1:0", running.sip);
         let carrier = Peer::new("127.0.0.1:0", running.sip);
+        Self::between(test, running, pbx, carrier).await
+    }
+
+    /// The same with peers of one's own.
+    pub(crate) async fn between(
+        test: TestDatabase,
+        running: Running,
+        pbx: Peer,
+        carrier: Peer,
+    ) -> Self {
         let tenant = TenantId::new(1, 1);
         lay_out(&running.store, tenant, &pbx, &carrier).await;
         let binding = bind(&running.store, tenant).await;
@@ -141,7 +151,7 @@ async fn lay_out(store: &Store, tenant: TenantId, pbx: &Peer, carrier: &Peer) {
             id: TrunkId::new(n, 0),
             side,
             name: format!("trunk-{n}"),
-            source_networks: vec![Network::parse("127.0.0.1").expect("a network")],
+            source_networks: vec![network_of(peer)],
             targets: vec![TrunkPlace::Address(peer.address())],
             transport: Transport::Udp,
             tls_ca: None,
@@ -168,6 +178,10 @@ async fn lay_out(store: &Store, tenant: TenantId, pbx: &Peer, carrier: &Peer) {
     let numbers = [VirtualNumber::parse(X).expect("a number")];
     platform.import_numbers(noon(), PoolId::new(1, 1), &numbers).await.expect("imported");
     platform.commit().await.expect("committed");
+}
+
+fn network_of(peer: &Peer) -> Network {
+    Network::parse(&peer.address().ip().to_string()).expect("a network")
 }
 
 async fn bind(store: &Store, tenant: TenantId) -> BindingId {

@@ -5,6 +5,7 @@
 mod support;
 
 mod calls;
+mod families;
 mod jobs;
 mod nodes;
 mod peers;

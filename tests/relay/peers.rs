@@ -25,6 +25,11 @@ impl Peer {
         self.socket.local_addr().expect("bound")
     }
 
+    /// Where the relay is for this peer.
+    pub(crate) fn relay(&self) -> SocketAddr {
+        self.relay
+    }
+
     pub(crate) fn send(&self, text: &str) {
         self.socket.send_to(text.as_bytes(), self.relay).expect("sent");
     }
@@ -94,6 +99,21 @@ impl Peer {
              CSeq: {sequence} {method}\r\nContent-Length: 0\r\n\r\n"
         ));
         assert!(target.contains(&relay.ip().to_string()), "{target}");
+    }
+
+    /// Ends a call that was answered by [`Self::answer`]; its INVITE says which.
+    pub(crate) fn hang_up(&self, invite: &str) {
+        let address = self.address();
+        let target = header(invite, "Contact");
+        let target = target.trim_start_matches('<').trim_end_matches('>');
+        self.send(&format!(
+            "BYE {target} SIP/2.0\r\nVia: SIP/2.0/UDP {address};branch=z9hG4bK-bye;rport\r\n\
+             Max-Forwards: 70\r\nFrom: {from};tag=b\r\nTo: {to}\r\nCall-ID: {call}\r\n\
+             CSeq: 1 BYE\r\nContent-Length: 0\r\n\r\n",
+            from = header(invite, "To"),
+            to = header(invite, "From"),
+            call = header(invite, "Call-ID"),
+        ));
     }
 
     /// Answers a request.
