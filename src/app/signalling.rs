@@ -143,6 +143,7 @@ impl Signalling {
         let (plane, links) =
             Plane::start(&media, prepared.wakers()).map_err(system("the media plane"))?;
         let parts = Parts {
+            gather: config.sip.gather,
             call: CallConfig {
                 more_addresses: udp
                     .iter()

@@ -41,6 +41,7 @@ fn durations(config: &Config, found: &mut Found) {
         ("sip.failover_timeout", config.sip.failover_timeout, second / 2, second * 32),
         ("sip.queue_delay_max", config.sip.queue_delay_max, second / 1_000, second),
         ("sip.probe_interval", config.sip.probe_interval, Duration::ZERO, second * 3_600),
+        ("sip.gather", config.sip.gather, Duration::ZERO, second / 50),
         ("media.port_quarantine", config.media.port_quarantine, Duration::ZERO, second * 3_600),
         ("media.silence_timeout", config.media.silence_timeout, second, second * 3_600),
     ];

@@ -147,6 +147,8 @@ pub struct Sip {
     pub failover_timeout: Duration,
     /// How often each target of a trunk is asked whether it is there; zero for never.
     pub probe_interval: Duration,
+    /// How long a busy shard lets datagrams gather before it takes them; zero for never.
+    pub gather: Duration,
     /// Calls at one time.
     pub calls_max: usize,
     /// New calls are refused while all datagrams wait longer than this.
@@ -269,6 +271,7 @@ impl Default for Config {
                 duration_max: Duration::from_secs(3 * 3_600),
                 failover_timeout: Duration::from_secs(2),
                 probe_interval: Duration::from_secs(30),
+                gather: Duration::from_millis(5),
                 calls_max: 20_000,
                 queue_delay_max: Duration::from_millis(10),
                 source_cps_max: 0,

@@ -50,6 +50,7 @@ const BELL: u64 = u64::MAX;
 pub(crate) struct Shard<R: RouteSource> {
     /// Its number among all.
     pub(crate) index: usize,
+    pub(crate) gather: Duration,
     pub(crate) ways: Arc<Ways>,
     pub(crate) core: CallCore,
     /// One for each UDP address that is served; at most one of each family.
@@ -124,7 +125,7 @@ impl<R: RouteSource> Running<R> {
             held: VecDeque::new(),
             media_at: None,
             closing: (0, at),
-            pace: Pace::new(at),
+            pace: Pace::new(shard.gather, at),
             is_behind: false,
             tally: Tally::default(),
             published: Published::new(),
@@ -157,9 +158,8 @@ impl<R: RouteSource> Running<R> {
             if self.inbox.stop {
                 return;
             }
-            let rest = self.pace.rest(begun, now().monotonic);
-            if !rest.is_zero() && !self.is_behind {
-                std::thread::sleep(rest);
+            if !self.is_behind {
+                rest(self.pace.rest(begun, now().monotonic));
             }
         }
     }
@@ -425,6 +425,14 @@ impl<R: RouteSource> Running<R> {
                 self.held.push_back(command);
             }
         }
+    }
+}
+
+/// Nothing that arrives may end it: that is what it is for.
+#[expect(clippy::disallowed_methods, reason = "datagrams gather for a time, not for an event")]
+fn rest(time: Duration) {
+    if !time.is_zero() {
+        std::thread::sleep(time);
     }
 }
 

@@ -39,6 +39,8 @@ type Inbox<R> = Arc<Mailbox<Found<<R as RouteSource>::Sealed>>>;
 pub(crate) struct Parts<R, S> {
     /// The settings of all of them together.
     pub(crate) call: CallConfig,
+    /// How long a busy shard lets datagrams gather.
+    pub(crate) gather: Duration,
     /// One for each.
     pub(crate) media: Vec<Link>,
     pub(crate) routes: Arc<R>,
@@ -118,6 +120,7 @@ impl<R: RouteSource> Prepared<R> {
             );
             let shard = Shard {
                 index,
+                gather: parts.gather,
                 ways: Arc::clone(&ways),
                 post: Arc::clone(&post),
                 core: CallCore::new(call, random_generator()?),
