@@ -16,7 +16,7 @@ use tokio::time::{interval, timeout};
 
 use super::StartError;
 use crate::call::config::CallConfig;
-use crate::config::{Config, Listener, SHARDS_MAX, Softphones};
+use crate::config::{Config, Listener, SHARDS_MAX, SoftphoneDigest, Softphones};
 use crate::domain::network;
 use crate::media::{FreePorts, Plane, PlaneConfig};
 use crate::relay::dns::{NameServers, Names};
@@ -29,6 +29,7 @@ use crate::relay::stream::{self, Limits};
 use crate::relay::tls::{Tls, TlsFiles};
 use crate::relay::trunks::{TrunkEntry, TrunkTable};
 use crate::rtp::plane::PlaneAddress;
+use crate::sip::digest::Algorithm;
 use crate::sip::transport::Transport;
 use crate::store::{Database, RelayPool, Store, StoreError};
 use crate::vault::Vault;
@@ -308,6 +309,11 @@ fn call_config(config: &Config, advertise: SocketAddr) -> CallConfig {
         route_deadline: sip.route_deadline,
         failover_timeout: sip.failover_timeout,
         probe_interval: sip.probe_interval,
+        softphone_digest: match sip.softphone_digest {
+            SoftphoneDigest::All => Algorithm::Md5..=Algorithm::Sha512T256,
+            SoftphoneDigest::Sha256 => Algorithm::Sha256..=Algorithm::Sha512T256,
+            SoftphoneDigest::Md5 => Algorithm::Md5..=Algorithm::Md5,
+        },
         ring_timeout: sip.ring_timeout,
         duration_max: sip.duration_max,
         ..CallConfig::new(advertise)

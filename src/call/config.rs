@@ -1,8 +1,10 @@
 //! What the brain needs to know before the first call: our address, the limits and the timers.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use crate::sip::digest::Algorithm;
 use crate::sip::transport::Transport;
 
 /// The settings of one [`super::core::CallCore`].
@@ -34,6 +36,9 @@ pub struct CallConfig {
     pub failover_timeout: Duration,
     /// How often each target of a trunk is asked whether it is there; zero for never.
     pub probe_interval: Duration,
+    /// The algorithms that softphones are asked to answer with; some know MD5 alone, and nothing at
+    /// all where others are offered beside it.
+    pub softphone_digest: RangeInclusive<Algorithm>,
     /// How long the callee rings.
     pub ring_timeout: Duration,
     /// The longest answered duration where the route sets none.
@@ -62,6 +67,7 @@ impl CallConfig {
             media_deadline: Duration::from_secs(2),
             failover_timeout: Duration::from_secs(2),
             probe_interval: Duration::ZERO,
+            softphone_digest: Algorithm::Md5..=Algorithm::Sha512T256,
             ring_timeout: Duration::from_secs(60),
             duration_max: Duration::from_secs(3 * 3_600),
             retry_after: Duration::from_secs(5),

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use super::admission::WRONG_ANSWER;
@@ -102,14 +103,14 @@ impl Door {
         &mut self,
         now: Now,
         peer: &Peer,
-        least: Algorithm,
+        offered: &RangeInclusive<Algorithm>,
         is_stale: bool,
         mut chance: impl FnMut() -> u64,
     ) -> Vec<String> {
         let from = source_of(peer);
         let salt = chance();
         let nonce = self.guard(chance).nonce(now.unix_ms(), &from, salt);
-        let strong = Algorithm::ALL.into_iter().rev().filter(|it| *it >= least);
+        let strong = Algorithm::ALL.into_iter().rev().filter(|it| offered.contains(it));
         strong.map(|algorithm| digest::challenge(REALM, &nonce, algorithm, is_stale)).collect()
     }
 
@@ -177,7 +178,8 @@ impl CallCore {
                 false
             }
         };
-        self.challenge(now, peer, server, message, login.least, is_stale);
+        let offered = login.least..=Algorithm::Sha512T256;
+        self.challenge(now, peer, server, message, &offered, is_stale);
         false
     }
 
@@ -211,12 +213,12 @@ impl CallCore {
         peer: &Peer,
         server: ServerId,
         message: &Message,
-        least: Algorithm,
+        offered: &RangeInclusive<Algorithm>,
         is_stale: bool,
     ) {
         let rng = &mut self.wires.rng;
         let chance = || rand_core::Rng::next_u64(rng);
-        let challenges = self.door.challenges(now, peer, least, is_stale, chance);
+        let challenges = self.door.challenges(now, peer, offered, is_stale, chance);
         let (tag, source) = (self.wires.loose_tag(), peer.address);
         let out = &mut self.wires.out;
         let mut answer = ResponseWriter::start(out, message, source, 401, Some(&tag));

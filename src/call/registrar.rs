@@ -12,7 +12,6 @@ use super::trunks::Login;
 use crate::domain::id::{AgentId, TenantId};
 use crate::domain::now::Now;
 use crate::sip::address::Address;
-use crate::sip::digest::Algorithm;
 use crate::sip::header::HeaderId;
 use crate::sip::message::Message;
 use crate::sip::method::Method;
@@ -155,7 +154,7 @@ impl CallCore {
         }
         let user = super::door::user_of(message).and_then(|user| std::str::from_utf8(user).ok());
         let Some(user) = user.filter(|user| user.len() <= USER_BYTES_MAX) else {
-            return self.challenge(now, peer, server, message, Algorithm::Md5, false);
+            return self.ask_softphone(now, peer, server, message, false);
         };
         let registrar = &mut self.registrar;
         if registrar.asking.len() >= ASKING_MAX {
@@ -178,27 +177,39 @@ impl CallCore {
             LoginAnswer::Found { tenant, agent, secret } => (tenant, agent, secret),
             LoginAnswer::Unknown => {
                 self.note_failure(now, &peer);
-                let least = Algorithm::Md5;
-                return self.challenge(now, &peer, server, &message, least, false);
+                return self.ask_softphone(now, &peer, server, &message, false);
             }
             LoginAnswer::Failed => return self.answer(now, &peer, server, &message, 503),
         };
         let user = super::door::user_of(&message).unwrap_or_default();
         let user = String::from_utf8_lossy(user).into();
-        let login = Login { user, secret, least: Algorithm::Md5 };
+        let least = *self.wires.config.softphone_digest.start();
+        let login = Login { user, secret, least };
         match self.look(now, &peer, &message, &login) {
             Shown::Right => {
                 let known = (tenant, agent, &*login.user);
                 self.on_known_softphone(now, &peer, server, &message, known);
             }
             Shown::Nothing { is_stale } => {
-                self.challenge(now, &peer, server, &message, login.least, is_stale);
+                self.ask_softphone(now, &peer, server, &message, is_stale);
             }
             Shown::Wrong => {
                 self.note_failure(now, &peer);
-                self.challenge(now, &peer, server, &message, login.least, false);
+                self.ask_softphone(now, &peer, server, &message, false);
             }
         }
+    }
+
+    fn ask_softphone(
+        &mut self,
+        now: Now,
+        peer: &Peer,
+        server: ServerId,
+        message: &Message,
+        is_stale: bool,
+    ) {
+        let offered = self.wires.config.softphone_digest.clone();
+        self.challenge(now, peer, server, message, &offered, is_stale);
     }
 
     fn on_known_softphone(

@@ -76,6 +76,10 @@ pub(super) const KEYS: &[Key] = &[
         sip.softphones,
         "who may register as an agent: off, tls, or streams (TCP without TLS too)"
     ),
+    key!(
+        sip.softphone_digest,
+        "what softphones answer with: all; sha-256 or better; md5 alone for old ones"
+    ),
     key!(sip.tls_ca, "PEM of roots for the certificates of trunks without their own tls_ca"),
     key!(sip.country_code, "calling code of national numbers that carriers write without +"),
     key!(sip.ring_timeout, "a callee rings this long"),

@@ -120,6 +120,18 @@ pub enum Softphones {
     Streams,
 }
 
+/// What softphones are asked to answer challenges with.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum SoftphoneDigest {
+    /// Whichever they like best.
+    #[default]
+    All,
+    /// SHA-256 or better.
+    Sha256,
+    /// MD5 alone: some phones give up where anything else is offered beside it.
+    Md5,
+}
+
 /// `[sip]`
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Sip {
@@ -135,6 +147,8 @@ pub struct Sip {
     pub tls_ca: Option<PathBuf>,
     /// Where agents' softphones may register and call from.
     pub softphones: Softphones,
+    /// What they are asked to answer challenges with.
+    pub softphone_digest: SoftphoneDigest,
     /// The calling code of the country whose national numbers carriers write without `+`.
     pub country_code: String,
     /// How long a callee rings.
@@ -265,6 +279,7 @@ impl Default for Config {
                 tls_key: None,
                 tls_ca: None,
                 softphones: Softphones::Off,
+                softphone_digest: SoftphoneDigest::All,
                 country_code: "86".to_owned(),
                 ring_timeout: Duration::from_secs(60),
                 route_deadline: Duration::from_secs(2),

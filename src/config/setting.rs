@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::{Advertised, Listener, Listeners, LogFormat, PortRange, Secret, Softphones};
+use super::{
+    Advertised, Listener, Listeners, LogFormat, PortRange, Secret, SoftphoneDigest, Softphones,
+};
 use crate::domain::network::Transport;
 
 /// A value as found.
@@ -265,6 +267,25 @@ impl Setting for Softphones {
             Self::Off => "off",
             Self::Tls => "tls",
             Self::Streams => "streams",
+        })
+    }
+}
+
+impl Setting for SoftphoneDigest {
+    fn read(raw: &Raw<'_>) -> Result<Self, String> {
+        match raw.text()? {
+            "all" => Ok(Self::All),
+            "sha-256" => Ok(Self::Sha256),
+            "md5" => Ok(Self::Md5),
+            _ => Err("expected \"all\", \"sha-256\" or \"md5\"".to_owned()),
+        }
+    }
+
+    fn show(&self) -> String {
+        quoted(match self {
+            Self::All => "all",
+            Self::Sha256 => "sha-256",
+            Self::Md5 => "md5",
         })
     }
 }

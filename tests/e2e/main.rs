@@ -8,6 +8,7 @@ mod peers;
 #[path = "../protos/mod.rs"]
 mod protos;
 mod service;
+mod softphone;
 mod sound;
 mod torture;
 mod torture_streams;

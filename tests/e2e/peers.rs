@@ -17,7 +17,7 @@ pub(crate) const STRANGER: &str = "127.0.0.4";
 
 /// baresip sends media from an unbound socket: on loopback that is this address, so it is also the
 /// one to advertise. The relay would drop media from any other.
-const MEDIA: &str = "127.0.0.1";
+pub(crate) const MEDIA: &str = "127.0.0.1";
 
 /// No wait in these tests is longer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -225,7 +225,7 @@ impl Softphone {
 }
 
 /// Debian puts the modules into a folder of the architecture on some releases.
-fn module_folder() -> String {
+pub(crate) fn module_folder() -> String {
     let found = fs::read_dir("/usr/lib").expect("/usr/lib").find_map(|entry| {
         let path = entry.expect("an entry").path().join("baresip/modules");
         path.is_dir().then(|| path.display().to_string())

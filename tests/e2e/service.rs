@@ -69,6 +69,11 @@ pub(crate) fn http_get(address: SocketAddr, path: &str) -> Option<(u16, String)>
 impl Service {
     /// Starts it and makes tenant, trunks, pool, numbers, keys and agent.
     pub(crate) fn start(name: &str) -> Self {
+        Self::start_with(name, "")
+    }
+
+    /// The same with more settings of `[sip]`.
+    pub(crate) fn start_with(name: &str, more: &str) -> Self {
         let folder =
             std::env::temp_dir().join(format!("maskline-e2e-{}-{name}", std::process::id()));
         fs::create_dir_all(&folder).expect("a writable folder for temporary files");
@@ -81,7 +86,7 @@ impl Service {
         let config = format!(
             "drain_timeout = \"2s\"\n[database]\ndata_dir = \"{0}/pg\"\n\
              [keys]\nroot_file = \"{0}/root.key\"\n[api]\nlisten = \"{api}\"\n\
-             [admin]\nlisten = \"{admin}\"\n[sip]\nprobe_interval = \"0s\"\n\
+             [admin]\nlisten = \"{admin}\"\n[sip]\n{more}probe_interval = \"0s\"\n\
              listen = [\"{sip}\", \"tcp:{sip}\", \"tls:{sip_tls}\"]\n\
              tls_certificate = \"{1}/relay.pem\"\ntls_key = \"{1}/relay.key\"\n\
              [media]\nbind = \"127.0.0.1\"\nthreads = 1\n[log]\nfilter = \"trace\"\n",
@@ -135,6 +140,11 @@ impl Service {
     /// Changes something as the CRM.
     pub(crate) fn post(&self, path: &str, body: &Value) -> Value {
         self.runtime.block_on(self.made.crm.post(path, body)).expect("an answer")
+    }
+
+    /// Changes something as the tenant's administrator.
+    pub(crate) fn administer(&self, path: &str, body: &Value) -> Value {
+        self.runtime.block_on(self.made.admin.post(path, body)).expect("an answer")
     }
 
     /// Changes something as the operator.

@@ -1,0 +1,87 @@
+//! An agent's softphone: baresip registers over TLS with the login that the API has made, and
+//! calls a subscriber.
+
+use std::fs;
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::peers::{MEDIA, Process, Scenario, Sipp, module_folder, until};
+use crate::service::{Service, certificates};
+use crate::sound;
+
+const REAL: &str = "+8613800001234";
+
+#[test]
+fn a_softphone_registers_over_tls_and_calls_as_its_agent() {
+    let service =
+        Service::start_with("softphone", "softphones = \"tls\"\nsoftphone_digest = \"md5\"\n");
+    let binding = service.bind("E-1", REAL);
+    let x = binding["virtual_number"].as_str().expect("a number").to_owned();
+    let agent = service.get("/v1/agents")["data"][0]["id"].clone();
+    let path = format!("/v1/agents/{}/sip-login", agent.as_str().expect("an agent"));
+    let login = service.administer(&path, &json!({}));
+    let [user, password] = ["username", "password"].map(|it| login[it].as_str().expect("a text"));
+    let waiting = Scenario {
+        file: "answers.xml",
+        status: "",
+        local: service.sides.carrier,
+        remote: None,
+        fields: "",
+        calls: 1,
+        calls_per_second: 10,
+    };
+    let mut carrier = Sipp::start(&service.folder, &waiting);
+
+    let folder = service.folder.join("softphone");
+    fs::create_dir_all(&folder).expect("a writable folder");
+    let tone = folder.join("tone.wav");
+    sound::write_tone(&tone, 440, 30);
+    let control = free_tcp_address();
+    let config = format!(
+        "module_path {}\nmodule g711.so\nmodule aufile.so\nmodule_app account.so\n\
+         module_app menu.so\nmodule_app ctrl_tcp.so\nctrl_tcp_listen {control}\n\
+         net_interface {MEDIA}\naudio_source aufile,{}\n\
+         sip_cafile {}/root.pem\n",
+        module_folder(),
+        tone.display(),
+        certificates().display(),
+    );
+    fs::write(folder.join("config"), config).expect("a writable folder");
+    fs::write(folder.join("contacts"), "").expect("a writable folder");
+    let account = format!(
+        "<sip:{user}@{0};transport=tls>;auth_user={user};auth_pass={password};regint=60;\
+         audio_codecs=PCMA\n",
+        service.sip_tls
+    );
+    fs::write(folder.join("accounts"), account).expect("a writable folder");
+    let mut command = Command::new("baresip");
+    command.arg("-s").arg("-f").arg(&folder);
+    let mut phone = Process::start(command, folder.join("out"));
+    phone.await_words("200 OK");
+    order(control, "dial", &format!("sip:{x}@{};transport=tls", service.sip_tls));
+    phone.await_words("Call established");
+    order(control, "hangup", "");
+    carrier.succeeds();
+    let record = service.records(1)[0].clone();
+    assert_eq!(record["agent_id"], agent, "{record}");
+    assert_eq!(record["cause"], "caller_hangup");
+    let seen = fs::read_to_string(&carrier.messages).expect("sipp's messages");
+    assert!(!seen.contains(user), "the callee sees the agent's login");
+}
+
+fn free_tcp_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address")
+}
+
+/// One command by baresip's control socket, as a netstring of JSON.
+fn order(control: SocketAddr, command: &str, params: &str) {
+    let order = json!({"command": command, "params": params}).to_string();
+    let mut socket = until("baresip's control", || TcpStream::connect(control).ok());
+    write!(socket, "{}:{order},", order.len()).expect("taken");
+    // baresip takes one client at a time: the next order is another connection.
+    drop(socket);
+}
