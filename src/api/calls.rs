@@ -17,7 +17,8 @@ use super::paging::{Cursor, Limit, ListBody, request};
 use super::values::{Id, RULE_MARK, Time, VirtualNumberField};
 use crate::domain::cause::Cause;
 use crate::domain::cdr::{Cdr, Direction, MediaCounts};
-use crate::domain::id::{AgentId, BindingId, CallId, SubscriberId, TenantId};
+use crate::domain::id::{AgentId, BindingId, CallId, IntentId, SubscriberId, TenantId};
+use crate::domain::purpose::Purpose;
 use crate::relay::handle::{CallStatus, LiveCall, Termination};
 use crate::store::Page;
 use crate::store::cdr::CdrFilter;
@@ -125,6 +126,11 @@ pub struct CallBody {
     virtual_number: Option<String>,
     /// `to_subscriber` or `from_subscriber`.
     direction: &'static str,
+    /// One of the closed list of purposes; null where nobody could name one.
+    purpose: Option<&'static str>,
+    /// The intent that was named with it.
+    #[schema(value_type = Option<String>)]
+    intent_id: Option<Id<IntentId>>,
     started_at: Time,
     ringing_at: Option<Time>,
     answered_at: Option<Time>,
@@ -159,6 +165,8 @@ impl From<Cdr> for CallBody {
             agent_id: cdr.agent.map(Id),
             virtual_number: cdr.virtual_number.map(|number| number.to_string()),
             direction: cdr.direction.label(),
+            purpose: cdr.purpose.map(Purpose::label),
+            intent_id: cdr.intent.map(Id),
             started_at: Time(cdr.started_at),
             ringing_at: cdr.ringing_at.map(Time),
             answered_at: cdr.answered_at.map(Time),
@@ -192,6 +200,8 @@ impl From<LiveCall> for CallBody {
             agent_id: call.agent.map(Id),
             virtual_number: Some(call.virtual_number.to_string()),
             direction: call.direction.label(),
+            purpose: None,
+            intent_id: None,
             started_at: Time(call.started_at),
             ringing_at: None,
             answered_at: call.answered_at.map(Time),

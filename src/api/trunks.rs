@@ -19,6 +19,7 @@ use super::tenants::{COUNTRY_CODE, check_country_code};
 use super::values::{Checks, Id, Time, nullable, problem_at, refuse_unsupported};
 use crate::domain::id::{TenantId, TrunkId};
 use crate::domain::network::{Transport, TrunkPlace};
+use crate::domain::trust::TrunkIdentity;
 use crate::relay::handle::{is_certificate_list, is_tls_name};
 use crate::store::trunk::{NewTrunk, Trunk, TrunkChange, TrunkSide};
 
@@ -110,6 +111,8 @@ pub struct TrunkCreate {
     /// The most new calls in one second of the clock, both ways together, 1 to 100000; no limit
     /// when absent.
     cps_max: Option<u32>,
+    /// Its headers that name a purpose or a caller are believed; false when absent.
+    trusted: Option<bool>,
 }
 
 /// What may change of a trunk.
@@ -138,6 +141,7 @@ pub struct TrunkPatch {
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<u32>)]
     cps_max: Option<Option<u32>>,
+    trusted: Option<bool>,
 }
 
 /// A trunk.
@@ -160,6 +164,8 @@ pub struct TrunkBody {
     enabled: bool,
     channels_max: Option<u32>,
     cps_max: Option<u32>,
+    /// Its headers that name a purpose or a caller are believed.
+    trusted: bool,
     created_at: Time,
     updated_at: Time,
 }
@@ -186,6 +192,7 @@ impl From<Trunk> for TrunkBody {
             enabled: trunk.enabled,
             channels_max: trunk.channels_max,
             cps_max: trunk.cps_max,
+            trusted: trunk.identity.trusted,
             created_at: Time(trunk.created_at),
             updated_at: Time(trunk.updated_at),
         }
@@ -261,6 +268,7 @@ pub async fn create(
         enabled: body.enabled.unwrap_or(true),
         channels_max: body.channels_max,
         cps_max: body.cps_max,
+        identity: TrunkIdentity { trusted: body.trusted.unwrap_or(false) },
     };
     let trunk = api.store().insert_trunk(new, now.wall).await?;
     api.relay().trunks_changed();
@@ -334,6 +342,7 @@ pub async fn patch(
         enabled: body.enabled,
         channels_max: body.channels_max,
         cps_max: body.cps_max,
+        trusted: body.trusted,
     };
     let trunk = api.store().update_trunk(id, change, if_match.version()?, api.now().wall).await?;
     let trunk = if_match.unless_changed(trunk)?;

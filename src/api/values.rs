@@ -38,7 +38,9 @@ macro_rules! public_ids {
     )+};
 }
 
-public_ids! { TenantId ApiKeyId AgentId TrunkId PoolId NumberId SubscriberId BindingId CallId }
+public_ids! {
+    TenantId ApiKeyId AgentId TrunkId PoolId NumberId SubscriberId BindingId CallId IntentId
+}
 
 /// An identifier in a body.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]

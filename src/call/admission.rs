@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use super::attempt::read_stated;
 use super::core::CallCore;
 use super::io::{Output, Peer, PeerRole, SecurityEvent};
 use crate::domain::now::Now;
+use crate::domain::purpose::Purpose;
 use crate::sip::message::Message;
 use crate::sip::method::Method;
 
@@ -196,7 +198,7 @@ impl CallCore {
         {
             return false;
         }
-        let Some(why) = self.find_shed(now, peer) else { return false };
+        let Some(why) = self.find_shed(now, peer, message) else { return false };
         if self.wires.transactions.is_repeat(message) {
             return false;
         }
@@ -211,14 +213,21 @@ impl CallCore {
         true
     }
 
-    fn find_shed(&mut self, now: Now, peer: &Peer) -> Option<Shed> {
+    /// Calls about accidents go before all others, where the trunk is believed.
+    fn is_emergency(&self, peer: &Peer, message: &Message) -> bool {
+        self.wires.accounts.identity(peer.trunk).trusted
+            && read_stated(message).purpose == Purpose::AccidentEmergency
+    }
+
+    fn find_shed(&mut self, now: Now, peer: &Peer, message: &Message) -> Option<Shed> {
         let config = &self.wires.config;
         if self.is_draining {
             return Some(Shed::Draining);
         }
         let is_full =
             self.live >= config.calls_max || self.pending_routes >= config.pending_routes_max;
-        if is_full || self.admission.backlog.refusing {
+        let is_late = self.admission.backlog.refusing && !self.is_emergency(peer, message);
+        if is_full || is_late {
             return Some(Shed::Overload);
         }
         if self.credits == 0 {

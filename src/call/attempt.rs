@@ -13,10 +13,12 @@ use super::timers::Timer;
 use super::wires::Wires;
 use crate::domain::cause::Cause;
 use crate::domain::cdr::Direction;
-use crate::domain::id::CallId;
+use crate::domain::id::{CallId, IntentId};
 use crate::domain::now::Now;
 use crate::domain::number::{RealNumber, VirtualNumber};
+use crate::domain::purpose::{Purpose, Stated};
 use crate::domain::route::{AGENT_MARK, CALLER_CHARS_MAX, RouteQuery};
+use crate::domain::trust::TrunkIdentity;
 use crate::rtp::plane::Side;
 use crate::sdp::{self, InvalidSdp};
 use crate::sip::dialog::{Dialog, State};
@@ -70,7 +72,8 @@ impl CallCore {
         self.wires.transactions.set_owner(server, place.to_owner());
         let id = self.new_id(now);
         let country = &self.wires.config.country_code;
-        let (record, query) = question(now, id, peer, message, country);
+        let identity = self.wires.accounts.identity(peer.trunk);
+        let (record, query) = question(now, id, peer, message, (country, identity));
         let out = &mut self.wires.out;
         let leg_a = LegA::new(serial, *peer, tag, dialog, server, message, out);
         let mut set_up = SetUp::new(offer, message.max_forwards());
@@ -185,10 +188,17 @@ fn question(
     id: CallId,
     peer: &Peer,
     message: &Message,
-    country: &str,
+    (country, identity): (&str, TrunkIdentity),
 ) -> (Record, Option<RouteQuery>) {
     let mut record = record_of(now, id, peer);
-    let Some(dialled) = read_dialled(message) else { return (record, None) };
+    let Some((dialled, code)) = read_dialled(message, peer.role) else { return (record, None) };
+    let mut stated = if identity.trusted { read_stated(message) } else { Stated::default() };
+    if stated.purpose == Purpose::Unspecified {
+        stated.purpose = code.unwrap_or_default();
+    }
+    if peer.role != PeerRole::Carrier {
+        record.stated(stated);
+    }
     record.dialled(dialled.clone());
     let trunk = peer.trunk;
     let caller = read_caller(message);
@@ -199,11 +209,11 @@ fn question(
             // Nor is one that only a proved softphone has.
             let caller = caller.filter(|name| !name.starts_with(AGENT_MARK));
             let caller = caller.unwrap_or_default().into();
-            RouteQuery::FromInsurer { trunk, tenant, dialled, caller }
+            RouteQuery::FromInsurer { trunk, tenant, dialled, caller, stated }
         }
         PeerRole::Agent { tenant, agent } => {
             let caller = format!("{AGENT_MARK}{agent}").into();
-            RouteQuery::FromInsurer { trunk, tenant, dialled, caller }
+            RouteQuery::FromInsurer { trunk, tenant, dialled, caller, stated }
         }
         // It has proved nothing and never gets this far.
         PeerRole::Softphone => return (record, None),
@@ -215,10 +225,31 @@ fn question(
     (record, Some(query))
 }
 
-fn read_dialled(message: &Message) -> Option<VirtualNumber> {
-    let uri = message.request_uri().ok()?;
-    VirtualNumber::parse(&uri.number()?).ok()
+/// The number that was dialled. A person of an insurer may dial a `*` and the code of a purpose
+/// behind it.
+fn read_dialled(message: &Message, role: PeerRole) -> Option<(VirtualNumber, Option<Purpose>)> {
+    let number = message.request_uri().ok()?.number()?;
+    let (digits, purpose) = match number.split_once('*') {
+        Some((digits, code)) if role != PeerRole::Carrier => {
+            (digits, Some(Purpose::find_code(code)?))
+        }
+        Some(_) | None => (&*number, None),
+    };
+    Some((VirtualNumber::parse(digits).ok()?, purpose))
 }
+
+/// What a trusted PBX says of the attempt. A word that we do not know is none.
+pub(super) fn read_stated(message: &Message) -> Stated {
+    let text = |name| std::str::from_utf8(message.header_named(name)?).ok();
+    Stated {
+        purpose: text(PURPOSE).and_then(Purpose::find_label).unwrap_or_default(),
+        intent: text(INTENT).and_then(|text| IntentId::parse(text).ok()),
+    }
+}
+
+/// Read from trusted trunks, never written.
+const PURPOSE: &str = "X-Maskline-Purpose";
+const INTENT: &str = "X-Maskline-Intent";
 
 /// The user part of From.
 fn read_caller(message: &Message) -> Option<String> {

@@ -12,6 +12,7 @@ use super::trunks::{Login, TrunkBook, TrunkTerms};
 use super::wires::Wires;
 use crate::domain::id::TrunkId;
 use crate::domain::now::Now;
+use crate::domain::trust::TrunkIdentity;
 use crate::sip::digest::{self, Challenge};
 use crate::sip::header::HeaderId;
 use crate::sip::message::Message;
@@ -55,6 +56,11 @@ impl Accounts {
     /// What is known of a trunk.
     pub(super) fn terms(&self, trunk: TrunkId) -> Option<&TrunkTerms> {
         self.book.get(trunk)
+    }
+
+    /// How far a trunk is believed.
+    pub(super) fn identity(&self, trunk: TrunkId) -> TrunkIdentity {
+        self.terms(trunk).map(|terms| terms.identity).unwrap_or_default()
     }
 
     /// What a trunk must prove.

@@ -325,7 +325,7 @@ impl fmt::Debug for CallCore {
 fn judge(call: &mut Call, wires: &mut Wires, now: Now, route: Route) -> Event {
     let Some(record) = call.record_mut() else { return Event::Refused(Cause::Internal) };
     record.routed(&route);
-    match gate::decide(&route, record.known().direction, now.wall) {
+    match gate::decide(&route, record.attempt(), now.wall) {
         Decision::Refuse { cause, reasons } => {
             record.refused(reasons);
             Event::Refused(cause)

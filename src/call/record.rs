@@ -9,7 +9,9 @@ use crate::domain::cdr::{Cdr, Direction, EndedBy, MediaCounts};
 use crate::domain::id::{AgentId, CallId, TenantId, TrunkId};
 use crate::domain::now::Now;
 use crate::domain::number::VirtualNumber;
+use crate::domain::purpose::Stated;
 use crate::domain::route::{CallerParty, Route};
+use crate::policy::gate::Attempt;
 use crate::rtp::plane::SideCounts;
 
 /// The final status told to a caller who was answered.
@@ -46,6 +48,8 @@ impl Record {
             agent: None,
             virtual_number: None,
             direction,
+            purpose: None,
+            intent: None,
             trunk_a,
             trunk_b: None,
             started_at: now.wall,
@@ -75,6 +79,19 @@ impl Record {
     /// The number that was dialled.
     pub(super) fn dialled(&mut self, number: VirtualNumber) {
         self.dialled = Some(number);
+    }
+
+    /// What the caller says it is for.
+    pub(super) const fn stated(&mut self, stated: Stated) {
+        self.cdr.purpose = Some(stated.purpose);
+        self.cdr.intent = stated.intent;
+    }
+
+    /// What the gate has to know of it.
+    pub(super) fn attempt(&self) -> Attempt {
+        let purpose = self.cdr.purpose.unwrap_or_default();
+        let stated = Stated { purpose, intent: self.cdr.intent };
+        Attempt { direction: self.cdr.direction, stated }
     }
 
     /// Whose attempt it is.

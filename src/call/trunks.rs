@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::pick::Weighed;
 use crate::domain::id::TrunkId;
 use crate::domain::route::TrunkTarget;
+use crate::domain::trust::TrunkIdentity;
 use crate::sip::digest::{Account, Algorithm, Secret};
 
 /// All trunks that take part.
@@ -62,6 +63,8 @@ pub struct TrunkTerms {
     pub targets: Vec<Weighed<TrunkTarget>>,
     /// It wants us to register with its account, each time for so long.
     pub registers: Option<Duration>,
+    /// How far it is believed.
+    pub identity: TrunkIdentity,
     /// What runs on it, in all shards.
     pub load: Arc<TrunkLoad>,
 }

@@ -3,8 +3,9 @@
 use std::time::{Duration, SystemTime};
 
 use super::cause::Cause;
-use super::id::{AgentId, BindingId, CallId, SubscriberId, TenantId, TrunkId};
+use super::id::{AgentId, BindingId, CallId, IntentId, SubscriberId, TenantId, TrunkId};
 use super::number::VirtualNumber;
+use super::purpose::Purpose;
 
 /// Which way an attempt goes.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -91,6 +92,10 @@ pub struct Cdr {
     pub virtual_number: Option<VirtualNumber>,
     /// Which way.
     pub direction: Direction,
+    /// What it was for; absent where nobody could name it.
+    pub purpose: Option<Purpose>,
+    /// The intent that was named with it.
+    pub intent: Option<IntentId>,
     /// The trunk of leg A.
     pub trunk_a: TrunkId,
     /// The trunk of leg B, when it was tried.

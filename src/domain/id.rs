@@ -94,6 +94,8 @@ ids! {
     BindingId = "bnd";
     /// One A-to-B relay, both legs; refused attempts have one too.
     CallId = "cal";
+    /// What an agent's tool has announced about a call.
+    IntentId = "int";
     /// A fact told to a tenant.
     EventId = "evt";
 }

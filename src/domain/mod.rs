@@ -8,4 +8,6 @@ pub mod network;
 pub mod now;
 pub mod number;
 pub mod number_state;
+pub mod purpose;
 pub mod route;
+pub mod trust;

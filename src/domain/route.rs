@@ -10,6 +10,7 @@ use super::cause::Cause;
 use super::id::{AgentId, BindingId, SubscriberId, TenantId, TrunkId};
 use super::network::Transport;
 use super::number::{RealNumber, VirtualNumber};
+use super::purpose::Stated;
 
 /// What the brain asks when an attempt arrives. It is answered by a [`RouteAnswer`]. `Debug` shows
 /// neither what was dialled nor who calls: either may be somebody's own number.
@@ -25,6 +26,8 @@ pub enum RouteQuery {
         /// The calling extension as the PBX wrote it, at most [`CALLER_CHARS_MAX`] characters; or
         /// [`AGENT_MARK`] and an agent's id, which the softphone has proved.
         caller: Box<str>,
+        /// What it says it is for.
+        stated: Stated,
     },
     /// An attempt on a carrier trunk: somebody dials X from the public network.
     FromCarrier {

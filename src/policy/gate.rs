@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use crate::domain::binding::BindingState;
 use crate::domain::cause::Cause;
 use crate::domain::cdr::Direction;
+use crate::domain::purpose::Stated;
 use crate::domain::route::{Callee, CallerParty, Route};
 
 /// What the gate says.
@@ -22,8 +23,24 @@ pub enum Decision {
     },
 }
 
+/// What is known of an attempt beside its route.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Attempt {
+    /// Which way it goes.
+    pub direction: Direction,
+    /// What it says it is for.
+    pub stated: Stated,
+}
+
+/// An attempt that names no purpose.
+impl From<Direction> for Attempt {
+    fn from(direction: Direction) -> Self {
+        Self { direction, stated: Stated::default() }
+    }
+}
+
 /// One rule: the cause for which it refuses, or nothing.
-type Rule = fn(&Route, Direction, SystemTime) -> Option<Cause>;
+type Rule = fn(&Route, &Attempt, SystemTime) -> Option<Cause>;
 
 /// In the order in which a caller is told: binding live, tenant, caller, direction.
 const RULES: [Rule; 4] = [binding_is_live, tenant_is_active, caller_is_known, direction_fits];
@@ -31,7 +48,8 @@ const RULES: [Rule; 4] = [binding_is_live, tenant_is_active, caller_is_known, di
 /// Decides on an attempt at `now`. Pure and total: no rule can fail, and a rule that is not sure
 /// refuses.
 #[must_use]
-pub fn decide(route: &Route, direction: Direction, now: SystemTime) -> Decision {
+pub fn decide(route: &Route, attempt: impl Into<Attempt>, now: SystemTime) -> Decision {
+    let attempt = attempt.into();
     // A stranger learns nothing at all, not even that the binding is suspended.
     if matches!(route.caller, CallerParty::Stranger) {
         return Decision::Refuse {
@@ -40,14 +58,14 @@ pub fn decide(route: &Route, direction: Direction, now: SystemTime) -> Decision 
         };
     }
     let reasons: Vec<Cause> =
-        RULES.iter().filter_map(|refuses| refuses(route, direction, now)).collect();
+        RULES.iter().filter_map(|refuses| refuses(route, &attempt, now)).collect();
     match reasons.first() {
         None => Decision::Allow,
         Some(&cause) => Decision::Refuse { cause, reasons },
     }
 }
 
-fn binding_is_live(route: &Route, _direction: Direction, now: SystemTime) -> Option<Cause> {
+fn binding_is_live(route: &Route, _attempt: &Attempt, now: SystemTime) -> Option<Cause> {
     match route.state.at(now) {
         BindingState::Active { .. } => None,
         BindingState::Suspended { .. } => Some(Cause::BindingSuspended),
@@ -57,11 +75,11 @@ fn binding_is_live(route: &Route, _direction: Direction, now: SystemTime) -> Opt
     }
 }
 
-fn tenant_is_active(route: &Route, _direction: Direction, _now: SystemTime) -> Option<Cause> {
+fn tenant_is_active(route: &Route, _attempt: &Attempt, _now: SystemTime) -> Option<Cause> {
     (!route.tenant_active).then_some(Cause::TenantSuspended)
 }
 
-fn caller_is_known(route: &Route, _direction: Direction, _now: SystemTime) -> Option<Cause> {
+fn caller_is_known(route: &Route, _attempt: &Attempt, _now: SystemTime) -> Option<Cause> {
     match route.caller {
         CallerParty::Agent { active: true, .. } | CallerParty::Subscriber => None,
         CallerParty::Agent { active: false, .. } | CallerParty::UnknownAgent => {
@@ -73,8 +91,8 @@ fn caller_is_known(route: &Route, _direction: Direction, _now: SystemTime) -> Op
 
 /// An agent may only reach the subscriber, and the subscriber only the desk, each from its own side
 /// of the relay.
-fn direction_fits(route: &Route, direction: Direction, _now: SystemTime) -> Option<Cause> {
-    let fits = match (direction, &route.caller, &route.callee) {
+fn direction_fits(route: &Route, attempt: &Attempt, _now: SystemTime) -> Option<Cause> {
+    let fits = match (attempt.direction, &route.caller, &route.callee) {
         (
             Direction::ToSubscriber,
             CallerParty::Agent { .. } | CallerParty::UnknownAgent,

@@ -187,6 +187,7 @@ impl<S> Memory<S> {
 mod tests {
     use super::*;
     use crate::domain::id::TrunkId;
+    use crate::domain::purpose::Stated;
     use crate::relay::now::now;
 
     fn query(caller: &str) -> RouteQuery {
@@ -195,6 +196,7 @@ mod tests {
             tenant: TenantId::new(1, 1),
             dialled: VirtualNumber::parse("17000001234").expect("a valid number"),
             caller: caller.into(),
+            stated: Stated::default(),
         }
     }
 

@@ -297,6 +297,8 @@ mod tests {
             agent: None,
             virtual_number: None,
             direction: Direction::ToSubscriber,
+            purpose: None,
+            intent: None,
             trunk_a: TrunkId::new(1, 0),
             trunk_b: None,
             started_at: SystemTime::UNIX_EPOCH,

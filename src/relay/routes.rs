@@ -210,6 +210,7 @@ mod tests {
     use crate::domain::cause::Cause;
     use crate::domain::id::{BindingId, TenantId, TrunkId};
     use crate::domain::number::VirtualNumber;
+    use crate::domain::purpose::Stated;
     use crate::relay::handle::{Handle, Talking};
     use crate::relay::mailbox::Inbox;
     use std::sync::atomic::{AtomicU16, Ordering};
@@ -255,6 +256,7 @@ mod tests {
             tenant: TenantId::new(1, 1),
             dialled: VirtualNumber::parse("17000001234").expect("a valid number"),
             caller: "8001".into(),
+            stated: Stated::default(),
         }
     }
 

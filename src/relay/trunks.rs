@@ -57,6 +57,7 @@ impl From<Trunk> for TrunkEntry {
             terms: TrunkTerms {
                 channels_max: trunk.channels_max,
                 cps_max: trunk.cps_max,
+                identity: trunk.identity,
                 priority: trunk.priority,
                 weight: trunk.weight,
                 ..TrunkTerms::default()

@@ -18,8 +18,9 @@ use super::page::{Page, PageRequest};
 use super::{NOBODY, PlatformTx, TenantTx};
 use crate::domain::cause::Cause;
 use crate::domain::cdr::{Cdr, Direction, EndedBy, MediaCounts};
-use crate::domain::id::{AgentId, BindingId, CallId, SubscriberId, TenantId, TrunkId};
+use crate::domain::id::{AgentId, BindingId, CallId, IntentId, SubscriberId, TenantId, TrunkId};
 use crate::domain::number::VirtualNumber;
+use crate::domain::purpose::Purpose;
 
 /// Which calls a list shows.
 #[derive(Clone, Debug, Default)]
@@ -125,6 +126,8 @@ struct CdrRow {
     agent_id: Option<Uuid>,
     virtual_number: Option<String>,
     direction: String,
+    purpose: Option<String>,
+    intent_id: Option<Uuid>,
     trunk_a: Uuid,
     trunk_b: Option<Uuid>,
     started_at: Timestamp,
@@ -154,6 +157,11 @@ impl CdrRow {
             agent: self.agent_id.map(|id| AgentId::from_u128(id.as_u128())),
             virtual_number: self.virtual_number.as_deref().map(read_digits).transpose()?,
             direction: label("cdr.direction", &self.direction, Direction::find_label)?,
+            purpose: self
+                .purpose
+                .map(|text| label("cdr.purpose", &text, Purpose::find_label))
+                .transpose()?,
+            intent: self.intent_id.map(|id| IntentId::from_u128(id.as_u128())),
             trunk_a: TrunkId::from_u128(self.trunk_a.as_u128()),
             trunk_b: self.trunk_b.map(|id| TrunkId::from_u128(id.as_u128())),
             started_at: from_sql(self.started_at),

@@ -11,6 +11,7 @@ use super::page::{Page, PageRequest};
 use super::{RelayPool, RouteTable, Store, StoreError};
 use crate::domain::id::{TenantId, TrunkId};
 use crate::domain::network::{Network, Transport, TrunkPlace};
+use crate::domain::trust::TrunkIdentity;
 
 /// The most trunks that the relay loads.
 pub const TRUNKS_MAX: i64 = 10_000;
@@ -74,6 +75,8 @@ pub struct Trunk {
     pub channels_max: Option<u32>,
     /// The most new calls in a second.
     pub cps_max: Option<u32>,
+    /// How far it is believed.
+    pub identity: TrunkIdentity,
     /// Counts the changes.
     pub version: u64,
     /// When it was made.
@@ -100,6 +103,7 @@ pub struct NewTrunk {
     pub enabled: bool,
     pub channels_max: Option<u32>,
     pub cps_max: Option<u32>,
+    pub identity: TrunkIdentity,
 }
 
 /// What changes of a trunk; absent fields stay.
@@ -118,6 +122,7 @@ pub struct TrunkChange {
     pub enabled: Option<bool>,
     pub channels_max: Option<Option<u32>>,
     pub cps_max: Option<Option<u32>>,
+    pub trusted: Option<bool>,
 }
 
 #[derive(FromRow)]
@@ -137,6 +142,7 @@ struct Row {
     enabled: bool,
     channels_max: Option<i32>,
     cps_max: Option<i32>,
+    trusted: bool,
     version: i64,
     created_at: Timestamp,
     updated_at: Timestamp,
@@ -171,6 +177,7 @@ impl TryFrom<Row> for Trunk {
             enabled: row.enabled,
             channels_max: row.channels_max.and_then(|max| max.try_into().ok()),
             cps_max: row.cps_max.and_then(|max| max.try_into().ok()),
+            identity: TrunkIdentity { trusted: row.trusted },
             version: row.version.unsigned_abs(),
             created_at: from_sql(row.created_at),
             updated_at: from_sql(row.updated_at),
@@ -205,9 +212,9 @@ impl Store {
         let row: Row = sqlx::query_as(
             "insert into trunk (id, tenant_id, role, name, source_networks, targets, priority,
                  weight, country_code, enabled, channels_max, cps_max, transport,
-                 tls_ca, tls_name, created_at, updated_at)
+                 tls_ca, tls_name, trusted, created_at, updated_at)
              values ($1, $2, $3, $4, $5::text[]::cidr[], $6, $7, $8, $9, $10, $11, $12, $14, $15,
-                 $16, $13, $13)
+                 $16, $17, $13, $13)
              returning *, source_networks::text[] as networks",
         )
         .bind(uuid(new.id.as_u128()))
@@ -226,6 +233,7 @@ impl Store {
         .bind(new.transport.label())
         .bind(new.tls_ca)
         .bind(new.tls_name)
+        .bind(new.identity.trusted)
         .fetch_one(tx.connection())
         .await?;
         tx.touch_routes(RouteTable::Trunk);
@@ -293,6 +301,7 @@ impl Store {
                  transport = coalesce($15, transport),
                  tls_ca = case when $16 then $17 else tls_ca end,
                  tls_name = case when $18 then $19 else tls_name end,
+                 trusted = coalesce($20, trusted),
                  version = version + 1, updated_at = $14
              where id = $1 and deleted_at is null and ($2::bigint is null or version = $2)
              returning *, source_networks::text[] as networks",
@@ -316,6 +325,7 @@ impl Store {
         .bind(change.tls_ca.flatten())
         .bind(change.tls_name.is_some())
         .bind(change.tls_name.flatten())
+        .bind(change.trusted)
         .fetch_optional(tx.connection())
         .await?;
         tx.touch_routes(RouteTable::Trunk);

@@ -93,6 +93,11 @@ async fn trunks_come_change_and_go() {
         (&changed.body["transport"], &changed.body["tls_name"]),
         (&json!("tls"), &json!(null))
     );
+    assert_eq!(made.body["trusted"], false, "nobody is believed unasked");
+    let changed = world.operator.patch(&path, json!({"trusted": true})).await.gave(200);
+    assert_eq!(changed.body["trusted"], true);
+    let changed = world.operator.patch(&path, json!({"weight": 7})).await.gave(200);
+    assert_eq!(changed.body["trusted"], true);
     let list = world.operator.get("/v1/trunks?limit=1").await.gave(200);
     assert_eq!(list.body["has_more"], true);
     world.operator.delete(&path).await.gave(204);

@@ -8,6 +8,7 @@ use maskline::domain::cdr::Cdr;
 use maskline::domain::id::{AgentId, BindingId, PoolId, TenantId, TrunkId};
 use maskline::domain::network::{Network, Transport, TrunkPlace};
 use maskline::domain::number::{RealNumber, VirtualNumber};
+use maskline::domain::trust::TrunkIdentity;
 use maskline::relay::handle::Talking;
 use maskline::store::agent::NewAgent;
 use maskline::store::binding::{
@@ -162,6 +163,7 @@ async fn lay_out(store: &Store, tenant: TenantId, pbx: &Peer, carrier: &Peer) {
             enabled: true,
             channels_max: None,
             cps_max: None,
+            identity: TrunkIdentity::default(),
         };
         store.insert_trunk(trunk, noon()).await.expect("a trunk");
     }

@@ -184,6 +184,8 @@ impl World {
             agent: Some(insurer.agent),
             virtual_number: None,
             direction: Direction::ToSubscriber,
+            purpose: None,
+            intent: None,
             trunk_a: insurer.trunk,
             trunk_b: None,
             started_at: noon(),

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use maskline::domain::cause::Cause;
 use maskline::domain::cdr::{Cdr, Direction, EndedBy, MediaCounts};
-use maskline::domain::id::{CallId, TenantId, TrunkId};
+use maskline::domain::id::{CallId, IntentId, TenantId, TrunkId};
+use maskline::domain::purpose::Purpose;
 use maskline::store::binding::CallsUp;
 use maskline::store::cdr::{CdrFilter, insert_batch};
 use maskline::store::convert::unix_ms;
@@ -28,6 +29,8 @@ fn answered(insurer: &Insurer, second: u64) -> Cdr {
         agent: Some(insurer.agent),
         virtual_number: Some(x("17000000000")),
         direction: Direction::ToSubscriber,
+        purpose: Some(Purpose::PaymentReminder),
+        intent: Some(IntentId::new(1, 2)),
         trunk_a: insurer.trunk,
         trunk_b: Some(TrunkId::new(1, 2)),
         started_at,

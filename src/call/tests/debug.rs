@@ -11,6 +11,7 @@ use super::harness::*;
 use crate::call::io::{Input, Output};
 use crate::domain::id::CallId;
 use crate::domain::number::{RealNumber, VirtualNumber};
+use crate::domain::purpose::Stated;
 use crate::domain::route::{Callee, Route, RouteAnswer, RouteQuery};
 use crate::sip::message::Message;
 use crate::sip::method::Method;
@@ -44,8 +45,13 @@ fn debug_of_what_goes_in_and_out_of_the_brain_shows_no_number() {
     hides(&Input::Datagram { peer: pbx(), bytes: bytes() }, "a datagram in");
     hides(&Output::Transmit { to: carrier().hop(), bytes: bytes() }, "a datagram out");
     let (trunk, tenant) = (pbx().trunk, TENANT);
-    let agent =
-        || RouteQuery::FromInsurer { trunk, tenant, dialled: dialled(), caller: CANARY.into() };
+    let agent = || RouteQuery::FromInsurer {
+        trunk,
+        tenant,
+        dialled: dialled(),
+        caller: CANARY.into(),
+        stated: Stated::default(),
+    };
     let subscriber =
         || RouteQuery::FromCarrier { trunk, dialled: dialled(), caller: Some(caller()) };
     for query in [agent(), subscriber()] {

@@ -12,6 +12,7 @@ pub(crate) mod harness;
 mod intruder;
 mod keys;
 mod privacy;
+mod purpose;
 mod races;
 mod reliable;
 mod renegotiate;
