@@ -46,7 +46,7 @@ fn accept(h: &mut Harness, peer: Peer, request: &str, interval: &str) {
 }
 
 #[test]
-fn session_expires_below_min_se_gets_422_and_no_refresh_ends_both_legs() {
+fn session_expires_below_min_se_gets_422_no_refresh_ends_both_legs() {
     let mut h = Harness::new();
     let caller = Caller { extra: timer("89"), ..Caller::agent() };
     h.from(pbx(), caller.invite());

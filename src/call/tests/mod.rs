@@ -2,6 +2,7 @@
 
 mod admission;
 mod challenged;
+mod checklist;
 mod clocks;
 mod debug;
 mod delayed;

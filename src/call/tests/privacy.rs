@@ -185,7 +185,7 @@ fn a_cancelled_call_and_its_late_answer_cross_nothing() {
 
 /// S16: nothing a peer writes chooses where we send.
 #[test]
-fn record_route_route_maddr_contact_and_3xx_never_choose_a_destination() {
+fn maddr_pre_loaded_route_3xx_contact_and_escaped_route_headers_never_choose_a_destination() {
     let elsewhere = "203.0.113.66";
     let mut h = Harness::new();
     let mut caller = Caller::agent();
@@ -195,8 +195,8 @@ fn record_route_route_maddr_contact_and_3xx_never_choose_a_destination() {
     );
     let forged = format!(";received={elsewhere};maddr={elsewhere};rport\r\nMax");
     let invite = caller.invite().replace(";rport\r\nMax", &forged);
-    let invite = invite
-        .replace("Contact: <sip:8001@192.0.2.10:5060>", &format!("Contact: <sip:{elsewhere}>"));
+    let escaped = format!("Contact: <sip:{elsewhere}?Route=%3Csip:{elsewhere}%3Blr%3E>");
+    let invite = invite.replace("Contact: <sip:8001@192.0.2.10:5060>", &escaped);
     h.from(pbx(), invite);
     let ours = h.take_one(carrier());
     h.from(carrier(), reply(&ours, "302 Moved", "x", ""));

@@ -6,7 +6,7 @@ use crate::domain::cause::Cause;
 use crate::domain::route::RouteAnswer;
 
 #[test]
-fn cancel_while_the_route_is_late_ends_with_487_and_no_b_invite() {
+fn cancel_from_a_while_the_route_is_late_ends_the_attempt_with_487_and_no_b_invite() {
     let mut h = Harness::new();
     h.store = || None;
     let caller = Caller::agent();

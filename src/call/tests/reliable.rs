@@ -37,7 +37,7 @@ fn says(up: &Up, status: &str, tag: &str, rseq: u32, body: &str) -> String {
 }
 
 #[test]
-fn reliable_1xx_is_retransmitted_t1_doubling_ends_with_prack_and_a_wrong_rack_gets_481() {
+fn reliable_1xx_is_retransmitted_t1_doubling_ends_with_prack_a_prack_with_a_wrong_rack_gets_481() {
     let mut h = Harness::new();
     let (up, ringing) = rings_reliably(&mut h, &sdp("192.0.2.20", 4_000));
     let rseq: u32 = header(&ringing, "RSeq").parse().expect("a number");
@@ -212,7 +212,7 @@ fn an_update_while_it_rings_is_answered_once_an_offer_was() {
 }
 
 #[test]
-fn several_early_dialogs_live_side_by_side_each_with_its_own_rseq_sdp_and_route_set() {
+fn several_early_dialogs_forked_18x_live_side_by_side_each_with_its_own_rseq_sdp_and_route_set() {
     let mut h = Harness::new();
     let up = h.called();
     let rows = [("bob", 7_000, "8"), ("fork", 1, "0"), ("spoon", 900, "9")];

@@ -198,7 +198,7 @@ fn a_request_in_a_dialog_that_we_cannot_do_keeps_the_call() {
 }
 
 #[test]
-fn a_lower_cseq_gets_500_and_a_repeat_is_a_repeat() {
+fn a_lower_cseq_gets_500_a_repeated_one_is_a_retransmission() {
     let mut h = Harness::new();
     let up = h.bridged();
     h.from(pbx(), up.caller.request("INFO", "i1", 7));
@@ -209,7 +209,7 @@ fn a_lower_cseq_gets_500_and_a_repeat_is_a_repeat() {
 }
 
 #[test]
-fn a_request_in_a_dialog_from_another_address_is_refused_and_counted() {
+fn an_in_dialog_request_from_another_source_address_is_refused() {
     for foreign in [stranger_at_the_same_trunk(), other_trunk(), carrier()] {
         let mut h = Harness::new();
         let up = h.bridged();

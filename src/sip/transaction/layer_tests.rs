@@ -480,3 +480,42 @@ fn a_layer_above_that_never_polls_costs_a_bounded_queue() {
     assert_eq!(bench.outputs().len(), super::OUTPUTS_MAX);
     assert_eq!(bench.table.lost_transmits(), 11);
 }
+
+/// How long it takes to clean up after a few transactions while `others` go on.
+fn clean_up_among(others: u32) -> Duration {
+    let mut bench = Bench::new();
+    let mut branch = 0;
+    let mut next = |bench: &mut Bench| {
+        branch += 1;
+        bench.request(options(branch))
+    };
+    for _ in 0..others {
+        next(&mut bench);
+    }
+    for _ in 0..FEW {
+        let (server, request) = next(&mut bench);
+        bench.respond(server, &request, 200);
+    }
+    bench.outputs();
+    let start = epoch();
+    bench.pass(crate::sip::timers::GIVE_UP + Duration::from_secs(1));
+    let spent = epoch() - start;
+    assert_eq!(bench.table.len(), others as usize);
+    spent
+}
+
+const FEW: usize = 200;
+
+fn options(branch: u32) -> String {
+    format!(
+        "OPTIONS sip:x@h SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bKo{branch}\r\n\
+         From: <sip:a@h>;tag=1\r\nTo: <sip:x@h>\r\nCall-ID: o{branch}\r\nCSeq: 1 OPTIONS\r\n\r\n"
+    )
+}
+
+#[test]
+fn clean_up_cost_of_one_transaction_does_not_grow_with_the_number_of_others() {
+    let best = |others| (0..5).map(|_| clean_up_among(others)).min().expect("five rounds");
+    let (alone, among_many) = (best(0), best(10_000));
+    assert!(among_many < 20 * alone.max(Duration::from_micros(20)), "{alone:?} {among_many:?}");
+}
