@@ -1,5 +1,6 @@
 //! One call of a phone: what the script wants, and what the far end answers.
 
+mod early;
 mod steps;
 
 use std::net::SocketAddr;
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::leg::{Leg, LegState};
 use super::line::{Line, with_extras};
 use super::record::{CallRecord, CallState, Dialler, Ending};
-use super::script::{Script, Step};
+use super::script::Script;
 use super::speech::Stream;
 use crate::domain::now::Now;
 use crate::sdp;
@@ -19,6 +20,7 @@ use crate::sip::method::Method;
 use crate::sip::timers::MAX_FORWARDS;
 use crate::sip::transaction::{ClientId, Owner, ServerId};
 use crate::sip::write::{RequestHead, RequestWriter};
+use early::Manner;
 
 /// The most phones that may answer behind one number.
 const FORKS_MAX: usize = 8;
@@ -46,6 +48,8 @@ pub(super) struct Call {
     client: Option<ClientId>,
     server: Option<ServerId>,
     legs: Vec<Leg>,
+    /// The dialog of what rings reliably.
+    early: Option<Dialog>,
     cancelled: bool,
     acks_to_lose: u8,
     remote: Option<SocketAddr>,
@@ -66,7 +70,7 @@ pub(super) fn dial(
     number: &str,
     mut script: Script,
 ) -> Option<Call> {
-    let has_offer = !script.begins_with(Step::DialWithoutOffer);
+    let manner = Manner::of(&mut script);
     let (tag, branch, call_id) = (line.new_tag(), line.new_branch(), line.new_call_id());
     let media = line.media_of(slot);
     let (relay, sdp) = (line.config.relay, line.sdp(media, 1));
@@ -86,10 +90,10 @@ pub(super) fn dial(
         cseq: 1,
     };
     let writer = RequestWriter::start(&mut line.scratch, &head);
-    let writer = with_extras(writer, &line.config);
-    let request = match has_offer {
-        true => writer.body("application/sdp", sdp.as_bytes()),
-        false => writer.finish(),
+    let writer = manner.write(with_extras(writer, &line.config));
+    let request = match manner.without_offer {
+        false => writer.body("application/sdp", sdp.as_bytes()),
+        true => writer.finish(),
     };
     let invite = Message::parse(request.bytes.clone()).ok()?;
     let owner = Owner(slot as u64);
@@ -145,6 +149,7 @@ fn blank_call(
         client: None,
         server: None,
         legs: Vec::new(),
+        early: None,
         cancelled: false,
         acks_to_lose: 0,
         remote: None,
@@ -291,6 +296,7 @@ impl Call {
         match status {
             101..=199 => {
                 self.record.rings += 1;
+                self.confirm_ringing(now, line, response);
                 if self.record.state == CallState::Calling {
                     self.record.state = CallState::Ringing;
                 }
@@ -323,12 +329,16 @@ impl Call {
         if self.legs.len() >= FORKS_MAX {
             return;
         }
-        let Ok(dialog) = Dialog::from_response(&self.invite, response) else { return };
+        let early = self.early.take_if(|early| early.matches_response(response));
+        let dialog = early.map_or_else(|| Dialog::from_response(&self.invite, response), Ok);
+        let Ok(mut dialog) = dialog else { return };
+        _ = dialog.confirm(Some(response));
         let Some(tag) = self.invite.from().tag.and_then(Tag::parse) else { return };
         let unwanted = self.cancelled || self.is_over() || !self.legs.is_empty();
         let mut leg = Leg::new(0, tag, dialog);
         leg.state = LegState::Up;
-        leg.answers_late = self.invite.body().is_empty().then_some(self.record.media);
+        let is_offered = self.invite.body().is_empty() && !response.body().is_empty();
+        leg.answers_late = is_offered.then_some(self.record.media);
         if self.acks_to_lose > 0 {
             self.acks_to_lose -= 1;
         } else {
@@ -337,7 +347,8 @@ impl Call {
         if unwanted {
             leg.send_bye(now, line, self.owner);
         } else {
-            self.remote = sdp::parse(response.body()).ok().map(|session| session.rtp);
+            let remote = sdp::parse(response.body()).ok().map(|session| session.rtp);
+            self.remote = remote.or(self.remote);
             self.record.state = CallState::Talking;
             self.record.answered_at = Some(now);
             if matches!(self.pause, Pause::ForAnswer | Pause::ForRinging) {
@@ -348,9 +359,9 @@ impl Call {
     }
 
     fn bye_is_over(&mut self, client: ClientId) {
-        for leg in self.legs.iter_mut().filter(|leg| leg.bye == Some(client)) {
-            leg.state = LegState::Over;
-        }
+        let ended = self.legs.iter_mut().find(|leg| leg.bye == Some(client));
+        let Some(leg) = ended else { return };
+        leg.state = LegState::Over;
         self.end_with_last_leg(Ending::HungUp);
     }
 

@@ -56,9 +56,15 @@ pub enum Step {
     Reinvite,
     /// Asks for an offer within the call, and answers it with the ACK.
     AskForOffer,
-    /// Dials without an offer, and answers that of the 200 with the ACK. Callers only, as the first
-    /// step.
+    /// Dials without an offer, and answers that of the 200 with the ACK. As all that is about
+    /// dialling only at the beginning of the script.
     DialWithoutOffer,
+    /// Demands that ringing is told reliably, and confirms it by PRACK.
+    DialReliably,
+    /// Asks for the shortest session timer, which this phone has to refresh.
+    DialWithTimer,
+    /// Refreshes the session by UPDATE.
+    Refresh,
     /// The battery is empty: from here on nothing is sent, nothing is answered.
     Vanish,
 }

@@ -25,9 +25,7 @@ pub(crate) fn note(witness: &Witness) {
 }
 
 /// Causes of later issues: of rules, menus and whispers that do not exist yet; and our own faults.
-const NOT_YET: [Cause; 15] = [
-    // The phones of the simulation keep no session timers yet.
-    Cause::SessionExpired,
+const NOT_YET: [Cause; 14] = [
     Cause::QuietHours,
     Cause::FrequencyCap,
     Cause::PlatformBudget,

@@ -110,6 +110,12 @@ fn dial(world: &mut World, rng: &mut ChaCha8Rng) {
     if rng.permille(100) {
         call = call.then(Step::DialWithoutOffer);
     }
+    if rng.permille(100) {
+        call = call.then(Step::DialReliably);
+    }
+    if rng.permille(100) {
+        call = call.then(Step::DialWithTimer);
+    }
     if rng.permille(50) {
         call = call.then(Step::LoseAcks { times: rng.pick(&[1, 3, 255]) });
     }

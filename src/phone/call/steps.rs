@@ -28,8 +28,9 @@ impl Call {
             Step::LoseAcks { times } => self.acks_to_lose = times,
             Step::Reinvite => self.reinvite(now, line, Some(self.record.media)),
             Step::AskForOffer => self.reinvite(now, line, None),
-            // Only the beginning of a call can be without an offer.
-            Step::DialWithoutOffer => {}
+            Step::Refresh => self.refresh(now, line),
+            // Too late for that.
+            Step::DialWithoutOffer | Step::DialReliably | Step::DialWithTimer => {}
             Step::Vanish => self.end(Ending::Vanished),
         }
     }

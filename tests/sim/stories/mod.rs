@@ -4,6 +4,7 @@ pub(crate) mod desk;
 pub(crate) mod endings;
 pub(crate) mod failover;
 pub(crate) mod forks;
+pub(crate) mod lives;
 pub(crate) mod loss;
 pub(crate) mod offers;
 pub(crate) mod overload;
@@ -18,6 +19,7 @@ pub(crate) fn all() -> impl Iterator<Item = fn()> {
         endings::STORIES,
         failover::STORIES,
         forks::STORIES,
+        lives::STORIES,
         offers::STORIES,
         overload::STORIES,
         races::STORIES,
