@@ -48,6 +48,12 @@ pub(super) fn arrange(
     targets_max: usize,
     mut chance: impl FnMut() -> u64,
 ) -> Vec<TrunkTarget> {
+    // The usual case: there is nothing to choose, and nothing to allocate.
+    if let [only] = &*targets
+        && !only.is_unresolved()
+    {
+        return targets;
+    }
     let is_known = |target: &TrunkTarget| book.get(target.trunk).is_some();
     if !targets.iter().any(is_known) {
         return targets.into_iter().filter(|it| !it.is_unresolved()).collect();
@@ -112,6 +118,20 @@ mod tests {
             count[usize::from(order[0])] += 1;
         }
         count
+    }
+
+    #[test]
+    fn a_single_target_is_left_as_it_is_and_an_unresolved_one_is_none() {
+        let target = TrunkTarget {
+            trunk: TrunkId::from_u128(1),
+            address: "192.0.2.1:5060".parse().expect("an address"),
+            transport: crate::domain::network::Transport::Udp,
+        };
+        let unresolved = TrunkTarget { address: TrunkTarget::UNRESOLVED, ..target };
+        let arranged = |targets| arrange(targets, &TrunkBook::default(), 16, || 0);
+        assert_eq!(arranged(vec![target]), [target]);
+        assert!(arranged(vec![unresolved]).is_empty());
+        assert_eq!(arranged(vec![unresolved, target]), [target]);
     }
 
     #[test]
