@@ -1,4 +1,4 @@
-//! Our reader of messages beside that of rsipstack. Every disagreement has one of the reasons below.
+//! Our reader of messages beside that of rsipstack: every disagreement has one of the reasons.
 
 #[path = "../sip/mutate.rs"]
 mod mutate;
