@@ -17,6 +17,7 @@ pub mod field_error;
 pub mod free_text;
 pub mod idempotency;
 pub mod layers;
+mod number_format;
 pub mod numbers;
 pub mod openapi;
 pub mod paging;

@@ -14,12 +14,13 @@ use super::error::{ApiError, Code, Problem};
 use super::etag::IfMatch;
 use super::extract::{Json, PathId, Query};
 use super::field_error::Rule;
+use super::number_format::NumberFormatWord;
 use super::paging::{Cursor, Limit, ListBody, request};
 use super::tenants::{COUNTRY_CODE, check_country_code};
 use super::values::{Checks, Id, Time, nullable, problem_at, refuse_unsupported};
 use crate::domain::id::{TenantId, TrunkId};
 use crate::domain::network::{Transport, TrunkPlace};
-use crate::domain::trust::TrunkIdentity;
+use crate::domain::trust::{NumberFormat, TrunkIdentity};
 use crate::relay::handle::{is_certificate_list, is_tls_name};
 use crate::store::trunk::{NewTrunk, Trunk, TrunkChange, TrunkSide};
 
@@ -113,6 +114,10 @@ pub struct TrunkCreate {
     cps_max: Option<u32>,
     /// Its headers that name a purpose or a caller are believed; false when absent.
     trusted: Option<bool>,
+    /// How it spells the numbers that it sends; `as_is` when absent.
+    number_format_in: Option<NumberFormatWord>,
+    /// How numbers are written to it; `as_is` when absent.
+    number_format_out: Option<NumberFormatWord>,
 }
 
 /// What may change of a trunk.
@@ -142,6 +147,8 @@ pub struct TrunkPatch {
     #[schema(value_type = Option<u32>)]
     cps_max: Option<Option<u32>>,
     trusted: Option<bool>,
+    number_format_in: Option<NumberFormatWord>,
+    number_format_out: Option<NumberFormatWord>,
 }
 
 /// A trunk.
@@ -166,6 +173,8 @@ pub struct TrunkBody {
     cps_max: Option<u32>,
     /// Its headers that name a purpose or a caller are believed.
     trusted: bool,
+    number_format_in: NumberFormatWord,
+    number_format_out: NumberFormatWord,
     created_at: Time,
     updated_at: Time,
 }
@@ -193,6 +202,8 @@ impl From<Trunk> for TrunkBody {
             channels_max: trunk.channels_max,
             cps_max: trunk.cps_max,
             trusted: trunk.identity.trusted,
+            number_format_in: trunk.identity.format_in.into(),
+            number_format_out: trunk.identity.format_out.into(),
             created_at: Time(trunk.created_at),
             updated_at: Time(trunk.updated_at),
         }
@@ -268,7 +279,11 @@ pub async fn create(
         enabled: body.enabled.unwrap_or(true),
         channels_max: body.channels_max,
         cps_max: body.cps_max,
-        identity: TrunkIdentity { trusted: body.trusted.unwrap_or(false) },
+        identity: TrunkIdentity {
+            trusted: body.trusted.unwrap_or(false),
+            format_in: body.number_format_in.map(NumberFormat::from).unwrap_or_default(),
+            format_out: body.number_format_out.map(NumberFormat::from).unwrap_or_default(),
+        },
     };
     let trunk = api.store().insert_trunk(new, now.wall).await?;
     api.relay().trunks_changed();
@@ -343,6 +358,8 @@ pub async fn patch(
         channels_max: body.channels_max,
         cps_max: body.cps_max,
         trusted: body.trusted,
+        format_in: body.number_format_in.map(NumberFormat::from),
+        format_out: body.number_format_out.map(NumberFormat::from),
     };
     let trunk = api.store().update_trunk(id, change, if_match.version()?, api.now().wall).await?;
     let trunk = if_match.unless_changed(trunk)?;

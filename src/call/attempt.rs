@@ -15,12 +15,13 @@ use crate::domain::cause::Cause;
 use crate::domain::cdr::Direction;
 use crate::domain::id::{CallId, IntentId};
 use crate::domain::now::Now;
-use crate::domain::number::{RealNumber, VirtualNumber};
+use crate::domain::number::VirtualNumber;
 use crate::domain::purpose::{Purpose, Stated};
 use crate::domain::route::{AGENT_MARK, CALLER_CHARS_MAX, RouteQuery};
 use crate::domain::trust::TrunkIdentity;
 use crate::rtp::plane::Side;
 use crate::sdp::{self, InvalidSdp};
+use crate::sip::address::Address;
 use crate::sip::dialog::{Dialog, State};
 use crate::sip::header::HeaderId;
 use crate::sip::ids::Branch;
@@ -191,7 +192,9 @@ fn question(
     (country, identity): (&str, TrunkIdentity),
 ) -> (Record, Option<RouteQuery>) {
     let mut record = record_of(now, id, peer);
-    let Some((dialled, code)) = read_dialled(message, peer.role) else { return (record, None) };
+    let Some((dialled, code)) = read_dialled(message, peer.role, (country, identity)) else {
+        return (record, None);
+    };
     let mut stated = if identity.trusted { read_stated(message) } else { Stated::default() };
     if stated.purpose == Purpose::Unspecified {
         stated.purpose = code.unwrap_or_default();
@@ -201,7 +204,7 @@ fn question(
     }
     record.dialled(dialled.clone());
     let trunk = peer.trunk;
-    let caller = read_caller(message);
+    let caller = read_caller(message, identity);
     let query = match peer.role {
         PeerRole::Insurer { tenant } => {
             // A name that is too long is no agent's; cut short it might be another one's.
@@ -218,7 +221,7 @@ fn question(
         // It has proved nothing and never gets this far.
         PeerRole::Softphone => return (record, None),
         PeerRole::Carrier => {
-            let caller = caller.and_then(|text| RealNumber::parse_dialled(&text, country).ok());
+            let caller = caller.and_then(|text| identity.format_in.read_real(&text, country).ok());
             RouteQuery::FromCarrier { trunk, dialled, caller }
         }
     };
@@ -227,7 +230,11 @@ fn question(
 
 /// The number that was dialled. A person of an insurer may dial a `*` and the code of a purpose
 /// behind it.
-fn read_dialled(message: &Message, role: PeerRole) -> Option<(VirtualNumber, Option<Purpose>)> {
+fn read_dialled(
+    message: &Message,
+    role: PeerRole,
+    (country, identity): (&str, TrunkIdentity),
+) -> Option<(VirtualNumber, Option<Purpose>)> {
     let number = message.request_uri().ok()?.number()?;
     let (digits, purpose) = match number.split_once('*') {
         Some((digits, code)) if role != PeerRole::Carrier => {
@@ -235,7 +242,7 @@ fn read_dialled(message: &Message, role: PeerRole) -> Option<(VirtualNumber, Opt
         }
         Some(_) | None => (&*number, None),
     };
-    Some((VirtualNumber::parse(digits).ok()?, purpose))
+    Some((identity.format_in.read_virtual(digits, country).ok()?, purpose))
 }
 
 /// What a trusted PBX says of the attempt. A word that we do not know is none.
@@ -251,9 +258,21 @@ pub(super) fn read_stated(message: &Message) -> Stated {
 const PURPOSE: &str = "X-Maskline-Purpose";
 const INTENT: &str = "X-Maskline-Intent";
 
-/// The user part of From.
-fn read_caller(message: &Message) -> Option<String> {
-    let from = message.from();
-    let uri = from.parse_uri().ok()?;
-    Some(uri.number()?.into_owned())
+/// Who calls: what a trusted trunk asserts, else the user part of From. Nothing of either is ever
+/// passed on.
+fn read_caller(message: &Message, identity: TrunkIdentity) -> Option<String> {
+    let asserted = if identity.trusted { read_asserted(message) } else { None };
+    asserted.or_else(|| Some(message.from().parse_uri().ok()?.number()?.into_owned()))
 }
+
+/// RFC 3325, and the older header that means the same. One of two values may be without a number.
+fn read_asserted(message: &Message) -> Option<String> {
+    let number = |value| Some(Address::parse(value).ok()?.parse_uri().ok()?.number()?.into_owned());
+    let headers =
+        [HeaderId::PAssertedIdentity, HeaderId::PPreferredIdentity, HeaderId::RemotePartyId];
+    let values = headers.into_iter().flat_map(|id| message.values(id)).take(ASSERTED_MAX);
+    values.filter_map(number).next()
+}
+
+/// Identities of one request that are looked at.
+const ASSERTED_MAX: usize = 6;

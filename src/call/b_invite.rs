@@ -38,12 +38,17 @@ pub(super) struct Facts<'a> {
 /// Writes the INVITE, and says what must be kept of it to read its answers. `None` when that is too
 /// long to be kept.
 pub(super) fn write(wires: &mut Wires, facts: &Facts<'_>) -> Option<(Request, Opening)> {
+    let format = wires.accounts.identity(facts.target.trunk).format_out;
     // "<sip:user@host:port>", which is To, and without the brackets the Request-URI.
     let mut to = Vec::with_capacity(ADDRESS_BYTES_USUAL);
     to.extend_from_slice(b"<sip:");
     match facts.callee {
         Callee::Subscriber(number) => {
-            to.extend_from_slice(number.reveal(Reveal::DialCarrier).as_bytes());
+            format.write_real(
+                number.reveal(Reveal::DialCarrier),
+                &wires.config.country_code,
+                &mut to,
+            );
         }
         Callee::Desk(user) => escape_user(user, &mut to),
     }
@@ -53,13 +58,17 @@ pub(super) fn write(wires: &mut Wires, facts: &Facts<'_>) -> Option<(Request, Op
     to.extend_from_slice(hop.transport.uri_parameter().as_bytes());
     to.push(b'>');
     let uri = to.get(1..to.len() - 1)?;
-    let number = facts.virtual_number.as_str().as_bytes();
     let branch = wires.new_branch();
     let call_id = SipCallId::new(wires.shard, &mut wires.rng);
     let credentials = wires.credentials(facts.target.trunk, Method::Invite, uri);
     let own = wires.names.of(hop);
     let (host, tag) = (own.host.as_bytes(), facts.tag.as_bytes());
-    let from = [b"<sip:", number, b"@", host, b">;tag=", tag].concat();
+    let mut from = Vec::with_capacity(ADDRESS_BYTES_USUAL);
+    from.extend_from_slice(b"<sip:");
+    format.write_virtual(facts.virtual_number, &wires.config.country_code, &mut from);
+    for part in [b"@", host, b">;tag=", tag] {
+        from.extend_from_slice(part);
+    }
     let opening = Opening::new(&call_id, &from, facts.tag, FIRST_CSEQ).ok()?;
     let head = RequestHead {
         method: Method::Invite,

@@ -21,6 +21,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (8, "sip_access", include_str!("../../migrations/0008_sip_access.sql")),
     (10, "binding_drop_calls", include_str!("../../migrations/0010_binding_drop_calls.sql")),
     (12, "purpose", include_str!("../../migrations/0012_purpose.sql")),
+    (13, "number_format", include_str!("../../migrations/0013_number_format.sql")),
 ];
 
 /// So many months of records have partitions ahead of time.

@@ -11,7 +11,7 @@ use super::page::{Page, PageRequest};
 use super::{RelayPool, RouteTable, Store, StoreError};
 use crate::domain::id::{TenantId, TrunkId};
 use crate::domain::network::{Network, Transport, TrunkPlace};
-use crate::domain::trust::TrunkIdentity;
+use crate::domain::trust::{NumberFormat, TrunkIdentity};
 
 /// The most trunks that the relay loads.
 pub const TRUNKS_MAX: i64 = 10_000;
@@ -123,6 +123,8 @@ pub struct TrunkChange {
     pub channels_max: Option<Option<u32>>,
     pub cps_max: Option<Option<u32>>,
     pub trusted: Option<bool>,
+    pub format_in: Option<NumberFormat>,
+    pub format_out: Option<NumberFormat>,
 }
 
 #[derive(FromRow)]
@@ -143,6 +145,8 @@ struct Row {
     channels_max: Option<i32>,
     cps_max: Option<i32>,
     trusted: bool,
+    number_format_in: String,
+    number_format_out: String,
     version: i64,
     created_at: Timestamp,
     updated_at: Timestamp,
@@ -177,7 +181,19 @@ impl TryFrom<Row> for Trunk {
             enabled: row.enabled,
             channels_max: row.channels_max.and_then(|max| max.try_into().ok()),
             cps_max: row.cps_max.and_then(|max| max.try_into().ok()),
-            identity: TrunkIdentity { trusted: row.trusted },
+            identity: TrunkIdentity {
+                trusted: row.trusted,
+                format_in: label(
+                    "trunk.number_format_in",
+                    &row.number_format_in,
+                    NumberFormat::find_label,
+                )?,
+                format_out: label(
+                    "trunk.number_format_out",
+                    &row.number_format_out,
+                    NumberFormat::find_label,
+                )?,
+            },
             version: row.version.unsigned_abs(),
             created_at: from_sql(row.created_at),
             updated_at: from_sql(row.updated_at),
@@ -212,9 +228,10 @@ impl Store {
         let row: Row = sqlx::query_as(
             "insert into trunk (id, tenant_id, role, name, source_networks, targets, priority,
                  weight, country_code, enabled, channels_max, cps_max, transport,
-                 tls_ca, tls_name, trusted, created_at, updated_at)
+                 tls_ca, tls_name, trusted, created_at, updated_at,
+                 number_format_in, number_format_out)
              values ($1, $2, $3, $4, $5::text[]::cidr[], $6, $7, $8, $9, $10, $11, $12, $14, $15,
-                 $16, $17, $13, $13)
+                 $16, $17, $13, $13, $18, $19)
              returning *, source_networks::text[] as networks",
         )
         .bind(uuid(new.id.as_u128()))
@@ -234,6 +251,8 @@ impl Store {
         .bind(new.tls_ca)
         .bind(new.tls_name)
         .bind(new.identity.trusted)
+        .bind(new.identity.format_in.label())
+        .bind(new.identity.format_out.label())
         .fetch_one(tx.connection())
         .await?;
         tx.touch_routes(RouteTable::Trunk);
@@ -302,6 +321,8 @@ impl Store {
                  tls_ca = case when $16 then $17 else tls_ca end,
                  tls_name = case when $18 then $19 else tls_name end,
                  trusted = coalesce($20, trusted),
+                 number_format_in = coalesce($21, number_format_in),
+                 number_format_out = coalesce($22, number_format_out),
                  version = version + 1, updated_at = $14
              where id = $1 and deleted_at is null and ($2::bigint is null or version = $2)
              returning *, source_networks::text[] as networks",
@@ -326,6 +347,8 @@ impl Store {
         .bind(change.tls_name.is_some())
         .bind(change.tls_name.flatten())
         .bind(change.trusted)
+        .bind(change.format_in.map(NumberFormat::label))
+        .bind(change.format_out.map(NumberFormat::label))
         .fetch_optional(tx.connection())
         .await?;
         tx.touch_routes(RouteTable::Trunk);

@@ -96,8 +96,13 @@ async fn trunks_come_change_and_go() {
     assert_eq!(made.body["trusted"], false, "nobody is believed unasked");
     let changed = world.operator.patch(&path, json!({"trusted": true})).await.gave(200);
     assert_eq!(changed.body["trusted"], true);
+    assert_eq!(changed.body["number_format_in"], "as_is");
+    let patch = json!({"number_format_in": "e164_digits", "number_format_out": "trunk_prefix"});
+    world.operator.patch(&path, patch).await.gave(200);
     let changed = world.operator.patch(&path, json!({"weight": 7})).await.gave(200);
     assert_eq!(changed.body["trusted"], true);
+    assert_eq!(changed.body["number_format_in"], "e164_digits");
+    assert_eq!(changed.body["number_format_out"], "trunk_prefix");
     let list = world.operator.get("/v1/trunks?limit=1").await.gave(200);
     assert_eq!(list.body["has_more"], true);
     world.operator.delete(&path).await.gave(204);

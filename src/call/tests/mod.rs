@@ -10,6 +10,7 @@ mod door;
 mod errands;
 mod failing;
 pub(crate) mod harness;
+mod identity;
 mod intruder;
 mod keys;
 mod privacy;

@@ -15,7 +15,7 @@ use std::sync::Arc;
 const INTENT: IntentId = IntentId::from_u128(0x17);
 
 pub(crate) fn with_trusted(peer: Peer) -> Harness {
-    let identity = TrunkIdentity { trusted: true };
+    let identity = TrunkIdentity { trusted: true, ..TrunkIdentity::default() };
     let terms = TrunkTerms { identity, ..TrunkTerms::default() };
     let mut h = Harness::new();
     let book = TrunkBook::new(BTreeMap::from([(peer.trunk, terms)]), &TrunkBook::default());

@@ -28,7 +28,8 @@ with incoming as (
         virtual_number text, direction text, trunk_a uuid, trunk_b uuid, started_at timestamptz,
         ringing_at timestamptz, answered_at timestamptz, ended_at timestamptz, duration_ms bigint,
         setup_us bigint, cause text, reasons text[], ended_by text, sip_status integer,
-        q850 smallint, media jsonb, purpose text, intent_id uuid, event_id uuid, event_type text, event_data jsonb)
+        q850 smallint, media jsonb, purpose text, intent_id uuid, event_id uuid, event_type text,
+        event_data jsonb)
     left join virtual_number v on v.digits = r.virtual_number
 ), recorded as (
     insert into cdr (tenant_id, id, binding_id, subscriber_id, agent_id, virtual_number, direction,
