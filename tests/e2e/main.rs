@@ -7,6 +7,7 @@ mod leaks;
 mod peers;
 #[path = "../protos/mod.rs"]
 mod protos;
+mod proxy;
 mod scanners;
 mod service;
 mod softphone;
