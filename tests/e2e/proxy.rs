@@ -4,13 +4,25 @@ use std::fs;
 use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
 
+use rustix::process::Signal;
+
 use crate::peers::{INSURER, Process, Scenario, Sipp, free_port, until};
 use crate::service::Service;
 
 const REAL: &str = "+8613800001234";
 
+/// Kamailio with its workers: a kill would leave them behind, so it is asked to end.
+struct Kamailio(Process);
+
+impl Drop for Kamailio {
+    fn drop(&mut self) {
+        self.0.signal(Signal::TERM);
+        self.0.wait();
+    }
+}
+
 /// It stays in the path of each dialog, and sends what is not routed yet to the relay.
-fn kamailio(service: &Service, address: SocketAddr) -> Process {
+fn kamailio(service: &Service, address: SocketAddr) -> Kamailio {
     let config = format!(
         "children=1\nfork=yes\nlog_stderror=yes\nlisten=udp:{address}\nauto_aliases=no\n\
          loadmodule \"tm.so\"\nloadmodule \"sl.so\"\nloadmodule \"rr.so\"\nloadmodule \"pv.so\"\n\
@@ -26,8 +38,9 @@ fn kamailio(service: &Service, address: SocketAddr) -> Process {
     command.args(["-DD", "-E", "-m", "64", "-M", "8", "-f"]).arg(&file);
     command.arg("-Y").arg(&service.folder).arg("-P").arg(service.folder.join("kamailio.pid"));
     let process = Process::start(command, service.folder.join("kamailio.log"));
+    let kamailio = Kamailio(process);
     until("Kamailio's port", || UdpSocket::bind(address).err().map(|_| ()));
-    process
+    kamailio
 }
 
 #[test]

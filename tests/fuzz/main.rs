@@ -14,7 +14,7 @@ use rand_core::SeedableRng;
 
 use properties::{PROPERTIES, Property};
 
-const SEED: u64 = 4_475_5118;
+const SEED: u64 = 44_755_118;
 /// So many inputs for each reader.
 const ROUNDS: u64 = 20_000;
 
