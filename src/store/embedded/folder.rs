@@ -23,8 +23,8 @@ const SOCKET_FOLDER_CHARS_MAX: usize = 85;
 pub(super) struct Folder {
     path: PathBuf,
     socket: PathBuf,
-    // Unlocked when closed, even by a kill.
-    _lock: File,
+    // Unlocked when dropped, and by the system after a kill.
+    _lock: Lock,
 }
 
 impl Folder {
@@ -133,7 +133,19 @@ pub(super) fn major_version(data: &Path) -> Result<Option<u32>, EmbeddedError> {
     version.map(Some).ok_or_else(|| EmbeddedError::NotACluster(data.to_owned()))
 }
 
-fn lock(folder: &Path) -> Result<File, EmbeddedError> {
+/// A locked file. Closing it would not do: a process that another thread is just starting has a
+/// copy of the descriptor until its own program runs, and the lock lives as long as any copy.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // A lock that cannot be given back is given back by closing.
+        let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
+fn lock(folder: &Path) -> Result<Lock, EmbeddedError> {
     let path = folder.join("lock");
     let file = OpenOptions::new()
         .create(true)
@@ -143,7 +155,7 @@ fn lock(folder: &Path) -> Result<File, EmbeddedError> {
         .open(&path)
         .map_err(EmbeddedError::at(&path))?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(EmbeddedError::InUse(folder.to_owned())),
         Err(error) => Err(EmbeddedError::at(&path)(error.into())),
     }
