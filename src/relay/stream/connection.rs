@@ -144,7 +144,11 @@ impl Connection {
             is_framed = true;
             match frame {
                 Frame::Message(bytes) => take(Input::Datagram { peer, bytes }),
-                Frame::Keepalive => self.out.extend_from_slice(b"\r\n"),
+                // Whoever asks without reading the answers gets no more of them than of anything.
+                Frame::Keepalive if self.out.len() < UNSENT_MAX => {
+                    self.out.extend_from_slice(b"\r\n");
+                }
+                Frame::Keepalive => {}
                 Frame::Broken(malformed) => {
                     take(Input::Broken { peer, malformed });
                     self.state = State::Closing;
