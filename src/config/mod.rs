@@ -286,7 +286,7 @@ impl Default for Config {
                 duration_max: Duration::from_secs(3 * 3_600),
                 failover_timeout: Duration::from_secs(2),
                 probe_interval: Duration::from_secs(30),
-                gather: Duration::from_millis(5),
+                gather: Duration::from_millis(6),
                 calls_max: 20_000,
                 queue_delay_max: Duration::from_millis(10),
                 source_cps_max: 0,
