@@ -1,9 +1,7 @@
 //! Leg B's INVITE, built from nothing. A header, a number or an address that is not written here
 //! does not reach the callee; and this is the only place where a real number is dialled.
 
-use super::egress::{
-    ALLOW, ALLOWED_METHODS, BINDING, CONTACT, EXTENSIONS, MIN_SE, SDP, SESSION_EXPIRES, SUPPORTED,
-};
+use super::egress::{self, BINDING, MIN_SE, SDP, SESSION_EXPIRES};
 use super::names::hop_of;
 use super::wires::Wires;
 use crate::domain::id::BindingId;
@@ -82,10 +80,7 @@ pub(super) fn write(wires: &mut Wires, facts: &Facts<'_>) -> Option<(Request, Op
         call_id: call_id.as_bytes(),
         cseq: FIRST_CSEQ,
     };
-    let mut request = RequestWriter::start(&mut wires.out, &head)
-        .header(CONTACT, own.contact.as_bytes())
-        .header(ALLOW, ALLOWED_METHODS)
-        .header(SUPPORTED, EXTENSIONS);
+    let mut request = egress::stating(RequestWriter::start(&mut wires.out, &head), own);
     request = match facts.session_min_s {
         None => request.header(SESSION_EXPIRES, wires.session_expires.as_bytes()),
         Some(least) => {

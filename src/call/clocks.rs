@@ -5,9 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::call::Call;
 use super::coupling::Event;
-use super::egress::{
-    ALLOW, ALLOWED_METHODS, CONTACT, EXTENSIONS, MIN_SE, SESSION_EXPIRES, SUPPORTED,
-};
+use super::egress::{self, MIN_SE, SESSION_EXPIRES};
 use super::offer::{Asker, Change};
 use super::place::Part;
 use super::sides::side_of;
@@ -167,12 +165,8 @@ impl Call {
         let branch = wires.new_branch();
         let (dialog, hop) = self.line(side)?;
         let own = wires.names.of(hop);
-        let mut request = dialog
-            .request(&mut wires.out, Method::Update, &own.sent_by, branch)
-            .header(CONTACT, own.contact.as_bytes())
-            .header(ALLOW, ALLOWED_METHODS)
-            .header(SUPPORTED, EXTENSIONS)
-            .header(SESSION_EXPIRES, terms.value());
+        let request = dialog.request(&mut wires.out, Method::Update, &own.sent_by, branch);
+        let mut request = egress::stating(request, own).header(SESSION_EXPIRES, terms.value());
         if terms.interval_s > wires.config.session_expires_s {
             // Somebody has told us that less is too small.
             request = request.header(MIN_SE, terms.interval_s.to_string());

@@ -3,13 +3,14 @@
 
 use bytes::Bytes;
 
+use super::names::Own;
 use super::wires::Wires;
 use crate::domain::cause::Cause;
 use crate::sip::ids::Tag;
 use crate::sip::message::Message;
 use crate::sip::reason::Reason;
 use crate::sip::session_timer::{self, MIN_SE_S, Refresher, Terms};
-use crate::sip::write::ResponseWriter;
+use crate::sip::write::{RequestWriter, ResponseWriter};
 
 /// The most names either list may have.
 pub const NAMES_MAX: usize = 24;
@@ -97,6 +98,15 @@ pub(super) const fn reason(cause: Cause) -> Reason {
 /// Why an answered call ends.
 pub(super) fn end_reason(cause: Cause) -> String {
     format!("Q.850;cause={}", cause.q850())
+}
+
+/// What each request of ours states that begins or changes a session: where we are reached, and what
+/// we can do.
+pub(super) fn stating<'o>(request: RequestWriter<'o>, own: &Own) -> RequestWriter<'o> {
+    request
+        .header(CONTACT, own.contact.as_bytes())
+        .header(ALLOW, ALLOWED_METHODS)
+        .header(SUPPORTED, EXTENSIONS)
 }
 
 /// What a 2xx says of the session timer. A peer that has to refresh must know that it has to.

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::call::Call;
 use super::coupling::Event;
-use super::egress::{ALLOW, ALLOWED_METHODS, CONTACT, EXTENSIONS, SDP, SESSION_EXPIRES, SUPPORTED};
+use super::egress::{self, SDP, SESSION_EXPIRES};
 use super::failover::Attempted;
 use super::offer::{Asker, Change, OFFER_WAIT, TELLS_MAX, glare_wait};
 use super::place::Part;
@@ -62,11 +62,8 @@ impl Call {
         let branch = wires.new_branch();
         let (dialog, hop) = self.line(to)?;
         let own = wires.names.of(hop);
-        let mut request = dialog
-            .request(&mut wires.out, Method::Invite, &own.sent_by, branch)
-            .header(CONTACT, own.contact.as_bytes())
-            .header(ALLOW, ALLOWED_METHODS)
-            .header(SUPPORTED, EXTENSIONS);
+        let request = dialog.request(&mut wires.out, Method::Invite, &own.sent_by, branch);
+        let mut request = egress::stating(request, own);
         if let Some(terms) = terms {
             request = request.header(SESSION_EXPIRES, terms.value());
         }

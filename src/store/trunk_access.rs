@@ -184,20 +184,14 @@ impl Store {
         id: TrunkId,
         now: SystemTime,
     ) -> Result<bool, StoreError> {
-        let mut tx = self.platform().await?;
-        let cleared = sqlx::query(
+        self.clear_access(
+            id,
+            now,
             "update trunk_access set account_user = null, account_password_sealed = null,
                  account_refuses_md5 = false, registers = false, updated_at = $2
              where trunk_id = $1 and account_user is not null",
         )
-        .bind(uuid(id.as_u128()))
-        .bind(to_sql(now)?)
-        .execute(tx.connection())
-        .await?
-        .rows_affected();
-        tx.touch_routes(RouteTable::Trunk);
-        tx.commit().await?;
-        Ok(cleared > 0)
+        .await
     }
 
     /// Lets the peer in by its address alone again; false when it had no login.
@@ -209,17 +203,30 @@ impl Store {
         id: TrunkId,
         now: SystemTime,
     ) -> Result<bool, StoreError> {
-        let mut tx = self.platform().await?;
-        let cleared = sqlx::query(
+        self.clear_access(
+            id,
+            now,
             "update trunk_access set login_user = null, login_secret_sealed = null,
                  login_refuses_md5 = false, updated_at = $2
              where trunk_id = $1 and login_user is not null",
         )
-        .bind(uuid(id.as_u128()))
-        .bind(to_sql(now)?)
-        .execute(tx.connection())
-        .await?
-        .rows_affected();
+        .await
+    }
+
+    /// Runs a statement that clears some of a trunk's row; false when there was nothing to clear.
+    async fn clear_access(
+        &self,
+        id: TrunkId,
+        now: SystemTime,
+        statement: &'static str,
+    ) -> Result<bool, StoreError> {
+        let mut tx = self.platform().await?;
+        let cleared = sqlx::query(statement)
+            .bind(uuid(id.as_u128()))
+            .bind(to_sql(now)?)
+            .execute(tx.connection())
+            .await?
+            .rows_affected();
         tx.touch_routes(RouteTable::Trunk);
         tx.commit().await?;
         Ok(cleared > 0)
