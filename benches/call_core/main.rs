@@ -78,6 +78,7 @@ impl Bench {
             | Output::Status(_)
             | Output::TrunkStatus(_)
             | Output::FindLogin { .. }
+            | Output::Proved { .. }
             | Output::Security(_) => {}
             Output::Finished(_) => {
                 self.finished += 1;

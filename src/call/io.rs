@@ -161,6 +161,11 @@ pub enum Output {
         /// Its user name, as it came.
         user: Box<str>,
     },
+    /// This softphone has shown the login of an agent: its connection may stay.
+    Proved {
+        /// Where it is.
+        softphone: Hop,
+    },
     /// An order to the media plane.
     Media(plane::Command),
     /// A live call has changed its status.
@@ -286,6 +291,7 @@ impl fmt::Debug for Output {
             Self::Transmit { to, bytes } => write!(f, "Transmit({to}, {} bytes)", bytes.len()),
             Self::FindRoute { call, query } => write!(f, "FindRoute({call:?}, {query:?})"),
             Self::FindLogin { request, .. } => write!(f, "FindLogin({request})"),
+            Self::Proved { softphone } => write!(f, "Proved({softphone})"),
             Self::Media(command) => write!(f, "Media({command:?})"),
             Self::Status(live) => write!(f, "Status({live:?})"),
             Self::TrunkStatus(status) => write!(f, "TrunkStatus({status:?})"),

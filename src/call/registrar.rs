@@ -221,6 +221,7 @@ impl CallCore {
         (tenant, agent, user): (TenantId, AgentId, &str),
     ) {
         self.admission.forgive(peer.address.ip());
+        self.wires.outputs.push_back(Output::Proved { softphone: peer.hop() });
         if message.method() == Method::Register {
             return self.on_register(now, peer, server, message, (agent, user));
         }

@@ -1,10 +1,12 @@
 //! SIP over TCP and TLS: one thread that owns all connections. It cuts streams into messages for
 //! the shard, and finds or opens the connection of what the shard sends. Datagrams never wait here.
 
+mod clocks;
 mod connection;
 mod identity;
 mod outgoing;
 mod post;
+mod sources;
 mod wire;
 
 use std::io;
@@ -23,19 +25,21 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 pub(crate) use self::post::Post;
 
+use self::clocks::UNPROVED;
 use self::connection::{Connection, Heard, State};
+use self::sources::Sources;
 use super::now::now;
 use super::security::{Knocks, Line};
 use super::tls::{Tls, TlsError};
 use super::trunks::TrunkTable;
 use crate::call::io::{Input, Peer, PeerRole};
-use crate::sip::transport::Transport;
+use crate::sip::transport::{Hop, Transport};
 use crate::sip::wheel::Wheel;
 
 /// How much a connection may cost.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// Connections of one source address.
+    /// Connections of one source: an IPv4 address, or an IPv6 network of 64 bits.
     pub(crate) per_source_max: usize,
     /// Connections in all.
     pub(crate) connections_max: usize,
@@ -44,6 +48,10 @@ pub(crate) struct Limits {
     /// How long the first message, and each later one once begun, may take. The handshake is part
     /// of the first.
     pub(crate) message_within: Duration,
+    /// How long a peer that is no trunk may take to show the login of an agent.
+    pub(crate) proof_within: Duration,
+    /// How long a peer may leave unread what it was sent.
+    pub(crate) read_within: Duration,
     /// How long a peer may take to accept a connection of ours, handshake included.
     pub(crate) connect_within: Duration,
     /// How long the last answer on a broken stream has to reach its peer.
@@ -57,6 +65,8 @@ impl Default for Limits {
             connections_max: 4_096,
             softphones_max: 2_048,
             message_within: Duration::from_secs(30),
+            proof_within: Duration::from_secs(30),
+            read_within: Duration::from_secs(30),
             connect_within: Duration::from_secs(4),
             last_answer_within: Duration::from_millis(500),
         }
@@ -138,7 +148,7 @@ impl Streams {
             poll,
             connections: Slab::new(),
             by_address: HashMap::new(),
-            per_source: HashMap::new(),
+            sources: Sources::default(),
             softphones: 0,
             wheel: Wheel::new(),
             buffer: vec![0; READ_BYTES].into_boxed_slice(),
@@ -158,7 +168,7 @@ struct Running {
     connections: Slab<Connection>,
     /// Never iterated.
     by_address: HashMap<(Transport, SocketAddr), usize>,
-    per_source: HashMap<IpAddr, usize>,
+    sources: Sources,
     /// Connections of peers that are no trunk.
     softphones: usize,
     wheel: Wheel,
@@ -232,7 +242,7 @@ impl Running {
     fn is_full(&self, source: IpAddr) -> bool {
         let limits = &self.streams.limits;
         self.connections.len() >= limits.connections_max
-            || self.per_source.get(&source).is_some_and(|count| *count >= limits.per_source_max)
+            || self.sources.count(source) >= limits.per_source_max
     }
 
     /// A count, and now and then a line for whoever watches the door.
@@ -243,12 +253,20 @@ impl Running {
         }
     }
 
-    fn insert(&mut self, connection: Connection, within: Duration) -> Option<usize> {
+    fn insert(&mut self, mut connection: Connection, within: Duration) -> Option<usize> {
         connection.socket.set_nonblocking(true).ok()?;
         connection.socket.set_nodelay(true).ok();
         let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_AFTER);
-        SockRef::from(&connection.socket).set_tcp_keepalive(&keepalive).ok();
+        let socket = SockRef::from(&connection.socket);
+        socket.set_tcp_keepalive(&keepalive).ok();
+        // What the system has taken from us and the peer does not take from it.
+        socket.set_tcp_user_timeout(Some(self.streams.limits.read_within)).ok();
         let peer = connection.peer;
+        let at = now().monotonic;
+        connection.clocks.message = Some(at + within);
+        if peer.role == PeerRole::Softphone {
+            connection.clocks.proof = Some(at + self.streams.limits.proof_within);
+        }
         let entry = self.connections.vacant_entry();
         let index = entry.key();
         let token = epoll::EventData::new_u64(index as u64);
@@ -256,9 +274,8 @@ impl Running {
         entry.insert(connection);
         self.softphones += usize::from(peer.role == PeerRole::Softphone);
         self.by_address.insert(peer.hop().place(), index);
-        *self.per_source.entry(peer.address.ip()).or_default() += 1;
-        let at = now().monotonic;
-        self.wheel.set(at, index as u32, at + within);
+        self.sources.add(peer.address.ip());
+        self.rearm(index);
         Some(index)
     }
 
@@ -292,18 +309,18 @@ impl Running {
     fn read(&mut self, index: usize) -> bool {
         let Some(connection) = self.connections.get_mut(index) else { return false };
         let Streams { inbox, limits, tls, .. } = &mut self.streams;
-        let at = now().monotonic;
-        let timed = index as u32;
         let table = &self.table;
         let identify = |source, shown: Option<&[_]>| identity::identify(table, tls, source, shown);
         match connection.read(&mut self.buffer, identify, |input| inbox.bring(input)) {
             Ok(None) => return false,
             Ok(Some(Heard::Nothing)) => {}
-            Ok(Some(Heard::Begun)) => self.wheel.set(at, timed, at + limits.message_within),
-            Ok(Some(Heard::Complete)) => self.wheel.cancel(timed),
+            Ok(Some(Heard::Begun)) => {
+                connection.clocks.message = Some(now().monotonic + limits.message_within);
+            }
+            Ok(Some(Heard::Complete)) => connection.clocks.message = None,
             Ok(Some(Heard::Broken)) => {
                 metrics::counter!("maskline_sip_streams_broken_total").increment(1);
-                self.wheel.set(at, timed, at + limits.last_answer_within);
+                connection.clocks.message = Some(now().monotonic + limits.last_answer_within);
             }
             Ok(Some(Heard::End)) => {
                 // What was answered already may still be read by the peer.
@@ -322,7 +339,21 @@ impl Running {
                 return false;
             }
         }
+        self.rearm(index);
         true
+    }
+
+    /// Tells the wheel when the first of the times of a connection is over.
+    fn rearm(&mut self, index: usize) {
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        let next = connection.clocks.next().map(|(at, _)| at);
+        if next == std::mem::replace(&mut connection.clocks.armed, next) {
+            return;
+        }
+        match next {
+            Some(next) => self.wheel.set(now().monotonic, index as u32, next),
+            None => self.wheel.cancel(index as u32),
+        }
     }
 
     /// Sends what the socket takes, and asks to be woken for the rest.
@@ -332,15 +363,40 @@ impl Running {
             return self.close(index, "error");
         }
         if connection.comes_up() {
-            self.wheel.cancel(index as u32);
+            connection.clocks.message = None;
         }
+        // Once full, it has to be emptied: whoever takes a byte now and then is no better.
+        let until = || now().monotonic + self.streams.limits.read_within;
+        let running = connection.clocks.reading;
+        connection.clocks.reading = connection.wants_write().then(|| running.unwrap_or_else(until));
         let wanted = connection.wanted();
         if wanted != connection.interest {
             connection.interest = wanted;
             let token = epoll::EventData::new_u64(index as u64);
             if epoll::modify(&self.poll, &connection.socket, token, wanted).is_err() {
-                self.close(index, "error");
+                return self.close(index, "error");
             }
+        }
+        self.rearm(index);
+    }
+
+    /// Ends a connection whose time is over.
+    fn cut(&mut self, index: usize, why: &'static str) {
+        if why == UNPROVED
+            && let Some(connection) = self.connections.get(index)
+        {
+            let source = connection.peer.address;
+            self.refuse(source, why);
+        }
+        self.close(index, why);
+    }
+
+    /// A softphone is an agent's: its connection may stay.
+    fn believe(&mut self, hop: Hop) {
+        let index = self.by_address.get(&hop.place()).copied();
+        if let Some(connection) = index.and_then(|index| self.connections.get_mut(index)) {
+            connection.clocks.proof = None;
+            index.into_iter().for_each(|index| self.rearm(index));
         }
     }
 
@@ -354,13 +410,7 @@ impl Running {
             self.by_address.remove(&place);
         }
         self.softphones -= usize::from(connection.peer.role == PeerRole::Softphone);
-        let source = connection.peer.address.ip();
-        if let Some(count) = self.per_source.get_mut(&source) {
-            *count -= 1;
-            if *count == 0 {
-                self.per_source.remove(&source);
-            }
-        }
+        self.sources.remove(connection.peer.address.ip());
         for peer in connection.hops() {
             self.streams.inbox.bring(Input::Unreachable { peer });
         }
@@ -373,6 +423,7 @@ impl Running {
         if letters.lost > 0 {
             metrics::counter!("maskline_sip_stream_unsent_total").increment(letters.lost);
         }
+        letters.proved.into_iter().for_each(|hop| self.believe(hop));
         for (to, bytes) in letters.sends {
             self.send(to, &bytes);
         }
@@ -389,7 +440,13 @@ impl Running {
     fn keep_time(&mut self) {
         let at = now().monotonic;
         while let Some(index) = self.wheel.pop(at) {
-            self.close(index as usize, "too_slow");
+            let index = index as usize;
+            let Some(connection) = self.connections.get_mut(index) else { continue };
+            connection.clocks.armed = None;
+            match connection.clocks.next() {
+                Some((due, why)) if due <= at => self.cut(index, why),
+                Some(_) | None => self.rearm(index),
+            }
         }
         if self.look_at <= at {
             self.look_at = at + LOOK_EVERY;

@@ -155,6 +155,16 @@ impl World {
         })
     }
 
+    /// Says that a softphone has shown its login, and waits until that is known.
+    fn believe(&self, phone: &mut TcpStream) {
+        let hop = Hop::new(Transport::Tcp, phone.local_addr().expect("bound"));
+        phone.write_all(OPTIONS).expect("taken");
+        self.message();
+        self.post.believe(hop);
+        self.post.send(hop, bytes::Bytes::from_static(b"200"));
+        phone.read_exact(&mut [0; 3]).expect("an answer");
+    }
+
     pub(super) fn unreachable(&self) -> Hop {
         self.until(|input| {
             let Input::Unreachable { peer } = input else { return None };
@@ -235,6 +245,10 @@ fn a_softphone_is_heard_where_softphones_may_come_and_never_takes_the_room_of_tr
         let (peer, _) = world.message();
         assert_eq!((peer.trunk, peer.role), (NO_TRUNK, PeerRole::Softphone));
     }
+    // Both agents have shown their logins. Without that, the later stranger has the place.
+    for phone in &mut phones {
+        world.believe(phone);
+    }
     assert_eq!(rest(&mut world.connect(STRANGER)), b"", "one too many");
     let mut pbx = world.connect(PBX);
     pbx.write_all(OPTIONS).expect("taken");
@@ -255,6 +269,51 @@ fn a_softphone_is_heard_where_softphones_may_come_and_never_takes_the_room_of_tr
     let only_tls = &[Transport::Tls];
     let world = World::open(Transport::Tcp, Limits::default(), TrunkTls::default(), only_tls);
     assert_eq!(rest(&mut world.connect(STRANGER)), b"");
+}
+
+#[test]
+fn a_stranger_that_shows_nothing_is_cut_in_time_whatever_it_sends() {
+    assert_eq!(Limits::default().proof_within, Duration::from_secs(30));
+    let limits = Limits { proof_within: Duration::from_secs(1), ..Limits::default() };
+    let world = World::open(Transport::Tcp, limits, TrunkTls::default(), &[Transport::Tcp]);
+    let mut agent = world.connect(STRANGER);
+    world.believe(&mut agent);
+    let mut pbx = world.connect(PBX);
+    pbx.write_all(b"\r\n").expect("taken");
+    let [mut idle, mut busy] = [0, 1].map(|_| world.connect(STRANGER));
+    idle.write_all(b"\r\n").expect("taken");
+    busy.write_all(OPTIONS).expect("taken");
+    world.message();
+    assert_eq!(rest(&mut idle), b"");
+    assert_eq!(rest(&mut busy), b"");
+    for known in [&mut agent, &mut pbx] {
+        known.write_all(OPTIONS).expect("taken");
+        assert_eq!(world.until(message_of), known.local_addr().expect("bound"));
+    }
+}
+
+fn message_of(input: &Input) -> Option<SocketAddr> {
+    let Input::Datagram { peer, .. } = input else { return None };
+    Some(peer.address)
+}
+
+#[test]
+fn strangers_do_not_keep_an_agent_out_the_oldest_gives_way() {
+    let limits = Limits { softphones_max: 2, ..Limits::default() };
+    let world = World::open(Transport::Tcp, limits, TrunkTls::default(), &[Transport::Tcp]);
+    let mut strangers = [0, 1].map(|_| {
+        let mut stranger = world.connect(STRANGER);
+        stranger.write_all(OPTIONS).expect("taken");
+        world.message();
+        stranger
+    });
+    let mut agent = world.connect(STRANGER);
+    agent.write_all(OPTIONS).expect("taken");
+    let [first, second] = &mut strangers;
+    assert_eq!(rest(first), b"");
+    assert_eq!(world.message().0.address, agent.local_addr().expect("bound"));
+    second.write_all(OPTIONS).expect("taken");
+    assert_eq!(world.message().0.address, second.local_addr().expect("bound"));
 }
 
 #[test]
@@ -369,6 +428,30 @@ fn a_peer_that_does_not_read_is_closed() {
     let block = bytes::Bytes::from(vec![b'x'; 64 * 1024]);
     // More than the system keeps for one connection.
     (0..400).for_each(|_| world.post.send(peer.hop(), block.clone()));
+    assert_eq!(world.unreachable(), peer.hop());
+}
+
+#[test]
+fn a_peer_that_leaves_a_little_unread_is_cut_in_time() {
+    assert_eq!(Limits::default().read_within, Duration::from_secs(30));
+    let limits = Limits { read_within: Duration::from_millis(500), ..Limits::default() };
+    // It asks for more and more, and the bound of what waits for it is never reached.
+    let world = World::tcp(limits);
+    let mut greedy = world.connect(PBX);
+    let began = now().monotonic;
+    while greedy.write_all(&b"\r\n\r\n".repeat(4_096)).is_ok() {
+        assert!(now().monotonic - began < PATIENCE, "it is never cut");
+    }
+    assert_eq!(world.unreachable().address, greedy.local_addr().expect("bound"));
+    // The system holds all of it, and for us nothing waits.
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.set_recv_buffer_size(2_048).expect("a socket option");
+    socket.bind(&any_port(PBX).into()).expect("a loopback address");
+    socket.connect(&world.address.into()).expect("a listener");
+    let mut dozing: TcpStream = socket.into();
+    dozing.write_all(OPTIONS).expect("taken");
+    let (peer, _) = world.message();
+    world.post.send(peer.hop(), bytes::Bytes::from(vec![b'x'; 32 * 1_024]));
     assert_eq!(world.unreachable(), peer.hop());
 }
 

@@ -399,7 +399,10 @@ impl World {
                 let broken = invariants::status_changes(self, &live);
                 self.judge(broken);
             }
-            Output::Security(_) | Output::TrunkStatus(_) | Output::FindLogin { .. } => {}
+            Output::Security(_)
+            | Output::TrunkStatus(_)
+            | Output::FindLogin { .. }
+            | Output::Proved { .. } => {}
             Output::Finished(cdr) => {
                 self.name_call(cdr.call, context);
                 let broken = invariants::record_written(self, &cdr);

@@ -141,6 +141,7 @@ impl Brain {
             | Output::Status(_)
             | Output::TrunkStatus(_)
             | Output::FindLogin { .. }
+            | Output::Proved { .. }
             | Output::Security(_) => None,
             Output::Finished(_) => {
                 self.records += 1;

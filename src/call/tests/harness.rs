@@ -24,7 +24,7 @@ use crate::domain::now::Now;
 use crate::domain::number::{RealNumber, VirtualNumber};
 use crate::domain::route::{Callee, CallerParty, Route, RouteAnswer, RouteQuery, TrunkTarget};
 use crate::rtp::plane::{Command, Report, SideCounts};
-use crate::sip::transport::Transport;
+use crate::sip::transport::{Hop, Transport};
 
 pub(crate) const X: &str = "95012345678";
 pub(crate) const BOB: &str = "+8613800001234";
@@ -131,6 +131,7 @@ pub(crate) struct Harness {
     pub(crate) security: Vec<SecurityEvent>,
     pub(crate) trunk_statuses: Vec<TrunkStatus>,
     pub(crate) logins: Vec<(u64, Box<str>)>,
+    pub(crate) proved: Vec<Hop>,
     pub(crate) store: Store,
     /// The media plane opens and closes ports.
     pub(crate) has_media: bool,
@@ -158,6 +159,7 @@ impl Harness {
             security: Vec::new(),
             trunk_statuses: Vec::new(),
             logins: Vec::new(),
+            proved: Vec::new(),
             store: found,
             has_media: true,
             hears_trying: false,
@@ -198,6 +200,10 @@ impl Harness {
             }
             Output::TrunkStatus(status) => {
                 self.trunk_statuses.push(status);
+                None
+            }
+            Output::Proved { softphone } => {
+                self.proved.push(softphone);
                 None
             }
             Output::FindLogin { request, user } => {

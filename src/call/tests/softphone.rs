@@ -101,8 +101,10 @@ const CONTACT: &str = "Contact: <sip:a0123@10.0.0.7:5061;transport=tls>;expires=
 fn registered(h: &mut Harness) -> Phone {
     let mut phone = Phone::at(40_000);
     assert_eq!(start(&phone.register(h, CONTACT)), "401 REGISTER");
+    assert!(h.proved.is_empty(), "it has shown nothing yet");
     let answer = phone.register(h, CONTACT);
     assert_eq!(start(&answer), "200 REGISTER");
+    assert_eq!(h.proved, [phone.peer.hop()]);
     assert_eq!(header(&answer, "Contact"), "<sip:a0123@10.0.0.7:5061;transport=tls>;expires=120");
     phone
 }
@@ -158,6 +160,7 @@ fn guessing_is_written_down_and_then_met_with_silence() {
     let mut phone = Phone { password: "guessed", ..Phone::at(40_000) };
     assert_eq!(start(&phone.register(&mut h, CONTACT)), "401 REGISTER");
     for _ in 0..5 {
+        assert!(h.proved.is_empty());
         assert_eq!(start(&phone.register(&mut h, CONTACT)), "401 REGISTER");
     }
     let source = phone.peer.address.ip();

@@ -7,6 +7,7 @@ use bytes::BytesMut;
 use rustix::event::epoll::EventFlags;
 use rustls::pki_types::CertificateDer;
 
+use super::clocks::Clocks;
 use super::wire::Wire;
 use crate::call::io::{Input, Peer};
 use crate::sip::framer::{Frame, Framer};
@@ -49,6 +50,7 @@ pub(super) struct Connection {
     pub(super) wire: Wire,
     pub(super) peer: Peer,
     pub(super) state: State,
+    pub(super) clocks: Clocks,
     /// What epoll watches for.
     pub(super) interest: EventFlags,
     framer: Framer,
@@ -75,6 +77,7 @@ impl Connection {
             wire,
             peer,
             state,
+            clocks: Clocks::default(),
             interest: EventFlags::IN | EventFlags::OUT,
             framer: Framer::new(),
             out: BytesMut::new(),
@@ -108,9 +111,14 @@ impl Connection {
         self.wire.write(&self.socket, &mut self.out)
     }
 
+    /// Something waits for the peer to read.
+    pub(super) fn wants_write(&self) -> bool {
+        self.wire.wants_write(&self.out)
+    }
+
     /// What epoll should watch for now.
     pub(super) fn wanted(&self) -> EventFlags {
-        if self.state == State::Connecting || self.wire.wants_write(&self.out) {
+        if self.state == State::Connecting || self.wants_write() {
             EventFlags::IN | EventFlags::OUT
         } else {
             EventFlags::IN

@@ -7,6 +7,7 @@ use rustls::pki_types::CertificateDer;
 
 use super::super::tls::{Tls, TrunkTls};
 use super::super::trunks::TrunkTable;
+use super::clocks::UNPROVED;
 use super::connection::{Connection, State};
 use super::wire::Wire;
 use super::{Running, TcpStream};
@@ -54,8 +55,7 @@ impl Running {
             }
         };
         let is_softphone = peer.role == PeerRole::Softphone;
-        let has_room = !is_softphone || self.softphones < self.streams.limits.softphones_max;
-        if self.is_full(source.ip()) || !has_room {
+        if self.is_full(source.ip()) || is_softphone && !self.has_room_for_softphone() {
             return self.refuse(source, "too_many");
         }
         let within = self.streams.limits.message_within;
@@ -63,6 +63,20 @@ impl Running {
         connection.is_unidentified = transport == Transport::Tls && !is_softphone;
         connection.is_accepted = true;
         self.insert(connection, within);
+    }
+
+    /// Whoever comes takes the place of whoever has shown nothing for the longest time, so that a
+    /// crowd of strangers does not keep agents out.
+    fn has_room_for_softphone(&mut self) -> bool {
+        if self.softphones < self.streams.limits.softphones_max {
+            return true;
+        }
+        let proof = |(index, it): (usize, &Connection)| Some((it.clocks.proof?, index));
+        let Some((_, index)) = self.connections.iter().filter_map(proof).min() else {
+            return false;
+        };
+        self.cut(index, UNPROVED);
+        true
     }
 
     /// A peer that is no trunk, where softphones may come.

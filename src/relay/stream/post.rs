@@ -29,6 +29,8 @@ pub(crate) struct Post {
 pub(super) struct Letters {
     /// Messages, oldest first.
     pub(super) sends: VecDeque<(Hop, Bytes)>,
+    /// Softphones that have shown the login of an agent.
+    pub(super) proved: Vec<Hop>,
     /// Messages for which there was no room.
     pub(super) lost: u64,
     /// Read the certificates again.
@@ -53,6 +55,17 @@ impl Post {
             return;
         }
         letters.sends.push_back((to, bytes));
+        drop(letters);
+        self.ring();
+    }
+
+    /// This softphone has shown the login of an agent: its connection may stay. Without room it has
+    /// to show it once more.
+    pub(crate) fn believe(&self, softphone: Hop) {
+        let mut letters = self.lock();
+        if letters.proved.len() < SENDS_MAX {
+            letters.proved.push(softphone);
+        }
         drop(letters);
         self.ring();
     }
