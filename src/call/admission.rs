@@ -6,8 +6,11 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::attempt::read_stated;
+use super::contacts::flow_of;
 use super::core::CallCore;
 use super::io::{Output, Peer, PeerRole, SecurityEvent};
+use super::silence::WRONG_ANSWER;
+use crate::domain::id::AgentId;
 use crate::domain::now::Now;
 use crate::domain::purpose::Purpose;
 use crate::sip::message::Message;
@@ -24,26 +27,11 @@ const BURST_TIME: Duration = Duration::from_millis(100);
 const RELAPSE_BURST_TIME: Duration = Duration::from_millis(10);
 const RELAPSE_TIME: Duration = Duration::from_secs(1);
 
-/// A softphone's address is answered nothing for a while after this many points within
-/// [`REJECTS_TIME`]: a wrong password counts [`WRONG_ANSWER`], anything else that is refused one.
-const REJECTS_MAX: u32 = 10;
-const REJECTS_TIME: Duration = Duration::from_secs(60);
-const SILENCE_TIME: Duration = Duration::from_secs(300);
-pub(super) const WRONG_ANSWER: u32 = 2;
-
 /// What is counted about load and about sources.
 #[derive(Debug, Default)]
 pub(super) struct Admission {
     backlog: Backlog,
     sources: BTreeMap<IpAddr, Source>,
-    rejects: BTreeMap<IpAddr, Rejects>,
-}
-
-/// How often a softphone's address was refused.
-#[derive(Debug)]
-struct Rejects {
-    points: u32,
-    until: Instant,
 }
 
 /// Whether datagrams wait too long, in the manner of CoDel: not how long one had to wait counts,
@@ -108,40 +96,6 @@ impl Admission {
     }
 }
 
-impl Admission {
-    /// Counts what was refused; true when silence begins.
-    fn reject(&mut self, now: Instant, source: IpAddr, points: u32) -> bool {
-        if self.rejects.len() >= SOURCES_MAX {
-            self.rejects.retain(|_, rejects| rejects.until > now);
-        }
-        if self.rejects.len() >= SOURCES_MAX && !self.rejects.contains_key(&source) {
-            return false;
-        }
-        let fresh = || Rejects { points: 0, until: now + REJECTS_TIME };
-        let rejects = self.rejects.entry(source).or_insert_with(fresh);
-        if rejects.until <= now {
-            *rejects = fresh();
-        }
-        let was_silent = rejects.points >= REJECTS_MAX;
-        rejects.points = rejects.points.saturating_add(points);
-        let begins = !was_silent && rejects.points >= REJECTS_MAX;
-        if begins {
-            rejects.until = now + SILENCE_TIME;
-        }
-        begins
-    }
-
-    fn is_silent(&self, now: Instant, source: IpAddr) -> bool {
-        let found = self.rejects.get(&source);
-        found.is_some_and(|it| it.points >= REJECTS_MAX && it.until > now)
-    }
-
-    /// A source has shown that it is who it says.
-    pub(super) fn forgive(&mut self, source: IpAddr) {
-        self.rejects.remove(&source);
-    }
-}
-
 /// Why an attempt is shed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Shed {
@@ -161,32 +115,60 @@ impl CallCore {
     }
 
     /// Counts what a softphone's address was refused. Trunks are known by their addresses, and the
-    /// source of a datagram can be forged: nobody shall be able to have a trunk silenced.
-    pub(super) fn note_reject(&mut self, now: Now, peer: &Peer, points: u32) {
-        let source = peer.address.ip();
-        if peer.role == PeerRole::Softphone && self.admission.reject(now.monotonic, source, points)
+    /// source of a datagram can be forged: nobody shall be able to have a trunk silenced. Nor does
+    /// a phone that has registered: many ask for things that are not served, and go on asking.
+    pub(super) fn note_reject(&mut self, now: Now, peer: &Peer) {
+        let (source, at) = (peer.address.ip(), now.monotonic);
+        if peer.role == PeerRole::Softphone
+            && !self.registrar.contacts.is_trusted(at, flow_of(peer))
+            && self.silence.reject(at, source, 1)
         {
-            let event = SecurityEvent::Silenced { source };
-            self.wires.outputs.push_back(Output::Security(event));
+            self.tell_silenced(source);
         }
+    }
+
+    /// Counts a wrong password, of this agent or of nobody.
+    pub(super) fn note_guess(&mut self, now: Now, peer: &Peer, agent: Option<AgentId>) {
+        if peer.role != PeerRole::Softphone {
+            return;
+        }
+        let (source, at) = (peer.address.ip(), now.monotonic);
+        self.registrar.contacts.note_guess(flow_of(peer), agent);
+        let begins = match agent {
+            Some(agent) => self.silence.reject_guess(at, source, agent),
+            None => self.silence.reject(at, source, WRONG_ANSWER),
+        };
+        if begins {
+            self.tell_silenced(source);
+        }
+    }
+
+    fn tell_silenced(&mut self, source: IpAddr) {
+        let event = SecurityEvent::Silenced { source };
+        self.wires.outputs.push_back(Output::Security(event));
+    }
+
+    /// Whether a peer is answered nothing. Who has registered is: the scanner may be another one
+    /// behind the same address.
+    fn is_silenced(&self, now: Now, peer: &Peer) -> bool {
+        let at = now.monotonic;
+        peer.role == PeerRole::Softphone
+            && self.silence.is_silent(at, peer.address.ip())
+            && !self.registrar.contacts.is_trusted(at, flow_of(peer))
     }
 
     /// Whether a message meets silence: its source is a scanner. What is in a call is served.
     pub(super) fn is_silent_to(&mut self, now: Now, peer: &Peer, message: &Message) -> bool {
-        let is_silent = peer.role == PeerRole::Softphone
-            && self.admission.is_silent(now.monotonic, peer.address.ip())
-            && self.find_place(message).is_none();
+        let is_silent = self.is_silenced(now, peer) && self.find_place(message).is_none();
         self.wires.counters.silenced += u64::from(is_silent);
         is_silent
     }
 
     /// Whether there is an answer to what should not have been sent.
     pub(super) fn answers_odd(&mut self, now: Now, peer: &Peer) -> bool {
-        let source = peer.address.ip();
-        self.note_reject(now, peer, 1);
-        let answers = self.admission.may_answer_odd(now, source)
-            && !(peer.role == PeerRole::Softphone
-                && self.admission.is_silent(now.monotonic, source));
+        self.note_reject(now, peer);
+        let may_answer = self.admission.may_answer_odd(now, peer.address.ip());
+        let answers = may_answer && !self.is_silenced(now, peer);
         self.wires.counters.silenced += u64::from(!answers);
         answers
     }

@@ -17,6 +17,7 @@ use super::failover::Attempted;
 use super::io::{Control, Input, Output};
 use super::place::{Part, Place, Serial};
 use super::registrar::Registrar;
+use super::silence::Silence;
 use super::table::Calls;
 use super::wires::Wires;
 use crate::domain::cause::Cause;
@@ -44,6 +45,7 @@ pub struct CallCore {
     pub(super) admission: Admission,
     pub(super) errands: Errands,
     pub(super) registrar: Registrar,
+    pub(super) silence: Silence,
 }
 
 impl CallCore {
@@ -63,6 +65,7 @@ impl CallCore {
             admission: Admission::default(),
             errands: Errands::default(),
             registrar: Registrar::default(),
+            silence: Silence::default(),
         }
     }
 
@@ -72,6 +75,7 @@ impl CallCore {
             Input::Datagram { peer, bytes } => self.on_datagram(now, &peer, bytes),
             Input::Broken { peer, malformed } => self.on_malformed(now, &peer, &malformed),
             Input::Unreachable { peer } => {
+                self.registrar.contacts.close(peer.place());
                 self.wires.transactions.unreachable(now.monotonic, peer);
             }
             Input::Route { call, answer } => self.on_route(now, call, answer),

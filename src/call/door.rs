@@ -6,11 +6,11 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
-use super::admission::WRONG_ANSWER;
 use super::core::CallCore;
 use super::egress::WWW_AUTHENTICATE;
 use super::io::{Output, Peer, SecurityEvent};
 use super::trunks::Login;
+use crate::domain::id::AgentId;
 use crate::domain::now::Now;
 use crate::sip::digest::{self, Algorithm, Credentials, Guard, Judgement};
 use crate::sip::header::HeaderId;
@@ -174,7 +174,7 @@ impl CallCore {
             Shown::Right => return true,
             Shown::Nothing { is_stale } => is_stale,
             Shown::Wrong => {
-                self.note_failure(now, peer);
+                self.note_failure(now, peer, None);
                 false
             }
         };
@@ -195,15 +195,15 @@ impl CallCore {
         self.door.look(now, peer, message, login, || rand_core::Rng::next_u64(rng))
     }
 
-    /// A wrong answer.
-    pub(super) fn note_failure(&mut self, now: Now, peer: &Peer) {
+    /// A wrong answer, in the name of this agent or of nobody whom we know.
+    pub(super) fn note_failure(&mut self, now: Now, peer: &Peer, agent: Option<AgentId>) {
         self.wires.counters.logins_failed += 1;
         let source = peer.address.ip();
         if self.door.fail(now.monotonic, source) {
             let event = SecurityEvent::LoginFailed { source };
             self.wires.outputs.push_back(Output::Security(event));
         }
-        self.note_reject(now, peer, WRONG_ANSWER);
+        self.note_guess(now, peer, agent);
     }
 
     /// Asks who it is.

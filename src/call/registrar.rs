@@ -2,8 +2,9 @@
 //! and from nowhere else. Nobody calls a softphone, so nothing is ever sent to a Contact.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use super::contacts::{Contacts, Registering, Wanted, flow_of};
 use super::core::CallCore;
 use super::door::Shown;
 use super::egress::CONTACT;
@@ -15,36 +16,26 @@ use crate::sip::address::Address;
 use crate::sip::header::HeaderId;
 use crate::sip::message::Message;
 use crate::sip::method::Method;
+use crate::sip::screen::Capabilities;
 use crate::sip::transaction::ServerId;
-use crate::sip::transport::Transport;
 use crate::sip::write::ResponseWriter;
 
-/// Places that one agent may be registered from at one time; the one that ends first gives way.
-const CONTACTS_MAX: usize = 5;
-/// Agents that may be registered at one time.
-const AGENTS_MAX: usize = 100_000;
 /// Requests that may wait for their login to be looked up.
 const ASKING_MAX: usize = 1_024;
 /// The longest registration.
 const EXPIRES_MAX: Duration = Duration::from_secs(3_600);
-/// The longest user name that is looked up, and the longest Contact that is repeated.
+/// The longest user name that is looked up, and the longest Contact and Call-ID that are kept.
 const USER_BYTES_MAX: usize = 64;
-const CONTACT_BYTES_MAX: usize = 512;
+const TEXT_BYTES_MAX: usize = 512;
+/// Contacts of one request; a phone has one, and perhaps an old one that it takes back.
+const CONTACTS_READ_MAX: usize = 5;
 
 /// Who is registered, and whose login is being looked up.
 #[derive(Debug, Default)]
 pub(super) struct Registrar {
-    contacts: BTreeMap<AgentId, Vec<Contact>>,
+    pub(super) contacts: Contacts,
     asking: BTreeMap<u64, Asking>,
     last: u64,
-}
-
-/// Where an agent has registered from.
-#[derive(Debug)]
-struct Contact {
-    source: (Transport, std::net::SocketAddr),
-    until: Instant,
-    cseq: u32,
 }
 
 /// A request whose user name is being looked up.
@@ -55,88 +46,37 @@ struct Asking {
     message: Message,
 }
 
-const fn source_of(peer: &Peer) -> (Transport, std::net::SocketAddr) {
-    (peer.transport, peer.address)
-}
+/// What a REGISTER must be like. What it may ask for beyond that is what any request may.
+const REGISTRATIONS: Capabilities =
+    Capabilities { allow: &[Method::Register], ..super::receive::CAPABILITIES };
 
-impl Registrar {
-    fn is_registered(&self, now: Instant, agent: AgentId, peer: &Peer) -> bool {
-        let is_it = |it: &Contact| it.source == source_of(peer) && it.until > now;
-        self.contacts.get(&agent).is_some_and(|list| list.iter().any(is_it))
+/// What a REGISTER asks for (RFC 3261 §10.3); an error is the status to answer with.
+fn read_wanted(message: &Message) -> Result<Vec<Wanted<'_>>, u16> {
+    if message.call_id().len() > TEXT_BYTES_MAX {
+        return Err(400);
     }
-
-    /// Takes, refreshes or ends a registration. An error is the status to answer with.
-    fn register(
-        &mut self,
-        now: Instant,
-        agent: AgentId,
-        peer: &Peer,
-        cseq: u32,
-        wanted: Wanted,
-    ) -> Result<(), u16> {
-        if self.contacts.len() >= AGENTS_MAX && !self.contacts.contains_key(&agent) {
-            self.contacts.retain(|_, list| list.iter().any(|it| it.until > now));
-            if self.contacts.len() >= AGENTS_MAX {
-                return Err(503);
-            }
-        }
-        let list = self.contacts.entry(agent).or_default();
-        list.retain(|it| it.until > now);
-        let known = list.iter_mut().find(|it| it.source == source_of(peer));
-        let outcome = match (wanted, known) {
-            (Wanted::Nothing, _) => Ok(()),
-            // RFC 3261 §10.3: an old request that comes late changes nothing.
-            (_, Some(contact)) if contact.cseq > cseq => Err(500),
-            (Wanted::End, _) => {
-                list.retain(|it| it.source != source_of(peer));
-                Ok(())
-            }
-            (Wanted::For(time), Some(contact)) => {
-                (contact.until, contact.cseq) = (now + time, cseq);
-                Ok(())
-            }
-            (Wanted::For(time), None) => {
-                if list.len() >= CONTACTS_MAX {
-                    list.sort_by_key(|it| it.until);
-                    list.remove(0);
-                }
-                list.push(Contact { source: source_of(peer), until: now + time, cseq });
-                Ok(())
-            }
-        };
-        if list.is_empty() {
-            self.contacts.remove(&agent);
-        }
-        outcome
+    let values: Vec<_> = message.values(HeaderId::Contact).take(CONTACTS_READ_MAX + 1).collect();
+    match *values.as_slice() {
+        // All at once, and nothing else.
+        [b"*"] if message.expires() == Some(0) => Ok(vec![Wanted::EndAll]),
+        _ if values.contains(&b"*".as_slice()) => Err(400),
+        _ if values.len() > CONTACTS_READ_MAX => Err(400),
+        _ => values.iter().map(|value| read_contact(value, message.expires())).collect(),
     }
 }
 
-/// What a REGISTER asks for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Wanted {
-    /// To be told what there is.
-    Nothing,
-    /// To be forgotten.
-    End,
-    /// To be known for so long.
-    For(Duration),
-}
-
-/// What a REGISTER asks for, and its Contact as it came.
-fn read_wanted(message: &Message) -> (Wanted, Option<&[u8]>) {
-    let Some(value) = message.values(HeaderId::Contact).next() else {
-        return (Wanted::Nothing, None);
-    };
-    if value == b"*" {
-        return (Wanted::End, None);
-    }
-    let address = Address::parse(value).ok();
-    let own = address.as_ref().and_then(|address| address.param("expires"));
-    let own = own.and_then(|text| std::str::from_utf8(text).ok()?.parse::<u64>().ok());
-    let seconds = own.or_else(|| message.expires().map(u64::from));
+fn read_contact(value: &[u8], expires: Option<u32>) -> Result<Wanted<'_>, u16> {
+    let address = Address::parse(value).map_err(|_| 400_u16)?;
+    let own = address.param("expires").and_then(|text| std::str::from_utf8(text).ok());
+    let own = own.and_then(|text| text.parse::<u64>().ok());
+    let seconds = own.or_else(|| expires.map(u64::from));
     let time = seconds.map_or(EXPIRES_MAX, Duration::from_secs).min(EXPIRES_MAX);
-    let uri = address.map(|address| address.uri).filter(|uri| uri.len() <= CONTACT_BYTES_MAX);
-    if time.is_zero() { (Wanted::End, None) } else { (Wanted::For(time), uri) }
+    let uri = address.uri;
+    match uri.len() {
+        0 | TEXT_BYTES_MAX.. => Err(400),
+        _ if time.is_zero() => Ok(Wanted::End(uri)),
+        _ => Ok(Wanted::For(uri, time)),
+    }
 }
 
 impl CallCore {
@@ -149,8 +89,14 @@ impl CallCore {
         message: &Message,
     ) {
         if !matches!(message.method(), Method::Register | Method::Invite) {
-            self.note_reject(now, peer, 1);
+            self.note_reject(now, peer);
             return self.answer(now, peer, server, message, 405);
+        }
+        if message.method() == Method::Register
+            && let Err(refusal) = REGISTRATIONS.screen(message)
+        {
+            self.note_reject(now, peer);
+            return self.refuse(now, peer, server, message, &refusal);
         }
         let user = super::door::user_of(message).and_then(|user| std::str::from_utf8(user).ok());
         let Some(user) = user.filter(|user| user.len() <= USER_BYTES_MAX) else {
@@ -176,11 +122,15 @@ impl CallCore {
         let (tenant, agent, secret) = match answer {
             LoginAnswer::Found { tenant, agent, secret } => (tenant, agent, secret),
             LoginAnswer::Unknown => {
-                self.note_failure(now, &peer);
+                self.note_failure(now, &peer, None);
                 return self.ask_softphone(now, &peer, server, &message, false);
             }
             LoginAnswer::Failed => return self.answer(now, &peer, server, &message, 503),
         };
+        if self.is_guessed_elsewhere(now, &peer, agent) {
+            self.note_failure(now, &peer, None);
+            return self.ask_softphone(now, &peer, server, &message, false);
+        }
         let user = super::door::user_of(&message).unwrap_or_default();
         let user = String::from_utf8_lossy(user).into();
         let least = *self.wires.config.softphone_digest.start();
@@ -194,10 +144,18 @@ impl CallCore {
                 self.ask_softphone(now, &peer, server, &message, is_stale);
             }
             Shown::Wrong => {
-                self.note_failure(now, &peer);
+                self.note_failure(now, &peer, Some(agent));
                 self.ask_softphone(now, &peer, server, &message, false);
             }
         }
+    }
+
+    /// Somebody tries to find an agent's password, and this comes from where the agent is not. To
+    /// whoever guesses it looks like any other wrong answer.
+    fn is_guessed_elsewhere(&self, now: Now, peer: &Peer, agent: AgentId) -> bool {
+        let contacts = &self.registrar.contacts;
+        self.silence.is_guessed(now.monotonic, agent)
+            && !contacts.is_registered_from(now.monotonic, agent, flow_of(peer))
     }
 
     fn ask_softphone(
@@ -220,12 +178,12 @@ impl CallCore {
         message: &Message,
         (tenant, agent, user): (TenantId, AgentId, &str),
     ) {
-        self.admission.forgive(peer.address.ip());
+        self.silence.forgive(peer.address.ip(), agent);
         self.wires.outputs.push_back(Output::Proved { softphone: peer.hop() });
         if message.method() == Method::Register {
             return self.on_register(now, peer, server, message, (agent, user));
         }
-        if !self.registrar.is_registered(now.monotonic, agent, peer) {
+        if !self.registrar.contacts.is_registered(now.monotonic, agent, flow_of(peer)) {
             return self.answer(now, peer, server, message, 403);
         }
         let peer = Peer { role: PeerRole::Agent { tenant, agent }, ..*peer };
@@ -245,17 +203,25 @@ impl CallCore {
         if !is_own {
             return self.answer(now, peer, server, message, 403);
         }
-        let (wanted, contact) = read_wanted(message);
-        let at = now.monotonic;
-        if let Err(status) = self.registrar.register(at, agent, peer, message.cseq(), wanted) {
+        let by = Registering {
+            agent,
+            flow: flow_of(peer),
+            call_id: message.call_id(),
+            cseq: message.cseq(),
+        };
+        let (at, contacts) = (now.monotonic, &mut self.registrar.contacts);
+        let wanted = read_wanted(message);
+        if let Err(status) = wanted.and_then(|wanted| contacts.register(at, by, &wanted)) {
             return self.answer(now, peer, server, message, status);
         }
         let (tag, source) = (self.wires.loose_tag(), peer.address);
         let out = &mut self.wires.out;
         let mut answer = ResponseWriter::start(out, message, source, 200, Some(&tag));
-        if let (Wanted::For(time), Some(contact)) = (wanted, contact) {
-            let expires = format!(">;expires={}", time.as_secs());
-            answer = answer.header(CONTACT, [b"<", contact, expires.as_bytes()].concat());
+        for contact in self.registrar.contacts.of(at, agent) {
+            // Never more than is left.
+            let left = contact.until.saturating_duration_since(at).as_secs();
+            let expires = format!(">;expires={left}");
+            answer = answer.header(CONTACT, [b"<", &*contact.uri, expires.as_bytes()].concat());
         }
         let answer = answer.finish();
         self.wires.transactions.respond(at, server, 200, answer);

@@ -12,6 +12,8 @@ use crate::sip::transport::Transport;
 const USER: &str = "a0123";
 const PASSWORD: &str = "made by us";
 const AGENT: AgentId = AgentId::from_u128(0xa9);
+/// Somebody else's login.
+const VICTIM: &str = "a0999";
 
 fn softphone(port: u16) -> Peer {
     Peer {
@@ -25,22 +27,33 @@ fn softphone(port: u16) -> Peer {
 /// A phone that registers and calls.
 struct Phone {
     peer: Peer,
+    user: &'static str,
     challenge: Option<Challenge>,
     count: u32,
     cseq: u32,
     password: &'static str,
+    /// Empty for one of its port.
+    call_id: &'static str,
 }
 
 impl Phone {
     fn at(port: u16) -> Self {
         let peer = softphone(port);
-        Self { peer, challenge: None, count: 0, cseq: 0, password: PASSWORD }
+        Self {
+            peer,
+            user: USER,
+            challenge: None,
+            count: 0,
+            cseq: 0,
+            password: PASSWORD,
+            call_id: "",
+        }
     }
 
     fn credentials(&mut self, method: &str, uri: &str) -> String {
         let Some(challenge) = &self.challenge else { return String::new() };
         self.count += 1;
-        let account = Account { user: USER.into(), password: self.password.into() };
+        let account = Account { user: self.user.into(), password: self.password.into() };
         let (method, uri) = (method.as_bytes(), uri.as_bytes());
         let value = digest::answer(&account, challenge, method, uri, self.count, 1);
         format!("Authorization: {}\r\n", String::from_utf8(value).expect("ASCII"))
@@ -50,11 +63,13 @@ impl Phone {
         self.cseq += 1;
         let credentials = self.credentials("REGISTER", "sip:203.0.113.5");
         let (cseq, host, port) = (self.cseq, self.peer.address, self.peer.address.port());
+        let (user, call_id) = (self.user, self.call_id);
+        let call_id = if call_id.is_empty() { format!("reg-{port}") } else { call_id.into() };
         let request = format!(
             "REGISTER sip:203.0.113.5 SIP/2.0\r\n\
              Via: SIP/2.0/TLS {host};branch=z9hG4bKr{port}x{cseq}\r\nMax-Forwards: 70\r\n\
-             From: <sip:{USER}@203.0.113.5>;tag=p\r\nTo: <sip:{USER}@203.0.113.5>\r\n\
-             Call-ID: reg-{port}\r\nCSeq: {cseq} REGISTER\r\n{contact}{credentials}\
+             From: <sip:{user}@203.0.113.5>;tag=p\r\nTo: <sip:{user}@203.0.113.5>\r\n\
+             Call-ID: {call_id}\r\nCSeq: {cseq} REGISTER\r\n{contact}{credentials}\
              Content-Length: 0\r\n\r\n"
         );
         self.say(h, &request)
@@ -86,9 +101,13 @@ impl Phone {
 
     fn answer_lookup(&self, h: &mut Harness) {
         for (request, user) in std::mem::take(&mut h.logins) {
-            let secret = Secret::of(USER.as_bytes(), REALM.as_bytes(), PASSWORD.as_bytes());
+            let found = |agent, password: &str| {
+                let secret = Secret::of(user.as_bytes(), REALM.as_bytes(), password.as_bytes());
+                LoginAnswer::Found { tenant: TENANT, agent, secret }
+            };
             let answer = match &*user {
-                USER => LoginAnswer::Found { tenant: TENANT, agent: AGENT, secret },
+                USER => found(AGENT, PASSWORD),
+                VICTIM => found(AgentId::from_u128(0xb0), "another one"),
                 _ => LoginAnswer::Unknown,
             };
             h.input(Input::Login { request, answer });
@@ -191,15 +210,98 @@ fn a_call_of_a_softphone_goes_on_when_its_address_is_silenced() {
     let mut caller = Caller { cseq: phone.cseq, ..Caller::at(phone.peer, USER, "c1") };
     caller.learn(&answered);
     h.from(phone.peer, caller.ack());
-    for at in 0..10 {
-        let other = Caller::at(phone.peer, USER, &format!("o{at}"));
-        h.from(phone.peer, other.with("OPTIONS", &format!("o{at}"), 1, "", ""));
-    }
-    h.take(phone.peer);
+    phone.register(&mut h, "Contact: *\r\nExpires: 0\r\n");
+    ask_in_vain(&mut h, phone.peer, 10);
     h.from(phone.peer, Caller::at(phone.peer, USER, "o").with("OPTIONS", "o", 1, "", ""));
     assert!(h.take(phone.peer).is_empty(), "silence");
     h.from(phone.peer, caller.bye());
     assert_eq!(h.lines(phone.peer), ["200 BYE"]);
+}
+
+/// What phones ask for by themselves, again and again.
+fn ask_in_vain(h: &mut Harness, peer: Peer, times: u32) -> Vec<String> {
+    for at in 0..times {
+        let method = ["SUBSCRIBE", "OPTIONS", "PUBLISH"][at as usize % 3];
+        let asking = Caller::at(peer, USER, &format!("v{at}"));
+        h.from(peer, asking.with(method, &format!("v{at}"), 1, "", ""));
+    }
+    h.lines(peer)
+}
+
+#[test]
+fn a_registered_phone_that_asks_for_what_is_not_served_silences_nobody() {
+    let mut h = Harness::new();
+    let mut phone = registered(&mut h);
+    let answers = ask_in_vain(&mut h, phone.peer, 60);
+    assert_eq!(answers.len(), 60);
+    assert!(answers.iter().all(|answer| answer.starts_with("405 ")));
+    h.from(phone.peer, "OPTIONS nonsense SIP/2.0\r\n\r\n");
+    assert!(h.security.is_empty());
+    assert_eq!(start(&phone.register(&mut h, CONTACT)), "200 REGISTER");
+    assert_eq!(start(&Phone::at(40_001).register(&mut h, CONTACT)), "401 REGISTER");
+}
+
+#[test]
+fn a_registered_phone_is_heard_while_its_office_is_silenced() {
+    let mut h = Harness::new();
+    let mut phone = registered(&mut h);
+    ask_in_vain(&mut h, softphone(40_001), 10);
+    assert_eq!(h.security.len(), 1);
+    assert!(ask_in_vain(&mut h, softphone(40_002), 3).is_empty(), "silence");
+    assert_eq!(start(&phone.register(&mut h, CONTACT)), "200 REGISTER");
+    assert!(phone.invite(&mut h, "c1").is_empty());
+    assert_eq!(h.lines(carrier()), ["INVITE"]);
+    // The place of a connection that is closed may be taken by anybody.
+    h.input(Input::Unreachable { peer: phone.peer.hop() });
+    assert!(ask_in_vain(&mut h, phone.peer, 3).is_empty());
+}
+
+#[test]
+fn whoever_has_one_login_does_not_guess_others_for_ever() {
+    let mut h = Harness::new();
+    let mut own = registered(&mut h);
+    let mut guessing = Phone { user: VICTIM, password: "guessed", ..Phone::at(40_000) };
+    assert_eq!(start(&guessing.register(&mut h, CONTACT)), "401 REGISTER");
+    for _ in 0..4 {
+        assert_eq!(start(&guessing.register(&mut h, CONTACT)), "401 REGISTER");
+    }
+    own.cseq = guessing.cseq;
+    assert_eq!(start(&own.register(&mut h, CONTACT)), "200 REGISTER");
+    guessing.cseq = own.cseq;
+    assert_eq!(start(&guessing.register(&mut h, CONTACT)), "401 REGISTER");
+    let source = own.peer.address.ip();
+    assert_eq!(h.security.last(), Some(&SecurityEvent::Silenced { source }));
+    // By its own connection either.
+    assert!(ask_in_vain(&mut h, own.peer, 3).is_empty());
+}
+
+#[test]
+fn a_password_that_many_guess_is_believed_from_where_its_agent_is() {
+    let mut h = Harness::new();
+    let mut phone = registered(&mut h);
+    let from = |host: u8| {
+        let mut it = Phone::at(40_000);
+        it.peer.address.set_ip([203, 0, 113, host].into());
+        it
+    };
+    for host in 0..5 {
+        let mut guessing = Phone { password: "guessed", ..from(100 + host) };
+        for _ in 0..3 {
+            assert_eq!(start(&guessing.register(&mut h, CONTACT)), "401 REGISTER");
+        }
+    }
+    let mut lucky = from(200);
+    for _ in 0..2 {
+        assert_eq!(start(&lucky.register(&mut h, CONTACT)), "401 REGISTER");
+    }
+    assert_eq!(start(&phone.register(&mut h, CONTACT)), "200 REGISTER");
+    let mut again = Phone::at(40_007);
+    again.register(&mut h, CONTACT);
+    assert_eq!(start(&again.register(&mut h, CONTACT)), "200 REGISTER", "the same office");
+    h.advance(std::time::Duration::from_secs(901));
+    for status in ["401 REGISTER", "200 REGISTER"] {
+        assert_eq!(start(&lucky.register(&mut h, CONTACT)), status);
+    }
 }
 
 #[test]
@@ -236,6 +338,61 @@ fn nobody_registers_for_another_one_and_nothing_else_is_served() {
     // On a trunk, REGISTER is nothing that we do.
     h.from(pbx(), Caller::agent().with("REGISTER", "r", 1, "", ""));
     assert_eq!(h.lines(pbx()), ["405 REGISTER"]);
+}
+
+/// RFC 3261 §10.3.
+#[test]
+fn a_query_lists_all_places_of_the_agent_and_a_star_clears_them_all() {
+    let mut h = Harness::new();
+    let mut phone = registered(&mut h);
+    h.advance(std::time::Duration::from_secs(20));
+    let mut other = Phone::at(40_001);
+    other.register(&mut h, "");
+    let both = other.register(&mut h, "Contact: <sip:b@10.0.0.8>\r\nExpires: 60\r\n");
+    let listed =
+        ["<sip:a0123@10.0.0.7:5061;transport=tls>;expires=100", "<sip:b@10.0.0.8>;expires=60"];
+    assert_eq!(headers(&both, "Contact"), listed);
+    assert_eq!(headers(&phone.register(&mut h, ""), "Contact"), listed, "a query");
+    for broken in [
+        "Contact: *\r\n",
+        "Contact: *\r\nExpires: 1\r\n",
+        "Contact: *, <sip:b@10.0.0.8>\r\nExpires: 0\r\n",
+        "Contact: <sip:b@10.0.0.8\r\n",
+    ] {
+        assert_eq!(start(&other.register(&mut h, broken)), "400 REGISTER", "{broken}");
+    }
+    let cleared = other.register(&mut h, "Contact: *\r\nExpires: 0\r\n");
+    assert_eq!(start(&cleared), "200 REGISTER");
+    assert!(headers(&cleared, "Contact").is_empty());
+    assert_eq!(
+        phone.invite(&mut h, "c1").iter().map(|it| start(it)).next(),
+        Some("403 INVITE".into())
+    );
+}
+
+#[test]
+fn the_number_of_a_request_counts_within_its_call_id_alone() {
+    let mut h = Harness::new();
+    let mut phone = registered(&mut h);
+    phone.cseq = 10;
+    assert_eq!(start(&phone.register(&mut h, CONTACT)), "200 REGISTER");
+    phone.cseq = 6;
+    let late = phone.register(&mut h, "Contact: *\r\nExpires: 0\r\n");
+    assert_eq!(start(&late), "500 REGISTER", "an old one that comes late");
+    assert!(phone.invite(&mut h, "c1").is_empty(), "it has changed nothing");
+    // A phone that has been started anew by the same connection counts from the beginning.
+    phone.cseq = 0;
+    phone.call_id = "reg-anew";
+    assert_eq!(start(&phone.register(&mut h, CONTACT)), "200 REGISTER");
+}
+
+#[test]
+fn a_registration_that_demands_what_we_cannot_do_is_told_so() {
+    let mut h = Harness::new();
+    let mut phone = registered(&mut h);
+    let answer = phone.register(&mut h, "Require: gruu, path\r\n");
+    assert_eq!(start(&answer), "420 REGISTER");
+    assert_eq!(header(&answer, "Unsupported"), "gruu, path");
 }
 
 #[test]

@@ -1,0 +1,278 @@
+//! Where agents are registered (RFC 3261 §10.3). Nobody calls a softphone, so what counts of a
+//! registration is the connection that it came by, and that the same agent ends it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::io::Peer;
+use crate::domain::id::AgentId;
+use crate::sip::transport::Transport;
+
+/// Places that one agent may be registered from at one time; the one that ends first gives way.
+const CONTACTS_MAX: usize = 5;
+/// Agents that may be registered at one time.
+const AGENTS_MAX: usize = 100_000;
+
+/// The connection that a softphone speaks by.
+pub(super) type Flow = (Transport, SocketAddr);
+
+pub(super) const fn flow_of(peer: &Peer) -> Flow {
+    (peer.transport, peer.address)
+}
+
+/// All registrations, by agent and by connection.
+#[derive(Debug, Default)]
+pub(super) struct Contacts {
+    by_agent: BTreeMap<AgentId, Vec<Contact>>,
+    by_flow: BTreeMap<Flow, Users>,
+}
+
+/// Who has registered by one connection.
+#[derive(Debug, Default)]
+struct Users {
+    agents: Vec<AgentId>,
+    /// A wrong password of somebody else came by it too.
+    is_doubtful: bool,
+}
+
+/// One place of an agent. `Debug` shows no text of a message.
+pub(super) struct Contact {
+    flow: Flow,
+    pub(super) until: Instant,
+    call_id: Box<[u8]>,
+    cseq: u32,
+    /// What stood between the angle brackets.
+    pub(super) uri: Box<[u8]>,
+}
+
+impl std::fmt::Debug for Contact {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Contact({:?}, {:?})", self.flow, self.until)
+    }
+}
+
+/// A request to be registered, or to be no more.
+#[derive(Clone, Copy)]
+pub(super) struct Registering<'a> {
+    pub(super) agent: AgentId,
+    pub(super) flow: Flow,
+    pub(super) call_id: &'a [u8],
+    pub(super) cseq: u32,
+}
+
+/// What a REGISTER asks for.
+#[derive(Clone, Copy)]
+pub(super) enum Wanted<'a> {
+    /// That the agent is registered nowhere.
+    EndAll,
+    /// To be no longer known by one Contact.
+    End(&'a [u8]),
+    /// To be known by one for so long.
+    For(&'a [u8], Duration),
+}
+
+impl Contacts {
+    /// Whether an agent may speak by this connection.
+    pub(super) fn is_registered(&self, now: Instant, agent: AgentId, flow: Flow) -> bool {
+        let is_it = |it: &Contact| it.flow == flow && it.until > now;
+        self.by_agent.get(&agent).is_some_and(|list| list.iter().any(is_it))
+    }
+
+    /// Whether an agent is registered from this host.
+    pub(super) fn is_registered_from(&self, now: Instant, agent: AgentId, flow: Flow) -> bool {
+        let is_it = |it: &Contact| it.flow.1.ip() == flow.1.ip() && it.until > now;
+        self.by_agent.get(&agent).is_some_and(|list| list.iter().any(is_it))
+    }
+
+    /// Whether a connection is that of somebody who has registered, and has done nothing but what
+    /// such people do.
+    pub(super) fn is_trusted(&self, now: Instant, flow: Flow) -> bool {
+        let Some(users) = self.by_flow.get(&flow).filter(|users| !users.is_doubtful) else {
+            return false;
+        };
+        users.agents.iter().any(|agent| self.is_registered(now, *agent, flow))
+    }
+
+    /// A wrong password came by a connection, of this agent or of nobody.
+    pub(super) fn note_guess(&mut self, flow: Flow, agent: Option<AgentId>) {
+        if let Some(users) = self.by_flow.get_mut(&flow) {
+            users.is_doubtful |= agent.is_none_or(|agent| !users.agents.contains(&agent));
+        }
+    }
+
+    /// Nothing more comes by a connection: whoever has registered there has to do so again.
+    pub(super) fn close(&mut self, flow: Flow) {
+        for agent in self.by_flow.remove(&flow).unwrap_or_default().agents {
+            if let Some(list) = self.by_agent.get_mut(&agent) {
+                list.retain(|it| it.flow != flow);
+                if list.is_empty() {
+                    self.by_agent.remove(&agent);
+                }
+            }
+        }
+    }
+
+    /// Where an agent is registered.
+    pub(super) fn of(&self, now: Instant, agent: AgentId) -> impl Iterator<Item = &Contact> {
+        let list = self.by_agent.get(&agent).map(Vec::as_slice).unwrap_or_default();
+        list.iter().filter(move |it| it.until > now)
+    }
+
+    /// Takes, refreshes or ends registrations, all that one request asks for or nothing. An error
+    /// is the status to answer with.
+    pub(super) fn register(
+        &mut self,
+        now: Instant,
+        by: Registering<'_>,
+        wanted: &[Wanted<'_>],
+    ) -> Result<(), u16> {
+        self.drop_where(by.agent, |it| it.until <= now);
+        let list = self.by_agent.get(&by.agent).map(Vec::as_slice).unwrap_or_default();
+        // An old request that comes late changes nothing; another Call-ID has its own numbers.
+        let is_late = |it: &&Contact| *it.call_id == *by.call_id && it.cseq >= by.cseq;
+        if list.iter().filter(is_late).any(|it| wanted.iter().any(|wanted| wanted.means(it, by))) {
+            return Err(500);
+        }
+        self.make_room(now, by.agent)?;
+        for wanted in wanted {
+            self.drop_where(by.agent, |it| wanted.means(it, by));
+        }
+        for wanted in wanted {
+            if let Wanted::For(uri, time) = *wanted {
+                self.insert(by, uri, now + time);
+            }
+        }
+        Ok(())
+    }
+
+    fn make_room(&mut self, now: Instant, agent: AgentId) -> Result<(), u16> {
+        if self.by_agent.len() < AGENTS_MAX || self.by_agent.contains_key(&agent) {
+            return Ok(());
+        }
+        let is_over = |(_, list): &(&AgentId, &Vec<Contact>)| list.iter().all(|it| it.until <= now);
+        let over: Vec<_> = self.by_agent.iter().filter(is_over).map(|(agent, _)| *agent).collect();
+        for agent in over {
+            self.drop_where(agent, |_| true);
+        }
+        if self.by_agent.len() < AGENTS_MAX { Ok(()) } else { Err(503) }
+    }
+
+    fn insert(&mut self, by: Registering<'_>, uri: &[u8], until: Instant) {
+        // A second Contact of one request is another name of the same connection.
+        self.drop_where(by.agent, |it| it.flow == by.flow);
+        let list = self.by_agent.entry(by.agent).or_default();
+        let first = list.iter().min_by_key(|it| it.until).map(|it| it.flow);
+        if let Some(first) = first.filter(|_| list.len() >= CONTACTS_MAX) {
+            self.drop_where(by.agent, |it| it.flow == first);
+        }
+        let (call_id, uri) = (by.call_id.into(), uri.into());
+        let contact = Contact { flow: by.flow, until, call_id, cseq: by.cseq, uri };
+        self.by_agent.entry(by.agent).or_default().push(contact);
+        self.by_flow.entry(by.flow).or_default().agents.push(by.agent);
+    }
+
+    /// Forgets some of the places of an agent. It has one at most for each connection.
+    fn drop_where(&mut self, agent: AgentId, is_meant: impl Fn(&Contact) -> bool) {
+        let Some(list) = self.by_agent.get_mut(&agent) else { return };
+        for contact in list.extract_if(.., |it| is_meant(it)) {
+            if let Some(users) = self.by_flow.get_mut(&contact.flow) {
+                users.agents.retain(|it| *it != agent);
+                if users.agents.is_empty() && !users.is_doubtful {
+                    self.by_flow.remove(&contact.flow);
+                }
+            }
+        }
+        if list.is_empty() {
+            self.by_agent.remove(&agent);
+        }
+    }
+}
+
+impl Wanted<'_> {
+    /// Whether a place that is known is one that this ends or replaces.
+    fn means(&self, it: &Contact, by: Registering<'_>) -> bool {
+        match self {
+            Self::EndAll => true,
+            Self::End(uri) => *it.uri == **uri || it.flow == by.flow,
+            // The same phone by another connection, or another Contact of the same connection.
+            Self::For(uri, _) => {
+                it.flow == by.flow || (*it.uri == **uri && *it.call_id == *by.call_id)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AGENT: AgentId = AgentId::from_u128(1);
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    fn now() -> Instant {
+        crate::call::tests::harness::epoch().monotonic
+    }
+
+    fn flow(port: u16) -> Flow {
+        (Transport::Tls, SocketAddr::from(([192, 0, 2, 1], port)))
+    }
+
+    fn by(agent: AgentId, port: u16, call_id: &str, cseq: u32) -> Registering<'_> {
+        Registering { agent, flow: flow(port), call_id: call_id.as_bytes(), cseq }
+    }
+
+    #[test]
+    fn a_connection_that_is_closed_leaves_nothing_behind() {
+        let (mut contacts, now) = (Contacts::default(), now());
+        let other = AgentId::from_u128(2);
+        for agent in [AGENT, other] {
+            contacts.register(now, by(agent, 1, "a", 1), &[Wanted::For(b"u", HOUR)]).expect("room");
+        }
+        contacts.register(now, by(AGENT, 2, "b", 1), &[Wanted::For(b"v", HOUR)]).expect("room");
+        contacts.close(flow(1));
+        assert!(!contacts.is_trusted(now, flow(1)) && contacts.is_trusted(now, flow(2)));
+        contacts.close(flow(2));
+        assert!(contacts.by_agent.is_empty() && contacts.by_flow.is_empty());
+    }
+
+    #[test]
+    fn both_tables_stay_the_same_size_whatever_is_registered() {
+        let (mut contacts, now) = (Contacts::default(), now());
+        for n in 0..1_000_u16 {
+            let time = HOUR + Duration::from_secs(n.into());
+            let wanted = match n % 7 {
+                0 => Wanted::End(b"u"),
+                1 => Wanted::EndAll,
+                _ => Wanted::For(b"u", time),
+            };
+            contacts.register(now, by(AGENT, n, "a", n.into()), &[wanted]).expect("room");
+            let listed = contacts.of(now, AGENT).count();
+            assert!(listed <= CONTACTS_MAX);
+            assert_eq!(contacts.by_flow.len(), listed);
+        }
+    }
+
+    #[test]
+    fn a_refresh_by_another_connection_moves_the_registration_of_the_same_phone() {
+        let (mut contacts, now) = (Contacts::default(), now());
+        contacts.register(now, by(AGENT, 1, "a", 1), &[Wanted::For(b"u", HOUR)]).expect("room");
+        contacts.register(now, by(AGENT, 2, "a", 2), &[Wanted::For(b"u", HOUR)]).expect("room");
+        assert!(!contacts.is_registered(now, AGENT, flow(1)));
+        assert!(contacts.is_registered(now, AGENT, flow(2)));
+        contacts.register(now, by(AGENT, 3, "b", 1), &[Wanted::For(b"u", HOUR)]).expect("room");
+        assert!(contacts.is_registered(now, AGENT, flow(2)), "another phone is another one");
+    }
+
+    #[test]
+    fn whoever_guesses_elses_passwords_by_its_connection_is_trusted_no_more() {
+        let (mut contacts, now) = (Contacts::default(), now());
+        contacts.register(now, by(AGENT, 1, "a", 1), &[Wanted::For(b"u", HOUR)]).expect("room");
+        contacts.note_guess(flow(1), Some(AGENT));
+        assert!(contacts.is_trusted(now, flow(1)), "its own password");
+        contacts.note_guess(flow(1), None);
+        assert!(!contacts.is_trusted(now, flow(1)));
+        contacts.register(now, by(AGENT, 1, "a", 2), &[Wanted::For(b"u", HOUR)]).expect("room");
+        assert!(!contacts.is_trusted(now, flow(1)), "until the connection is closed");
+    }
+}
