@@ -50,7 +50,8 @@ pub enum TransportWord {
     Udp,
     /// A stream.
     Tcp,
-    /// An encrypted stream. What such a trunk sends by another transport is not heard.
+    /// An encrypted stream. What such a trunk sends by another transport is not heard, and what
+    /// another trunk sends by this one neither.
     Tls,
 }
 

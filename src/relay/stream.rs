@@ -308,34 +308,38 @@ impl Running {
     /// Reads once; `false` when there is no more.
     fn read(&mut self, index: usize) -> bool {
         let Some(connection) = self.connections.get_mut(index) else { return false };
-        let Streams { inbox, limits, tls, .. } = &mut self.streams;
-        let table = &self.table;
-        let identify = |source, shown: Option<&[_]>| identity::identify(table, tls, source, shown);
-        match connection.read(&mut self.buffer, identify, |input| inbox.bring(input)) {
+        let count = match connection.receive(&mut self.buffer) {
             Ok(None) => return false,
-            Ok(Some(Heard::Nothing)) => {}
-            Ok(Some(Heard::Begun)) => {
-                connection.clocks.message = Some(now().monotonic + limits.message_within);
-            }
-            Ok(Some(Heard::Complete)) => connection.clocks.message = None,
-            Ok(Some(Heard::Broken)) => {
-                metrics::counter!("maskline_sip_streams_broken_total").increment(1);
-                connection.clocks.message = Some(now().monotonic + limits.last_answer_within);
-            }
-            Ok(Some(Heard::End)) => {
-                // What was answered already may still be read by the peer.
-                connection.write().ok();
-                self.close(index, "peer");
-                return false;
-            }
-            Err(error) => {
-                let source = connection.peer.address;
-                if error.kind() == io::ErrorKind::PermissionDenied {
-                    self.refuse(source, "certificate");
-                } else if connection.is_accepted && connection.wire.is_handshaking() {
+            Ok(Some(count)) => count,
+            Err(_) => {
+                if connection.is_accepted && connection.wire.is_handshaking() {
+                    let source = connection.peer.address;
                     self.refuse(source, "handshake");
                 }
                 self.close(index, "error");
+                return false;
+            }
+        };
+        if connection.is_unidentified && count > 0 && !self.identify(index) {
+            return false;
+        }
+        let Some(connection) = self.connections.get_mut(index) else { return false };
+        let received = self.buffer.get(..count).unwrap_or_default();
+        let Streams { inbox, limits, .. } = &self.streams;
+        match connection.hear(received, |input| inbox.bring(input)) {
+            Heard::Nothing => {}
+            Heard::Begun => {
+                connection.clocks.message = Some(now().monotonic + limits.message_within);
+            }
+            Heard::Complete => connection.clocks.message = None,
+            Heard::Broken => {
+                metrics::counter!("maskline_sip_streams_broken_total").increment(1);
+                connection.clocks.message = Some(now().monotonic + limits.last_answer_within);
+            }
+            Heard::End => {
+                // What was answered already may still be read by the peer.
+                connection.write().ok();
+                self.close(index, "peer");
                 return false;
             }
         }

@@ -65,14 +65,18 @@ pub(super) fn any_port(ip: Ipv4Addr) -> SocketAddr {
     SocketAddrV4::new(ip, 0).into()
 }
 
-pub(super) fn trunk(tls: TrunkTls) -> TrunkEntry {
+pub(super) fn trunk(transport: Transport, tls: TrunkTls) -> TrunkEntry {
     TrunkEntry {
         trunk: TrunkId::new(1, 0),
         role: PeerRole::Carrier,
         places: Vec::new(),
         targets: vec![SocketAddr::new(PBX.into(), 5060)],
         sources: vec![Network::parse("127.0.0.2").expect("a network")],
-        transport: network::Transport::Tcp,
+        transport: match transport {
+            Transport::Udp => network::Transport::Udp,
+            Transport::Tcp => network::Transport::Tcp,
+            Transport::Tls => network::Transport::Tls,
+        },
         tls,
         terms: TrunkTerms::default(),
     }
@@ -95,7 +99,7 @@ impl World {
     ) -> Self {
         let file = |name: &str| Some(format!("tests/tls/{name}").into());
         let files = TlsFiles { certificate: file("relay.pem"), key: file("relay.key"), ca: None };
-        Self::of(transport, limits, vec![trunk(terms)], files, softphones)
+        Self::of(transport, limits, vec![trunk(transport, terms)], files, softphones)
     }
 
     pub(super) fn of(
@@ -254,7 +258,8 @@ fn a_softphone_is_heard_where_softphones_may_come_and_never_takes_the_room_of_tr
     pbx.write_all(OPTIONS).expect("taken");
     assert_eq!(world.message().0.role, PeerRole::Carrier);
     // A change of trunks is no reason to cut a softphone off.
-    let table = TrunkTable::new(vec![trunk(TrunkTls::default())], &TrunkTable::default());
+    let table =
+        TrunkTable::new(vec![trunk(Transport::Tcp, TrunkTls::default())], &TrunkTable::default());
     world.trunks.store(Arc::new(table));
     let [first, ..] = &mut phones;
     first.write_all(OPTIONS).expect("taken");

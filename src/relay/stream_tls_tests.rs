@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::tests::*;
 use super::*;
-use crate::call::io::PeerRole;
+use crate::call::io::{NO_TRUNK, PeerRole};
 use crate::domain::id::{TenantId, TrunkId};
 use crate::domain::network::Network;
 use crate::relay::tls::{TlsFiles, TrunkTls};
@@ -138,7 +138,7 @@ fn of_tenant(number: u64, network: &str, tls: TrunkTls) -> TrunkEntry {
         role: PeerRole::Insurer { tenant: TenantId::new(number, 0) },
         targets: vec!["192.0.2.1:5061".parse().expect("an address")],
         sources: vec![Network::parse(network).expect("a network")],
-        ..trunk(tls)
+        ..trunk(Transport::Tls, tls)
     }
 }
 
@@ -179,6 +179,44 @@ fn a_certificate_that_fits_two_tenants_fits_none() {
 }
 
 #[test]
+fn a_softphone_beside_a_trunk_is_a_softphone_and_never_the_trunk() {
+    let by_tls = &[Transport::Tls];
+    let open = |entries| World::of(Transport::Tls, Limits::default(), entries, own_files(), by_tls);
+    let tcp = Transport::Tcp;
+    // Not of TLS: it is heard over UDP and TCP, and nobody is it over TLS.
+    let world = open(vec![trunk(tcp, TrunkTls::default())]);
+    assert_eq!(served_as(&world, None), Some(NO_TRUNK));
+    // Of TLS, and with a certificate of its own that the softphone has not.
+    let network = "127.0.0.0/8";
+    let world = open(vec![of_tenant(1, network, mutual(Some("pbx.test")))]);
+    assert_eq!(served_as(&world, None), Some(NO_TRUNK));
+    assert_eq!(served_as(&world, Some("pbx")), Some(TrunkId::new(1, 0)));
+    assert_eq!(served_as(&world, Some("relay")), Some(NO_TRUNK), "of its root, not of its name");
+    // Of TLS without one: then the address says all.
+    let world = open(vec![of_tenant(1, network, TrunkTls::default())]);
+    assert_eq!(served_as(&world, None), Some(TrunkId::new(1, 0)));
+}
+
+#[test]
+fn a_softphone_beside_a_trunk_has_no_more_time_and_room_than_others() {
+    let limits =
+        Limits { proof_within: Duration::from_secs(1), softphones_max: 1, ..Limits::default() };
+    let entries = vec![of_tenant(1, "127.0.0.0/8", mutual(None))];
+    let world = World::of(Transport::Tls, limits, entries, own_files(), &[Transport::Tls]);
+    let open = || {
+        let (mut tls, mut socket) = (tls_peer(None), world.connect(PBX));
+        rustls::Stream::new(&mut tls, &mut socket).write_all(OPTIONS).expect("taken");
+        socket
+    };
+    let first = open();
+    assert_eq!(world.message().0.role, PeerRole::Softphone);
+    let second = open();
+    assert_eq!(world.unreachable().address, first.local_addr().expect("bound"), "it gave way");
+    assert_eq!(world.message().0.role, PeerRole::Softphone);
+    assert_eq!(world.unreachable().address, second.local_addr().expect("bound"), "its time");
+}
+
+#[test]
 fn a_connection_outlives_changes_of_trunks_but_not_those_of_its_own() {
     let terms = mutual(Some("pbx.test"));
     let world = World::new(Transport::Tls, Limits::default(), terms.clone());
@@ -192,10 +230,10 @@ fn a_connection_outlives_changes_of_trunks_but_not_those_of_its_own() {
         let table = TrunkTable::new(entries, &world.trunks.load());
         world.trunks.store(Arc::new(table));
     };
-    put(vec![trunk(terms), of_tenant(2, "192.0.2.0/24", TrunkTls::default())]);
+    put(vec![trunk(Transport::Tls, terms), of_tenant(2, "192.0.2.0/24", TrunkTls::default())]);
     say().expect("taken");
     world.message();
-    put(vec![trunk(mutual(Some("other.test")))]);
+    put(vec![trunk(Transport::Tls, mutual(Some("other.test")))]);
     say().ok();
     world.unreachable();
 }
@@ -218,7 +256,7 @@ fn a_new_certificate_is_shown_after_a_reload_and_a_broken_one_changes_nothing() 
     put("relay");
     let (certificate, key) = (Some(folder.join("pem")), Some(folder.join("key")));
     let files = TlsFiles { certificate, key, ca: None };
-    let entries = vec![trunk(TrunkTls::default())];
+    let entries = vec![trunk(Transport::Tls, TrunkTls::default())];
     let world = World::of(Transport::Tls, Limits::default(), entries, files, &[]);
     let mut tls = tls_peer(None);
     let mut socket = world.connect(PBX);

@@ -198,7 +198,7 @@ impl Tls {
         let mut roots: Vec<_> = terms.iter().filter_map(|terms| terms.ca.clone()).collect();
         roots.sort_unstable();
         roots.dedup();
-        let demands = Demands { roots, is_optional: terms.iter().any(|it| it.ca.is_none()) };
+        let demands = Demands { roots, is_optional: terms.contains(&&TrunkTls::NOTHING) };
         let config = match self.servers.get(&demands) {
             Some(config) => Arc::clone(config),
             None => {

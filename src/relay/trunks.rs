@@ -87,6 +87,12 @@ impl TrunkEntry {
 }
 
 impl TrunkEntry {
+    /// Whether it may come this way. A trunk of TLS comes by nothing else: its certificate would
+    /// prove nothing. Nobody else is it over TLS: perhaps a softphone beside it.
+    fn is_heard_over(&self, transport: Transport) -> bool {
+        (self.transport == network::Transport::Tls) == (transport == Transport::Tls)
+    }
+
     /// Takes where its places lead. An address outside its networks is somebody else's.
     pub(crate) fn listens_at(&mut self, mut targets: Vec<Weighed<SocketAddr>>) {
         let is_name = |it: &TrunkPlace| matches!(it, TrunkPlace::Name { .. });
@@ -127,8 +133,7 @@ impl TrunkTable {
     }
 
     /// The trunk of a source: the one that listens there, else the one with the closest network.
-    /// Where two of different owners fit equally well, it is nobody's. Without TLS, a trunk of TLS
-    /// is nobody too: else its certificate would prove nothing.
+    /// Where two of different owners fit equally well, it is nobody's.
     pub(crate) fn find(&self, source: impl Into<Hop>) -> Option<Peer> {
         self.find_among(source, |_| true)
     }
@@ -143,7 +148,7 @@ impl TrunkTable {
         let mut best: Option<((bool, u8), &TrunkEntry)> = None;
         let mut ambiguous = false;
         for entry in &self.entries {
-            if entry.transport == network::Transport::Tls && transport != Transport::Tls {
+            if !entry.is_heard_over(transport) {
                 continue;
             }
             let networks = entry.sources.iter().filter(|block| block.contains(source.ip()));
@@ -165,7 +170,10 @@ impl TrunkTable {
     /// Who a TLS client at this address may be, before its certificate is known: any of them, and
     /// what certificates may have to hold. `None` for a stranger.
     pub(crate) fn suspects(&self, source: SocketAddr) -> Option<(Peer, Vec<&TrunkTls>)> {
-        let lets_in = |entry: &&TrunkEntry| entry.sources.iter().any(|it| it.contains(source.ip()));
+        let lets_in = |entry: &&TrunkEntry| {
+            entry.is_heard_over(Transport::Tls)
+                && entry.sources.iter().any(|it| it.contains(source.ip()))
+        };
         let mut entries = self.entries.iter().filter(lets_in);
         let TrunkEntry { trunk, role, tls, .. } = entries.next()?;
         let peer = Peer { address: source, transport: Transport::Tls, trunk: *trunk, role: *role };

@@ -57,7 +57,8 @@ pub struct Trunk {
     pub source_networks: Vec<Network>,
     /// Where it listens, tried in this order.
     pub targets: Vec<TrunkPlace>,
-    /// How SIP travels to it. A trunk with [`Transport::Tls`] is heard over TLS alone.
+    /// How SIP travels to it. A trunk with [`Transport::Tls`] is heard over TLS alone, and no other
+    /// is heard over TLS.
     pub transport: Transport,
     /// PEM: the certificates that its own must chain to, whichever side opens the connection.
     pub tls_ca: Option<String>,

@@ -152,6 +152,20 @@ impl Service {
         self.runtime.block_on(self.operator.post(path, body)).expect("an answer")
     }
 
+    /// Makes another trunk of the tenant, where its PBX is, with these terms.
+    pub(crate) fn add_pbx(&self, terms: &Value) -> Value {
+        let trunks = self.runtime.block_on(self.operator.get("/v1/trunks")).expect("an answer");
+        let trunks = trunks["data"].as_array().expect("a list");
+        let known = trunks.iter().find(|trunk| trunk["role"] == "insurer").expect("a PBX");
+        let mut trunk = terms.clone();
+        for field in ["role", "tenant_id", "source_networks", "targets"] {
+            if trunk.get(field).is_none() {
+                trunk[field] = known[field].clone();
+            }
+        }
+        self.operate("/v1/trunks", &trunk)
+    }
+
     /// The text of a problem: a request of the CRM that must be refused.
     pub(crate) fn refused(&self, path: &str, body: &Value) -> String {
         let outcome = self.runtime.block_on(self.made.crm.post(path, body));

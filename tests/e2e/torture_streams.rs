@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use serde_json::json;
 use socket2::{Domain, Socket, Type};
 
 use crate::peers::{INSURER, STRANGER};
@@ -175,6 +176,7 @@ fn every_torture_message_over_tcp_is_answered_as_its_table_allows_and_none_harms
 #[test]
 fn every_torture_message_over_tls_is_answered_as_its_table_allows_and_none_harms() {
     let service = Service::start("torture-tls");
+    service.add_pbx(&json!({"name": "pbx-tls", "transport": "tls"}));
     let terms = tls_terms();
     play_all(|| {
         let name = "relay.test".try_into().expect("a name");

@@ -5,7 +5,6 @@ use std::net::{SocketAddr, TcpStream};
 
 use bytes::BytesMut;
 use rustix::event::epoll::EventFlags;
-use rustls::pki_types::CertificateDer;
 
 use super::clocks::Clocks;
 use super::wire::Wire;
@@ -125,27 +124,20 @@ impl Connection {
         }
     }
 
-    /// Reads once into `buffer`; whole messages go to `take`. Nothing is looked at before
-    /// `identify` knows whose certificates they are.
-    pub(super) fn read(
-        &mut self,
-        buffer: &mut [u8],
-        identify: impl FnOnce(SocketAddr, Option<&[CertificateDer<'static>]>) -> Option<Peer>,
-        mut take: impl FnMut(Input),
-    ) -> io::Result<Option<Heard>> {
-        let Some(count) = self.wire.read(&self.socket, buffer)? else { return Ok(None) };
-        if count == 0 {
-            return Ok(Some(Heard::End));
+    /// Reads once into `buffer`: `None` when nothing has come, 0 at the end of the stream.
+    pub(super) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        self.wire.read(&self.socket, buffer)
+    }
+
+    /// Takes what was received; whole messages go to `take`.
+    pub(super) fn hear(&mut self, received: &[u8], mut take: impl FnMut(Input)) -> Heard {
+        if received.is_empty() {
+            return Heard::End;
         }
         if self.state == State::Closing {
-            return Ok(Some(Heard::Nothing));
+            return Heard::Nothing;
         }
-        if self.is_unidentified {
-            let peer = identify(self.peer.address, self.wire.certificates());
-            self.peer = peer.ok_or(io::ErrorKind::PermissionDenied)?;
-            self.is_unidentified = false;
-        }
-        self.framer.push(buffer.get(..count).unwrap_or_default());
+        self.framer.push(received);
         let peer = self.peer;
         let mut is_framed = false;
         while let Some(frame) = self.framer.next_frame() {
@@ -160,11 +152,11 @@ impl Connection {
                 Frame::Broken(malformed) => {
                     take(Input::Broken { peer, malformed });
                     self.state = State::Closing;
-                    return Ok(Some(Heard::Broken));
+                    return Heard::Broken;
                 }
             }
         }
-        Ok(Some(self.judge_pace(is_framed)))
+        self.judge_pace(is_framed)
     }
 
     /// Whoever begins a message has to end it in time, however slowly it writes.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use rustls::pki_types::CertificateDer;
 
+use super::super::now::now;
 use super::super::tls::{Tls, TrunkTls};
 use super::super::trunks::TrunkTable;
 use super::clocks::UNPROVED;
@@ -15,8 +16,8 @@ use crate::call::io::{NO_TRUNK, Peer, PeerRole};
 use crate::sip::transport::{Hop, Transport};
 
 /// The trunk of a TLS client that has shown these certificates. Without any, it is a trunk that
-/// needs none. With one that belongs to nobody, it is nobody, wherever it comes from.
-pub(super) fn identify(
+/// needs none. With one that belongs to no trunk, it is none, wherever it comes from.
+fn trunk_of(
     table: &TrunkTable,
     tls: &mut Tls,
     source: SocketAddr,
@@ -24,7 +25,7 @@ pub(super) fn identify(
 ) -> Option<Peer> {
     let tls = std::cell::RefCell::new(tls);
     table.find_among(Hop::new(Transport::Tls, source), |terms| match shown {
-        None => terms.ca.is_none(),
+        None => *terms == TrunkTls::NOTHING,
         Some(shown) => tls.borrow_mut().proves(terms, shown),
     })
 }
@@ -33,13 +34,17 @@ impl Running {
     /// A stranger's connection ends before a byte of it is read.
     pub(super) fn admit(&mut self, transport: Transport, socket: TcpStream, source: SocketAddr) {
         let hop = Hop::new(transport, source);
+        let softphone = self.softphone_at(hop);
         let (peer, wire) = match transport {
             Transport::Tls => {
-                let softphone = || Some((self.softphone_at(hop)?, vec![&TrunkTls::NOTHING]));
-                let Some((peer, terms)) = self.table.suspects(source).or_else(softphone) else {
+                let (suspect, mut terms) = self.table.suspects(source).unzip();
+                // A softphone beside a trunk has nothing to show before it is asked for a login.
+                let terms = terms.get_or_insert_default();
+                terms.extend(softphone.map(|_| &TrunkTls::NOTHING));
+                let Some(peer) = suspect.or(softphone) else {
                     return self.refuse(source, "stranger");
                 };
-                match self.streams.tls.accept(&terms) {
+                match self.streams.tls.accept(terms) {
                     Ok(tls) => (peer, Wire::Tls(Box::new(tls.into()))),
                     Err(error) => {
                         tracing::warn!(trunk.id = %peer.trunk, %error, "No TLS: {error}");
@@ -47,12 +52,10 @@ impl Running {
                     }
                 }
             }
-            Transport::Udp | Transport::Tcp => {
-                match self.table.find(hop).or_else(|| self.softphone_at(hop)) {
-                    Some(peer) => (peer, Wire::Plain),
-                    None => return self.refuse(source, "stranger"),
-                }
-            }
+            Transport::Udp | Transport::Tcp => match self.table.find(hop).or(softphone) {
+                Some(peer) => (peer, Wire::Plain),
+                None => return self.refuse(source, "stranger"),
+            },
         };
         let is_softphone = peer.role == PeerRole::Softphone;
         if self.is_full(source.ip()) || is_softphone && !self.has_room_for_softphone() {
@@ -63,6 +66,34 @@ impl Running {
         connection.is_unidentified = transport == Transport::Tls && !is_softphone;
         connection.is_accepted = true;
         self.insert(connection, within);
+    }
+
+    /// Learns who a TLS client is, before anything that it says is looked at; `false` when it is
+    /// nobody, and gone.
+    pub(super) fn identify(&mut self, index: usize) -> bool {
+        let Some(connection) = self.connections.get_mut(index) else { return false };
+        let (source, shown) = (connection.peer.address, connection.wire.certificates());
+        let trunk = trunk_of(&self.table, &mut self.streams.tls, source, shown);
+        let hop = connection.peer.hop();
+        let Some(peer) = trunk.or_else(|| self.softphone_at(hop)) else {
+            self.refuse(source, "certificate");
+            self.close(index, "certificate");
+            return false;
+        };
+        let is_softphone = peer.role == PeerRole::Softphone;
+        if is_softphone && !self.has_room_for_softphone() {
+            self.refuse(source, "too_many");
+            self.close(index, "too_many");
+            return false;
+        }
+        let Some(connection) = self.connections.get_mut(index) else { return false };
+        connection.peer = peer;
+        connection.is_unidentified = false;
+        if is_softphone {
+            self.softphones += 1;
+            connection.clocks.proof = Some(now().monotonic + self.streams.limits.proof_within);
+        }
+        true
     }
 
     /// Whoever comes takes the place of whoever has shown nothing for the longest time, so that a
@@ -107,12 +138,9 @@ impl Running {
                 continue;
             }
             let known = connection.peer;
-            if known.role == PeerRole::Softphone && self.table.find(known.hop()).is_none() {
-                continue;
-            }
             let found = if known.transport == Transport::Tls && connection.is_accepted {
                 let shown = connection.wire.certificates();
-                identify(&self.table, &mut self.streams.tls, known.address, shown)
+                trunk_of(&self.table, &mut self.streams.tls, known.address, shown)
             } else {
                 // A server that was good enough under other terms need not be any more.
                 let terms_stay = known.transport != Transport::Tls
@@ -121,6 +149,7 @@ impl Running {
             };
             match found {
                 Some(peer) if peer.trunk == known.trunk => connection.peer = peer,
+                None if known.role == PeerRole::Softphone => {}
                 Some(_) | None => self.close(index, "trunk_changed"),
             }
         }
