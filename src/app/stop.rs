@@ -1,4 +1,5 @@
-//! The end of a service: no new calls, then no calls, then no process; records last of all.
+//! The end of a service: no new calls, then no calls and no registrations, then no process; records
+//! last of all.
 
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Running;
 
-/// How long calls may take to say goodbye once they are told to.
+/// How long calls and registrations may take to say goodbye once they are told to.
 const GOODBYE: Duration = Duration::from_secs(3);
 /// How long the recorder may take to write what is left.
 const FLUSH: Duration = Duration::from_secs(10);
@@ -29,11 +30,12 @@ impl Running {
             tracing::error!("The shard does not answer; calls end without a goodbye");
         }
         tokio::select! {
-            () = self.calls_are_over(patience) => {}
+            () = wait_while(patience, || self.signalling.calls() > 0) => {}
             () = hurry.cancelled() => {}
         }
         if self.relay.terminate_all().is_ok() {
-            self.calls_are_over(GOODBYE).await;
+            let is_here = || self.signalling.calls() > 0 || self.relay.is_registered_anywhere();
+            wait_while(GOODBYE, is_here).await;
         }
         let Self { signalling, database, tasks, stop, watchers, .. } = self;
         let unwritten = signalling.stop(FLUSH).await;
@@ -50,15 +52,16 @@ impl Running {
         watchers.abort();
         tracing::info!("Stopped");
     }
+}
 
-    async fn calls_are_over(&self, patience: Duration) {
-        let until = Instant::now() + patience;
-        let mut looks = interval(LOOK_EVERY);
-        while self.signalling.calls() > 0 {
-            tokio::select! {
-                _ = looks.tick() => {}
-                () = sleep_until(until) => return,
-            }
+/// Waits while it is so, and no longer than this.
+async fn wait_while(patience: Duration, is_so: impl Fn() -> bool) {
+    let until = Instant::now() + patience;
+    let mut looks = interval(LOOK_EVERY);
+    while is_so() {
+        tokio::select! {
+            _ = looks.tick() => {}
+            () = sleep_until(until) => return,
         }
     }
 }

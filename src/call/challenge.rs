@@ -13,7 +13,7 @@ use super::wires::Wires;
 use crate::domain::id::TrunkId;
 use crate::domain::now::Now;
 use crate::domain::trust::TrunkIdentity;
-use crate::sip::digest::{self, Challenge};
+use crate::sip::digest::{self, Account, Algorithm, Challenge};
 use crate::sip::header::HeaderId;
 use crate::sip::message::Message;
 use crate::sip::method::Method;
@@ -81,14 +81,19 @@ impl Accounts {
     }
 
     /// Learns a challenge that is worth an answer, `tries` times after the first one.
-    pub(super) fn learn(&mut self, trunk: TrunkId, response: &Message, tries: u8) -> Option<()> {
-        let (_, least) = self.book.get(trunk)?.account.as_ref()?;
+    pub(super) fn learn(
+        &mut self,
+        trunk: TrunkId,
+        least: Algorithm,
+        response: &Message,
+        tries: u8,
+    ) -> Option<()> {
         let (asked_in, answer_in) = match response.status()? {
             401 => (HeaderId::WwwAuthenticate, HeaderId::Authorization),
             407 => (HeaderId::ProxyAuthenticate, HeaderId::ProxyAuthorization),
             _ => return None,
         };
-        let challenge = digest::strongest(response.headers(asked_in), *least)?;
+        let challenge = digest::strongest(response.headers(asked_in), least)?;
         // The same question again means that our answer was wrong.
         if tries >= RETRIES_MAX || (tries > 0 && !challenge.stale) {
             return None;
@@ -101,12 +106,12 @@ impl Accounts {
     pub(super) fn answer(
         &mut self,
         trunk: TrunkId,
+        account: &Account,
         method: Method,
         uri: &[u8],
         chance: impl FnOnce() -> u64,
     ) -> Option<(HeaderId, Vec<u8>)> {
         let known = self.known.get_mut(&trunk)?;
-        let (account, _) = self.book.get(trunk)?.account.as_ref()?;
         known.count = known.count.checked_add(1)?;
         let (challenge, method) = (&known.challenge, method.name().as_bytes());
         let value = digest::answer(account, challenge, method, uri, known.count, chance());
@@ -122,8 +127,10 @@ impl Wires {
         method: Method,
         uri: &[u8],
     ) -> Option<(HeaderId, Vec<u8>)> {
+        let book = self.accounts.book();
+        let (account, _) = book.get(trunk)?.account.as_ref()?;
         let rng = &mut self.rng;
-        self.accounts.answer(trunk, method, uri, || rand_core::Rng::next_u64(rng))
+        self.accounts.answer(trunk, account, method, uri, || rand_core::Rng::next_u64(rng))
     }
 }
 
@@ -141,7 +148,10 @@ impl CallCore {
         let Place { serial, part } = Place::of_owner(owner);
         let Some(call) = self.calls.get_mut(serial) else { return false };
         let Some(trunk) = call.trunk_of(part) else { return false };
-        if self.wires.accounts.learn(trunk, response, tries).is_none() {
+        let accounts = &mut self.wires.accounts;
+        let account = accounts.terms(trunk).and_then(|terms| terms.account.as_ref());
+        let least = account.map(|(_, least)| *least);
+        if least.and_then(|least| accounts.learn(trunk, least, response, tries)).is_none() {
             self.wires.counters.challenges_unanswered += 1;
             return false;
         }

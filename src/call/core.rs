@@ -234,6 +234,7 @@ impl CallCore {
                 for serial in all {
                     self.happen(now, serial, Event::Stopped(Cause::Draining));
                 }
+                self.end_errands(now);
             }
         }
     }

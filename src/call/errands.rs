@@ -1,7 +1,7 @@
 //! Requests of our own that belong to no call: registrations at carriers that want them, and
 //! questions whether a trunk is there. The first shard does them for all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::core::CallCore;
@@ -21,11 +21,22 @@ const ERRANDS_MAX: usize = 1 << 16;
 /// All errands of a core.
 #[derive(Debug, Default)]
 pub(super) struct Errands {
-    all: BTreeMap<u32, Errand>,
-    /// Errands by what they are for.
+    all: BTreeMap<u32, Entry>,
+    /// Errands by what they are for; one that only comes to its end is not in here.
     known: BTreeMap<(TrunkId, Purpose), u32>,
+    /// When which of them wants its turn. Not a wheel: that wants few and dense numbers, and no
+    /// number of an errand is used again soon, so that a late answer finds nobody.
+    alarms: BTreeSet<(Instant, u32)>,
     last: u32,
-    next_at: Option<Instant>,
+    /// The process stops: nothing begins any more.
+    is_closed: bool,
+}
+
+/// An errand, and the alarm that is set for it.
+#[derive(Debug)]
+struct Entry {
+    errand: Errand,
+    alarm: Option<Instant>,
 }
 
 /// What an errand is for, at one trunk.
@@ -56,6 +67,13 @@ impl Errand {
             Self::Probe(it) => it.due_at(),
         }
     }
+
+    fn is_over(&self) -> bool {
+        match self {
+            Self::Register(it) => it.is_over(),
+            Self::Probe(_) => false,
+        }
+    }
 }
 
 /// Owners of errands look like places of calls that never are: the count of a call is never 0.
@@ -76,75 +94,152 @@ impl Errands {
     }
 
     /// When the next one wants its turn.
-    pub(super) const fn next_at(&self) -> Option<Instant> {
-        self.next_at
+    pub(super) fn next_at(&self) -> Option<Instant> {
+        self.alarms.first().map(|(at, _)| *at)
     }
 
-    fn set_alarm(&mut self) {
-        self.next_at = self.all.values().filter_map(Errand::due_at).min();
-    }
-
-    /// Begins what a new book asks for, and ends what it does not ask for any more.
-    pub(super) fn follow(&mut self, now: Now, book: &TrunkBook, probe_every: Duration) {
-        let mut wanted = BTreeMap::new();
-        for (trunk, terms) in book.all() {
-            if let Some(expires) = terms.registers {
-                let errand = Registration::new(trunk, terms, expires, now.monotonic);
-                wanted.insert((trunk, Purpose::Register), Errand::Register(Box::new(errand)));
+    /// Sets the alarm of an errand to which something has happened, or forgets it when it is over.
+    fn settle(&mut self, number: u32) {
+        let Some(entry) = self.all.get_mut(&number) else { return };
+        let due = entry.errand.due_at();
+        if due != entry.alarm {
+            if let Some(at) = std::mem::replace(&mut entry.alarm, due) {
+                self.alarms.remove(&(at, number));
             }
-            if probe_every.is_zero() {
-                continue;
-            }
-            for (index, target) in (0..).zip(&terms.targets) {
-                let errand = Probe::new(target.item, index, probe_every, now.monotonic);
-                let purpose = (trunk, Purpose::Probe(index));
-                wanted.insert(purpose, Errand::Probe(Box::new(errand)));
-            }
+            self.alarms.extend(due.map(|at| (at, number)));
         }
-        let mut old = std::mem::take(&mut self.all);
-        let known = std::mem::take(&mut self.known);
-        for (purpose, new) in wanted.into_iter().take(ERRANDS_MAX) {
-            let before =
-                known.get(&purpose).and_then(|number| Some((*number, old.remove(number)?)));
-            let (number, errand) = match (before, new) {
-                (Some((number, Errand::Register(mut it))), Errand::Register(new)) => {
-                    it.follow(*new);
-                    (number, Errand::Register(it))
+        if entry.errand.is_over() {
+            self.remove(number);
+        }
+    }
+
+    fn remove(&mut self, number: u32) {
+        if let Some(alarm) = self.all.remove(&number).and_then(|entry| entry.alarm) {
+            self.alarms.remove(&(alarm, number));
+        }
+    }
+
+    fn insert(&mut self, errand: Errand) -> u32 {
+        self.last = self.last.wrapping_add(1) & NUMBER_MASK as u32;
+        self.all.insert(self.last, Entry { errand, alarm: None });
+        self.settle(self.last);
+        self.last
+    }
+
+    /// Those whose time has come.
+    fn due(&self, at: Instant) -> Vec<u32> {
+        let due = self.alarms.iter().take_while(|(alarm, _)| *alarm <= at);
+        due.map(|(_, number)| *number).collect()
+    }
+
+    /// Begins what a new book asks for. The registrations that it does not ask for any more are to
+    /// be taken back: their numbers.
+    fn follow(&mut self, now: Now, book: &TrunkBook, probe_every: Duration) -> Vec<u32> {
+        if self.is_closed {
+            return Vec::new();
+        }
+        let mut old = std::mem::take(&mut self.known);
+        for (purpose, new) in wanted(now, book, probe_every).into_iter().take(ERRANDS_MAX) {
+            let number = old.get(&purpose).copied();
+            let number = match number.filter(|number| self.goes_on(now, *number, &new)) {
+                Some(number) => {
+                    old.remove(&purpose);
+                    number
                 }
-                (Some((number, Errand::Probe(it))), Errand::Probe(new)) if it.is_of(&new) => {
-                    (number, Errand::Probe(it))
-                }
-                (_, new) => {
-                    self.last = self.last.wrapping_add(1) & NUMBER_MASK as u32;
-                    (self.last, new)
-                }
+                None => self.insert(new),
             };
             self.known.insert(purpose, number);
-            self.all.insert(number, errand);
         }
-        self.set_alarm();
+        self.dismiss(old)
     }
+
+    /// Whether an errand goes on as one that was begun anew would; it takes what is new to it.
+    fn goes_on(&mut self, now: Now, number: u32, new: &Errand) -> bool {
+        let Some(entry) = self.all.get_mut(&number) else { return false };
+        let goes_on = match (&mut entry.errand, new) {
+            (Errand::Register(it), Errand::Register(new)) if it.is_of(new) => {
+                it.follow(new, now.monotonic);
+                true
+            }
+            (Errand::Probe(it), Errand::Probe(new)) => it.is_of(new),
+            (Errand::Register(_) | Errand::Probe(_), _) => false,
+        };
+        self.settle(number);
+        goes_on
+    }
+
+    /// Ends errands but for registrations, which have to be taken back.
+    fn dismiss(&mut self, old: BTreeMap<(TrunkId, Purpose), u32>) -> Vec<u32> {
+        let mut leaving = Vec::new();
+        for ((_, purpose), number) in old {
+            match purpose {
+                Purpose::Register => leaving.push(number),
+                Purpose::Probe(_) => self.remove(number),
+            }
+        }
+        leaving
+    }
+
+    /// Nothing is begun any more.
+    fn close(&mut self) -> Vec<u32> {
+        self.is_closed = true;
+        let known = std::mem::take(&mut self.known);
+        self.dismiss(known)
+    }
+}
+
+/// What a book asks for.
+fn wanted(
+    now: Now,
+    book: &TrunkBook,
+    probe_every: Duration,
+) -> BTreeMap<(TrunkId, Purpose), Errand> {
+    let mut wanted = BTreeMap::new();
+    for (trunk, terms) in book.all() {
+        if let Some(expires) = terms.registers {
+            let errand = Registration::new(trunk, terms, expires, now.monotonic);
+            wanted.insert((trunk, Purpose::Register), Errand::Register(Box::new(errand)));
+        }
+        if probe_every.is_zero() {
+            continue;
+        }
+        for (index, target) in (0..).zip(&terms.targets) {
+            let errand = Probe::new(target.item, index, probe_every, now.monotonic);
+            wanted.insert((trunk, Purpose::Probe(index)), Errand::Probe(Box::new(errand)));
+        }
+    }
+    wanted
 }
 
 impl CallCore {
     /// Another book of trunks.
     pub(super) fn on_trunks(&mut self, now: Now, book: std::sync::Arc<TrunkBook>) {
         if self.wires.config.shard == 0 {
-            self.errands.follow(now, &book, self.wires.config.probe_interval);
+            let leaving = self.errands.follow(now, &book, self.wires.config.probe_interval);
+            self.leave(now, leaving);
         }
         self.wires.accounts.replace(book);
         self.run_errands(now);
     }
 
+    /// The process stops: nobody is asked for anything any more, and carriers forget us.
+    pub(super) fn end_errands(&mut self, now: Now) {
+        let leaving = self.errands.close();
+        self.leave(now, leaving);
+    }
+
+    fn leave(&mut self, now: Now, registrations: Vec<u32>) {
+        for number in registrations {
+            self.with_errand(now, number, |errand, way| match errand {
+                Errand::Register(it) => it.leave(way),
+                Errand::Probe(_) => None,
+            });
+        }
+    }
+
     /// Runs the errands whose time has come.
     pub(super) fn run_errands(&mut self, now: Now) {
-        if self.errands.next_at.is_none_or(|at| at > now.monotonic) {
-            return;
-        }
-        let is_due = |errand: &Errand| errand.due_at().is_some_and(|at| at <= now.monotonic);
-        let due = self.errands.all.iter().filter(|(_, errand)| is_due(errand));
-        let due: Vec<u32> = due.map(|(number, _)| *number).collect();
-        for number in due {
+        for number in self.errands.due(now.monotonic) {
             self.with_errand(now, number, |errand, way| match errand {
                 Errand::Register(it) => it.on_timer(way),
                 Errand::Probe(it) => it.on_timer(way),
@@ -180,10 +275,10 @@ impl CallCore {
         number: u32,
         run: impl FnOnce(&mut Errand, &mut Way<'_>) -> Option<TrunkStatus>,
     ) {
-        let Some(errand) = self.errands.all.get_mut(&number) else { return };
+        let Some(entry) = self.errands.all.get_mut(&number) else { return };
         let mut way = Way { wires: &mut self.wires, now, owner: owner_of(number) };
-        let status = run(errand, &mut way);
+        let status = run(&mut entry.errand, &mut way);
         self.wires.outputs.extend(status.map(Output::TrunkStatus));
-        self.errands.set_alarm();
+        self.errands.settle(number);
     }
 }

@@ -134,7 +134,7 @@ pub enum Control {
     },
     /// Take no new attempts; calls go on.
     Drain,
-    /// End every call: the drain time is over.
+    /// End every call and take every registration back: the drain time is over.
     TerminateAll,
 }
 

@@ -1,5 +1,5 @@
 //! Our registration at a carrier that wants one: refreshed in time, answered with our account when
-//! it is challenged, and tried again ever slower when it fails.
+//! it is challenged, tried again ever slower when it fails, and taken back when nobody wants it.
 
 use std::time::{Duration, Instant};
 
@@ -8,15 +8,18 @@ use super::errands::Way;
 use super::io::TrunkStatus;
 use super::names::hop_of;
 use super::trunks::TrunkTerms;
+use super::wires::Wires;
 use crate::domain::id::TrunkId;
 use crate::domain::route::TrunkTarget;
 use crate::sip::address::Address;
+use crate::sip::digest::{Account, Algorithm};
 use crate::sip::header::HeaderId;
 use crate::sip::ids::{SipCallId, Tag};
 use crate::sip::message::Message;
 use crate::sip::method::Method;
 use crate::sip::timers::MAX_FORWARDS;
 use crate::sip::transaction::ClientId;
+use crate::sip::transport::Hop;
 use crate::sip::write::{RequestHead, RequestWriter, again};
 
 /// The first wait after a failure; each later one is twice as long, up to the maximum.
@@ -32,43 +35,65 @@ const CHALLENGES_MAX: u8 = 2;
 /// One registration. `Debug` does not show as whom.
 pub(super) struct Registration {
     trunk: TrunkId,
-    user: Box<str>,
+    account: Option<(Account, Algorithm)>,
     targets: Vec<TrunkTarget>,
+    /// The position of the target that is asked: the next one after each failure.
+    position: usize,
+    /// What we ask for, and what the carrier has made of that.
+    asked_s: u64,
     expires_s: u64,
     /// What all its requests share, and the number of the last one.
     dialog: Option<(SipCallId, Tag)>,
     cseq: u32,
-    waiting: Option<ClientId>,
+    /// The request that has no final response yet, and where it went.
+    waiting: Option<(ClientId, Hop)>,
     challenged: u8,
     failures: u32,
+    /// The last failure was the carrier's own word: it may lock out who insists.
+    is_refused: bool,
     /// Until when the carrier knows us.
     registered_until: Option<Instant>,
     due_at: Option<Instant>,
+    goal: Goal,
+}
+
+/// What a registration is about.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Goal {
+    /// The carrier should know us.
+    Known,
+    /// It should not any more, but a request is still on its way.
+    Leaving,
+    /// It was asked to forget us, or never knew us.
+    Left,
 }
 
 impl std::fmt::Debug for Registration {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let is_registered = self.registered_until.is_some();
-        write!(f, "Registration({}, registered: {is_registered})", self.trunk)
+        write!(f, "Registration({}, {:?}, registered: {is_registered})", self.trunk, self.goal)
     }
 }
 
 impl Registration {
     /// One that begins now.
     pub(super) fn new(trunk: TrunkId, terms: &TrunkTerms, expires: Duration, now: Instant) -> Self {
-        let user = terms.account.as_ref().map(|(account, _)| account.user.clone());
         Self {
             trunk,
-            user: user.unwrap_or_default(),
+            account: terms.account.clone(),
             targets: terms.targets.iter().map(|it| it.item).collect(),
+            position: 0,
+            asked_s: expires.as_secs(),
             expires_s: expires.as_secs(),
             dialog: None,
             cseq: 0,
             waiting: None,
             challenged: 0,
             failures: 0,
+            is_refused: false,
             registered_until: None,
             due_at: Some(now),
+            goal: Goal::Known,
         }
     }
 
@@ -76,15 +101,62 @@ impl Registration {
         self.due_at
     }
 
-    /// The trunk has changed: registers anew if that concerns us.
-    pub(super) fn follow(&mut self, new: Self) {
-        let is_same =
-            self.user == new.user && self.targets == new.targets && self.expires_s >= new.expires_s;
+    /// Nothing more comes of it.
+    pub(super) fn is_over(&self) -> bool {
+        self.goal == Goal::Left && self.waiting.is_none()
+    }
+
+    fn user(&self) -> &str {
+        self.account.as_ref().map_or("", |(account, _)| &account.user)
+    }
+
+    /// Makes the carrier know the same user as another one.
+    pub(super) fn is_of(&self, other: &Self) -> bool {
+        self.user() == other.user()
+    }
+
+    /// The settings were read again. What is as before goes on as before: a carrier that has
+    /// refused us would lock us out if each reading began anew.
+    pub(super) fn follow(&mut self, new: &Self, now: Instant) {
+        let current = self.target().copied();
+        self.targets.clone_from(&new.targets);
+        let found = self.targets.iter().position(|target| Some(*target) == current);
+        self.position = found.unwrap_or(0);
+        let has_moved = found.is_none() && !self.targets.is_empty() && !self.is_refused;
         // A password that was wrong may be right now.
-        if !is_same || self.registered_until.is_none() {
-            let dialog = self.dialog.take();
-            *self = Self { dialog, cseq: self.cseq, ..new };
+        let is_other = self.account != new.account || self.asked_s != new.asked_s;
+        if is_other {
+            self.account.clone_from(&new.account);
+            (self.asked_s, self.expires_s) = (new.asked_s, new.expires_s);
+            (self.failures, self.is_refused) = (0, false);
         }
+        if is_other || has_moved {
+            self.due_at = Some(now);
+        }
+    }
+
+    /// The carrier should not know us any more (RFC 3261 §10.2.2).
+    pub(super) fn leave(&mut self, way: &mut Way<'_>) -> Option<TrunkStatus> {
+        self.due_at = None;
+        self.goal = Goal::Leaving;
+        if self.waiting.is_some() { None } else { self.take_back(way) }
+    }
+
+    /// What the request that was on its way has made known is taken back.
+    fn take_back(&mut self, way: &mut Way<'_>) -> Option<TrunkStatus> {
+        self.goal = Goal::Left;
+        self.challenged = 0;
+        if self.registered_until.is_some() && self.register(way, 0).is_some() {
+            return None;
+        }
+        self.forget()
+    }
+
+    /// Nobody waits for a carrier that does not answer, or does not agree: it forgets in time.
+    fn forget(&mut self) -> Option<TrunkStatus> {
+        self.goal = Goal::Left;
+        self.registered_until.take()?;
+        self.status()
     }
 
     fn status(&self) -> Option<TrunkStatus> {
@@ -98,18 +170,17 @@ impl Registration {
         let at = way.now.monotonic;
         let was_registered = self.registered_until.take_if(|until| *until <= at).is_some();
         self.challenged = 0;
-        if self.waiting.is_none() && self.register(way).is_none() {
+        if self.waiting.is_none() && self.register(way, self.expires_s).is_none() {
             self.try_later(way);
         }
         if was_registered { self.status() } else { None }
     }
 
     fn target(&self) -> Option<&TrunkTarget> {
-        let position = self.failures as usize % self.targets.len().max(1);
-        self.targets.get(position)
+        self.targets.get(self.position % self.targets.len().max(1))
     }
 
-    fn register(&mut self, way: &mut Way<'_>) -> Option<()> {
+    fn register(&mut self, way: &mut Way<'_>, expires_s: u64) -> Option<()> {
         let hop = hop_of(self.target()?);
         let wires = &mut *way.wires;
         let (call_id, tag) = match self.dialog {
@@ -120,12 +191,12 @@ impl Registration {
         self.cseq = self.cseq.checked_add(1)?;
         let parameter = hop.transport.uri_parameter();
         let uri = format!("sip:{}{parameter}", hop.address);
-        let to = format!("<sip:{}@{}>", self.user, hop.address);
+        let to = format!("<sip:{}@{}>", self.user(), hop.address);
         let from = format!("{to};tag={tag}", tag = tag.as_str());
-        let credentials = wires.credentials(self.trunk, Method::Register, uri.as_bytes());
+        let credentials = self.credentials(wires, uri.as_bytes());
         let branch = wires.new_branch();
         let own = wires.names.of(hop);
-        let contact = format!("<sip:{}@{}{parameter}>", self.user, own.host);
+        let contact = format!("<sip:{}@{}{parameter}>", self.user(), own.host);
         let head = RequestHead {
             method: Method::Register,
             uri: uri.as_bytes(),
@@ -140,14 +211,22 @@ impl Registration {
         };
         let mut request = RequestWriter::start(&mut wires.out, &head)
             .header(CONTACT, contact)
-            .header("Expires", self.expires_s.to_string());
+            .header("Expires", expires_s.to_string());
         if let Some((name, value)) = credentials {
             request = request.header(name.name(), value);
         }
         let request = request.finish();
         let sent = wires.transactions.request(way.now.monotonic, request, hop, way.owner);
-        self.waiting = Some(sent.ok()?);
+        self.waiting = Some((sent.ok()?, hop));
         Some(())
+    }
+
+    /// By our own account: the trunk may have another one by now, or none.
+    fn credentials(&self, wires: &mut Wires, uri: &[u8]) -> Option<(HeaderId, Vec<u8>)> {
+        let (account, _) = self.account.as_ref()?;
+        let rng = &mut wires.rng;
+        let chance = || rand_core::Rng::next_u64(rng);
+        wires.accounts.answer(self.trunk, account, Method::Register, uri, chance)
     }
 
     pub(super) fn on_response(
@@ -157,15 +236,24 @@ impl Registration {
         response: &Message,
     ) -> Option<TrunkStatus> {
         let status = response.status().unwrap_or_default();
-        if self.waiting != Some(client) || status < 200 {
+        if status < 200 {
             return None;
         }
-        self.waiting = None;
-        match status {
-            200..=299 => self.on_granted(way, response),
-            401 | 407 if self.answer(way, response).is_some() => None,
-            423 => self.on_too_brief(way, response),
-            _ => self.on_refused(way),
+        let (_, hop) = self.waiting.take_if(|(waiting, _)| *waiting == client)?;
+        match (self.goal, status) {
+            (Goal::Leaving, 200..=299) => {
+                self.registered_until = Some(way.now.monotonic);
+                self.take_back(way)
+            }
+            (Goal::Leaving, _) => self.take_back(way),
+            (_, 401 | 407) if self.answer(way, hop, response).is_some() => None,
+            (Goal::Left, _) => self.forget(),
+            (Goal::Known, 200..=299) => self.on_granted(way, response),
+            (Goal::Known, 423) => self.on_too_brief(way, response),
+            (Goal::Known, _) => {
+                self.is_refused = true;
+                self.on_refused(way)
+            }
         }
     }
 
@@ -174,33 +262,36 @@ impl Registration {
         way: &mut Way<'_>,
         client: ClientId,
     ) -> Option<TrunkStatus> {
-        self.waiting.take_if(|waiting| *waiting == client)?;
+        self.waiting.take_if(|(waiting, _)| *waiting == client)?;
+        if self.goal != Goal::Known {
+            return self.forget();
+        }
+        self.is_refused = false;
         self.on_refused(way)
     }
 
-    fn answer(&mut self, way: &mut Way<'_>, response: &Message) -> Option<()> {
+    fn answer(&mut self, way: &mut Way<'_>, hop: Hop, response: &Message) -> Option<()> {
         let request = Message::parse(way.wires.transactions.take_challenged()?).ok()?;
-        let hop = hop_of(self.target()?);
         let wires = &mut *way.wires;
         if self.challenged >= CHALLENGES_MAX {
             return None;
         }
-        wires.accounts.learn(self.trunk, response, self.challenged)?;
+        let (_, least) = self.account.as_ref()?;
+        wires.accounts.learn(self.trunk, *least, response, self.challenged)?;
         self.challenged += 1;
-        let uri = request.request_uri_text();
-        let (name, value) = wires.credentials(self.trunk, Method::Register, uri)?;
+        let (name, value) = self.credentials(wires, request.request_uri_text())?;
         self.cseq = self.cseq.checked_add(1)?;
         let branch = wires.new_branch();
         let request = again(&mut wires.out, &request, branch, self.cseq, (name, &value));
         let sent = wires.transactions.request(way.now.monotonic, request, hop, way.owner);
-        self.waiting = Some(sent.ok()?);
+        self.waiting = Some((sent.ok()?, hop));
         Some(())
     }
 
     fn on_granted(&mut self, way: &Way<'_>, response: &Message) -> Option<TrunkStatus> {
         let granted = Duration::from_secs(granted_s(response).unwrap_or(self.expires_s));
         let at = way.now.monotonic;
-        self.failures = 0;
+        (self.failures, self.is_refused) = (0, false);
         let was_registered = self.registered_until.replace(at + granted).is_some();
         // Early enough for a second try before the carrier forgets us.
         self.due_at = Some(at + (granted * 3 / 4).max(REFRESH_MIN));
@@ -232,6 +323,7 @@ impl Registration {
     fn try_later(&mut self, way: &mut Way<'_>) {
         let doubled = BACKOFF.saturating_mul(1 << self.failures.min(10));
         self.failures = self.failures.saturating_add(1);
+        self.position = self.position.wrapping_add(1) % self.targets.len().max(1);
         let longest = doubled.min(BACKOFF_MAX);
         let share = u32::try_from(way.wires.random_u64() % 1_000).unwrap_or(0);
         let wait = longest / 2 + longest / 2 * share / 1_000;

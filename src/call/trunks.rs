@@ -69,8 +69,30 @@ pub struct TrunkTerms {
     pub load: Arc<TrunkLoad>,
 }
 
+/// Whether they say the same; what runs on the trunk is no part of that.
+impl PartialEq for TrunkTerms {
+    fn eq(&self, other: &Self) -> bool {
+        let Self {
+            account,
+            login,
+            channels_max,
+            cps_max,
+            priority,
+            weight,
+            targets,
+            registers,
+            identity,
+            load: _,
+        } = self;
+        (account, login) == (&other.account, &other.login)
+            && (channels_max, cps_max) == (&other.channels_max, &other.cps_max)
+            && (priority, weight, targets) == (&other.priority, &other.weight, &other.targets)
+            && (registers, identity) == (&other.registers, &other.identity)
+    }
+}
+
 /// What a peer must prove to us. `Debug` shows no secret.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Login {
     /// The user name that we have given it.
     pub user: Box<str>,

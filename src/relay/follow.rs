@@ -121,10 +121,11 @@ pub(crate) async fn keep_trunks<F>(
     loop {
         let wait = match load().await {
             Ok((entries, wait)) => {
-                let new = TrunkTable::new(entries, &table.load());
-                shared.checks.carrier_trunk.store(new.has_carrier(), Ordering::SeqCst);
-                tracing::debug!(trunks = new.len(), "Loaded the trunks");
-                table.store(Arc::new(new));
+                if let Some(new) = TrunkTable::after(&table.load(), entries) {
+                    tracing::debug!(trunks = new.len(), "The trunks have changed");
+                    table.store(Arc::new(new));
+                }
+                shared.checks.carrier_trunk.store(table.load().has_carrier(), Ordering::SeqCst);
                 wait
             }
             Err(error) => {

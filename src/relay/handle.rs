@@ -190,6 +190,12 @@ impl Handle {
         self.0.trunk_states.of(trunk)
     }
 
+    /// Some carrier knows us and would send us calls.
+    #[must_use]
+    pub(crate) fn is_registered_anywhere(&self) -> bool {
+        self.0.trunk_states.is_registered_anywhere()
+    }
+
     /// Takes no new attempts from now on; calls go on.
     ///
     /// # Errors
@@ -223,7 +229,7 @@ impl Handle {
         &self.0
     }
 
-    /// Ends every call: the drain time is over.
+    /// Ends every call and takes every registration back: the drain time is over.
     pub(crate) fn terminate_all(&self) -> Result<(), RelayStuck> {
         self.order(Control::TerminateAll)
     }

@@ -25,6 +25,12 @@ impl TrunkStates {
         states.get(&trunk).copied().unwrap_or_default()
     }
 
+    /// Some carrier knows us.
+    pub(crate) fn is_registered_anywhere(&self) -> bool {
+        let states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        states.values().any(|state| state.is_registered == Some(true))
+    }
+
     /// Takes what the brain says.
     pub(crate) fn note(&self, status: TrunkStatus) {
         let mut states = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -17,7 +17,7 @@ use crate::store::trunk::{Trunk, TrunkSide};
 use crate::store::trunk_access::OpenTrunkAccess;
 
 /// One configured SIP peer, as far as its source addresses go.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct TrunkEntry {
     /// Which.
     pub(crate) trunk: TrunkId,
@@ -120,6 +120,13 @@ pub(crate) struct TrunkTable {
 }
 
 impl TrunkTable {
+    /// A table that comes after `before`; `None` when nothing has changed, so that nobody has to
+    /// follow.
+    pub(crate) fn after(before: &Self, mut entries: Vec<TrunkEntry>) -> Option<Self> {
+        entries.sort_by_key(|entry| entry.trunk);
+        (entries != before.entries).then(|| Self::new(entries, before))
+    }
+
     /// A table that comes after `before`.
     pub(crate) fn new(mut entries: Vec<TrunkEntry>, before: &Self) -> Self {
         entries.sort_by_key(|entry| entry.trunk);
@@ -323,6 +330,32 @@ mod tests {
         trunk.listens_at(found.map(weighed).to_vec());
         assert_eq!(trunk.targets, [address("192.0.2.7:5060")]);
         assert_eq!(trunk.terms.targets.len(), 1);
+    }
+
+    #[test]
+    fn a_table_that_is_read_again_unchanged_is_no_new_one() {
+        let read = || {
+            let mut trunk = entry(1, PeerRole::Carrier, "192.0.2.1:5060", "192.0.2.0/24");
+            let account = Account { user: "u".into(), password: "p".into() };
+            trunk.terms.account = Some((account, Algorithm::Md5));
+            vec![trunk, entry(2, PeerRole::Carrier, "192.0.2.2:5060", "192.0.2.0/24")]
+        };
+        let table = table_of(read());
+        let mut turned = read();
+        turned.reverse();
+        assert!(TrunkTable::after(&table, turned).is_none());
+        let changes: [fn(&mut TrunkEntry); 4] = [
+            |it| it.terms.account = None,
+            |it| it.terms.registers = Some(Duration::from_secs(60)),
+            |it| it.tls.name = Some("c.example".into()),
+            |it| it.targets.clear(),
+        ];
+        for change in changes {
+            let mut other = read();
+            change(&mut other[0]);
+            assert!(TrunkTable::after(&table, other).is_some());
+        }
+        assert!(TrunkTable::after(&table, read().into_iter().take(1).collect()).is_some());
     }
 
     #[test]

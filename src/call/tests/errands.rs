@@ -2,7 +2,7 @@
 
 #[cfg(test)]
 use super::harness::*;
-use crate::call::io::{Input, Peer, TrunkStatus};
+use crate::call::io::{Control, Input, Peer, TrunkStatus};
 use crate::call::pick::Weighed;
 use crate::call::trunks::{TrunkBook, TrunkTerms};
 use crate::domain::network;
@@ -28,12 +28,24 @@ fn tell(h: &mut Harness, all: Vec<(Peer, TrunkTerms)>) {
 }
 
 fn registering() -> TrunkTerms {
-    let account = Account { user: "relay-1".into(), password: "between us".into() };
+    registering_by("between us")
+}
+
+fn registering_by(password: &str) -> TrunkTerms {
+    let account = Account { user: "relay-1".into(), password: password.into() };
     TrunkTerms {
         account: Some((account, Algorithm::Md5)),
         registers: Some(Duration::from_secs(600)),
         ..terms(carrier())
     }
+}
+
+/// Lets time pass until something is sent to a peer.
+fn next_sent(h: &mut Harness, peer: Peer) -> String {
+    while !h.has_sent(peer) {
+        h.advance(ms(250));
+    }
+    h.take_one(peer)
 }
 
 fn granted(request: &str, seconds: u32) -> String {
@@ -110,6 +122,125 @@ fn a_carrier_may_demand_longer_registrations() {
     assert_eq!(header(&again, "Expires"), "1800");
     h.from(carrier(), granted(&again, 1_800));
     assert_eq!(h.trunk_statuses, [status(true)]);
+}
+
+#[test]
+fn a_reload_of_the_trunks_leaves_a_back_off_alone_and_a_new_password_is_tried_at_once() {
+    let mut h = Harness::new();
+    tell(&mut h, vec![(carrier(), registering())]);
+    for _ in 0..3 {
+        let request = next_sent(&mut h, carrier());
+        h.from(carrier(), reply(&request, "403 Forbidden", "reg", ""));
+        for _ in 0..10 {
+            tell(&mut h, vec![(carrier(), registering())]);
+            h.advance(Duration::from_secs(1));
+            assert!(h.take(carrier()).is_empty(), "a carrier locks out who insists");
+        }
+    }
+    let request = next_sent(&mut h, carrier());
+    h.from(carrier(), reply(&request, "403 Forbidden", "reg", ""));
+    tell(&mut h, vec![(carrier(), registering_by("another one"))]);
+    let request = h.take_one(carrier());
+    h.from(carrier(), granted(&request, 600));
+    tell(&mut h, vec![(carrier(), registering_by("another one"))]);
+    h.advance(Duration::from_secs(449));
+    assert!(h.take(carrier()).is_empty(), "nor is it refreshed too early");
+}
+
+/// Registered for ten minutes, after one challenge.
+fn registered() -> Harness {
+    let mut h = Harness::new();
+    tell(&mut h, vec![(carrier(), registering())]);
+    let first = h.take_one(carrier());
+    h.from(carrier(), reply_with(&first, "401 Unauthorized", "reg", ASKS, ""));
+    let second = h.take_one(carrier());
+    h.from(carrier(), granted(&second, 600));
+    assert_eq!(h.trunk_statuses, [status(true)]);
+    h
+}
+
+const ASKS: &str = "WWW-Authenticate: Digest realm=\"c\", nonce=\"n1\", qop=\"auth\"\r\n";
+
+#[test]
+fn a_registration_that_nobody_wants_any_more_is_taken_back() {
+    for without_account in [false, true] {
+        let mut h = registered();
+        let terms = TrunkTerms { registers: None, ..registering() };
+        let terms = if without_account { TrunkTerms { account: None, ..terms } } else { terms };
+        tell(&mut h, vec![(carrier(), terms)]);
+        let back = h.take_one(carrier());
+        assert_eq!((start(&back), header(&back, "Expires")), ("REGISTER".into(), "0".into()));
+        assert_eq!(header(&back, "Contact"), "<sip:relay-1@203.0.113.5:5060>");
+        assert_eq!(header(&back, "CSeq"), "3 REGISTER");
+        let asks = ASKS.replace("n1", "n2");
+        h.from(carrier(), reply_with(&back, "401 Unauthorized", "reg", &asks, ""));
+        let again = h.take_one(carrier());
+        assert!(header(&again, "Authorization").contains("nonce=\"n2\""));
+        assert_eq!(header(&again, "Expires"), "0");
+        h.from(carrier(), reply(&again, "200 OK", "reg", ""));
+        assert_eq!(h.trunk_statuses, [status(true), status(false)]);
+        h.check_nothing_is_left();
+        assert_eq!(h.core.poll_timeout(), None);
+    }
+}
+
+#[test]
+fn a_process_that_stops_takes_its_registration_back_and_does_not_register_again() {
+    let mut h = registered();
+    h.control(Control::Drain);
+    assert!(h.take(carrier()).is_empty(), "calls that go on may need it");
+    h.control(Control::TerminateAll);
+    let back = h.take_one(carrier());
+    assert_eq!((start(&back), header(&back, "Expires")), ("REGISTER".into(), "0".into()));
+    h.from(carrier(), reply(&back, "200 OK", "reg", ""));
+    assert_eq!(h.trunk_statuses, [status(true), status(false)]);
+    tell(&mut h, vec![(carrier(), registering())]);
+    h.advance(Duration::from_secs(3_600));
+    assert!(h.take(carrier()).is_empty());
+    assert_eq!(h.core.poll_timeout(), None);
+}
+
+#[test]
+fn a_registration_that_is_granted_too_late_is_taken_back_at_once() {
+    let mut h = Harness::new();
+    tell(&mut h, vec![(carrier(), registering())]);
+    let first = h.take_one(carrier());
+    tell(&mut h, vec![]);
+    assert!(h.take(carrier()).is_empty(), "one question at a time");
+    h.from(carrier(), granted(&first, 600));
+    let back = h.take_one(carrier());
+    assert_eq!(header(&back, "Expires"), "0");
+    h.advance(64 * T1);
+    h.take(carrier());
+    h.check_nothing_is_left();
+    assert_eq!(h.core.poll_timeout(), None, "a carrier that is silent is not waited for");
+}
+
+#[test]
+fn another_account_leaves_the_old_registration_and_begins_its_own() {
+    let mut h = registered();
+    let account = Account { user: "relay-2".into(), password: "other".into() };
+    let other = TrunkTerms { account: Some((account, Algorithm::Md5)), ..registering() };
+    tell(&mut h, vec![(carrier(), other)]);
+    let sent = h.take(carrier());
+    let what: Vec<_> = sent.iter().map(|it| (header(it, "To"), header(it, "Expires"))).collect();
+    let of = |user: &str| format!("<sip:{user}@198.51.100.1:5060>");
+    assert_eq!(what, [(of("relay-1"), "0".into()), (of("relay-2"), "600".into())]);
+}
+
+#[test]
+fn a_registration_is_refreshed_where_it_is_and_not_where_it_failed_before() {
+    let mut h = Harness::new();
+    let mut terms = registering();
+    terms.targets.extend(self::terms(second_carrier()).targets);
+    terms.targets[1].item.trunk = carrier().trunk;
+    tell(&mut h, vec![(carrier(), terms)]);
+    let request = h.take_one(carrier());
+    h.from(carrier(), reply(&request, "503 Service Unavailable", "reg", ""));
+    let request = next_sent(&mut h, second_carrier());
+    h.from(second_carrier(), granted(&request, 400));
+    next_sent(&mut h, second_carrier());
+    assert!(h.take(carrier()).is_empty());
 }
 
 fn probing() -> Harness {
