@@ -72,6 +72,7 @@ pub(crate) fn find_route(query: RouteQuery) -> RouteAnswer {
         callee: Callee::Subscriber(Arc::clone(&REAL)),
         targets: vec![TrunkTarget {
             trunk: carrier.trunk,
+            name: None,
             address: carrier.address,
             transport: network::Transport::Udp,
         }],

@@ -2,7 +2,7 @@
 //! does not reach the callee; and this is the only place where a real number is dialled.
 
 use super::egress::{self, BINDING, MIN_SE, SDP, SESSION_EXPIRES};
-use super::names::hop_of;
+use super::names::{hop_of, put_authority};
 use super::wires::Wires;
 use crate::domain::id::BindingId;
 use crate::domain::number::{Reveal, VirtualNumber};
@@ -11,7 +11,7 @@ use crate::sip::dialog::Opening;
 use crate::sip::ids::{SipCallId, Tag};
 use crate::sip::method::Method;
 use crate::sip::timers::MAX_FORWARDS;
-use crate::sip::write::{Request, RequestHead, RequestWriter, put_socket_address};
+use crate::sip::write::{Request, RequestHead, RequestWriter};
 
 /// The facts that the INVITE is made of.
 pub(super) struct Facts<'a> {
@@ -37,7 +37,7 @@ pub(super) struct Facts<'a> {
 /// long to be kept.
 pub(super) fn write(wires: &mut Wires, facts: &Facts<'_>) -> Option<(Request, Opening)> {
     let format = wires.accounts.identity(facts.target.trunk).format_out;
-    // "<sip:user@host:port>", which is To, and without the brackets the Request-URI.
+    // "<sip:user@host>", which is To, and without the brackets the Request-URI.
     let mut to = Vec::with_capacity(ADDRESS_BYTES_USUAL);
     to.extend_from_slice(b"<sip:");
     match facts.callee {
@@ -51,7 +51,7 @@ pub(super) fn write(wires: &mut Wires, facts: &Facts<'_>) -> Option<(Request, Op
         Callee::Desk(user) => escape_user(user, &mut to),
     }
     to.push(b'@');
-    put_socket_address(&mut to, facts.target.address);
+    put_authority(facts.target, &mut to);
     let hop = hop_of(facts.target);
     to.extend_from_slice(hop.transport.uri_parameter().as_bytes());
     to.push(b'>');

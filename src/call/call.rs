@@ -268,8 +268,8 @@ impl Call {
     ) -> Option<Event> {
         let part = Part::Callee(u8::try_from(self.branches.len()).ok()?);
         let place = Place { serial: self.serial, part };
-        let target = self.set_up.as_ref()?.targets.get(position).copied()?;
-        if !self.sit_down(&wires.accounts, now, target.trunk) {
+        let trunk = self.set_up.as_ref()?.targets.get(position)?.trunk;
+        if !self.sit_down(&wires.accounts, now, trunk) {
             wires.counters.trunks_full += 1;
             return Some(Event::TargetFailed(Attempted::Full));
         }

@@ -292,7 +292,7 @@ impl Call {
         let Part::Callee(position) = part else { return false };
         let Some(min) = session_timer::find_min_se(response) else { return false };
         let Some(branch) = self.branches.get(usize::from(position)) else { return false };
-        let target = *branch.target();
+        let target = branch.target().clone();
         let Some(set_up) = &mut self.set_up else { return false };
         let is_more = min > wires.config.session_expires_s.max(MIN_SE_S) && min <= INTERVAL_S_MAX;
         if !is_more || set_up.session_min_s.is_some() {

@@ -204,7 +204,7 @@ fn wanted(
             continue;
         }
         for (index, target) in (0..).zip(&terms.targets) {
-            let errand = Probe::new(target.item, index, probe_every, now.monotonic);
+            let errand = Probe::new(target.item.clone(), index, probe_every, now.monotonic);
             wanted.insert((trunk, Purpose::Probe(index)), Errand::Probe(Box::new(errand)));
         }
     }

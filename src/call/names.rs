@@ -6,6 +6,7 @@ use super::config::CallConfig;
 use crate::domain::network;
 use crate::domain::route::TrunkTarget;
 use crate::sip::transport::{Hop, Transport};
+use crate::sip::write::put_socket_address;
 
 /// Our names, one for each transport and address family.
 #[derive(Debug)]
@@ -75,6 +76,23 @@ impl Names {
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let Ok(ip) = host.parse::<IpAddr>() else { return false };
         self.0.iter().any(|own| own.address == SocketAddr::new(ip, port))
+    }
+}
+
+/// Writes where a trunk is, as in a URI: the name that it is configured by, so that it finds itself
+/// in there (RFC 3261 §8.1.2, RFC 3263 §4), else its address.
+pub(super) fn put_authority(target: &TrunkTarget, out: &mut Vec<u8>) {
+    match &target.name {
+        Some(name) => out.extend_from_slice(name.as_bytes()),
+        None => put_socket_address(out, target.address),
+    }
+}
+
+/// The same as a text.
+pub(super) fn authority(target: &TrunkTarget) -> String {
+    match &target.name {
+        Some(name) => name.to_string(),
+        None => target.address.to_string(),
     }
 }
 

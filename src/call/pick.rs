@@ -83,8 +83,8 @@ pub(super) fn arrange(
         }
         let own = terms.targets.iter().enumerate();
         let own = own.map(|(index, it)| {
-            let Weighed { item, priority, weight } = *it;
-            Weighed { item: (index, item), priority, weight }
+            let Weighed { ref item, priority, weight } = *it;
+            Weighed { item: (index, item.clone()), priority, weight }
         });
         for (index, target) in in_order(own.collect(), &mut chance) {
             let list = if terms.load.is_down(index) { &mut down } else { &mut up };
@@ -124,14 +124,15 @@ mod tests {
     fn a_single_target_is_left_as_it_is_and_an_unresolved_one_is_none() {
         let target = TrunkTarget {
             trunk: TrunkId::from_u128(1),
+            name: None,
             address: "192.0.2.1:5060".parse().expect("an address"),
             transport: crate::domain::network::Transport::Udp,
         };
-        let unresolved = TrunkTarget { address: TrunkTarget::UNRESOLVED, ..target };
+        let unresolved = TrunkTarget { address: TrunkTarget::UNRESOLVED, ..target.clone() };
         let arranged = |targets| arrange(targets, &TrunkBook::default(), 16, || 0);
-        assert_eq!(arranged(vec![target]), [target]);
-        assert!(arranged(vec![unresolved]).is_empty());
-        assert_eq!(arranged(vec![unresolved, target]), [target]);
+        assert_eq!(arranged(vec![target.clone()]), vec![target.clone()]);
+        assert!(arranged(vec![unresolved.clone()]).is_empty());
+        assert_eq!(arranged(vec![unresolved, target.clone()]), vec![target]);
     }
 
     #[test]

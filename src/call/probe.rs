@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::errands::Way;
 use super::io::TrunkStatus;
-use super::names::hop_of;
+use super::names::{authority, hop_of};
 use crate::domain::route::TrunkTarget;
 use crate::sip::ids::SipCallId;
 use crate::sip::message::Message;
@@ -42,7 +42,7 @@ impl Probe {
 
     /// Asks the same target as another one.
     pub(super) fn is_of(&self, other: &Self) -> bool {
-        (self.target, self.index, self.every) == (other.target, other.index, other.every)
+        (&self.target, self.index, self.every) == (&other.target, other.index, other.every)
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "as all errands have it")]
@@ -68,7 +68,7 @@ impl Probe {
         let (branch, tag) = (wires.new_branch(), wires.loose_tag());
         let call_id = SipCallId::new(wires.shard, &mut wires.rng);
         let own = wires.names.of(hop);
-        let uri = format!("sip:{}{}", hop.address, hop.transport.uri_parameter());
+        let uri = format!("sip:{}{}", authority(&self.target), hop.transport.uri_parameter());
         let from = format!("<sip:{}>;tag={}", own.host, tag.as_str());
         let to = format!("<{uri}>");
         let head = RequestHead {

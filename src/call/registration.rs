@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::egress::CONTACT;
 use super::errands::Way;
 use super::io::TrunkStatus;
-use super::names::hop_of;
+use super::names::{authority, hop_of};
 use super::trunks::TrunkTerms;
 use super::wires::Wires;
 use crate::domain::id::TrunkId;
@@ -81,7 +81,7 @@ impl Registration {
         Self {
             trunk,
             account: terms.account.clone(),
-            targets: terms.targets.iter().map(|it| it.item).collect(),
+            targets: terms.targets.iter().map(|it| it.item.clone()).collect(),
             position: 0,
             asked_s: expires.as_secs(),
             expires_s: expires.as_secs(),
@@ -118,9 +118,9 @@ impl Registration {
     /// The settings were read again. What is as before goes on as before: a carrier that has
     /// refused us would lock us out if each reading began anew.
     pub(super) fn follow(&mut self, new: &Self, now: Instant) {
-        let current = self.target().copied();
+        let current = self.target().cloned();
         self.targets.clone_from(&new.targets);
-        let found = self.targets.iter().position(|target| Some(*target) == current);
+        let found = self.targets.iter().position(|target| Some(target) == current.as_ref());
         self.position = found.unwrap_or(0);
         let has_moved = found.is_none() && !self.targets.is_empty() && !self.is_refused;
         // A password that was wrong may be right now.
@@ -181,7 +181,8 @@ impl Registration {
     }
 
     fn register(&mut self, way: &mut Way<'_>, expires_s: u64) -> Option<()> {
-        let hop = hop_of(self.target()?);
+        let target = self.target()?;
+        let (hop, place) = (hop_of(target), authority(target));
         let wires = &mut *way.wires;
         let (call_id, tag) = match self.dialog {
             Some(known) => known,
@@ -190,8 +191,8 @@ impl Registration {
         self.dialog = Some((call_id, tag));
         self.cseq = self.cseq.checked_add(1)?;
         let parameter = hop.transport.uri_parameter();
-        let uri = format!("sip:{}{parameter}", hop.address);
-        let to = format!("<sip:{}@{}>", self.user(), hop.address);
+        let uri = format!("sip:{place}{parameter}");
+        let to = format!("<sip:{}@{place}>", self.user());
         let from = format!("{to};tag={tag}", tag = tag.as_str());
         let credentials = self.credentials(wires, uri.as_bytes());
         let branch = wires.new_branch();

@@ -146,7 +146,7 @@ impl Call {
     ) -> Option<(Branch, TrunkId)> {
         let set_up = self.set_up.as_ref()?;
         let (wish, local) = (set_up.offer.wish()?, set_up.local?);
-        let target = *set_up.targets.get(position)?;
+        let target = set_up.targets.get(position)?.clone();
         let known = self.record.as_ref()?.known();
         let mut ours = Ours::new(local[Side::B.index()], wires.random_u64());
         let text = ours.offer(wish);
@@ -174,7 +174,8 @@ impl Call {
             return None;
         };
         self.set_up.as_mut()?.ours_b = Some(ours);
-        Some((Branch::new(place, target, tag, client, opening), target.trunk))
+        let trunk = target.trunk;
+        Some((Branch::new(place, target, tag, client, opening), trunk))
     }
 
     /// The caller was offered something and has to answer that before it may be told that the

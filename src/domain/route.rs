@@ -114,10 +114,13 @@ pub enum Callee {
 }
 
 /// One trunk to try.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct TrunkTarget {
     /// Which trunk.
     pub trunk: TrunkId,
+    /// The name that it is configured by, with its port where one is written; `None` where that is
+    /// the address.
+    pub name: Option<Arc<str>>,
     /// Where its SIP peer listens.
     pub address: SocketAddr,
     /// How it wants its messages.
@@ -128,6 +131,12 @@ impl TrunkTarget {
     /// Stands for a name that has to be resolved first; nothing is ever sent there.
     pub const UNRESOLVED: SocketAddr =
         SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
+
+    /// The name without its port, which a certificate has to hold.
+    #[must_use]
+    pub fn host(&self) -> Option<&str> {
+        self.name.as_deref()?.split(':').next()
+    }
 
     /// Nobody knows yet where it is.
     #[must_use]

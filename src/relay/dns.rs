@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hickory_resolver::TokioResolver;
@@ -115,6 +116,13 @@ fn read(record: &RData) -> Option<Found> {
     }
 }
 
+/// Where a trunk listens, and the name that has led there.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Located {
+    pub(crate) address: SocketAddr,
+    pub(crate) name: Option<Arc<str>>,
+}
+
 /// Where a name is served, and until when that holds.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Resolved {
@@ -214,21 +222,25 @@ impl<L: Lookup> Names<L> {
         &mut self,
         places: &[TrunkPlace],
         transport: Transport,
-    ) -> Vec<Weighed<SocketAddr>> {
+    ) -> Vec<Weighed<Located>> {
         let mut targets = Vec::new();
         let mut before = 0;
         for place in places {
-            let found = match place {
+            let (found, name) = match place {
                 TrunkPlace::Address(address) => {
-                    vec![Weighed { item: *address, priority: 0, weight: 0 }]
+                    (vec![Weighed { item: *address, priority: 0, weight: 0 }], None)
                 }
-                TrunkPlace::Name { host, port } => self.find_name(host, *port, transport).await,
+                TrunkPlace::Name { host, port } => {
+                    let found = self.find_name(host, *port, transport).await;
+                    (found, Some(Arc::<str>::from(place.to_string())))
+                }
             };
             // What is written first is asked first, whatever its records say.
             let mut last = before;
             for Weighed { item, priority, weight } in found {
                 let priority = priority.saturating_add(before);
                 last = last.max(priority);
+                let item = Located { address: item, name: name.clone() };
                 targets.push(Weighed { item, priority, weight });
             }
             before = last.saturating_add(1);
@@ -344,8 +356,8 @@ mod tests {
         runtime.expect("a runtime").block_on(future)
     }
 
-    fn texts(targets: &[Weighed<SocketAddr>]) -> Vec<String> {
-        targets.iter().map(|it| format!("{} {}", it.priority, it.item)).collect()
+    fn texts(targets: &[Weighed<Located>]) -> Vec<String> {
+        targets.iter().map(|it| format!("{} {}", it.priority, it.item.address)).collect()
     }
 
     fn name(text: &str) -> TrunkPlace {
@@ -382,6 +394,17 @@ mod tests {
         let places = [name("c.example"), name("198.51.100.1:5060")];
         let found = texts(&run(names.find(&places, Transport::Udp)));
         assert_eq!(found.last().map(String::as_str), Some("21 198.51.100.1:5060"));
+    }
+
+    #[test]
+    fn what_a_name_leads_to_keeps_the_name_as_it_is_written() {
+        let zone = zone();
+        let mut names = Names::new(Some(&zone));
+        let places = ["c.example", "c.example:5080", "198.51.100.1:5060"].map(name);
+        let found = run(names.find(&places, Transport::Udp));
+        let mut written: Vec<_> = found.iter().map(|it| it.item.name.as_deref()).collect();
+        written.dedup();
+        assert_eq!(written, [Some("c.example"), Some("c.example:5080"), None]);
     }
 
     #[test]

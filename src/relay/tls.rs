@@ -268,7 +268,8 @@ impl Tls {
         Ok(config)
     }
 
-    /// Our side of a connection that we open to a trunk; `host` is where.
+    /// Our side of a connection that we open to a trunk, at this address. Its certificate has to
+    /// hold the trunk's `tls_name`, else the name that it is configured by, else the address.
     ///
     /// # Errors
     /// [`TlsError`] when nothing says whom to trust.
@@ -276,7 +277,8 @@ impl Tls {
         &mut self,
         trunk: TrunkId,
         terms: &TrunkTls,
-        host: std::net::IpAddr,
+        host: Option<&str>,
+        address: std::net::IpAddr,
     ) -> Result<ClientConnection, TlsError> {
         let config = match self.clients.get(&trunk) {
             Some((ca, config)) if *ca == terms.ca => Arc::clone(config),
@@ -286,9 +288,9 @@ impl Tls {
                 config
             }
         };
-        let name = match &terms.name {
-            Some(name) => ServerName::try_from(name.to_string()).map_err(|_| TlsError::Pem)?,
-            None => ServerName::from(host),
+        let name = match terms.name.as_deref().or(host) {
+            Some(name) => ServerName::try_from(name.to_owned()).map_err(|_| TlsError::Pem)?,
+            None => ServerName::from(address),
         };
         Ok(ClientConnection::new(config, name)?)
     }
@@ -314,4 +316,56 @@ fn holds_name(certificate: &CertificateDer<'_>, name: &str) -> bool {
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     std::fs::read(path).map_err(|error| TlsError::File { path: path.display().to_string(), error })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tls() -> Tls {
+        let file = |name: &str| Some(PathBuf::from(format!("tests/tls/{name}")));
+        let files = TlsFiles {
+            certificate: file("relay.pem"),
+            key: file("relay.key"),
+            ca: file("root.pem"),
+        };
+        Tls::open(files).expect("the files of the tests")
+    }
+
+    /// Whether a handshake with a peer whose certificate holds `relay.test` comes to its end.
+    fn is_trusted(terms: &TrunkTls, host: Option<&str>) -> bool {
+        let (mut ours, mut theirs) = (tls(), tls());
+        let address = std::net::IpAddr::from([192, 0, 2, 1]);
+        let client = ours.connect(TrunkId::from_u128(1), terms, host, address);
+        let mut client = client.expect("a connection");
+        let mut server = theirs.accept(&[&TrunkTls::NOTHING]).expect("a connection");
+        while client.is_handshaking() || server.is_handshaking() {
+            let mut bytes = Vec::new();
+            while client.wants_write() {
+                client.write_tls(&mut bytes).expect("memory");
+            }
+            server.read_tls(&mut bytes.as_slice()).expect("memory");
+            if server.process_new_packets().is_err() {
+                return false;
+            }
+            bytes.clear();
+            while server.wants_write() {
+                server.write_tls(&mut bytes).expect("memory");
+            }
+            client.read_tls(&mut bytes.as_slice()).expect("memory");
+            if client.process_new_packets().is_err() {
+                return false;
+            }
+        }
+        true
+    }
+
+    #[test]
+    fn a_trunk_that_is_configured_by_a_name_has_to_show_a_certificate_of_that_name() {
+        assert!(is_trusted(&TrunkTls::NOTHING, Some("relay.test")));
+        assert!(!is_trusted(&TrunkTls::NOTHING, Some("other.test")));
+        assert!(!is_trusted(&TrunkTls::NOTHING, None), "the certificate holds no address");
+        let named = TrunkTls { ca: None, name: Some("relay.test".into()) };
+        assert!(is_trusted(&named, Some("other.test")), "what is set goes before");
+    }
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::dns::Located;
 use super::tls::TrunkTls;
 use crate::call::io::{Peer, PeerRole};
 use crate::call::pick::Weighed;
@@ -94,19 +95,21 @@ impl TrunkEntry {
     }
 
     /// Takes where its places lead. An address outside its networks is somebody else's.
-    pub(crate) fn listens_at(&mut self, mut targets: Vec<Weighed<SocketAddr>>) {
+    pub(crate) fn listens_at(&mut self, mut targets: Vec<Weighed<Located>>) {
         let is_name = |it: &TrunkPlace| matches!(it, TrunkPlace::Name { .. });
         let is_own = |ip| self.sources.iter().any(|block| block.contains(ip));
         if self.places.iter().any(is_name) {
             let written = |address| self.places.contains(&TrunkPlace::Address(address));
-            targets.retain(|it| written(it.item) || is_own(it.item.ip()));
+            targets.retain(|Weighed { item: Located { address, .. }, .. }| {
+                written(*address) || is_own(address.ip())
+            });
         }
-        self.targets = targets.iter().map(|it| it.item).collect();
+        self.targets = targets.iter().map(|it| it.item.address).collect();
         let (trunk, transport) = (self.trunk, self.transport);
-        let target = |it: Weighed<SocketAddr>| Weighed {
-            item: TrunkTarget { trunk, address: it.item, transport },
-            priority: it.priority,
-            weight: it.weight,
+        let target = |it: Weighed<Located>| {
+            let Weighed { item: Located { address, name }, priority, weight } = it;
+            let item = TrunkTarget { trunk, name, address, transport };
+            Weighed { item, priority, weight }
         };
         self.terms.targets = targets.into_iter().map(target).collect();
     }
@@ -192,6 +195,17 @@ impl TrunkTable {
         static NOTHING: TrunkTls = TrunkTls::NOTHING;
         let found = self.entries.binary_search_by_key(&trunk, |entry| entry.trunk);
         found.ok().and_then(|at| self.entries.get(at)).map_or(&NOTHING, |entry| &entry.tls)
+    }
+
+    /// The name by which a trunk is configured that has led to this address: what its certificate
+    /// has to hold (RFC 5922 §7.2). An address that none has led to is one of its domain too.
+    pub(crate) fn host_of(&self, trunk: TrunkId, address: SocketAddr) -> Option<&str> {
+        let found = self.entries.binary_search_by_key(&trunk, |entry| entry.trunk);
+        let targets = &self.entries.get(found.ok()?)?.terms.targets;
+        match targets.iter().find(|it| it.item.address == address) {
+            Some(it) => it.item.host(),
+            None => targets.iter().find_map(|it| it.item.host()),
+        }
     }
 
     /// There is somebody to reach subscribers by.
@@ -326,10 +340,32 @@ mod tests {
         let mut trunk = entry(1, PeerRole::Carrier, "192.0.2.1:5060", "192.0.2.0/24");
         trunk.places = vec![TrunkPlace::parse("c.example").expect("a name")];
         let found = ["192.0.2.7:5060", "203.0.113.7:5060"];
-        let weighed = |text| Weighed { item: address(text), priority: 1, weight: 2 };
+        let weighed = |text| {
+            let item = Located { address: address(text), name: Some("c.example".into()) };
+            Weighed { item, priority: 1, weight: 2 }
+        };
         trunk.listens_at(found.map(weighed).to_vec());
         assert_eq!(trunk.targets, [address("192.0.2.7:5060")]);
         assert_eq!(trunk.terms.targets.len(), 1);
+    }
+
+    #[test]
+    fn a_certificate_has_to_hold_the_name_that_has_led_to_the_address() {
+        let mut trunk = entry(1, PeerRole::Carrier, "192.0.2.1:5061", "192.0.2.0/24");
+        trunk.places = ["c.example:5061", "192.0.2.9:5061"]
+            .map(|text| TrunkPlace::parse(text).expect("a place"))
+            .to_vec();
+        let at = |text, name: Option<&str>| {
+            let item = Located { address: address(text), name: name.map(Into::into) };
+            Weighed { item, priority: 1, weight: 2 }
+        };
+        let places = vec![at("192.0.2.7:5061", Some("c.example:5061")), at("192.0.2.9:5061", None)];
+        trunk.listens_at(places);
+        let table = table_of(vec![trunk]);
+        let host = |text| table.host_of(TrunkId::new(1, 0), address(text));
+        assert_eq!(host("192.0.2.7:5061"), Some("c.example"));
+        assert_eq!(host("192.0.2.9:5061"), None, "by its address");
+        assert_eq!(host("192.0.2.77:5061"), Some("c.example"), "whence it has called us");
     }
 
     #[test]

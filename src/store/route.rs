@@ -375,7 +375,8 @@ fn read_targets(
             TrunkPlace::Name { .. } => TrunkTarget::UNRESOLVED,
         };
         let transport = label("trunk.transport", transport, Transport::find_label)?;
-        Ok(TrunkTarget { trunk: TrunkId::from_u128(trunk.as_u128()), address, transport })
+        let trunk = TrunkId::from_u128(trunk.as_u128());
+        Ok(TrunkTarget { trunk, name: None, address, transport })
     };
     trunks.iter().zip(targets).zip(transports).take(TARGETS_MAX).map(read).collect()
 }

@@ -218,6 +218,7 @@ impl Store {
                 .iter()
                 .map(|who| TrunkTarget {
                     trunk: who.trunk(),
+                    name: None,
                     address: who.sip(),
                     transport: Transport::Udp,
                 })

@@ -68,6 +68,7 @@ fn route(query: &RouteQuery) -> Route {
         targets: vec![
             TrunkTarget {
                 trunk: peer.trunk,
+                name: None,
                 address: peer.address,
                 transport: network::Transport::Udp
             };

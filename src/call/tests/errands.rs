@@ -15,6 +15,7 @@ use std::time::Duration;
 fn terms(peer: Peer) -> TrunkTerms {
     let target = TrunkTarget {
         trunk: peer.trunk,
+        name: None,
         address: peer.address,
         transport: network::Transport::Udp,
     };
@@ -241,6 +242,41 @@ fn a_registration_is_refreshed_where_it_is_and_not_where_it_failed_before() {
     h.from(second_carrier(), granted(&request, 400));
     next_sent(&mut h, second_carrier());
     assert!(h.take(carrier()).is_empty());
+}
+
+/// A carrier that is configured by this name.
+fn named(name: &str, terms: TrunkTerms) -> TrunkTerms {
+    let mut terms = terms;
+    for target in &mut terms.targets {
+        target.item.name = Some(name.into());
+    }
+    terms
+}
+
+#[test]
+fn a_carrier_that_is_configured_by_a_name_is_asked_by_that_name_wherever_it_leads() {
+    for name in ["sip.c.example", "sip.c.example:5080"] {
+        let mut h = Harness::with(|config| config.probe_interval = Duration::from_secs(30));
+        let last = TrunkTerms { priority: 20, ..terms(second_carrier()) };
+        tell(&mut h, vec![(carrier(), named(name, registering())), (second_carrier(), last)]);
+        let uri = |text: &str| text.split(' ').nth(1).unwrap_or_default().to_owned();
+        let register = h.take_one(carrier());
+        assert_eq!(uri(&register), format!("sip:{name}"));
+        assert_eq!(header(&register, "To"), format!("<sip:relay-1@{name}>"));
+        h.from(carrier(), reply_with(&register, "401 Unauthorized", "reg", ASKS, ""));
+        let register = h.take_one(carrier());
+        assert!(header(&register, "Authorization").contains(&format!("uri=\"sip:{name}\"")));
+        h.from(carrier(), granted(&register, 600));
+        let probe = next_sent(&mut h, carrier());
+        assert_eq!((start(&probe), uri(&probe)), ("OPTIONS".into(), format!("sip:{name}")));
+        h.from(carrier(), reply(&probe, "200 OK", "x", ""));
+        h.take(second_carrier());
+        let up = h.called();
+        assert_eq!(uri(&up.invite), format!("sip:{BOB}@{name}"));
+        assert_eq!(header(&up.invite, "To"), format!("<{}>", uri(&up.invite)));
+        let credentials = header(&up.invite, "Authorization");
+        assert!(credentials.contains(&format!("uri=\"{}\"", uri(&up.invite))));
+    }
 }
 
 fn probing() -> Harness {

@@ -79,7 +79,12 @@ pub(crate) fn second_carrier() -> Peer {
 }
 
 fn target(peer: Peer) -> TrunkTarget {
-    TrunkTarget { trunk: peer.trunk, address: peer.address, transport: network::Transport::Udp }
+    TrunkTarget {
+        trunk: peer.trunk,
+        name: None,
+        address: peer.address,
+        transport: network::Transport::Udp,
+    }
 }
 
 /// What an agent's attempt finds: an active binding and two carriers.

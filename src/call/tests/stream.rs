@@ -16,7 +16,8 @@ fn over(transport: Transport, peer: Peer) -> Peer {
 /// The carriers are reached by TCP.
 fn found_by_tcp() -> Option<RouteAnswer> {
     let route = route();
-    let by_tcp = |it: &TrunkTarget| TrunkTarget { transport: network::Transport::Tcp, ..*it };
+    let by_tcp =
+        |it: &TrunkTarget| TrunkTarget { transport: network::Transport::Tcp, ..it.clone() };
     let targets = route.targets.iter().map(by_tcp).collect();
     Some(RouteAnswer::Found(Box::new(Route { targets, ..route })))
 }

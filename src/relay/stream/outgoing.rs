@@ -53,7 +53,8 @@ impl Running {
         match peer.transport {
             Transport::Tls => {
                 let terms = self.table.tls_of(peer.trunk);
-                match self.streams.tls.connect(peer.trunk, terms, peer.address.ip()) {
+                let host = self.table.host_of(peer.trunk, peer.address);
+                match self.streams.tls.connect(peer.trunk, terms, host, peer.address.ip()) {
                     Ok(tls) => Some(Wire::Tls(Box::new(tls.into()))),
                     Err(error) => {
                         tracing::warn!(trunk.id = %peer.trunk, %error, "No TLS: {error}");
