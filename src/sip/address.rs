@@ -28,7 +28,6 @@ impl<'a> Address<'a> {
     pub fn parse(value: &'a [u8]) -> Result<Self, InvalidValue> {
         let raw = lex::trim(value);
         let (display, uri, params) = split(raw)?;
-        check_uri_text(uri)?;
         let tag = find_tag(params)?;
         Ok(Self { raw, display, uri, params, tag })
     }
@@ -83,23 +82,24 @@ fn split(raw: &[u8]) -> Result<Parts<'_>, InvalidValue> {
     if !cursor.eat(b'<') {
         return Err(InvalidValue);
     }
-    let inside = cursor.rest();
-    let end = memchr::memchr(b'>', inside).ok_or(InvalidValue)?;
-    let uri = inside.get(..end).ok_or(InvalidValue)?;
-    let params = inside.get(end + 1..).ok_or(InvalidValue)?;
-    Ok((display, uri, lex::trim(params)))
+    let uri = cursor.take_run(lex::URI);
+    check_scheme(uri)?;
+    if !cursor.eat(b'>') {
+        return Err(InvalidValue);
+    }
+    Ok((display, uri, lex::trim(cursor.rest())))
 }
 
 /// The words before `<`. `None` when this is an addr-spec, which has no `<` outside its parameters.
 fn unquoted_display(raw: &[u8]) -> Result<Option<&[u8]>, InvalidValue> {
-    let Some(bracket) = memchr::memchr(b'<', raw) else { return Ok(None) };
+    let Some(bracket) = lex::find(b'<', raw) else { return Ok(None) };
     let words = raw.get(..bracket).ok_or(InvalidValue)?;
     if words.contains(&b';') {
         return Ok(None);
     }
     // A comma, a quote or a control character in here is an attack or a fault: RFC 4475 §3.1.2.15.
     let allowed = |byte: &u8| {
-        lex::is_lws(*byte) || lex::is_token(*byte) || lex::is_uri(*byte) && *byte != b','
+        lex::LWS.has(*byte) || lex::TOKEN.has(*byte) || lex::URI.has(*byte) && *byte != b','
     };
     if words.iter().all(allowed) { Ok(Some(words)) } else { Err(InvalidValue) }
 }
@@ -107,7 +107,8 @@ fn unquoted_display(raw: &[u8]) -> Result<Option<&[u8]>, InvalidValue> {
 /// Without brackets, parameters belong to the header, and a `?` or a comma is a fault (§20.10).
 fn split_addr_spec(raw: &[u8]) -> Result<Parts<'_>, InvalidValue> {
     let mut cursor = Cursor::new(raw);
-    let uri = cursor.take_while(|byte| lex::is_uri(byte) && !matches!(byte, b';' | b',' | b'?'));
+    let uri = cursor.take_while(|byte| lex::URI.has(byte) && !matches!(byte, b';' | b',' | b'?'));
+    check_scheme(uri)?;
     cursor.skip_lws();
     match cursor.peek() {
         None | Some(b';') => Ok((b"", uri, cursor.rest())),
@@ -115,24 +116,31 @@ fn split_addr_spec(raw: &[u8]) -> Result<Parts<'_>, InvalidValue> {
     }
 }
 
-/// A scheme and something behind it, without white space or brackets. More is read on demand.
-fn check_uri_text(uri: &[u8]) -> Result<(), InvalidValue> {
-    let colon = memchr::memchr(b':', uri).ok_or(InvalidValue)?;
+/// A scheme and something behind it. More is read on demand.
+fn check_scheme(uri: &[u8]) -> Result<(), InvalidValue> {
+    if let [b's', b'i', b'p', b':', _, ..] = uri {
+        return Ok(());
+    }
+    let colon = lex::find(b':', uri).ok_or(InvalidValue)?;
     let scheme = uri.get(..colon).ok_or(InvalidValue)?;
     super::uri::scheme_of(scheme)?;
-    if uri.len() > colon + 1 && uri.iter().all(|byte| lex::is_uri(*byte)) {
-        Ok(())
-    } else {
-        Err(InvalidValue)
-    }
+    if uri.len() > colon + 1 { Ok(()) } else { Err(InvalidValue) }
 }
 
 fn find_tag(params: &[u8]) -> Result<Option<&[u8]>, InvalidValue> {
+    // As nearly all are written.
+    match params {
+        [] => return Ok(None),
+        [b';', b't', b'a', b'g', b'=', tag @ ..] if lex::TOKEN.has_all(tag) && !tag.is_empty() => {
+            return Ok(Some(tag));
+        }
+        [..] => {}
+    }
     let mut cursor = Cursor::new(params);
     let mut tag = None;
     while let Some((name, value)) = lex::next_param(&mut cursor)? {
         if is_tag((name, value)) {
-            let value = value.filter(|value| value.iter().all(|byte| lex::is_token(*byte)));
+            let value = value.filter(|value| lex::TOKEN.has_all(value));
             if tag.replace(value.ok_or(InvalidValue)?).is_some() {
                 return Err(InvalidValue);
             }

@@ -4,44 +4,69 @@
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct InvalidValue;
 
-const TOKEN: u8 = 1;
-const LWS: u8 = 2;
-const PARAM_VALUE: u8 = 4;
-const URI: u8 = 8;
-const HOST: u8 = 16;
+/// A class of characters: one bit in [`TABLE`], so that a test is one load.
+#[derive(Clone, Copy)]
+pub(crate) struct Class(u8);
 
-/// One byte of flags for every character, so that a class test is one load.
-static CLASS: [u8; 256] = classes();
+/// A character of a token.
+pub(crate) const TOKEN: Class = Class(1);
+/// Space, tab, or part of a fold: the scanner has made sure that CR and LF are only found in folds.
+pub(crate) const LWS: Class = Class(2);
+/// A character of an unquoted parameter value, read liberally.
+pub(crate) const PARAM_VALUE: Class = Class(4);
+/// A character that may stand in a URI. Bytes above ASCII are kept: [`super::uri::Uri::parse`]
+/// refuses them.
+pub(crate) const URI: Class = Class(8);
+/// A character of a host name or an IPv4 address.
+pub(crate) const HOST: Class = Class(16);
+/// Of [`URI`] what is ASCII, and no `@`.
+pub(crate) const URI_PART: Class = Class(32);
+/// Of [`URI_PART`] what a user part has without an escape and without a password behind it.
+pub(crate) const USER: Class = Class(64);
 
-const fn classes() -> [u8; 256] {
+/// Neither white space nor a control character.
+pub(crate) const VISIBLE: Class = Class(128);
+
+static TABLE: [u8; 256] = table();
+
+const fn table() -> [u8; 256] {
     let mut table = [0; 256];
     let mut at = 0;
     while at < 256 {
-        table[at] = class_of(at as u8);
+        table[at] = classes_of(at as u8);
         at += 1;
     }
     table
 }
 
-const fn class_of(byte: u8) -> u8 {
-    let mut class = 0;
+const fn classes_of(byte: u8) -> u8 {
+    let mut classes = 0;
     if byte.is_ascii_alphanumeric() || is_in(byte, b"-.!%*_+`'~") {
-        class |= TOKEN;
+        classes |= TOKEN.0;
     }
     if is_in(byte, b" \t\r\n") {
-        class |= LWS;
+        classes |= LWS.0;
     }
     if byte.is_ascii_alphanumeric() || is_in(byte, b"-._") {
-        class |= HOST;
+        classes |= HOST.0;
     }
     let visible = byte > 0x20 && byte != 0x7f;
+    if visible {
+        classes |= VISIBLE.0;
+    }
     if visible && !is_in(byte, b";,\"<>") {
-        class |= PARAM_VALUE;
+        classes |= PARAM_VALUE.0;
     }
     if visible && !is_in(byte, b"<>\"\\^`{|}") {
-        class |= URI;
+        classes |= URI.0;
     }
-    class
+    if classes & URI.0 != 0 && byte.is_ascii() && byte != b'@' {
+        classes |= URI_PART.0;
+    }
+    if classes & URI_PART.0 != 0 && !is_in(byte, b"[]#%:") {
+        classes |= USER.0;
+    }
+    classes
 }
 
 const fn is_in(byte: u8, set: &[u8]) -> bool {
@@ -55,61 +80,126 @@ const fn is_in(byte: u8, set: &[u8]) -> bool {
     false
 }
 
-fn has(byte: u8, class: u8) -> bool {
-    CLASS[usize::from(byte)] & class != 0
+fn classes(byte: u8) -> u8 {
+    TABLE[usize::from(byte)]
 }
 
-/// A character of a token.
-pub(crate) fn is_token(byte: u8) -> bool {
-    has(byte, TOKEN)
+impl Class {
+    /// This one is among them.
+    pub(crate) fn has(self, byte: u8) -> bool {
+        classes(byte) & self.0 != 0
+    }
+
+    /// All of them are.
+    pub(crate) fn has_all(self, text: &[u8]) -> bool {
+        text.iter().fold(self.0, |common, byte| common & classes(*byte)) != 0
+    }
+
+    /// The longest run of them at the front, and what stands behind it.
+    #[inline]
+    pub(crate) fn split(self, text: &[u8]) -> (&[u8], &[u8]) {
+        let mut rest = text;
+        while let Some(([a, b, c, d], behind)) = rest.split_first_chunk()
+            && classes(*a) & classes(*b) & classes(*c) & classes(*d) & self.0 != 0
+        {
+            rest = behind;
+        }
+        while let [first, behind @ ..] = rest
+            && self.has(*first)
+        {
+            rest = behind;
+        }
+        text.split_at_checked(text.len() - rest.len()).unwrap_or((text, b""))
+    }
 }
 
-/// Space, tab, or part of a fold: the scanner has made sure that CR and LF are only found in folds.
-pub(crate) fn is_lws(byte: u8) -> bool {
-    has(byte, LWS)
+const BYTES: u64 = u64::MAX / 255;
+const HIGH_BITS: u64 = BYTES << 7;
+
+/// The first zero byte of eight: its bit is the lowest that is set, the bits above it mean nothing.
+fn zero_of(eight: u64) -> u64 {
+    eight.wrapping_sub(BYTES) & !eight & HIGH_BITS
 }
 
-/// A character of an unquoted parameter value, read liberally.
-pub(crate) fn is_param_value(byte: u8) -> bool {
-    has(byte, PARAM_VALUE)
+/// Where a byte is first. Parts of a header are so short that a vector search costs more to begin
+/// than it saves.
+#[inline]
+pub(crate) fn find(byte: u8, text: &[u8]) -> Option<usize> {
+    let mut rest = text;
+    while let Some((eight, behind)) = rest.split_first_chunk() {
+        let found = zero_of(u64::from_le_bytes(*eight) ^ (BYTES * u64::from(byte)));
+        if found != 0 {
+            return Some(text.len() - rest.len() + found.trailing_zeros() as usize / 8);
+        }
+        rest = behind;
+    }
+    while let [first, behind @ ..] = rest {
+        if *first == byte {
+            return Some(text.len() - rest.len());
+        }
+        rest = behind;
+    }
+    None
 }
 
-/// A character that may stand in a URI. Bytes above ASCII are kept: [`super::uri::Uri::parse`]
-/// refuses them.
-pub(crate) fn is_uri(byte: u8) -> bool {
-    has(byte, URI)
-}
-
-/// A character of a host name or an IPv4 address.
-pub(crate) fn is_host(byte: u8) -> bool {
-    has(byte, HOST)
+/// Where the first CR or LF is.
+#[inline]
+pub(crate) fn find_line_end(text: &[u8]) -> Option<usize> {
+    let mut rest = text;
+    while let Some((eight, behind)) = rest.split_first_chunk() {
+        let eight = u64::from_le_bytes(*eight);
+        // Stops at all up to CR; of those only tabs are usual, and they are rare.
+        let found = eight.wrapping_sub(BYTES * (b'\r' as u64 + 1)) & !eight & HIGH_BITS;
+        if found != 0 {
+            rest = rest.get(found.trailing_zeros() as usize / 8..).unwrap_or_default();
+            break;
+        }
+        rest = behind;
+    }
+    while let [first, behind @ ..] = rest {
+        if matches!(first, b'\r' | b'\n') {
+            return Some(text.len() - rest.len());
+        }
+        rest = behind;
+    }
+    None
 }
 
 /// The value without white space at both ends.
 pub(crate) fn trim(mut value: &[u8]) -> &[u8] {
     while let [first, rest @ ..] = value
-        && is_lws(*first)
+        && LWS.has(*first)
     {
         value = rest;
     }
     while let [rest @ .., last] = value
-        && is_lws(*last)
+        && LWS.has(*last)
     {
         value = rest;
     }
     value
 }
 
+/// Below this, one more digit is never too much.
+const FITS_ONE_MORE: u64 = u64::MAX / 10;
+
 /// A number of decimal digits only, at most `max`. Never wraps.
 pub(crate) fn decimal(digits: &[u8], max: u64) -> Option<u64> {
     if digits.is_empty() {
         return None;
     }
-    digits.iter().try_fold(0_u64, |sum, byte| {
-        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
-        let sum = sum.checked_mul(10)?.checked_add(digit)?;
-        (sum <= max).then_some(sum)
-    })
+    let mut sum = 0_u64;
+    for byte in digits {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        sum = match sum {
+            0..FITS_ONE_MORE => sum * 10 + u64::from(digit),
+            FITS_ONE_MORE.. => sum.checked_mul(10)?.checked_add(u64::from(digit))?,
+        };
+    }
+    (sum <= max).then_some(sum)
 }
 
 /// Where we are in a value.
@@ -159,23 +249,31 @@ impl<'a> Cursor<'a> {
 
     pub(crate) fn skip_lws(&mut self) {
         while let Some((first, rest)) = self.rest.split_first()
-            && is_lws(*first)
+            && LWS.has(*first)
         {
             self.rest = rest;
         }
     }
 
     /// Takes the longest run of characters of a class; may be empty.
-    pub(crate) fn take_while(&mut self, class: impl Fn(u8) -> bool) -> &'a [u8] {
-        let len = self.rest.iter().position(|byte| !class(*byte)).unwrap_or(self.rest.len());
-        let (taken, rest) = self.rest.split_at(len);
+    #[inline]
+    pub(crate) fn take_run(&mut self, class: Class) -> &'a [u8] {
+        let (taken, rest) = class.split(self.rest);
+        self.rest = rest;
+        taken
+    }
+
+    /// Takes the longest run that a rule of its own allows; may be empty.
+    pub(crate) fn take_while(&mut self, allowed: impl Fn(u8) -> bool) -> &'a [u8] {
+        let len = self.rest.iter().take_while(|byte| allowed(**byte)).count();
+        let (taken, rest) = self.rest.split_at_checked(len).unwrap_or((self.rest, b""));
         self.rest = rest;
         taken
     }
 
     /// Takes a token of at least one character.
     pub(crate) fn token(&mut self) -> Result<&'a [u8], InvalidValue> {
-        let token = self.take_while(is_token);
+        let token = self.take_run(TOKEN);
         if token.is_empty() { Err(InvalidValue) } else { Ok(token) }
     }
 
@@ -202,7 +300,29 @@ impl<'a> Cursor<'a> {
 pub(crate) type Param<'a> = (&'a [u8], Option<&'a [u8]>);
 
 /// Takes the next `;name=value`. `None` at the end or before a comma; anything else is a fault.
+#[inline]
 pub(crate) fn next_param<'a>(cursor: &mut Cursor<'a>) -> Result<Option<Param<'a>>, InvalidValue> {
+    // As nearly all are written: without white space and quotes.
+    if let [b';', rest @ ..] = cursor.rest
+        && let (name @ [_, ..], behind) = TOKEN.split(rest)
+    {
+        match behind {
+            [] | [b';' | b',', ..] => {
+                cursor.rest = behind;
+                return Ok(Some((name, None)));
+            }
+            [b'=', rest @ ..] if let (value @ [_, ..], behind) = PARAM_VALUE.split(rest) => {
+                cursor.rest = behind;
+                return Ok(Some((name, Some(value))));
+            }
+            [_, ..] => {}
+        }
+    }
+    next_odd_param(cursor)
+}
+
+#[inline(never)]
+fn next_odd_param<'a>(cursor: &mut Cursor<'a>) -> Result<Option<Param<'a>>, InvalidValue> {
     cursor.skip_lws();
     if !cursor.eat(b';') {
         let at_end = matches!(cursor.peek(), None | Some(b','));
@@ -218,7 +338,7 @@ pub(crate) fn next_param<'a>(cursor: &mut Cursor<'a>) -> Result<Option<Param<'a>
     let value = if cursor.peek() == Some(b'"') {
         cursor.quoted()?
     } else {
-        let value = cursor.take_while(is_param_value);
+        let value = cursor.take_run(PARAM_VALUE);
         if value.is_empty() {
             return Err(InvalidValue);
         }
@@ -258,7 +378,7 @@ impl<'a> Iterator for CommaList<'a> {
 }
 
 fn comma_outside_quotes(text: &[u8]) -> Option<usize> {
-    memchr::memchr(b',', text)?;
+    find(b',', text)?;
     let (mut quoted, mut bracketed, mut escaped) = (false, false, false);
     for (at, byte) in text.iter().enumerate() {
         match byte {
@@ -285,7 +405,33 @@ mod tests {
         for bad in [&b""[..], b"256", b"+1", b"-1", b"0x1", b"1 ", b"36893488147419103232"] {
             assert_eq!(decimal(bad, 255), None);
         }
+        assert_eq!(decimal(b"18446744073709551615", u64::MAX), Some(u64::MAX));
         assert_eq!(decimal(b"18446744073709551616", u64::MAX), None);
+    }
+
+    #[test]
+    fn a_byte_is_found_wherever_it_stands_and_only_where_it_is_first() {
+        for len in 0..40 {
+            let mut text = vec![b'\x80'; len];
+            assert_eq!((find(b':', &text), find_line_end(&text)), (None, None));
+            for at in (0..len).rev() {
+                text[at] = b':';
+                assert_eq!((find(b':', &text), find_line_end(&text)), (Some(at), None));
+                text[at] = [b'\r', b'\n'][at % 2];
+                assert_eq!(find_line_end(&text), Some(at));
+                text[at] = [b':' + 1, b'\t', 0][at % 3];
+                assert_eq!((find(b':', &text), find_line_end(&text)), (None, None));
+            }
+        }
+    }
+
+    #[test]
+    fn a_run_ends_at_the_first_byte_of_another_class() {
+        for len in 0..20 {
+            let text = [&b"a".repeat(len)[..], b";a"].concat();
+            assert_eq!(TOKEN.split(&text), (&text[..len], &b";a"[..]));
+            assert!(TOKEN.has_all(&text[..len]) && !TOKEN.has_all(&text));
+        }
     }
 
     #[test]

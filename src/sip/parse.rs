@@ -105,7 +105,7 @@ pub(crate) fn scan(text: &[u8]) -> Result<Scanned, Fault> {
     let mut lines = Lines::new(text);
     let start = start_line(text, lines.start_line()?)?;
     let mut single = Singles::default();
-    single.present.starts_at(lines.at);
+    single.present.starts_at(lines.at());
     let (mut headers, mut vias) = (0, 0);
     while let Some(line) = lines.next_header()? {
         if headers == HEADERS_MAX {
@@ -121,7 +121,7 @@ pub(crate) fn scan(text: &[u8]) -> Result<Scanned, Fault> {
         }
         single.note(id, Span::within(text, value))?;
     }
-    finish(text, lines.at, start, &single)
+    finish(text, lines.at(), start, &single)
 }
 
 /// Headers that may be there once; what the typed core is read from.
@@ -241,7 +241,7 @@ fn ranged(text: &[u8], slot: Option<Span>, id: HeaderId, max: u64) -> Result<Opt
 
 /// One word without white space and controls; stricter reading would refuse real equipment.
 fn is_call_id(value: &[u8]) -> bool {
-    !value.is_empty() && value.iter().all(|byte| *byte > 0x20 && *byte != 0x7f)
+    !value.is_empty() && lex::VISIBLE.has_all(value)
 }
 
 fn cseq_of(value: &[u8]) -> Option<(u32, &[u8])> {
@@ -263,7 +263,7 @@ fn start_line(text: &[u8], line: &[u8]) -> Result<StartLine, Fault> {
     let name = line.get(..method_end).ok_or(Fault::StartLine)?;
     let uri = line.get(method_end + 1..uri_end).ok_or(Fault::StartLine)?;
     let version = line.get(uri_end + 1..).ok_or(Fault::StartLine)?;
-    if name.is_empty() || !name.iter().all(|byte| lex::is_token(*byte)) {
+    if name.is_empty() || !lex::TOKEN.has_all(name) {
         return Err(Fault::StartLine);
     }
     check_version(version)?;
@@ -310,8 +310,9 @@ fn status_line(line: &[u8]) -> Result<StartLine, Fault> {
 }
 
 /// Splits a line into known name, name and trimmed value.
+#[inline]
 pub(crate) fn split_header(line: &[u8]) -> Result<(HeaderId, &[u8], &[u8]), Fault> {
-    let colon = memchr::memchr(b':', line).ok_or(Fault::HeaderLine)?;
+    let colon = lex::find(b':', line).ok_or(Fault::HeaderLine)?;
     let (name, value) = line.split_at_checked(colon).ok_or(Fault::HeaderLine)?;
     let mut name = name;
     while let [rest @ .., b' ' | b'\t'] = name {
@@ -319,7 +320,7 @@ pub(crate) fn split_header(line: &[u8]) -> Result<(HeaderId, &[u8], &[u8]), Faul
     }
     let id = HeaderId::from_name(name);
     // Known names are tokens. An unknown one with a control character or a space is a trick.
-    if id == HeaderId::Other && (name.is_empty() || !name.iter().all(|byte| lex::is_token(*byte))) {
+    if id == HeaderId::Other && (name.is_empty() || !lex::TOKEN.has_all(name)) {
         return Err(Fault::HeaderName);
     }
     Ok((id, name, lex::trim(value.get(1..).ok_or(Fault::HeaderLine)?)))
@@ -328,72 +329,79 @@ pub(crate) fn split_header(line: &[u8]) -> Result<(HeaderId, &[u8], &[u8]), Faul
 /// Walks over the lines of the head.
 pub(crate) struct Lines<'a> {
     text: &'a [u8],
-    pub(crate) at: usize,
+    rest: &'a [u8],
 }
 
 impl<'a> Lines<'a> {
     pub(crate) fn new(text: &'a [u8]) -> Self {
-        Self { text, at: 0 }
+        Self { text, rest: text }
     }
 
     /// The lines from an offset on.
     pub(crate) fn starting_at(text: &'a [u8], at: usize) -> Self {
-        Self { text, at }
+        Self { text, rest: text.get(at..).unwrap_or_default() }
+    }
+
+    /// Where what was not read yet begins.
+    fn at(&self) -> usize {
+        self.text.len() - self.rest.len()
     }
 
     /// The start line; empty lines before it are skipped (RFC 3261 §7.5).
     pub(crate) fn start_line(&mut self) -> Result<&'a [u8], Fault> {
-        while self.text.get(self.at..).is_some_and(|rest| rest.starts_with(b"\r\n")) {
-            self.at += 2;
+        while let [b'\r', b'\n', rest @ ..] = self.rest {
+            self.rest = rest;
         }
-        if self.at >= self.text.len() {
-            return Err(Fault::Empty);
-        }
-        let start = self.at;
-        let end = self.line_end()?;
-        self.text.get(start..end).ok_or(Fault::StartLine)
+        if self.rest.is_empty() { Err(Fault::Empty) } else { self.line() }
     }
 
     /// The next header line with its folds; `None` at the empty line that ends the head.
+    #[inline]
     pub(crate) fn next_header(&mut self) -> Result<Option<&'a [u8]>, Fault> {
-        let start = self.at;
-        let mut end = self.line_end()?;
-        if end == start {
+        let start = self.rest;
+        let mut line = self.line()?;
+        if line.is_empty() {
             return Ok(None);
         }
-        while matches!(self.text.get(self.at), Some(b' ' | b'\t')) {
-            end = self.line_end()?;
+        if let [b' ' | b'\t', ..] = self.rest {
+            line = self.folded(start)?;
         }
-        if end - start > HEADER_LINE_MAX {
+        if line.len() > HEADER_LINE_MAX {
             // On its LF, from where `skip_line` goes on: what follows may still be read.
-            self.at -= 1;
+            self.rest = start.get(line.len() + 1..).unwrap_or_default();
             return Err(Fault::HeaderLine);
         }
-        self.text.get(start..end).map(Some).ok_or(Fault::HeaderLine)
+        Ok(Some(line))
+    }
+
+    /// The line that begins at `start`, with the folds that come next.
+    #[cold]
+    fn folded(&mut self, start: &'a [u8]) -> Result<&'a [u8], Fault> {
+        let mut len = 0;
+        while let [b' ' | b'\t', ..] = self.rest {
+            len = start.len() - self.rest.len() + self.line()?.len();
+        }
+        start.get(..len).ok_or(Fault::HeaderLine)
     }
 
     /// Goes on behind the next LF; `false` at the end. For salvage only.
     pub(crate) fn skip_line(&mut self) -> bool {
-        let rest = self.text.get(self.at..).unwrap_or_default();
-        match memchr::memchr(b'\n', rest) {
-            Some(len) => {
-                self.at += len + 1;
-                true
-            }
-            None => false,
-        }
+        let rest = memchr::memchr(b'\n', self.rest).and_then(|len| self.rest.get(len + 1..));
+        self.rest = rest.unwrap_or(self.rest);
+        rest.is_some()
     }
 
-    /// Moves behind the next CRLF and gives its place. A CR or LF alone is a fault: peers that
-    /// read it as a line end would see other headers than we do.
-    fn line_end(&mut self) -> Result<usize, Fault> {
-        let rest = self.text.get(self.at..).unwrap_or_default();
-        let len = memchr::memchr2(b'\r', b'\n', rest).ok_or(Fault::HeaderLine)?;
-        if !rest.get(len..).is_some_and(|end| end.starts_with(b"\r\n")) {
-            return Err(Fault::HeaderLine);
+    /// Moves behind the next CRLF and gives what stands before it. A CR or LF alone is a fault:
+    /// peers that read it as a line end would see other headers than we do.
+    #[inline]
+    fn line(&mut self) -> Result<&'a [u8], Fault> {
+        let len = lex::find_line_end(self.rest).ok_or(Fault::HeaderLine)?;
+        match self.rest.split_at_checked(len) {
+            Some((line, [b'\r', b'\n', rest @ ..])) => {
+                self.rest = rest;
+                Ok(line)
+            }
+            Some(_) | None => Err(Fault::HeaderLine),
         }
-        let end = self.at + len;
-        self.at = end + 2;
-        Ok(end)
     }
 }

@@ -42,15 +42,16 @@ impl<'a> Uri<'a> {
     /// # Errors
     /// [`InvalidValue`] for anything the grammar does not allow.
     pub fn parse(text: &'a [u8]) -> Result<Self, InvalidValue> {
-        if !text.iter().all(|byte| lex::is_uri(*byte) && byte.is_ascii()) {
-            return Err(InvalidValue);
-        }
         let text = std::str::from_utf8(text).map_err(|_| InvalidValue)?;
-        let (scheme, rest) = text.split_once(':').ok_or(InvalidValue)?;
+        if let Some(rest) = text.strip_prefix("sip:") {
+            return Self::parse_sip(Scheme::Sip, rest);
+        }
+        let colon = lex::find(b':', text.as_bytes()).ok_or(InvalidValue)?;
+        let (scheme, rest) = split_around(text, colon)?;
         match scheme_of(scheme.as_bytes())? {
             scheme @ (Scheme::Sip | Scheme::Sips) => Self::parse_sip(scheme, rest),
             Scheme::Tel => Self::parse_tel(rest),
-            Scheme::Other if rest.is_empty() => Err(InvalidValue),
+            Scheme::Other if rest.is_empty() || !is_uri(rest) => Err(InvalidValue),
             Scheme::Other => Ok(Self::bare(Scheme::Other, None, "")),
         }
     }
@@ -63,30 +64,27 @@ impl<'a> Uri<'a> {
         let (number, params) = rest.split_once(';').unwrap_or((rest, ""));
         let digits = number.strip_prefix('+').unwrap_or(number);
         let is_phone_digit = |b: u8| b.is_ascii_hexdigit() || b"-.()*#".contains(&b);
-        if digits.is_empty() || !digits.bytes().all(is_phone_digit) {
+        if digits.is_empty() || !digits.bytes().all(is_phone_digit) || !is_uri(params) {
             return Err(InvalidValue);
         }
         Ok(Self::bare(Scheme::Tel, Some(number), params))
     }
 
     fn parse_sip(scheme: Scheme, rest: &'a str) -> Result<Self, InvalidValue> {
-        let (user, rest) = match rest.split_once('@') {
-            Some((user, rest)) => (Some(checked_user(user)?), rest),
+        let (user, rest) = match lex::find(b'@', rest.as_bytes()) {
+            Some(at) => {
+                let (user, rest) = split_around(rest, at)?;
+                (Some(checked_user(user)?), rest)
+            }
             None => (None, rest),
         };
-        let (host, rest) = split_host(rest)?;
+        let (host, rest) = rest.split_at_checked(host_len(rest.as_bytes())?).ok_or(InvalidValue)?;
         let (port, rest) = split_port(rest)?;
-        let (rest, headers) = rest.split_once('?').unwrap_or((rest, ""));
-        let params = match rest.strip_prefix(';') {
-            Some("") => return Err(InvalidValue),
-            Some(params) => params,
-            None if rest.is_empty() => "",
-            None => return Err(InvalidValue),
-        };
-        if params.contains('@') || headers.contains('@') {
-            return Err(InvalidValue);
+        let mut uri = Self { scheme, user, host, port, params: "", headers: "" };
+        if !rest.is_empty() {
+            (uri.params, uri.headers) = split_params(rest)?;
         }
-        Ok(Self { scheme, user, host, port, params, headers })
+        Ok(uri)
     }
 
     /// The user part with its escapes undone. `None` without a user, or when it is not UTF-8 then.
@@ -161,8 +159,21 @@ pub(crate) fn scheme_of(scheme: &[u8]) -> Result<Scheme, InvalidValue> {
     if starts_well && goes_on_well { Ok(Scheme::Other) } else { Err(InvalidValue) }
 }
 
+/// What stands before and behind the character at `at`.
+fn split_around(text: &str, at: usize) -> Result<(&str, &str), InvalidValue> {
+    text.get(..at).zip(text.get(at + 1..)).ok_or(InvalidValue)
+}
+
+/// Characters of a URI only.
+fn is_uri(text: &str) -> bool {
+    text.bytes().all(|byte| lex::URI_PART.has(byte) || byte == b'@')
+}
+
 /// The user part without its password; escapes must be whole.
 fn checked_user(userinfo: &str) -> Result<&str, InvalidValue> {
+    if lex::USER.has_all(userinfo.as_bytes()) && !userinfo.is_empty() {
+        return Ok(userinfo);
+    }
     let user = userinfo.split_once(':').map_or(userinfo, |(user, _)| user);
     let mut bytes = userinfo.as_bytes();
     while let Some(at) = memchr::memchr(b'%', bytes) {
@@ -172,17 +183,28 @@ fn checked_user(userinfo: &str) -> Result<&str, InvalidValue> {
         }
         bytes = bytes.get(at + 3..).ok_or(InvalidValue)?;
     }
-    let allowed = |byte: u8| !matches!(byte, b'[' | b']' | b'#');
+    let allowed = |byte: u8| lex::URI_PART.has(byte) && !matches!(byte, b'[' | b']' | b'#');
     if user.is_empty() || !userinfo.bytes().all(allowed) {
         return Err(InvalidValue);
     }
     Ok(user)
 }
 
-/// Takes a host from the front.
-fn split_host(text: &str) -> Result<(&str, &str), InvalidValue> {
-    let end = host_len(text.as_bytes())?;
-    text.split_at_checked(end).ok_or(InvalidValue)
+/// The parameters and the headers behind the host, without their first signs.
+fn split_params(text: &str) -> Result<(&str, &str), InvalidValue> {
+    if !lex::URI_PART.has_all(text.as_bytes()) {
+        return Err(InvalidValue);
+    }
+    let (params, headers) = match lex::find(b'?', text.as_bytes()) {
+        Some(at) => split_around(text, at)?,
+        None => (text, ""),
+    };
+    match params.strip_prefix(';') {
+        Some("") => Err(InvalidValue),
+        Some(params) => Ok((params, headers)),
+        None if params.is_empty() => Ok(("", headers)),
+        None => Err(InvalidValue),
+    }
 }
 
 /// The length of the host at the front: a name, an IPv4 address, or an IPv6 address in brackets.
@@ -193,13 +215,13 @@ pub(crate) fn host_len(text: &[u8]) -> Result<usize, InvalidValue> {
         let valid = address.is_some_and(|address| address.parse::<Ipv6Addr>().is_ok());
         return if valid { Ok(len + 2) } else { Err(InvalidValue) };
     }
-    let len = text.iter().position(|byte| !lex::is_host(*byte)).unwrap_or(text.len());
+    let len = lex::HOST.split(text).0.len();
     if len == 0 { Err(InvalidValue) } else { Ok(len) }
 }
 
 fn split_port(text: &str) -> Result<(Option<u16>, &str), InvalidValue> {
     let Some(rest) = text.strip_prefix(':') else { return Ok((None, text)) };
-    let end = rest.bytes().position(|byte| !byte.is_ascii_digit()).unwrap_or(rest.len());
+    let end = rest.bytes().take_while(u8::is_ascii_digit).count();
     let (digits, rest) = rest.split_at_checked(end).ok_or(InvalidValue)?;
     let port = lex::decimal(digits.as_bytes(), u64::from(u16::MAX)).ok_or(InvalidValue)?;
     Ok((u16::try_from(port).ok(), rest))

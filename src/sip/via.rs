@@ -130,7 +130,7 @@ fn sent_protocol<'a>(cursor: &mut Cursor<'a>) -> Result<&'a [u8], InvalidValue> 
     }
     cursor.skip_lws();
     let transport = cursor.token()?;
-    if !cursor.peek().is_some_and(lex::is_lws) {
+    if !cursor.peek().is_some_and(|byte| lex::LWS.has(byte)) {
         return Err(InvalidValue);
     }
     cursor.skip_lws();

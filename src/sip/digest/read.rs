@@ -2,7 +2,7 @@
 //! and echoed so, and nobody agrees on anything else.
 
 use super::Algorithm;
-use crate::sip::lex::{Cursor, is_token};
+use crate::sip::lex::{self, Cursor};
 
 /// The longest value that is read.
 const VALUE_MAX: usize = 4 * 1024;
@@ -245,7 +245,8 @@ fn next<'a>(cursor: &mut Cursor<'a>) -> Result<(&'a [u8], &'a [u8]), InvalidDige
         let quoted = cursor.quoted().map_err(broken)?;
         quoted.get(1..quoted.len() - 1).unwrap_or_default()
     } else {
-        let text = cursor.take_while(|byte| is_token(byte) || matches!(byte, b'/' | b':' | b'='));
+        let text =
+            cursor.take_while(|byte| lex::TOKEN.has(byte) || matches!(byte, b'/' | b':' | b'='));
         if text.is_empty() {
             return Err(InvalidDigest::Malformed);
         }

@@ -38,7 +38,7 @@ pub(crate) fn take(out: &mut BytesMut) -> Bytes {
 
 /// Writes a value on one line: whatever would start another line becomes a space.
 fn put_value(out: &mut BytesMut, value: &[u8]) {
-    if memchr::memchr2(b'\r', b'\n', value).is_none() {
+    if super::lex::find_line_end(value).is_none() {
         out.extend_from_slice(value);
         return;
     }
