@@ -173,17 +173,55 @@ impl CallCore {
         answers
     }
 
-    /// Whether a new attempt has to be refused before a transaction exists. A repeat of an attempt
-    /// that was taken is none.
-    pub(super) fn is_closed_to(&mut self, now: Now, peer: &Peer, message: &Message) -> bool {
-        if !message.is_request() || message.method() != Method::Invite || message.to().tag.is_some()
-        {
+    /// Whether a request may have a transaction. If not, it has been answered as far as it should
+    /// be. A repeat of one that was taken is let in.
+    pub(super) fn lets_in(&mut self, now: Now, peer: &Peer, message: &Message) -> bool {
+        if !message.is_request() {
+            return true;
+        }
+        if message.to().tag.is_some() {
+            return self.is_in_dialog(peer, message);
+        }
+        if message.method() != Method::Invite {
+            return self.is_proved(now, peer, message);
+        }
+        if let Some(why) = self.find_shed(peer, message) {
+            return self.shed(peer, message, why);
+        }
+        if !self.is_proved(now, peer, message) {
             return false;
         }
-        let Some(why) = self.find_shed(now, peer, message) else { return false };
+        // Only now: whoever forges the address of a trunk shall not use up what it may do.
+        match self.find_limit(now, peer, message) {
+            Some(why) => self.shed(peer, message, why),
+            None => true,
+        }
+    }
+
+    /// Whether a request is in a dialog of ours. One that says so and is not gets its 481 once,
+    /// whoever has sent it. (An ACK finds its own way.)
+    fn is_in_dialog(&mut self, peer: &Peer, message: &Message) -> bool {
+        let is_one = message.method() == Method::Ack
+            || self.find_place(message).is_some()
+            || self.wires.transactions.is_repeat(message);
+        if !is_one {
+            self.wires.counters.unknown_dialogs += 1;
+            self.answer_stateless(peer, message, 481);
+        }
+        is_one
+    }
+
+    /// Refuses an attempt, unless it is a repeat of one that was taken.
+    fn shed(&mut self, peer: &Peer, message: &Message, why: Shed) -> bool {
         if self.wires.transactions.is_repeat(message) {
-            return false;
+            return true;
         }
+        self.count_shed(why);
+        self.answer_stateless(peer, message, 503);
+        false
+    }
+
+    const fn count_shed(&mut self, why: Shed) {
         let counters = &mut self.wires.counters;
         *match why {
             Shed::Draining => &mut counters.refused_draining,
@@ -192,7 +230,6 @@ impl CallCore {
             Shed::TrunkLimit => &mut counters.trunks_full,
             Shed::SourceLimit => &mut counters.refused_source,
         } += 1;
-        true
     }
 
     /// Calls about accidents go before all others, where the trunk is believed.
@@ -201,7 +238,7 @@ impl CallCore {
             && read_stated(message).purpose == Purpose::AccidentEmergency
     }
 
-    fn find_shed(&mut self, now: Now, peer: &Peer, message: &Message) -> Option<Shed> {
+    fn find_shed(&self, peer: &Peer, message: &Message) -> Option<Shed> {
         let config = &self.wires.config;
         if self.is_draining {
             return Some(Shed::Draining);
@@ -212,17 +249,35 @@ impl CallCore {
         if is_full || is_late {
             return Some(Shed::Overload);
         }
-        if self.credits == 0 {
-            return Some(Shed::Recorder);
-        }
+        (self.credits == 0).then_some(Shed::Recorder)
+    }
+
+    fn find_limit(&mut self, now: Now, peer: &Peer, message: &Message) -> Option<Shed> {
         // Whoever sends ten times its limit must not cost ten times the records.
         let terms = self.wires.accounts.terms(peer.trunk);
         if terms.is_some_and(|terms| terms.is_full(now.unix_ms())) {
             return Some(Shed::TrunkLimit);
         }
-        let cps_max = config.source_cps_max;
-        let may = self.admission.may_attempt(now, peer.address.ip(), cps_max);
-        (!may).then_some(Shed::SourceLimit)
+        // A softphone's is counted when it has proved whose it is.
+        if peer.role == PeerRole::Softphone || self.wires.config.source_cps_max.is_none() {
+            return None;
+        }
+        let is_new = !self.wires.transactions.is_repeat(message);
+        (is_new && !self.may_attempt(now, peer)).then_some(Shed::SourceLimit)
+    }
+
+    fn may_attempt(&mut self, now: Now, peer: &Peer) -> bool {
+        let cps_max = self.wires.config.source_cps_max;
+        self.admission.may_attempt(now, peer.address.ip(), cps_max)
+    }
+
+    /// Whether a softphone that has proved whose it is may make one more call in this second.
+    pub(super) fn softphone_may_attempt(&mut self, now: Now, peer: &Peer) -> bool {
+        let may = self.may_attempt(now, peer);
+        if !may {
+            self.count_shed(Shed::SourceLimit);
+        }
+        may
     }
 }
 

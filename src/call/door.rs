@@ -7,17 +7,16 @@ use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use super::core::CallCore;
-use super::egress::WWW_AUTHENTICATE;
-use super::io::{Output, Peer, SecurityEvent};
+use super::io::{Output, Peer, PeerRole, SecurityEvent};
 use super::trunks::Login;
 use crate::domain::id::AgentId;
 use crate::domain::now::Now;
 use crate::sip::digest::{self, Algorithm, Credentials, Guard, Judgement};
 use crate::sip::header::HeaderId;
 use crate::sip::message::Message;
+use crate::sip::method::Method;
 use crate::sip::transaction::ServerId;
 use crate::sip::uri::Uri;
-use crate::sip::write::ResponseWriter;
 
 /// The realm of our own challenges. It names no product.
 pub const REALM: &str = "sip";
@@ -27,6 +26,8 @@ const FAILURES_MAX: u32 = 10;
 const FAILURES_TIME: Duration = Duration::from_secs(60);
 /// Sources whose failures are counted at one time.
 const SOURCES_MAX: usize = 4_096;
+/// The longest user name that is looked up.
+const USER_BYTES_MAX: usize = 64;
 /// Credentials of one request that are looked at.
 const CREDENTIALS_MAX: usize = 4;
 
@@ -54,6 +55,20 @@ pub(super) enum Shown {
         is_stale: bool,
     },
     /// A wrong secret, or another's name.
+    Wrong,
+}
+
+/// What credentials come to before anybody is asked whose they are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Claim {
+    /// Somebody's, and an answer to a question of ours.
+    Named,
+    /// Nothing of use, or an answer to another question.
+    Nothing {
+        /// Ask again: it answers what nobody asks any more.
+        is_stale: bool,
+    },
+    /// Nobody's, or for another request.
     Wrong,
 }
 
@@ -96,6 +111,22 @@ impl Door {
             Judgement::Stale => Shown::Nothing { is_stale: true },
             Judgement::Failed => Shown::Wrong,
         }
+    }
+
+    /// What can be told of the credentials of a softphone without knowing whose they are.
+    fn claim(&self, now: Now, peer: &Peer, message: &Message, least: Algorithm) -> Claim {
+        let Some(credentials) = credentials_of(message).filter(|it| it.algorithm >= least) else {
+            return Claim::Nothing { is_stale: false };
+        };
+        let from = source_of(peer);
+        let is_fresh = |guard: &Guard| guard.is_fresh(now.unix_ms(), &from, &credentials);
+        if !self.guard.as_deref().is_some_and(is_fresh) {
+            return Claim::Nothing { is_stale: true };
+        }
+        let is_name = credentials.user.len() <= USER_BYTES_MAX
+            && std::str::from_utf8(credentials.user).is_ok();
+        let is_meant = is_same_target(credentials.uri(), message.request_uri_text());
+        if is_name && is_meant { Claim::Named } else { Claim::Wrong }
     }
 
     /// The challenges for a peer, strongest first.
@@ -161,15 +192,42 @@ fn credentials_of(message: &Message) -> Option<Credentials<'_>> {
 }
 
 impl CallCore {
-    /// Whether a request that begins something may be served. If not, it has been answered.
-    pub(super) fn admits(
-        &mut self,
-        now: Now,
-        peer: &Peer,
-        server: ServerId,
-        message: &Message,
-    ) -> bool {
+    /// Whether the peer of a request outside of any dialog is who it says, as far as that can be
+    /// told without asking anybody. If not, the request has been answered and nothing is kept.
+    pub(super) fn is_proved(&mut self, now: Now, peer: &Peer, message: &Message) -> bool {
+        match (peer.role, message.method()) {
+            (_, Method::Ack) => true,
+            (_, Method::Cancel) => self.cancels_something(peer, message),
+            (PeerRole::Softphone, Method::Invite | Method::Register) => {
+                self.names_somebody(now, peer, message)
+            }
+            (PeerRole::Softphone, _) => true,
+            (_, Method::Invite) => self.is_proved_trunk(now, peer, message),
+            (_, _) if self.wires.accounts.login(peer.trunk).is_some() => {
+                self.answer_unproved(peer, message);
+                false
+            }
+            (_, _) => true,
+        }
+    }
+
+    /// Whether a CANCEL means a request that was taken. If not, it has been answered.
+    fn cancels_something(&mut self, peer: &Peer, message: &Message) -> bool {
+        let transactions = &mut self.wires.transactions;
+        let is_known = transactions.is_repeat(message) || transactions.knows_invite_of(message);
+        if !is_known {
+            self.wires.counters.unknown_dialogs += 1;
+            self.answer_stateless(peer, message, 481);
+        }
+        is_known
+    }
+
+    fn is_proved_trunk(&mut self, now: Now, peer: &Peer, message: &Message) -> bool {
         let Some(login) = self.wires.accounts.login(peer.trunk).cloned() else { return true };
+        // The count of its nonce was used when it came first.
+        if self.wires.transactions.is_repeat(message) {
+            return true;
+        }
         let is_stale = match self.look(now, peer, message, &login) {
             Shown::Right => return true,
             Shown::Nothing { is_stale } => is_stale,
@@ -178,9 +236,39 @@ impl CallCore {
                 false
             }
         };
-        let offered = login.least..=Algorithm::Sha512T256;
-        self.challenge(now, peer, server, message, &offered, is_stale);
+        let challenges =
+            self.challenges(now, peer, &(login.least..=Algorithm::Sha512T256), is_stale);
+        self.challenge_stateless(peer, message, &challenges);
         false
+    }
+
+    /// Whether a softphone answers a question of ours in somebody's name. Whatever does not is
+    /// asked, whoever it is: the store is not.
+    fn names_somebody(&mut self, now: Now, peer: &Peer, message: &Message) -> bool {
+        let offered = self.wires.config.softphone_digest.clone();
+        let is_stale = match self.door.claim(now, peer, message, *offered.start()) {
+            Claim::Named => return true,
+            _ if self.wires.transactions.is_repeat(message) => return true,
+            Claim::Nothing { is_stale } => is_stale,
+            Claim::Wrong => {
+                self.note_failure(now, peer, None);
+                false
+            }
+        };
+        let challenges = self.challenges(now, peer, &offered, is_stale);
+        self.challenge_stateless(peer, message, &challenges);
+        false
+    }
+
+    fn challenges(
+        &mut self,
+        now: Now,
+        peer: &Peer,
+        offered: &RangeInclusive<Algorithm>,
+        is_stale: bool,
+    ) -> Vec<String> {
+        let rng = &mut self.wires.rng;
+        self.door.challenges(now, peer, offered, is_stale, || rand_core::Rng::next_u64(rng))
     }
 
     /// Looks at the credentials of a request.
@@ -216,16 +304,8 @@ impl CallCore {
         offered: &RangeInclusive<Algorithm>,
         is_stale: bool,
     ) {
-        let rng = &mut self.wires.rng;
-        let chance = || rand_core::Rng::next_u64(rng);
-        let challenges = self.door.challenges(now, peer, offered, is_stale, chance);
-        let (tag, source) = (self.wires.loose_tag(), peer.address);
-        let out = &mut self.wires.out;
-        let mut answer = ResponseWriter::start(out, message, source, 401, Some(&tag));
-        for challenge in &challenges {
-            answer = answer.header(WWW_AUTHENTICATE, challenge);
-        }
-        let answer = answer.finish();
+        let challenges = self.challenges(now, peer, offered, is_stale);
+        let answer = self.write_challenge(peer, message, &challenges);
         self.wires.transactions.respond(now.monotonic, server, 401, answer);
     }
 }

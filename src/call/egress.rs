@@ -100,8 +100,8 @@ pub(super) fn end_reason(cause: Cause) -> String {
     format!("Q.850;cause={}", cause.q850())
 }
 
-/// What each request of ours states that begins or changes a session: where we are reached, and what
-/// we can do.
+/// What each request of ours states that begins or changes a session: where we are reached, and
+/// what we can do.
 pub(super) fn stating<'o>(request: RequestWriter<'o>, own: &Own) -> RequestWriter<'o> {
     request
         .header(CONTACT, own.contact.as_bytes())

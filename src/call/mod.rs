@@ -40,6 +40,7 @@ mod seats;
 mod set_up;
 mod sides;
 mod silence;
+mod stateless;
 mod table;
 mod talk;
 mod timers;

@@ -53,8 +53,8 @@ impl CallCore {
         if self.is_foreign(peer, &message) {
             return self.refuse_foreign(now, peer, &message);
         }
-        if self.is_closed_to(now, peer, &message) {
-            return self.answer_stateless(peer, &message, 503);
+        if !self.lets_in(now, peer, &message) {
+            return;
         }
         let event = self.wires.transactions.receive(now.monotonic, message, peer.hop());
         self.on_event(now, peer, event);
@@ -125,16 +125,6 @@ impl CallCore {
         self.answer_stateless(peer, message, 481);
     }
 
-    /// Answers a request without keeping anything of it. Responses and ACKs are never answered.
-    fn answer_stateless(&mut self, peer: &Peer, message: &Message, status: u16) {
-        if !message.is_request() || message.method() == Method::Ack {
-            return;
-        }
-        let tag = self.wires.loose_tag();
-        let answer = egress::plain(&mut self.wires, message, peer.address, status, &tag);
-        self.wires.transmit(message.reply_hop(peer.hop()), answer);
-    }
-
     /// Answers a request by its transaction.
     pub(super) fn answer(
         &mut self,
@@ -183,11 +173,7 @@ impl CallCore {
             return self.record_if_attempt(now, peer, message, refusal.status);
         }
         match message.method() {
-            Method::Invite => {
-                if self.admits(now, peer, server, message) {
-                    self.on_attempt(now, peer, server, message);
-                }
-            }
+            Method::Invite => self.on_attempt(now, peer, server, message),
             Method::Options => self.on_options(now, peer, server, message),
             Method::Ack
             | Method::Bye
@@ -242,13 +228,17 @@ impl CallCore {
         message: &Message,
     ) {
         let tag = self.wires.loose_tag();
-        let source = peer.address;
-        let answer = ResponseWriter::start(&mut self.wires.out, message, source, 200, Some(&tag))
+        let answer = self.write_abilities(peer, message, &tag);
+        self.wires.transactions.respond(now.monotonic, server, 200, answer);
+    }
+
+    /// The answer to an OPTIONS.
+    pub(super) fn write_abilities(&mut self, peer: &Peer, message: &Message, tag: &Tag) -> Bytes {
+        ResponseWriter::start(&mut self.wires.out, message, peer.address, 200, Some(tag))
             .header(ALLOW, ALLOWED_METHODS)
             .header(ACCEPT, BODIES)
             .header(SUPPORTED, EXTENSIONS)
-            .finish();
-        self.wires.transactions.respond(now.monotonic, server, 200, answer);
+            .finish()
     }
 
     fn on_cancel(

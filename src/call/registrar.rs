@@ -2,6 +2,7 @@
 //! and from nowhere else. Nobody calls a softphone, so nothing is ever sent to a Contact.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::contacts::{Contacts, Registering, Wanted, flow_of};
@@ -20,12 +21,13 @@ use crate::sip::screen::Capabilities;
 use crate::sip::transaction::ServerId;
 use crate::sip::write::ResponseWriter;
 
-/// Requests that may wait for their login to be looked up.
-const ASKING_MAX: usize = 1_024;
+/// Lookups of logins that may be under way, in all and for one source; what is beyond that is
+/// answered 503.
+const LOOKUPS_MAX: usize = 1_024;
+const SOURCE_LOOKUPS_MAX: usize = 64;
 /// The longest registration.
 const EXPIRES_MAX: Duration = Duration::from_secs(3_600);
-/// The longest user name that is looked up, and the longest Contact and Call-ID that are kept.
-const USER_BYTES_MAX: usize = 64;
+/// The longest Contact and Call-ID that are kept.
 const TEXT_BYTES_MAX: usize = 512;
 /// Contacts of one request; a phone has one, and perhaps an old one that it takes back.
 const CONTACTS_READ_MAX: usize = 5;
@@ -34,7 +36,11 @@ const CONTACTS_READ_MAX: usize = 5;
 #[derive(Debug, Default)]
 pub(super) struct Registrar {
     pub(super) contacts: Contacts,
+    /// Requests that wait for a lookup.
     asking: BTreeMap<u64, Asking>,
+    /// Lookups that were begun and have not ended, with the sources that wait for them. A request
+    /// may be gone before its lookup is.
+    lookups: BTreeMap<u64, IpAddr>,
     last: u64,
 }
 
@@ -44,6 +50,27 @@ struct Asking {
     peer: Peer,
     server: ServerId,
     message: Message,
+}
+
+impl Registrar {
+    /// A number for the lookup that a request has to wait for. `None` when there are too many, in
+    /// all or for one source.
+    fn begin(&mut self, peer: &Peer, server: ServerId, message: &Message) -> Option<u64> {
+        let source = peer.address.ip();
+        let of_source = self.lookups.values().filter(|it| **it == source).count();
+        if self.lookups.len() >= LOOKUPS_MAX || of_source >= SOURCE_LOOKUPS_MAX {
+            return None;
+        }
+        self.last = self.last.wrapping_add(1);
+        self.lookups.insert(self.last, source);
+        let asking = Asking { peer: *peer, server, message: message.clone() };
+        self.asking.insert(self.last, asking);
+        Some(self.last)
+    }
+
+    fn looked_up(&mut self, request: u64) {
+        self.lookups.remove(&request);
+    }
 }
 
 /// What a REGISTER must be like. What it may ask for beyond that is what any request may.
@@ -98,23 +125,21 @@ impl CallCore {
             self.note_reject(now, peer);
             return self.refuse(now, peer, server, message, &refusal);
         }
+        // It is there: without one, it would not have got so far.
         let user = super::door::user_of(message).and_then(|user| std::str::from_utf8(user).ok());
-        let Some(user) = user.filter(|user| user.len() <= USER_BYTES_MAX) else {
+        let Some(user) = user else {
             return self.ask_softphone(now, peer, server, message, false);
         };
-        let registrar = &mut self.registrar;
-        if registrar.asking.len() >= ASKING_MAX {
+        let Some(request) = self.registrar.begin(peer, server, message) else {
+            self.wires.counters.refused_overload += 1;
             return self.answer(now, peer, server, message, 503);
-        }
-        registrar.last = registrar.last.wrapping_add(1);
-        let asking = Asking { peer: *peer, server, message: message.clone() };
-        registrar.asking.insert(registrar.last, asking);
-        let find = Output::FindLogin { request: registrar.last, user: user.into() };
-        self.wires.outputs.push_back(find);
+        };
+        self.wires.outputs.push_back(Output::FindLogin { request, user: user.into() });
     }
 
     /// The login of a softphone's user name has been looked up.
     pub(super) fn on_login(&mut self, now: Now, request: u64, answer: LoginAnswer) {
+        self.registrar.looked_up(request);
         let Some(Asking { peer, server, message }) = self.registrar.asking.remove(&request) else {
             self.wires.counters.late_answers += 1;
             return;
@@ -185,6 +210,9 @@ impl CallCore {
         }
         if !self.registrar.contacts.is_registered(now.monotonic, agent, flow_of(peer)) {
             return self.answer(now, peer, server, message, 403);
+        }
+        if !self.softphone_may_attempt(now, peer) {
+            return self.answer(now, peer, server, message, 503);
         }
         let peer = Peer { role: PeerRole::Agent { tenant, agent }, ..*peer };
         self.on_new_request(now, &peer, server, message);

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use metrics::Histogram;
+use tokio::sync::Semaphore;
 
 use super::freshness::{Mark, Subject};
 use super::handle::Shared;
@@ -20,6 +21,8 @@ use crate::domain::route::{RouteAnswer, RouteQuery};
 
 /// Routes kept in memory.
 pub(crate) const ROUTES_MAX: usize = 100_000;
+/// Lookups of logins that ask the store at one time; routes shall find a connection to it too.
+const LOGINS_MAX: usize = 8;
 
 /// Where routes come from when memory has none.
 pub trait RouteSource: Send + Sync + 'static {
@@ -84,6 +87,7 @@ pub(crate) struct Routes<R: RouteSource> {
     waiting: BTreeMap<CallId, Waiting>,
     waiting_max: usize,
     deadline: Duration,
+    login_turns: Arc<Semaphore>,
     from_memory: Histogram,
 }
 
@@ -106,6 +110,7 @@ impl<R: RouteSource> Routes<R> {
             waiting: BTreeMap::new(),
             waiting_max: limits.0,
             deadline: limits.1,
+            login_turns: Arc::new(Semaphore::new(LOGINS_MAX)),
             from_memory: metrics::histogram!("maskline_route_lookup_seconds", "source" => "memory"),
         }
     }
@@ -164,12 +169,18 @@ impl<R: RouteSource> Routes<R> {
         Some((call, answer))
     }
 
-    /// Looks the login of a softphone up; the answer comes by the mailbox.
+    /// Looks the login of a softphone up; the answer comes by the mailbox. The brain bounds how
+    /// many wait, and [`LOGINS_MAX`] how many ask the store at one time.
     pub(crate) fn find_login(&self, request: u64, user: Box<str>) {
         let (source, mailbox) = (Arc::clone(&self.source), Arc::clone(&self.mailbox));
-        let deadline = self.deadline;
+        let (deadline, turns) = (self.deadline, Arc::clone(&self.login_turns));
         self.runtime.spawn(async move {
-            let found = tokio::time::timeout(deadline, source.find_login(user)).await;
+            let find = async {
+                // It is never closed.
+                let _turn = turns.acquire().await;
+                source.find_login(user).await
+            };
+            let found = tokio::time::timeout(deadline, find).await;
             let answer = found.unwrap_or(LoginAnswer::Failed);
             mailbox.bring(Input::Login { request, answer });
         });

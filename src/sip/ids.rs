@@ -42,8 +42,8 @@ fn five_bits(letter: u8) -> Option<u16> {
     }
 }
 
-fn fill(text: &mut [u8], shard: Shard, rng: &mut (impl Rng + ?Sized)) {
-    rng.fill_bytes(text);
+/// Five bits of each byte are kept, and those of the first are the number of the shard.
+fn spell(text: &mut [u8], shard: Shard) {
     for byte in text.iter_mut() {
         *byte = letter(*byte);
     }
@@ -75,7 +75,19 @@ macro_rules! ids {
                 let mut text = [0; $prefix.len() + SHARD_CHARS + $random];
                 let (prefix, rest) = text.split_at_mut($prefix.len());
                 prefix.copy_from_slice($prefix);
-                fill(rest, shard, rng);
+                rng.fill_bytes(rest);
+                spell(rest, shard);
+                Self(text)
+            }
+
+            /// One of bytes that need not be random, for what nobody has to find again.
+            #[must_use]
+            pub fn made_of(shard: Shard, mut byte: impl FnMut() -> u8) -> Self {
+                let mut text = [0; $prefix.len() + SHARD_CHARS + $random];
+                let (prefix, rest) = text.split_at_mut($prefix.len());
+                prefix.copy_from_slice($prefix);
+                rest.fill_with(&mut byte);
+                spell(rest, shard);
                 Self(text)
             }
 

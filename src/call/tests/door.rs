@@ -99,6 +99,103 @@ fn garbage_for_credentials_is_just_asked_again() {
     assert!(h.security.is_empty());
 }
 
+/// A datagram from the address of a trunk need not come from the trunk.
+#[test]
+fn a_challenge_is_sent_once_and_nothing_is_kept_of_who_is_asked() {
+    let mut h = with_login(Algorithm::Md5);
+    h.from(pbx(), Caller::agent().invite());
+    let first = h.take_one(pbx());
+    assert_eq!(h.core.occupancy().transactions, 0);
+    h.advance(std::time::Duration::from_secs(32));
+    assert!(h.take(pbx()).is_empty(), "it is not repeated");
+    h.from(pbx(), Caller::agent().invite());
+    let again = h.take_one(pbx());
+    assert_eq!(header(&first, "To"), header(&again, "To"), "RFC 3261 8.2.7");
+    assert_ne!(header(&first, "To"), header(&Caller::agent().invite(), "To"));
+    h.from(pbx(), Caller::agent().cancel());
+    assert_eq!(h.lines(pbx()), ["481 CANCEL"]);
+    h.from(pbx(), Caller::agent().ack());
+    let inside = Caller { to_tag: "0123456789abcdef01".into(), ..Caller::agent() };
+    for method in ["INVITE", "BYE", "UPDATE"] {
+        h.from(pbx(), inside.request(method, method, 7));
+        assert_eq!(h.lines(pbx()), [format!("481 {method}")]);
+    }
+    for (method, status) in [("OPTIONS", 200), ("REGISTER", 405), ("FROBNICATE", 501)] {
+        h.from(pbx(), Caller::agent().request(method, method, 1));
+        assert_eq!(h.lines(pbx()), [format!("{status} {method}")]);
+    }
+    assert_eq!(h.core.occupancy().transactions, 0);
+}
+
+/// S15.
+#[test]
+fn whoever_forges_the_address_of_a_trunk_gets_it_little_more_than_he_sends() {
+    const METHODS: [&str; 9] = [
+        "INVITE",
+        "OPTIONS",
+        "REGISTER",
+        "BYE",
+        "CANCEL",
+        "UPDATE",
+        "MESSAGE",
+        "REFER",
+        "FROBNICATE",
+    ];
+    let short = |method: &str| {
+        format!(
+            "{method} sip:1@h SIP/2.0\r\nv:SIP/2.0/UDP h;branch=z9hG4bK1\r\nf:<sip:1@h>;tag=1\r\n\
+             t:<sip:2@h>\r\ni:1\r\nCSeq:1 {method}\r\n\r\n"
+        )
+    };
+    for method in METHODS {
+        let caller = Caller::agent();
+        let long = caller.with(method, method, 1, "", &caller.body);
+        for request in [caller.request(method, method, 1), long, short(method)] {
+            let mut h = with_login(Algorithm::Md5);
+            h.from(pbx(), &request);
+            h.advance(std::time::Duration::from_secs(32));
+            let answers: usize = h.take(pbx()).iter().map(String::len).sum();
+            let asked = request.len();
+            assert!(answers * 2 <= asked * 3, "{method}: {answers} for {asked}");
+            assert!(asked < 300 || answers > 0, "{method} is answered");
+        }
+    }
+}
+
+#[test]
+fn a_short_attempt_is_asked_for_what_fits_and_can_be_proved() {
+    let mut h = with_login(Algorithm::Md5);
+    let without_offer = Caller { body: String::new(), ..Caller::agent() };
+    h.from(pbx(), without_offer.invite());
+    let refusal = h.take_one(pbx());
+    assert!(headers(&refusal, "WWW-Authenticate").len() < 3);
+    let caller = Caller { body: String::new(), ..answer(&refusal, Algorithm::Md5, PASSWORD, 1) };
+    send(&mut h, &caller, "b1");
+    assert_eq!(h.lines(carrier()), ["INVITE"]);
+}
+
+#[test]
+fn what_has_not_been_proved_uses_nothing_up() {
+    let mut h = Harness::with(|config| config.source_cps_max = Some(1));
+    let secret = Secret::of(USER.as_bytes(), REALM.as_bytes(), PASSWORD.as_bytes());
+    let login = Some(Login { user: USER.into(), secret, least: Algorithm::Md5 });
+    let terms = TrunkTerms { login, cps_max: Some(1), ..TrunkTerms::default() };
+    let book = TrunkBook::new(BTreeMap::from([(pbx().trunk, terms)]), &TrunkBook::default());
+    h.input(Input::Trunks(Arc::new(book)));
+    for at in 0..50 {
+        let forged = Caller { call_id: format!("f{at}"), ..Caller::agent() };
+        send(&mut h, &forged, &format!("f{at}"));
+    }
+    let refusals = h.take(pbx());
+    assert!(refusals.iter().all(|it| start(it) == "401 INVITE"), "{refusals:?}");
+    let proved = answer(&refusals[0], Algorithm::Sha256, PASSWORD, 1);
+    send(&mut h, &proved, "b1");
+    assert_eq!(h.lines(carrier()), ["INVITE"]);
+    h.hears_trying = true;
+    send(&mut h, &proved, "b1");
+    assert!(!h.lines(pbx()).contains(&"401 INVITE".to_owned()), "a repeat");
+}
+
 #[test]
 fn a_request_inside_a_call_is_not_asked_who_it_is() {
     let mut h = with_login(Algorithm::Md5);

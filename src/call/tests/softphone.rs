@@ -218,6 +218,71 @@ fn a_call_of_a_softphone_goes_on_when_its_address_is_silenced() {
     assert_eq!(h.lines(phone.peer), ["200 BYE"]);
 }
 
+/// Whoever can say which names exist needs only the passwords.
+#[test]
+fn nobody_is_looked_up_before_an_answer_to_a_question_of_ours_has_come() {
+    let mut h = Harness::with(|config| {
+        config.softphone_digest = digest::Algorithm::Sha256..=digest::Algorithm::Sha512T256;
+    });
+    let mut phone = Phone::at(40_000);
+    assert_eq!(start(&phone.register(&mut h, CONTACT)), "401 REGISTER");
+    let right = phone.credentials("REGISTER", "sip:203.0.113.5");
+    let nonce = right.split("nonce=\"").nth(1).expect("a nonce").split('"').next().unwrap();
+    let weak = right.replace("algorithm=SHA-256", "algorithm=MD5");
+    let garbage = right.replace(nonce, &"0".repeat(nonce.len()));
+    for user in [USER, "nobody"] {
+        for (at, credentials) in [&weak, &garbage, "Authorization: Digest x\r\n"].iter().enumerate()
+        {
+            let extra = credentials.replace(USER, user);
+            for method in ["REGISTER", "INVITE"] {
+                let caller = Caller::at(phone.peer, USER, &format!("{user}{at}{method}"));
+                let branch = format!("{user}{at}{method}");
+                h.from(phone.peer, caller.with(method, &branch, 1, &extra, ""));
+                assert_eq!(h.lines(phone.peer), [format!("401 {method}")]);
+                assert!(h.logins.is_empty() && h.security.is_empty());
+            }
+        }
+    }
+    assert_eq!(h.core.occupancy().transactions, 0, "nothing is kept of who is asked");
+    h.advance(std::time::Duration::from_secs(301));
+    let answer = phone.register(&mut h, CONTACT);
+    assert!(headers(&answer, "WWW-Authenticate").concat().contains("stale=true"));
+    assert_eq!(start(&phone.register(&mut h, CONTACT)), "200 REGISTER");
+}
+
+#[test]
+fn a_source_has_few_lookups_under_way_and_taking_requests_back_makes_no_room() {
+    let mut h = Harness::new();
+    let mut phone = registered(&mut h);
+    let mut refused = 0;
+    for at in 0..100 {
+        phone.cseq += 1;
+        let extra = phone.credentials("INVITE", &format!("sip:{X}@203.0.113.5"));
+        let caller = Caller::at(phone.peer, USER, &format!("c{at}"));
+        let name = format!("c{at}");
+        h.from(phone.peer, caller.with("INVITE", &name, phone.cseq, &extra, &caller.body));
+        h.from(phone.peer, caller.with("CANCEL", &name, phone.cseq, "", ""));
+        refused += h.lines(phone.peer).iter().filter(|line| *line == "503 INVITE").count();
+    }
+    assert_eq!((h.logins.len(), refused), (64, 36));
+    phone.answer_lookup(&mut h);
+    assert_eq!(start(&phone.register(&mut h, CONTACT)), "200 REGISTER");
+}
+
+#[test]
+fn a_softphones_calls_count_when_it_is_known_whose_it_is() {
+    let mut h = Harness::with(|config| config.source_cps_max = Some(1));
+    let mut phone = registered(&mut h);
+    for at in 0..20 {
+        h.from(softphone(40_001), Caller::at(softphone(40_001), USER, &format!("u{at}")).invite());
+    }
+    h.take(softphone(40_001));
+    assert!(phone.invite(&mut h, "c1").is_empty());
+    let refused = phone.invite(&mut h, "c2");
+    assert_eq!(refused.iter().map(|it| start(it)).collect::<Vec<_>>(), ["503 INVITE"]);
+    assert_eq!(h.core.counters().refused_source, 1);
+}
+
 /// What phones ask for by themselves, again and again.
 fn ask_in_vain(h: &mut Harness, peer: Peer, times: u32) -> Vec<String> {
     for at in 0..times {

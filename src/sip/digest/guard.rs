@@ -21,7 +21,7 @@ const WINDOW: u32 = 64;
 pub enum Judgement {
     /// It is who it says.
     Passed,
-    /// The secret is right, but the nonce is old, used up or none of ours: ask again.
+    /// The nonce is old or none of ours, or the secret is right and the nonce used up: ask again.
     Stale,
     /// The secret is wrong.
     Failed,
@@ -56,7 +56,7 @@ impl Guard {
     #[must_use]
     pub fn nonce(&self, now_ms: u64, to: &[u8], chance: u64) -> String {
         let mut text = String::with_capacity(NONCE_CHARS);
-        let (time, salt) = (now_ms.to_be_bytes(), chance.to_be_bytes());
+        let (time, salt) = (short(now_ms), short(chance));
         let mac = keyed(&self.key, &[&time, &salt, to]);
         let bytes = time.iter().chain(&salt).chain(mac.iter().take(MAC_BYTES));
         text.extend(bytes.flat_map(|byte| hex_of(*byte)).map(char::from));
@@ -72,6 +72,9 @@ impl Guard {
         method: &[u8],
         credentials: &Credentials<'_>,
     ) -> Judgement {
+        let Some(nonce) = self.read(now_ms, from, credentials.nonce) else {
+            return Judgement::Stale;
+        };
         let expected = secret.ha1(credentials.algorithm).response(&Asked {
             method,
             uri: credentials.uri,
@@ -82,11 +85,16 @@ impl Guard {
         if given != Some(expected) {
             return Judgement::Failed;
         }
-        let fresh = self.read(now_ms, from, credentials.nonce);
-        match fresh.zip(read_count(credentials.count)) {
-            Some((nonce, count)) if self.take(nonce, count) => Judgement::Passed,
+        match read_count(credentials.count) {
+            Some(count) if self.take(nonce, count) => Judgement::Passed,
             Some(_) | None => Judgement::Stale,
         }
+    }
+
+    /// Whether credentials answer a nonce that `from` was given, and not too long ago.
+    #[must_use]
+    pub fn is_fresh(&self, now_ms: u64, from: &[u8], credentials: &Credentials<'_>) -> bool {
+        self.read(now_ms, from, credentials.nonce).is_some()
     }
 
     /// How many nonces are remembered.
@@ -106,15 +114,15 @@ impl Guard {
         let mut bytes = [0; NONCE_CHARS / 2];
         (text.len() == NONCE_CHARS).then_some(())?;
         parse_hex(text, &mut bytes)?;
-        let (time, rest) = bytes.split_first_chunk::<8>()?;
-        let (salt, mac) = rest.split_first_chunk::<8>()?;
+        let (time, rest) = bytes.split_first_chunk::<PART_BYTES>()?;
+        let (salt, mac) = rest.split_first_chunk::<PART_BYTES>()?;
         let own = keyed(&self.key, &[time, salt, from]);
         is_same(own.get(..MAC_BYTES)?, mac).then_some(())?;
-        let issued_ms = u64::from_be_bytes(*time);
+        let issued_ms = long(*time);
         let is_fresh = issued_ms <= now_ms.saturating_add(CLOCK_SLIP_MS)
             && now_ms.saturating_sub(issued_ms) < LIFE_MS
             && self.forgotten_ms.is_none_or(|forgotten| issued_ms > forgotten);
-        is_fresh.then(|| (issued_ms, u64::from_be_bytes(*salt)))
+        is_fresh.then(|| (issued_ms, long(*salt)))
     }
 
     /// False when this count of the nonce was used before, or is too far behind.
@@ -159,8 +167,19 @@ impl Counts {
     }
 }
 
-const MAC_BYTES: usize = 16;
-const NONCE_CHARS: usize = 2 * (8 + 8 + MAC_BYTES);
+/// Of the time and of the salt. Whoever has not proved anything gets nonces, so they are short.
+const PART_BYTES: usize = 6;
+const MAC_BYTES: usize = 12;
+const NONCE_CHARS: usize = 2 * (2 * PART_BYTES + MAC_BYTES);
+
+const fn short(number: u64) -> [u8; PART_BYTES] {
+    let [_, _, a, b, c, d, e, f] = number.to_be_bytes();
+    [a, b, c, d, e, f]
+}
+
+const fn long([a, b, c, d, e, f]: [u8; PART_BYTES]) -> u64 {
+    u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+}
 
 fn read_count(digits: &[u8]) -> Option<u32> {
     let mut bytes = [0; 4];

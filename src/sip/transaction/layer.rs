@@ -172,6 +172,12 @@ impl Transactions {
         self.find_server().is_some()
     }
 
+    /// Whether the INVITE that a CANCEL means was taken.
+    #[must_use]
+    pub fn knows_invite_of(&mut self, cancel: &Message) -> bool {
+        self.find_invite(cancel).is_some()
+    }
+
     /// Ties a request of a peer to what the layer above made of it.
     pub fn set_owner(&mut self, server: ServerId, owner: Owner) {
         if let Some(slot) = self.table.slot_mut(server.0) {
