@@ -6,14 +6,20 @@ use std::time::{Duration, Instant};
 
 use super::core::CallCore;
 use super::io::{Output, TrunkStatus};
+use super::names::hop_of;
 use super::probe::Probe;
 use super::registration::Registration;
 use super::trunks::TrunkBook;
 use super::wires::Wires;
 use crate::domain::id::TrunkId;
 use crate::domain::now::Now;
+use crate::domain::route::TrunkTarget;
+use crate::sip::ids::{SipCallId, Tag};
 use crate::sip::message::Message;
+use crate::sip::method::Method;
+use crate::sip::timers::MAX_FORWARDS;
 use crate::sip::transaction::{ClientId, Owner};
+use crate::sip::write::{RequestHead, RequestWriter};
 
 /// The most errands at one time; further trunks are neither registered at nor probed.
 const ERRANDS_MAX: usize = 1 << 16;
@@ -58,6 +64,53 @@ pub(super) struct Way<'w> {
     pub(super) wires: &'w mut Wires,
     pub(super) now: Now,
     pub(super) owner: Owner,
+}
+
+/// A request of an errand: what differs from one to the other.
+pub(super) struct Asking<'a> {
+    pub(super) method: Method,
+    pub(super) target: &'a TrunkTarget,
+    /// Request-URI.
+    pub(super) uri: &'a str,
+    /// URIs of From and To.
+    pub(super) from: &'a str,
+    pub(super) to: &'a str,
+    pub(super) tag: Tag,
+    pub(super) call_id: SipCallId,
+    pub(super) cseq: u32,
+}
+
+impl Way<'_> {
+    /// Sends a request; `None` when there is no room for one more.
+    pub(super) fn ask(
+        &mut self,
+        asking: &Asking<'_>,
+        headers: &[(&str, &[u8])],
+    ) -> Option<ClientId> {
+        let hop = hop_of(asking.target);
+        let wires = &mut *self.wires;
+        let branch = wires.new_branch();
+        let from = format!("<{}>;tag={}", asking.from, asking.tag.as_str());
+        let to = format!("<{}>", asking.to);
+        let head = RequestHead {
+            method: asking.method,
+            uri: asking.uri.as_bytes(),
+            sent_by: &wires.names.of(hop).sent_by,
+            branch,
+            max_forwards: MAX_FORWARDS,
+            routes: &[],
+            from: from.as_bytes(),
+            to: to.as_bytes(),
+            call_id: asking.call_id.as_bytes(),
+            cseq: asking.cseq,
+        };
+        let mut request = RequestWriter::start(&mut wires.out, &head);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let request = request.finish();
+        wires.transactions.request(self.now.monotonic, request, hop, self.owner).ok()
+    }
 }
 
 impl Errand {

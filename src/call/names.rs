@@ -96,6 +96,11 @@ pub(super) fn authority(target: &TrunkTarget) -> String {
     }
 }
 
+/// The URI of a trunk itself.
+pub(super) fn uri_of(target: &TrunkTarget) -> String {
+    format!("sip:{}{}", authority(target), hop_of(target).transport.uri_parameter())
+}
+
 /// Where the messages to a trunk go.
 pub(super) const fn hop_of(target: &TrunkTarget) -> Hop {
     let transport = match target.transport {

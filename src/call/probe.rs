@@ -3,16 +3,14 @@
 
 use std::time::{Duration, Instant};
 
-use super::errands::Way;
+use super::errands::{Asking, Way};
 use super::io::TrunkStatus;
-use super::names::{authority, hop_of};
+use super::names::{hop_of, uri_of};
 use crate::domain::route::TrunkTarget;
 use crate::sip::ids::SipCallId;
 use crate::sip::message::Message;
 use crate::sip::method::Method;
-use crate::sip::timers::MAX_FORWARDS;
 use crate::sip::transaction::ClientId;
-use crate::sip::write::{RequestHead, RequestWriter};
 
 /// Failures in a row that take a target out.
 const FAILURES_MAX: u8 = 3;
@@ -63,28 +61,22 @@ impl Probe {
     }
 
     fn ask(&self, way: &mut Way<'_>) -> Option<ClientId> {
-        let hop = hop_of(&self.target);
         let wires = &mut *way.wires;
-        let (branch, tag) = (wires.new_branch(), wires.loose_tag());
+        let tag = wires.loose_tag();
         let call_id = SipCallId::new(wires.shard, &mut wires.rng);
-        let own = wires.names.of(hop);
-        let uri = format!("sip:{}{}", authority(&self.target), hop.transport.uri_parameter());
-        let from = format!("<sip:{}>;tag={}", own.host, tag.as_str());
-        let to = format!("<{uri}>");
-        let head = RequestHead {
+        let uri = uri_of(&self.target);
+        let from = format!("sip:{}", wires.names.of(hop_of(&self.target)).host);
+        let asking = Asking {
             method: Method::Options,
-            uri: uri.as_bytes(),
-            sent_by: &own.sent_by,
-            branch,
-            max_forwards: MAX_FORWARDS,
-            routes: &[],
-            from: from.as_bytes(),
-            to: to.as_bytes(),
-            call_id: call_id.as_bytes(),
+            target: &self.target,
+            uri: &uri,
+            from: &from,
+            to: &uri,
+            tag,
+            call_id,
             cseq: 1,
         };
-        let request = RequestWriter::start(&mut wires.out, &head).finish();
-        wires.transactions.request(way.now.monotonic, request, hop, way.owner).ok()
+        way.ask(&asking, &[])
     }
 
     pub(super) fn on_response(

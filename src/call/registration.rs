@@ -4,9 +4,9 @@
 use std::time::{Duration, Instant};
 
 use super::egress::CONTACT;
-use super::errands::Way;
+use super::errands::{Asking, Way};
 use super::io::TrunkStatus;
-use super::names::{authority, hop_of};
+use super::names::{authority, hop_of, uri_of};
 use super::trunks::TrunkTerms;
 use super::wires::Wires;
 use crate::domain::id::TrunkId;
@@ -17,10 +17,10 @@ use crate::sip::header::HeaderId;
 use crate::sip::ids::{SipCallId, Tag};
 use crate::sip::message::Message;
 use crate::sip::method::Method;
-use crate::sip::timers::MAX_FORWARDS;
 use crate::sip::transaction::ClientId;
-use crate::sip::transport::Hop;
-use crate::sip::write::{RequestHead, RequestWriter, again};
+use crate::sip::transport::{Hop, Transport};
+use crate::sip::uri::Uri;
+use crate::sip::write::again;
 
 /// The first wait after a failure; each later one is twice as long, up to the maximum.
 const BACKOFF: Duration = Duration::from_secs(30);
@@ -181,8 +181,8 @@ impl Registration {
     }
 
     fn register(&mut self, way: &mut Way<'_>, expires_s: u64) -> Option<()> {
-        let target = self.target()?;
-        let (hop, place) = (hop_of(target), authority(target));
+        let target = self.target()?.clone();
+        let (hop, uri) = (hop_of(&target), uri_of(&target));
         let wires = &mut *way.wires;
         let (call_id, tag) = match self.dialog {
             Some(known) => known,
@@ -190,35 +190,23 @@ impl Registration {
         };
         self.dialog = Some((call_id, tag));
         self.cseq = self.cseq.checked_add(1)?;
-        let parameter = hop.transport.uri_parameter();
-        let uri = format!("sip:{place}{parameter}");
-        let to = format!("<sip:{}@{place}>", self.user());
-        let from = format!("{to};tag={tag}", tag = tag.as_str());
         let credentials = self.credentials(wires, uri.as_bytes());
-        let branch = wires.new_branch();
-        let own = wires.names.of(hop);
-        let contact = format!("<sip:{}@{}{parameter}>", self.user(), own.host);
-        let head = RequestHead {
+        let contact = format!("<{}>", contact_uri(self.user(), wires, hop));
+        let expires = expires_s.to_string();
+        let mut headers = vec![(CONTACT, contact.as_bytes()), ("Expires", expires.as_bytes())];
+        headers.extend(credentials.iter().map(|(name, value)| (name.name(), &**value)));
+        let whom = format!("sip:{}@{}", self.user(), authority(&target));
+        let asking = Asking {
             method: Method::Register,
-            uri: uri.as_bytes(),
-            sent_by: &own.sent_by,
-            branch,
-            max_forwards: MAX_FORWARDS,
-            routes: &[],
-            from: from.as_bytes(),
-            to: to.as_bytes(),
-            call_id: call_id.as_bytes(),
+            target: &target,
+            uri: &uri,
+            from: &whom,
+            to: &whom,
+            tag,
+            call_id,
             cseq: self.cseq,
         };
-        let mut request = RequestWriter::start(&mut wires.out, &head)
-            .header(CONTACT, contact)
-            .header("Expires", expires_s.to_string());
-        if let Some((name, value)) = credentials {
-            request = request.header(name.name(), value);
-        }
-        let request = request.finish();
-        let sent = wires.transactions.request(way.now.monotonic, request, hop, way.owner);
-        self.waiting = Some((sent.ok()?, hop));
+        self.waiting = Some((way.ask(&asking, &headers)?, hop));
         Some(())
     }
 
@@ -249,7 +237,7 @@ impl Registration {
             (Goal::Leaving, _) => self.take_back(way),
             (_, 401 | 407) if self.answer(way, hop, response).is_some() => None,
             (Goal::Left, _) => self.forget(),
-            (Goal::Known, 200..=299) => self.on_granted(way, response),
+            (Goal::Known, 200..=299) => self.on_granted(way, hop, response),
             (Goal::Known, 423) => self.on_too_brief(way, response),
             (Goal::Known, _) => {
                 self.is_refused = true;
@@ -289,8 +277,19 @@ impl Registration {
         Some(())
     }
 
-    fn on_granted(&mut self, way: &Way<'_>, response: &Message) -> Option<TrunkStatus> {
-        let granted = Duration::from_secs(granted_s(response).unwrap_or(self.expires_s));
+    fn on_granted(
+        &mut self,
+        way: &mut Way<'_>,
+        hop: Hop,
+        response: &Message,
+    ) -> Option<TrunkStatus> {
+        let own = contact_uri(self.user(), way.wires, hop);
+        let granted = granted_s(response, own.as_bytes()).unwrap_or(self.expires_s);
+        if granted == 0 {
+            self.is_refused = true;
+            return self.on_refused(way);
+        }
+        let granted = Duration::from_secs(granted);
         let at = way.now.monotonic;
         (self.failures, self.is_refused) = (0, false);
         let was_registered = self.registered_until.replace(at + granted).is_some();
@@ -332,13 +331,33 @@ impl Registration {
     }
 }
 
-/// For how long the carrier knows us: the `expires` of our Contact, else Expires.
-fn granted_s(response: &Message) -> Option<u64> {
-    let contact = response.values(HeaderId::Contact).find_map(|value| {
-        let address = Address::parse(value).ok()?;
-        number(address.param("expires")?)
-    });
-    contact.or_else(|| response.expires().map(u64::from)).map(|it| it.min(EXPIRES_MAX_S))
+/// Where the carrier reaches us as this user.
+fn contact_uri(user: &str, wires: &Wires, hop: Hop) -> String {
+    format!("sip:{user}@{}{}", wires.names.of(hop).host, hop.transport.uri_parameter())
+}
+
+/// For how long the carrier knows us: the `expires` of our own Contact among all that it has for
+/// the account (RFC 3261 §10.2.4), else Expires. A single Contact is ours even if the carrier has
+/// written it anew; among several of others the soonest end is certain to be no later than ours.
+fn granted_s(response: &Message, own: &[u8]) -> Option<u64> {
+    let own = Uri::parse(own).ok()?;
+    let mut soonest = None;
+    for value in response.values(HeaderId::Contact) {
+        let Ok(address) = Address::parse(value) else { continue };
+        let expires = address.param("expires").and_then(number);
+        if address.parse_uri().is_ok_and(|uri| is_same_place(&uri, &own)) {
+            soonest = expires;
+            break;
+        }
+        soonest = soonest.into_iter().chain(expires).min();
+    }
+    soonest.or_else(|| response.expires().map(u64::from)).map(|it| it.min(EXPIRES_MAX_S))
+}
+
+/// Parameters do not count: we have one Contact at a trunk, and carriers drop what they do not use.
+fn is_same_place(a: &Uri<'_>, b: &Uri<'_>) -> bool {
+    let port = |uri: &Uri<'_>| uri.port.unwrap_or(Transport::Udp.default_port());
+    a.user == b.user && a.host.eq_ignore_ascii_case(b.host) && port(a) == port(b)
 }
 
 fn number(text: &[u8]) -> Option<u64> {

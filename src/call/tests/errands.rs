@@ -230,6 +230,31 @@ fn another_account_leaves_the_old_registration_and_begins_its_own() {
 }
 
 #[test]
+fn a_refresh_follows_the_time_that_was_granted_to_our_own_contact() {
+    let mut h = Harness::new();
+    tell(&mut h, vec![(carrier(), registering())]);
+    let request = h.take_one(carrier());
+    let all = "Contact: <sip:relay-1@192.0.2.77:5060>;expires=3600, \
+               \"us\" <sip:relay-1@203.0.113.5>;expires=120\r\nExpires: 900\r\n";
+    let answer = reply_with(&request, "200 OK", "reg", all, "")
+        .replace("Contact: <sip:callee@198.51.100.77:5070>\r\n", "");
+    h.from(carrier(), answer);
+    h.advance(Duration::from_secs(89));
+    assert!(h.take(carrier()).is_empty());
+    h.advance(Duration::from_secs(2));
+    let refresh = h.take_one(carrier());
+    // A carrier that has written our Contact anew knows one of us.
+    let one = "Contact: <sip:relay-1@10.0.0.1:5060>;expires=240\r\n";
+    let answer = reply_with(&refresh, "200 OK", "reg", one, "")
+        .replace("Contact: <sip:callee@198.51.100.77:5070>\r\n", "");
+    h.from(carrier(), answer);
+    h.advance(Duration::from_secs(179));
+    assert!(h.take(carrier()).is_empty());
+    h.advance(Duration::from_secs(2));
+    h.take_one(carrier());
+}
+
+#[test]
 fn a_registration_is_refreshed_where_it_is_and_not_where_it_failed_before() {
     let mut h = Harness::new();
     let mut terms = registering();
