@@ -2,6 +2,7 @@
 //! questions whether a trunk is there. The first shard does them for all.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::core::CallCore;
@@ -33,6 +34,8 @@ pub(super) struct Errands {
     /// When which of them wants its turn. Not a wheel: that wants few and dense numbers, and no
     /// number of an errand is used again soon, so that a late answer finds nobody.
     alarms: BTreeSet<(Instant, u32)>,
+    /// Bits of the targets that are down, as was said last. Nothing was said of others.
+    told: BTreeMap<TrunkId, u32>,
     last: u32,
     /// The process stops: nothing begins any more.
     is_closed: bool,
@@ -49,8 +52,8 @@ struct Entry {
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Purpose {
     Register,
-    /// The target of this position.
-    Probe(u8),
+    /// The target of this address.
+    Probe(SocketAddr),
 }
 
 #[derive(Debug)]
@@ -214,7 +217,10 @@ impl Errands {
                 it.follow(new, now.monotonic);
                 true
             }
-            (Errand::Probe(it), Errand::Probe(new)) => it.is_of(new),
+            (Errand::Probe(it), Errand::Probe(new)) if it.is_of(new) => {
+                it.move_to(new);
+                true
+            }
             (Errand::Register(_) | Errand::Probe(_), _) => false,
         };
         self.settle(number);
@@ -231,6 +237,16 @@ impl Errands {
             }
         }
         leaving
+    }
+
+    /// What has become of targets that were down when `book` took the place of another one.
+    fn retell(&mut self, book: &TrunkBook) -> Vec<TrunkStatus> {
+        let down = |trunk| book.get(trunk).map_or(0, |terms| terms.down.bits());
+        let all: BTreeMap<_, _> = self.told.keys().map(|trunk| (*trunk, down(*trunk))).collect();
+        let old = std::mem::replace(&mut self.told, all.clone());
+        let is_new = |(trunk, down): &(TrunkId, u32)| old.get(trunk) != Some(down);
+        let new = all.into_iter().filter(is_new);
+        new.map(|(trunk, down)| TrunkStatus::Targets { trunk, down }).collect()
     }
 
     /// Nothing is begun any more.
@@ -258,7 +274,8 @@ fn wanted(
         }
         for (index, target) in (0..).zip(&terms.targets) {
             let errand = Probe::new(target.item.clone(), index, probe_every, now.monotonic);
-            wanted.insert((trunk, Purpose::Probe(index)), Errand::Probe(Box::new(errand)));
+            let purpose = Purpose::Probe(target.item.address);
+            wanted.insert((trunk, purpose), Errand::Probe(Box::new(errand)));
         }
     }
     wanted
@@ -270,6 +287,8 @@ impl CallCore {
         if self.wires.config.shard == 0 {
             let leaving = self.errands.follow(now, &book, self.wires.config.probe_interval);
             self.leave(now, leaving);
+            let statuses = self.errands.retell(&book);
+            self.wires.outputs.extend(statuses.into_iter().map(Output::TrunkStatus));
         }
         self.wires.accounts.replace(book);
         self.run_errands(now);
@@ -331,6 +350,9 @@ impl CallCore {
         let Some(entry) = self.errands.all.get_mut(&number) else { return };
         let mut way = Way { wires: &mut self.wires, now, owner: owner_of(number) };
         let status = run(&mut entry.errand, &mut way);
+        if let Some(TrunkStatus::Targets { trunk, down }) = status {
+            self.errands.told.insert(trunk, down);
+        }
         self.wires.outputs.extend(status.map(Output::TrunkStatus));
         self.errands.settle(number);
     }

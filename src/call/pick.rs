@@ -87,7 +87,7 @@ pub(super) fn arrange(
             Weighed { item: (index, item.clone()), priority, weight }
         });
         for (index, target) in in_order(own.collect(), &mut chance) {
-            let list = if terms.load.is_down(index) { &mut down } else { &mut up };
+            let list = if terms.down.has(index) { &mut down } else { &mut up };
             list.push(target);
         }
     }

@@ -27,20 +27,25 @@ pub(super) struct Probe {
     every: Duration,
     waiting: Option<ClientId>,
     failures: u8,
-    /// Out, and the first good answer since.
-    down: Option<Option<Instant>>,
+    /// The first good answer since it went out. Whether it is out, its trunk knows.
+    good_since: Option<Instant>,
     due_at: Instant,
 }
 
 impl Probe {
     pub(super) fn new(target: TrunkTarget, index: u8, every: Duration, now: Instant) -> Self {
         let due_at = now + every;
-        Self { target, index, every, waiting: None, failures: 0, down: None, due_at }
+        Self { target, index, every, waiting: None, failures: 0, good_since: None, due_at }
     }
 
-    /// Asks the same target as another one.
+    /// Asks the same target as another one, and as often.
     pub(super) fn is_of(&self, other: &Self) -> bool {
-        (&self.target, self.index, self.every) == (&other.target, other.index, other.every)
+        (&self.target, self.every) == (&other.target, other.every)
+    }
+
+    /// The target has another position among those of its trunk.
+    pub(super) const fn move_to(&mut self, new: &Self) {
+        self.index = new.index;
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "as all errands have it")]
@@ -102,40 +107,33 @@ impl Probe {
         self.fail(way)
     }
 
-    fn fail(&mut self, way: &mut Way<'_>) -> Option<TrunkStatus> {
+    fn fail(&mut self, way: &Way<'_>) -> Option<TrunkStatus> {
         self.failures = self.failures.saturating_add(1);
-        if let Some(good_since) = &mut self.down {
-            *good_since = None;
-            return None;
-        }
-        if self.failures < FAILURES_MAX {
-            return None;
-        }
-        self.down = Some(None);
-        self.tell(way)
+        self.good_since = None;
+        let is_enough = self.failures >= FAILURES_MAX && !self.is_down(way)?;
+        if is_enough { self.tell(way, true) } else { None }
     }
 
-    fn succeed(&mut self, way: &mut Way<'_>) -> Option<TrunkStatus> {
+    fn succeed(&mut self, way: &Way<'_>) -> Option<TrunkStatus> {
         self.failures = 0;
-        let at = way.now.monotonic;
-        match &mut self.down {
-            None => None,
-            Some(Some(since)) if at >= *since + GOOD_FOR => {
-                self.down = None;
-                self.tell(way)
-            }
-            Some(Some(_)) => None,
-            Some(good_since @ None) => {
-                *good_since = Some(at);
-                None
-            }
+        if !self.is_down(way)? {
+            return None;
         }
+        let at = way.now.monotonic;
+        let is_good = at >= *self.good_since.get_or_insert(at) + GOOD_FOR;
+        if is_good { self.tell(way, false) } else { None }
     }
 
-    fn tell(&self, way: &Way<'_>) -> Option<TrunkStatus> {
+    fn is_down(&self, way: &Way<'_>) -> Option<bool> {
+        let terms = way.wires.accounts.terms(self.target.trunk)?;
+        Some(terms.down.has(usize::from(self.index)))
+    }
+
+    fn tell(&mut self, way: &Way<'_>, is_down: bool) -> Option<TrunkStatus> {
+        self.good_since = None;
         let trunk = self.target.trunk;
-        let load = &way.wires.accounts.terms(trunk)?.load;
-        load.set_down(usize::from(self.index), self.down.is_some());
-        Some(TrunkStatus::Targets { trunk, down: load.down() })
+        let down = &way.wires.accounts.terms(trunk)?.down;
+        down.set(usize::from(self.index), is_down);
+        Some(TrunkStatus::Targets { trunk, down: down.bits() })
     }
 }

@@ -23,10 +23,7 @@ impl TrunkBook {
         for (trunk, terms) in &mut terms {
             if let Some(old) = before.get(*trunk) {
                 terms.load = Arc::clone(&old.load);
-                if terms.targets != old.targets {
-                    // The bits are about others.
-                    terms.load.down.store(0, Ordering::Relaxed);
-                }
+                terms.down = old.down_among(&terms.targets);
             }
         }
         Self(terms)
@@ -67,6 +64,8 @@ pub struct TrunkTerms {
     pub identity: TrunkIdentity,
     /// What runs on it, in all shards.
     pub load: Arc<TrunkLoad>,
+    /// Which of its targets are down, in all shards.
+    pub down: Arc<TargetsDown>,
 }
 
 /// Whether they say the same; what runs on the trunk is no part of that.
@@ -83,6 +82,7 @@ impl PartialEq for TrunkTerms {
             registers,
             identity,
             load: _,
+            down: _,
         } = self;
         (account, login) == (&other.account, &other.login)
             && (channels_max, cps_max) == (&other.channels_max, &other.cps_max)
@@ -108,8 +108,33 @@ pub struct TrunkLoad {
     calls: AtomicU32,
     /// A second of the clock, and the calls that have begun in it.
     begun: AtomicU64,
+}
+
+/// Which targets of a trunk are down, by their positions: what probes have found, and nobody else
+/// knows.
+#[derive(Debug, Default)]
+pub struct TargetsDown(AtomicU32);
+
+impl TargetsDown {
+    /// Whether the target of this position is down.
+    #[must_use]
+    pub fn has(&self, index: usize) -> bool {
+        self.bits() & bit(index) != 0
+    }
+
     /// Bits of the targets that are down.
-    down: AtomicU32,
+    #[must_use]
+    pub fn bits(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set(&self, index: usize, is_down: bool) {
+        if is_down {
+            self.0.fetch_or(bit(index), Ordering::Relaxed);
+        } else {
+            self.0.fetch_and(!bit(index), Ordering::Relaxed);
+        }
+    }
 }
 
 const COUNT_BITS: u32 = 24;
@@ -120,26 +145,6 @@ impl TrunkLoad {
     #[must_use]
     pub fn calls(&self) -> u32 {
         self.calls.load(Ordering::Relaxed)
-    }
-
-    /// Whether the target of this position is down.
-    #[must_use]
-    pub fn is_down(&self, index: usize) -> bool {
-        self.down() & bit(index) != 0
-    }
-
-    /// Bits of the targets that are down.
-    #[must_use]
-    pub fn down(&self) -> u32 {
-        self.down.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn set_down(&self, index: usize, is_down: bool) {
-        if is_down {
-            self.down.fetch_or(bit(index), Ordering::Relaxed);
-        } else {
-            self.down.fetch_and(!bit(index), Ordering::Relaxed);
-        }
     }
 
     fn may_begin(&self, second: u64, cps_max: u32) -> bool {
@@ -171,6 +176,22 @@ impl Drop for Seat {
 pub(super) struct TrunkFull;
 
 impl TrunkTerms {
+    /// Which of the `new` targets are down: those that were before. Shards with the old book go on
+    /// with the old bits as long as the positions differ.
+    fn down_among(&self, new: &[Weighed<TrunkTarget>]) -> Arc<TargetsDown> {
+        let position = |target: &TrunkTarget| self.targets.iter().position(|it| it.item == *target);
+        let before: Vec<_> = new.iter().map(|it| position(&it.item)).collect();
+        let is_same = before.iter().enumerate().all(|(index, it)| *it == Some(index));
+        if is_same && new.len() == self.targets.len() {
+            return Arc::clone(&self.down);
+        }
+        let down = TargetsDown::default();
+        for (index, before) in before.into_iter().enumerate() {
+            down.set(index, before.is_some_and(|before| self.down.has(before)));
+        }
+        Arc::new(down)
+    }
+
     /// Whether one more call would be too much. Another shard may still be faster.
     pub(super) fn is_full(&self, unix_ms: u64) -> bool {
         let begun = self.load.begun.load(Ordering::Relaxed);

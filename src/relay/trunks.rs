@@ -1,5 +1,6 @@
 //! Who may talk to us: the trunk of a source address, before a byte of the message is looked at.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -104,6 +105,9 @@ impl TrunkEntry {
                 written(*address) || is_own(address.ip())
             });
         }
+        // Two names may lead to one address: it is asked once, by the first of them.
+        let mut seen = BTreeSet::new();
+        targets.retain(|it| seen.insert(it.item.address));
         self.targets = targets.iter().map(|it| it.item.address).collect();
         let (trunk, transport) = (self.trunk, self.transport);
         let target = |it: Weighed<Located>| {

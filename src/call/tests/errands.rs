@@ -28,6 +28,14 @@ fn tell(h: &mut Harness, all: Vec<(Peer, TrunkTerms)>) {
     h.input(Input::Trunks(Arc::new(TrunkBook::new(all, &TrunkBook::default()))));
 }
 
+/// As when the store is read again.
+fn tell_after(h: &mut Harness, before: &TrunkBook, all: Vec<(Peer, TrunkTerms)>) -> Arc<TrunkBook> {
+    let all: BTreeMap<_, _> = all.into_iter().map(|(peer, it)| (peer.trunk, it)).collect();
+    let book = Arc::new(TrunkBook::new(all, before));
+    h.input(Input::Trunks(Arc::clone(&book)));
+    book
+}
+
 fn registering() -> TrunkTerms {
     registering_by("between us")
 }
@@ -241,7 +249,7 @@ fn a_refresh_follows_the_time_that_was_granted_to_our_own_contact() {
     h.from(carrier(), answer);
     h.advance(Duration::from_secs(89));
     assert!(h.take(carrier()).is_empty());
-    h.advance(Duration::from_secs(2));
+    h.advance(ms(1_200));
     let refresh = h.take_one(carrier());
     // A carrier that has written our Contact anew knows one of us.
     let one = "Contact: <sip:relay-1@10.0.0.1:5060>;expires=240\r\n";
@@ -250,7 +258,7 @@ fn a_refresh_follows_the_time_that_was_granted_to_our_own_contact() {
     h.from(carrier(), answer);
     h.advance(Duration::from_secs(179));
     assert!(h.take(carrier()).is_empty());
-    h.advance(Duration::from_secs(2));
+    h.advance(ms(1_200));
     h.take_one(carrier());
 }
 
@@ -348,6 +356,34 @@ fn a_silent_target_goes_out_after_three_probes_and_comes_back_after_two_good_one
     }
     assert!((30..=70).contains(&seconds), "{seconds}");
     assert_eq!(h.trunk_statuses, [down(1), down(0)]);
+}
+
+#[test]
+fn a_target_that_is_down_stays_down_when_the_trunk_gets_another_one() {
+    let mut h = Harness::with(|config| config.probe_interval = Duration::from_secs(30));
+    let both =
+        |one: TrunkTerms| vec![(carrier(), one), (second_carrier(), terms(second_carrier()))];
+    let book = tell_after(&mut h, &TrunkBook::default(), both(terms(carrier())));
+    let down = |down| TrunkStatus::Targets { trunk: carrier().trunk, down };
+    while !h.trunk_statuses.contains(&down(1)) {
+        answer_probes(&mut h, false);
+        h.advance(Duration::from_secs(1));
+    }
+    let mut more = terms(carrier());
+    let mut new = more.targets[0].clone();
+    new.item.address = "198.51.100.0:5060".parse().expect("an address");
+    more.targets.insert(0, new);
+    let book = tell_after(&mut h, &book, both(more));
+    let load = |book: &TrunkBook| book.get(carrier().trunk).expect("it is there").down.bits();
+    assert_eq!((h.trunk_statuses.last(), load(&book)), (Some(&down(2)), 2));
+    // The probe that took it out is the one that brings it back.
+    for _ in 0..70 {
+        answer_probes(&mut h, true);
+        h.advance(Duration::from_secs(1));
+    }
+    assert_eq!(h.trunk_statuses.last(), Some(&down(0)));
+    let book = tell_after(&mut h, &book, both(terms(carrier())));
+    assert_eq!(load(&book), 0);
 }
 
 #[test]
