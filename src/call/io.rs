@@ -37,7 +37,7 @@ impl Peer {
     /// The way back.
     #[must_use]
     pub const fn hop(&self) -> Hop {
-        Hop::new(self.transport, self.address)
+        Hop::new(self.transport, self.address).of(self.trunk.as_u128())
     }
 }
 

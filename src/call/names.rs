@@ -108,7 +108,7 @@ pub(super) const fn hop_of(target: &TrunkTarget) -> Hop {
         network::Transport::Tcp => Transport::Tcp,
         network::Transport::Tls => Transport::Tls,
     };
-    Hop::new(transport, target.address)
+    Hop::new(transport, target.address).of(target.trunk.as_u128())
 }
 
 #[cfg(test)]

@@ -33,6 +33,7 @@ use super::security::{Knocks, Line};
 use super::tls::{Tls, TlsError};
 use super::trunks::TrunkTable;
 use crate::call::io::{Input, Peer, PeerRole};
+use crate::domain::id::TrunkId;
 use crate::sip::transport::{Hop, Transport};
 use crate::sip::wheel::Wheel;
 
@@ -166,8 +167,8 @@ struct Running {
     poll: rustix::fd::OwnedFd,
     table: Arc<TrunkTable>,
     connections: Slab<Connection>,
-    /// Never iterated.
-    by_address: HashMap<(Transport, SocketAddr), usize>,
+    /// Those whose peers are known, by place and owner. Never iterated.
+    by_address: HashMap<(Transport, SocketAddr, TrunkId), usize>,
     sources: Sources,
     /// Connections of peers that are no trunk.
     softphones: usize,
@@ -262,19 +263,17 @@ impl Running {
         // What the system has taken from us and the peer does not take from it.
         socket.set_tcp_user_timeout(Some(self.streams.limits.read_within)).ok();
         let peer = connection.peer;
-        let at = now().monotonic;
-        connection.clocks.message = Some(at + within);
-        if peer.role == PeerRole::Softphone {
-            connection.clocks.proof = Some(at + self.streams.limits.proof_within);
-        }
+        connection.clocks.message = Some(now().monotonic + within);
         let entry = self.connections.vacant_entry();
         let index = entry.key();
         let token = epoll::EventData::new_u64(index as u64);
         epoll::add(&self.poll, &connection.socket, token, connection.interest).ok()?;
+        let is_known = !connection.is_unidentified;
         entry.insert(connection);
-        self.softphones += usize::from(peer.role == PeerRole::Softphone);
-        self.by_address.insert(peer.hop().place(), index);
         self.sources.add(peer.address.ip());
+        if is_known {
+            self.know(index, peer);
+        }
         self.rearm(index);
         Some(index)
     }
@@ -397,7 +396,7 @@ impl Running {
 
     /// A softphone is an agent's: its connection may stay.
     fn believe(&mut self, hop: Hop) {
-        let index = self.by_address.get(&hop.place()).copied();
+        let index = self.by_address.get(&key(hop)).copied();
         if let Some(connection) = index.and_then(|index| self.connections.get_mut(index)) {
             connection.clocks.proof = None;
             index.into_iter().for_each(|index| self.rearm(index));
@@ -409,12 +408,15 @@ impl Running {
         let Some(connection) = self.connections.try_remove(index) else { return };
         metrics::counter!("maskline_sip_connections_closed_total", "why" => why).increment(1);
         self.wheel.cancel(index as u32);
-        let place = connection.peer.hop().place();
+        self.sources.remove(connection.peer.address.ip());
+        if connection.is_unidentified {
+            return;
+        }
+        let place = key(connection.peer.hop());
         if self.by_address.get(&place) == Some(&index) {
             self.by_address.remove(&place);
         }
         self.softphones -= usize::from(connection.peer.role == PeerRole::Softphone);
-        self.sources.remove(connection.peer.address.ip());
         for peer in connection.hops() {
             self.streams.inbox.bring(Input::Unreachable { peer });
         }
@@ -461,6 +463,10 @@ impl Running {
             metrics::gauge!("maskline_sip_connections").set(f64::from(count));
         }
     }
+}
+
+const fn key(hop: Hop) -> (Transport, SocketAddr, TrunkId) {
+    (hop.transport, hop.address, TrunkId::from_u128(hop.owner))
 }
 
 fn report_reload(outcome: Result<(), TlsError>) {

@@ -416,7 +416,7 @@ fn nobody_at_home_is_told_at_once_and_strangers_are_never_connected_to() {
     let closed = TcpListener::bind(any_port(PBX)).and_then(|it| it.local_addr()).expect("a port");
     let stranger = TcpListener::bind(any_port(STRANGER)).expect("a port");
     for address in [closed, stranger.local_addr().expect("bound")] {
-        let to = Hop::new(Transport::Tcp, address);
+        let to = Hop::new(Transport::Tcp, address).of(TrunkId::new(1, 0).as_u128());
         world.post.send(to, bytes::Bytes::from_static(b"hello"));
         assert_eq!(world.unreachable(), to);
     }

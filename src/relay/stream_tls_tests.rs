@@ -53,22 +53,13 @@ fn served_as(world: &World, certificate: Option<&str>) -> Option<TrunkId> {
     let mut tls = tls_peer(certificate);
     let mut socket = world.connect(PBX);
     let mut stream = rustls::Stream::new(&mut tls, &mut socket);
-    let mut answer = [0; 6];
-    if stream.write_all(OPTIONS).and_then(|()| stream.flush()).is_err() {
-        return None;
-    }
-    let served = world.until(|input| {
-        if let Input::Datagram { peer, .. } = input {
-            return Some(Some(*peer));
-        }
-        matches!(input, Input::Unreachable { .. }).then_some(None)
-    });
-    let Some(peer) = served else {
-        assert!(stream.read_exact(&mut answer).is_err(), "it learns nothing");
-        return None;
-    };
+    // A double line end is answered to whoever is heard; nobody else learns anything.
+    let said = stream.write_all(&[OPTIONS, b"\r\n\r\n"].concat()).and_then(|()| stream.flush());
+    said.and_then(|()| stream.read_exact(&mut [0; 2])).ok()?;
+    let (peer, _) = world.message();
     assert_eq!(peer.transport, Transport::Tls);
     world.post.send(peer.hop(), bytes::Bytes::from_static(b"answer"));
+    let mut answer = [0; 6];
     stream.read_exact(&mut answer).expect("an answer");
     assert_eq!(&answer, b"answer");
     drop(socket);
@@ -195,6 +186,76 @@ fn a_softphone_beside_a_trunk_is_a_softphone_and_never_the_trunk() {
     // Of TLS without one: then the address says all.
     let world = open(vec![of_tenant(1, network, TrunkTls::default())]);
     assert_eq!(served_as(&world, None), Some(TrunkId::new(1, 0)));
+}
+
+/// A message for the trunk of this number at an address.
+fn for_trunk(number: u64, at: SocketAddr) -> Hop {
+    Hop::new(Transport::Tls, at).of(TrunkId::new(number, 0).as_u128())
+}
+
+#[test]
+fn what_is_for_one_trunk_never_leaves_on_the_connection_of_another_peer_at_its_address() {
+    let entries = vec![
+        of_tenant(1, "127.0.0.0/8", mutual(Some("pbx.test"))),
+        of_tenant(2, "127.0.0.0/8", mutual(Some("relay.test"))),
+    ];
+    let by_tls = &[Transport::Tls];
+    let world = World::of(Transport::Tls, Limits::default(), entries, own_files(), by_tls);
+    for (certificate, own) in [(Some("pbx"), 1), (None, 0)] {
+        let (mut tls, mut socket) = (tls_peer(certificate), world.connect(PBX));
+        let mut stream = rustls::Stream::new(&mut tls, &mut socket);
+        stream.write_all(OPTIONS).expect("taken");
+        let peer = world.message().0;
+        assert_eq!(peer.trunk == NO_TRUNK, own == 0);
+        for other in [1, 2].into_iter().filter(|other| *other != own) {
+            let to = for_trunk(other, peer.address);
+            world.post.send(to, bytes::Bytes::from_static(b"+861380000"));
+            assert_eq!(world.unreachable(), to);
+        }
+        world.post.send(peer.hop(), bytes::Bytes::from_static(b"answer"));
+        let mut first = [0; 6];
+        stream.read_exact(&mut first).expect("an answer");
+        assert_eq!(&first, b"answer");
+        drop(socket);
+        world.unreachable();
+    }
+}
+
+#[test]
+fn nothing_is_sent_on_a_connection_before_its_peer_is_known() {
+    let world = World::new(Transport::Tls, Limits::default(), mutual(None));
+    let (mut tls, mut socket) = (tls_peer(Some("pbx")), world.connect(PBX));
+    tls.write_tls(&mut socket).expect("taken");
+    socket.peek(&mut [0]).expect("the thread has begun to answer");
+    let to = for_trunk(1, socket.local_addr().expect("bound"));
+    world.post.send(to, bytes::Bytes::from_static(b"+861380000"));
+    assert_eq!(world.unreachable(), to);
+    let mut stream = rustls::Stream::new(&mut tls, &mut socket);
+    stream.write_all(OPTIONS).expect("taken");
+    world.post.send(world.message().0.hop(), bytes::Bytes::from_static(b"answer"));
+    let mut first = [0; 6];
+    stream.read_exact(&mut first).expect("an answer");
+    assert_eq!(&first, b"answer");
+}
+
+#[test]
+fn two_trunks_of_one_address_are_each_reached_by_a_connection_of_their_own() {
+    let listener = TcpListener::bind(any_port(PBX)).expect("a free port");
+    let at = listener.local_addr().expect("bound");
+    let entry = |number| TrunkEntry {
+        transport: crate::domain::network::Transport::Tcp,
+        ..of_tenant(number, "127.0.0.2", TrunkTls::default())
+    };
+    let entries = vec![entry(1), entry(2)];
+    let world = World::of(Transport::Tcp, Limits::default(), entries, own_files(), &[]);
+    let peers = [1, 2].map(|number| {
+        let to = Hop { transport: Transport::Tcp, ..for_trunk(number, at) };
+        world.post.send(to, bytes::Bytes::from_static(b"hello"));
+        let mut peer = listener.accept().expect("a connection").0;
+        peer.read_exact(&mut [0; 5]).expect("a message");
+        peer
+    });
+    drop(peers);
 }
 
 #[test]

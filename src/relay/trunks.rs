@@ -181,6 +181,20 @@ impl TrunkTable {
         Some(Peer { address: source, transport, trunk: entry.trunk, role: entry.role })
     }
 
+    /// The trunk that owns a place, if it may come from there: nothing is sent to another's.
+    pub(crate) fn owner_of(&self, place: Hop) -> Option<Peer> {
+        let Hop { transport, address, owner, .. } = place;
+        let entry = self.entry(TrunkId::from_u128(owner))?;
+        let is_own = entry.sources.iter().any(|block| block.contains(address.ip()));
+        let peer = Peer { address, transport, trunk: entry.trunk, role: entry.role };
+        (is_own && entry.is_heard_over(transport)).then_some(peer)
+    }
+
+    fn entry(&self, trunk: TrunkId) -> Option<&TrunkEntry> {
+        let found = self.entries.binary_search_by_key(&trunk, |entry| entry.trunk);
+        self.entries.get(found.ok()?)
+    }
+
     /// Who a TLS client at this address may be, before its certificate is known: any of them, and
     /// what certificates may have to hold. `None` for a stranger.
     pub(crate) fn suspects(&self, source: SocketAddr) -> Option<(Peer, Vec<&TrunkTls>)> {
@@ -197,8 +211,7 @@ impl TrunkTable {
     /// What the certificate of a trunk must hold.
     pub(crate) fn tls_of(&self, trunk: TrunkId) -> &TrunkTls {
         static NOTHING: TrunkTls = TrunkTls::NOTHING;
-        let found = self.entries.binary_search_by_key(&trunk, |entry| entry.trunk);
-        found.ok().and_then(|at| self.entries.get(at)).map_or(&NOTHING, |entry| &entry.tls)
+        self.entry(trunk).map_or(&NOTHING, |entry| &entry.tls)
     }
 
     /// The name by which a trunk is configured that has led to this address: what its certificate

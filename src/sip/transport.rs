@@ -68,13 +68,22 @@ pub struct Hop {
     pub address: SocketAddr,
     /// On a stream, the port to connect to at that host when the connection is gone.
     pub port: u16,
+    /// On a stream, whose end that is, as the layer above counts its peers: no connection carries
+    /// what is meant for another's, even from the same address (RFC 5923 §8).
+    pub owner: u128,
 }
 
 impl Hop {
-    /// A peer that listens at `address`.
+    /// A peer that listens at `address`, and belongs to nobody in particular.
     #[must_use]
     pub const fn new(transport: Transport, address: SocketAddr) -> Self {
-        Self { transport, address, port: address.port() }
+        Self { transport, address, port: address.port(), owner: 0 }
+    }
+
+    /// The same place when it is this owner's.
+    #[must_use]
+    pub const fn of(self, owner: u128) -> Self {
+        Self { owner, ..self }
     }
 
     /// What an error is about: the port for a new connection is not part of it.

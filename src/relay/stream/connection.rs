@@ -87,9 +87,9 @@ impl Connection {
 
     /// Every hop under which this peer was written to.
     pub(super) fn hops(&self) -> impl Iterator<Item = Hop> {
-        let transport = self.peer.transport;
-        let names = self.names.iter().map(move |address| Hop::new(transport, *address));
-        std::iter::once(self.peer.hop()).chain(names)
+        let own = self.peer.hop();
+        let names = self.names.iter().map(move |at| Hop::new(own.transport, *at).of(own.owner));
+        std::iter::once(own).chain(names)
     }
 
     /// Queues a message; `false` when the peer does not read what it is sent.

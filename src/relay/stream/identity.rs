@@ -11,7 +11,7 @@ use super::super::trunks::TrunkTable;
 use super::clocks::UNPROVED;
 use super::connection::{Connection, State};
 use super::wire::Wire;
-use super::{Running, TcpStream};
+use super::{Running, TcpStream, key};
 use crate::call::io::{NO_TRUNK, Peer, PeerRole};
 use crate::sip::transport::{Hop, Transport};
 
@@ -87,13 +87,20 @@ impl Running {
             return false;
         }
         let Some(connection) = self.connections.get_mut(index) else { return false };
-        connection.peer = peer;
         connection.is_unidentified = false;
-        if is_softphone {
+        self.know(index, peer);
+        true
+    }
+
+    /// From now on messages for this peer go over this connection.
+    pub(super) fn know(&mut self, index: usize, peer: Peer) {
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        connection.peer = peer;
+        if peer.role == PeerRole::Softphone {
             self.softphones += 1;
             connection.clocks.proof = Some(now().monotonic + self.streams.limits.proof_within);
         }
-        true
+        self.by_address.insert(key(peer.hop()), index);
     }
 
     /// Whoever comes takes the place of whoever has shown nothing for the longest time, so that a
@@ -138,14 +145,16 @@ impl Running {
                 continue;
             }
             let known = connection.peer;
-            let found = if known.transport == Transport::Tls && connection.is_accepted {
-                let shown = connection.wire.certificates();
-                trunk_of(&self.table, &mut self.streams.tls, known.address, shown)
-            } else {
+            let found = if !connection.is_accepted {
                 // A server that was good enough under other terms need not be any more.
                 let terms_stay = known.transport != Transport::Tls
                     || old.tls_of(known.trunk) == self.table.tls_of(known.trunk);
-                self.table.find(known.hop()).filter(|_| terms_stay)
+                self.table.owner_of(known.hop()).filter(|_| terms_stay)
+            } else if known.transport == Transport::Tls {
+                let shown = connection.wire.certificates();
+                trunk_of(&self.table, &mut self.streams.tls, known.address, shown)
+            } else {
+                self.table.find(known.hop())
             };
             match found {
                 Some(peer) if peer.trunk == known.trunk => connection.peer = peer,

@@ -7,15 +7,15 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::connection::{Connection, State};
 use super::wire::Wire;
-use super::{Input, Peer, Running};
+use super::{Input, Peer, Running, key};
 use crate::sip::transport::{Hop, Transport};
 
 impl Running {
     /// Sends a message on the connection of its hop; when that is gone, on one to where the peer
-    /// listens (RFC 3261 §18.2.2).
+    /// listens (RFC 3261 §18.2.2). Whoever else is at that address does not get it.
     pub(super) fn send(&mut self, to: Hop, bytes: &[u8]) {
-        let listens_at = (to.transport, to.listens_at());
-        let known = self.by_address.get(&to.place()).or_else(|| self.by_address.get(&listens_at));
+        let listens_at = Hop { address: to.listens_at(), ..to };
+        let known = self.by_address.get(&key(to)).or_else(|| self.by_address.get(&key(listens_at)));
         let index = known.copied().or_else(|| self.connect(to));
         let Some((index, connection)) =
             index.and_then(|index| Some((index, self.connections.get_mut(index)?)))
@@ -30,10 +30,10 @@ impl Running {
         }
     }
 
-    /// Opens a connection to a trunk, and to nobody else.
+    /// Opens a connection to the trunk that a message is for, and to nobody else.
     fn connect(&mut self, to: Hop) -> Option<usize> {
         let address = to.listens_at();
-        let peer = self.table.find(Hop::new(to.transport, address))?;
+        let peer = self.table.owner_of(Hop { address, ..to })?;
         if self.is_full(address.ip()) {
             return None;
         }
