@@ -63,9 +63,11 @@ impl Codec {
     }
 
     /// The codec of an `a=rtpmap` encoding; one channel may be written or not.
-    pub(super) fn of_rtpmap(encoding: &str) -> Option<Self> {
-        let mono = encoding.strip_suffix("/1").unwrap_or(encoding);
-        Self::ALL.into_iter().find(|codec| codec.rtpmap().eq_ignore_ascii_case(mono))
+    pub(super) fn of_rtpmap(encoding: &[u8]) -> Option<Self> {
+        let mono = encoding.strip_suffix(b"/1").unwrap_or(encoding);
+        let usual = Self::ALL.into_iter().find(|codec| codec.rtpmap().as_bytes() == mono);
+        let is_it = |codec: &Self| codec.rtpmap().as_bytes().eq_ignore_ascii_case(mono);
+        usual.or_else(|| Self::ALL.into_iter().find(is_it))
     }
 
     const fn bit(self) -> u8 {
@@ -203,9 +205,9 @@ mod tests {
 
     #[test]
     fn encodings_are_found_whatever_their_case_and_with_one_channel() {
-        assert_eq!(Codec::of_rtpmap("pcma/8000/1"), Some(Codec::Pcma));
-        assert_eq!(Codec::of_rtpmap("TELEPHONE-EVENT/8000"), Some(Codec::TelephoneEvent));
-        assert_eq!(Codec::of_rtpmap("telephone-event/16000"), None);
-        assert_eq!(Codec::of_rtpmap("opus/48000/2"), None);
+        assert_eq!(Codec::of_rtpmap(b"pcma/8000/1"), Some(Codec::Pcma));
+        assert_eq!(Codec::of_rtpmap(b"TELEPHONE-EVENT/8000"), Some(Codec::TelephoneEvent));
+        assert_eq!(Codec::of_rtpmap(b"telephone-event/16000"), None);
+        assert_eq!(Codec::of_rtpmap(b"opus/48000/2"), None);
     }
 }

@@ -19,6 +19,7 @@ mod codec;
 mod ours;
 mod parse;
 mod session;
+mod words;
 mod write;
 
 pub use codec::{Codec, CodecSet, Payloads};

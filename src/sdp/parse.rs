@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::codec::{Codec, Payloads};
 use super::session::{Direction, InvalidSdp, OtherLine, Session};
+use super::words::{Words, ipv4, is_text, number, split_at_byte, trimmed};
 
 /// The longest body we read.
 pub const SDP_BYTES_MAX: usize = 32 * 1024;
@@ -27,8 +28,9 @@ pub fn parse(body: &[u8]) -> Result<Session, InvalidSdp> {
         if number == LINES_MAX {
             return Err(InvalidSdp::TooLarge);
         }
-        let (line, behind) = split_at_byte(text, b'\n');
-        rest = behind;
+        let line_end = memchr::memchr(b'\n', text).unwrap_or(text.len());
+        rest = text.get(line_end + 1..);
+        let line = text.get(..line_end).unwrap_or_default();
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         match line {
             b"v=0" if number == 0 => {}
@@ -40,14 +42,6 @@ pub fn parse(body: &[u8]) -> Result<Session, InvalidSdp> {
         number += 1;
     }
     scan.finish()
-}
-
-/// What stands before the first `byte` and what behind it; `None` behind where there is none.
-fn split_at_byte(text: &[u8], byte: u8) -> (&[u8], Option<&[u8]>) {
-    match memchr::memchr(byte, text) {
-        Some(at) => (text.get(..at).unwrap_or_default(), text.get(at + 1..)),
-        None => (text, None),
-    }
 }
 
 /// What has been read so far: the session level, then one section for each `m=` line.
@@ -65,7 +59,7 @@ impl<'a> Scan<'a> {
                 if self.sections.len() == MEDIA_LINES_MAX {
                     return Err(InvalidSdp::TooLarge);
                 }
-                let section = Section::parse(text(value)?)?;
+                let section = Section::parse(value)?;
                 if self.sections.is_empty() {
                     // One audio line is the usual case.
                     self.sections.reserve_exact(1);
@@ -73,7 +67,10 @@ impl<'a> Scan<'a> {
                 self.sections.push(section);
             }
             b'c' => {
-                let connection = Connection::parse(text(value)?)?;
+                if !is_text(value) {
+                    return Err(InvalidSdp::Malformed);
+                }
+                let connection = Connection::parse(value)?;
                 match self.sections.last_mut() {
                     // Several c= lines in one section are layered multicast; the first is the base
                     // layer.
@@ -125,10 +122,10 @@ impl<'a> Scan<'a> {
 
 /// One media line and the lines below it.
 struct Section<'a> {
-    kind: &'a str,
-    protocol: &'a str,
+    kind: &'a [u8],
+    protocol: &'a [u8],
     /// The first format.
-    format: &'a str,
+    format: &'a [u8],
     /// Plain RTP audio that is not switched off; the rest is only refused.
     is_audio: bool,
     port: u16,
@@ -142,21 +139,21 @@ struct Section<'a> {
 
 impl<'a> Section<'a> {
     /// `m=<media> <port>[/<number of ports>] <proto> <fmt> ...`
-    fn parse(value: &'a str) -> Result<Self, InvalidSdp> {
-        let mut words = value.split(' ').filter(|word| !word.is_empty());
+    fn parse(value: &'a [u8]) -> Result<Self, InvalidSdp> {
+        if !is_text(value) {
+            return Err(InvalidSdp::Malformed);
+        }
+        let mut words = Words(value);
         let kind = token(words.next())?;
         let port = words.next().ok_or(InvalidSdp::Malformed)?;
         let protocol = token(words.next())?;
         let formats = words.clone();
         let format = token(words.next())?;
         // More than one port is layered encoding, which nobody speaks.
-        let (port, plural) = match port.split_once('/') {
-            Some((port, "1")) => (port, false),
-            Some((port, _)) => (port, true),
-            None => (port, false),
-        };
-        let port: u16 = port.parse().map_err(|_| InvalidSdp::Malformed)?;
-        let is_audio = kind == "audio" && protocol == "RTP/AVP" && port != 0 && !plural;
+        let (port, ports) = split_at_byte(port, b'/');
+        let plural = ports.is_some_and(|ports| ports != b"1");
+        let port = number(port, u16::MAX).ok_or(InvalidSdp::Malformed)?;
+        let is_audio = kind == b"audio" && protocol == b"RTP/AVP" && port != 0 && !plural;
         let mut section = Self {
             kind,
             protocol,
@@ -179,31 +176,29 @@ impl<'a> Section<'a> {
 
     /// As our answer writes it back where we do not take part in it.
     fn line(&self) -> OtherLine {
+        let text = |token| str::from_utf8(token).unwrap_or_default().into();
         let Self { kind, protocol, format, .. } = *self;
-        OtherLine { kind: kind.into(), protocol: protocol.into(), format: format.into() }
+        OtherLine { kind: text(kind), protocol: text(protocol), format: text(format) }
     }
 
     fn attribute(&mut self, attribute: &[u8]) -> Result<(), InvalidSdp> {
-        let (name, Some(value)) = split_at_byte(attribute, b':') else { return Ok(()) };
-        if !self.is_audio || !matches!(name, b"rtpmap" | b"rtcp" | b"ptime") {
+        if !self.is_audio {
             return Ok(());
         }
-        let Ok(value) = str::from_utf8(value) else { return Ok(()) };
-        match name {
-            b"rtpmap" => {
-                let (number, encoding) = value.split_once(' ').ok_or(InvalidSdp::Malformed)?;
-                let (number, _) = payload_type(number)?;
-                let codec = Codec::of_rtpmap(encoding.trim());
-                for (_, named) in self.formats.iter_mut().filter(|(format, _)| *format == number) {
-                    *named = codec;
-                }
+        // A value that is no text says nothing.
+        if let Some(value) = attribute.strip_prefix(b"rtpmap:").filter(|it| is_text(it)) {
+            let (number, encoding) = split_at_byte(value, b' ');
+            let (number, _) = payload_type(number)?;
+            let encoding = encoding.and_then(trimmed).ok_or(InvalidSdp::Malformed)?;
+            let codec = Codec::of_rtpmap(encoding);
+            for (_, named) in self.formats.iter_mut().filter(|(format, _)| *format == number) {
+                *named = codec;
             }
-            b"rtcp" => self.rtcp = Some(rtcp_address(value)?),
-            b"ptime" => {
-                let asked: Option<u8> = value.trim().parse().ok();
-                self.ptime_ms = asked.filter(|ms| PTIMES_MS.contains(ms));
-            }
-            _ => {}
+        } else if let Some(value) = attribute.strip_prefix(b"ptime:").and_then(trimmed) {
+            let asked = number(value, 255).and_then(|ms| u8::try_from(ms).ok());
+            self.ptime_ms = asked.filter(|ms| PTIMES_MS.contains(ms));
+        } else if let Some(value) = attribute.strip_prefix(b"rtcp:").filter(|it| is_text(it)) {
+            self.rtcp = Some(rtcp_address(value)?);
         }
         Ok(())
     }
@@ -283,16 +278,16 @@ enum Connection {
 
 impl Connection {
     /// `IN IP4 192.0.2.1`
-    fn parse(value: &str) -> Result<Self, InvalidSdp> {
-        let mut words = value.split(' ').filter(|word| !word.is_empty());
-        let (Some("IN"), Some(family), Some(address), None) =
+    fn parse(value: &[u8]) -> Result<Self, InvalidSdp> {
+        let mut words = Words(value);
+        let (Some(b"IN"), Some(family), Some(address), None) =
             (words.next(), words.next(), words.next(), words.next())
         else {
             return Err(InvalidSdp::Malformed);
         };
         let address = match family {
-            "IP4" => address.parse().map(IpAddr::V4).ok(),
-            "IP6" => address.parse().map(IpAddr::V6).ok(),
+            b"IP4" => ipv4(address).map(IpAddr::V4),
+            b"IP6" => str::from_utf8(address).ok().and_then(|it| it.parse().map(IpAddr::V6).ok()),
             _ => return Err(InvalidSdp::Malformed),
         };
         let unicast = address.filter(|address| match address {
@@ -304,33 +299,25 @@ impl Connection {
 }
 
 /// `a=rtcp:<port> [IN IP4 <address>]`, RFC 3605.
-fn rtcp_address(value: &str) -> Result<(u16, Option<Connection>), InvalidSdp> {
-    let (port, connection) = match value.split_once(' ') {
-        Some((port, rest)) => (port, Some(Connection::parse(rest)?)),
-        None => (value, None),
-    };
-    let port = port.parse().ok().filter(|port| *port != 0).ok_or(InvalidSdp::Malformed)?;
+fn rtcp_address(value: &[u8]) -> Result<(u16, Option<Connection>), InvalidSdp> {
+    let (port, connection) = split_at_byte(value, b' ');
+    let connection = connection.map(Connection::parse).transpose()?;
+    let port = number(port, u16::MAX).filter(|port| *port != 0).ok_or(InvalidSdp::Malformed)?;
     Ok((port, connection))
 }
 
-fn payload_type(word: &str) -> Result<(u8, Option<Codec>), InvalidSdp> {
-    let number: u8 = word.parse().map_err(|_| InvalidSdp::Malformed)?;
-    if number > PAYLOAD_TYPE_MAX {
-        return Err(InvalidSdp::Malformed);
-    }
+fn payload_type(word: &[u8]) -> Result<(u8, Option<Codec>), InvalidSdp> {
+    let number = number(word, PAYLOAD_TYPE_MAX).and_then(|number| u8::try_from(number).ok());
+    let number = number.ok_or(InvalidSdp::Malformed)?;
     Ok((number, Codec::of_static(number)))
 }
 
 /// A word that may be written back to its sender: printable ASCII and short.
-fn token(word: Option<&str>) -> Result<&str, InvalidSdp> {
-    word.filter(|word| word.len() <= TOKEN_BYTES_MAX && word.bytes().all(|b| b.is_ascii_graphic()))
+fn token(word: Option<&[u8]>) -> Result<&[u8], InvalidSdp> {
+    word.filter(|word| word.len() <= TOKEN_BYTES_MAX && word.iter().all(u8::is_ascii_graphic))
         .ok_or(InvalidSdp::Malformed)
 }
 
-fn text(value: &[u8]) -> Result<&str, InvalidSdp> {
-    str::from_utf8(value).map_err(|_| InvalidSdp::Malformed)
-}
-
-const PAYLOAD_TYPE_MAX: u8 = 127;
+const PAYLOAD_TYPE_MAX: u16 = 127;
 const TOKEN_BYTES_MAX: usize = 64;
 const PTIMES_MS: [u8; 5] = [10, 20, 30, 40, 60];

@@ -71,7 +71,8 @@ pub fn answer(local: &Local, offer: &Session, codecs: CodecSet) -> String {
 
 /// Writes a description: `said` on the lines of `local`.
 pub(super) fn describe(local: &Local, said: &Said) -> String {
-    let mut body = head(local);
+    let mut body = Vec::with_capacity(BODY_BYTES_USUAL);
+    head(&mut body, local);
     let (before, after) = said.refused.split_at(said.audio_at.min(said.refused.len()));
     for other in before {
         refuse(&mut body, other);
@@ -80,94 +81,93 @@ pub(super) fn describe(local: &Local, said: &Said) -> String {
     for other in after {
         refuse(&mut body, other);
     }
-    body
+    String::from_utf8(body).expect("only text is written into it")
 }
 
-fn head(local: &Local) -> String {
-    let mut body = String::with_capacity(BODY_BYTES_USUAL);
-    let family = family(local.rtp.ip());
-    body.push_str("v=0\r\no=- ");
-    put_decimal(&mut body, local.session_id & SESSION_ID_MASK);
-    body.push(' ');
-    put_decimal(&mut body, local.version);
-    body.push_str(" IN ");
-    body.push_str(family);
-    put_address(&mut body, local.rtp.ip());
-    body.push_str("\r\ns=-\r\nc=IN ");
-    body.push_str(family);
-    put_address(&mut body, local.rtp.ip());
-    body.push_str("\r\nt=0 0\r\n");
-    body
+fn put(body: &mut Vec<u8>, text: &str) {
+    body.extend_from_slice(text.as_bytes());
 }
 
-fn refuse(body: &mut String, other: &OtherLine) {
+fn head(body: &mut Vec<u8>, local: &Local) {
+    put(body, "v=0\r\no=- ");
+    put_decimal(body, local.session_id & SESSION_ID_MASK);
+    put(body, " ");
+    put_decimal(body, local.version);
+    let start = body.len();
+    put(body, family(local.rtp.ip()));
+    put_address(body, local.rtp.ip());
+    let end = body.len();
+    put(body, "\r\ns=-\r\nc=IN");
+    body.extend_from_within(start + " IN".len()..end);
+    put(body, "\r\nt=0 0\r\n");
+}
+
+fn refuse(body: &mut Vec<u8>, other: &OtherLine) {
     for text in ["m=", &*other.kind, " 0 ", &*other.protocol, " ", &*other.format, "\r\n"] {
-        body.push_str(text);
+        put(body, text);
     }
 }
 
-fn audio(body: &mut String, local: &Local, payloads: &Payloads, direction: Direction) {
+fn audio(body: &mut Vec<u8>, local: &Local, payloads: &Payloads, direction: Direction) {
     let numbered = || Codec::ALL.into_iter().filter_map(|codec| Some((codec, payloads.of(codec)?)));
-    body.push_str("m=audio ");
+    put(body, "m=audio ");
     put_decimal(body, u64::from(local.rtp.port()));
-    body.push_str(" RTP/AVP");
+    put(body, " RTP/AVP");
     for (_, payload_type) in numbered() {
-        body.push(' ');
+        put(body, " ");
         put_decimal(body, u64::from(payload_type));
     }
     for (codec, payload_type) in numbered() {
-        body.push_str("\r\na=rtpmap:");
+        put(body, "\r\na=rtpmap:");
         put_decimal(body, u64::from(payload_type));
-        body.push(' ');
-        body.push_str(codec.rtpmap());
+        put(body, " ");
+        put(body, codec.rtpmap());
         if codec == Codec::TelephoneEvent {
-            body.push_str("\r\na=fmtp:");
+            put(body, "\r\na=fmtp:");
             put_decimal(body, u64::from(payload_type));
-            body.push_str(" 0-15");
+            put(body, " 0-15");
         }
     }
-    body.push_str("\r\na=ptime:");
+    put(body, "\r\na=ptime:");
     put_decimal(body, u64::from(local.ptime_ms));
-    body.push_str("\r\na=");
-    body.push_str(direction.label());
-    body.push_str("\r\n");
+    put(body, "\r\na=");
+    put(body, direction.label());
+    put(body, "\r\n");
 }
 
 /// A number without the machinery of `format!`: this is written for every call.
-fn put_decimal(body: &mut String, number: u64) {
-    let mut digits = ['0'; 20];
-    let (mut count, mut rest) = (0, number);
-    for place in &mut digits {
-        *place = char::from(b'0' + (rest % 10) as u8);
+fn put_decimal(body: &mut Vec<u8>, number: u64) {
+    let mut digits = [0; 20];
+    let mut start = digits.len();
+    let mut rest = number;
+    for place in digits.iter_mut().rev() {
+        *place = b'0' + (rest % 10) as u8;
         rest /= 10;
-        count += 1;
+        start -= 1;
         if rest == 0 {
             break;
         }
     }
-    body.extend(digits.iter().take(count).rev());
+    body.extend_from_slice(digits.get(start..).unwrap_or_default());
 }
 
 /// A space and the address.
-fn put_address(body: &mut String, address: IpAddr) {
-    body.push(' ');
+fn put_address(body: &mut Vec<u8>, address: IpAddr) {
     match address {
         IpAddr::V4(address) => {
             for (place, octet) in address.octets().into_iter().enumerate() {
-                if place > 0 {
-                    body.push('.');
-                }
+                body.push(if place == 0 { b' ' } else { b'.' });
                 put_decimal(body, u64::from(octet));
             }
         }
-        IpAddr::V6(address) => body.push_str(&address.to_string()),
+        IpAddr::V6(address) => put(body, &format!(" {address}")),
     }
 }
 
 const fn family(address: IpAddr) -> &'static str {
     match address {
-        IpAddr::V4(_) => "IP4",
-        IpAddr::V6(_) => "IP6",
+        IpAddr::V4(_) => " IN IP4",
+        IpAddr::V6(_) => " IN IP6",
     }
 }
 
