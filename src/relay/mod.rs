@@ -16,6 +16,7 @@ pub(crate) mod tls;
 mod trunk_states;
 pub(crate) mod trunks;
 
+mod behind;
 mod freshness;
 mod live;
 mod mailbox;

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
+use super::behind::Behind;
 use super::handle::Shared;
 use super::mailbox::{Inbox, Mailbox};
 use super::now::now;
@@ -103,8 +104,7 @@ struct Running<R: RouteSource> {
     /// Calls whose ports are being closed, and until when their last word may come.
     closing: (usize, Instant),
     pace: Pace,
-    /// The last round left datagrams in the queue.
-    is_behind: bool,
+    behind: Behind,
     tally: Tally,
     published: Published,
     publish_at: Instant,
@@ -126,7 +126,7 @@ impl<R: RouteSource> Running<R> {
             media_at: None,
             closing: (0, at),
             pace: Pace::new(shard.gather, at),
-            is_behind: false,
+            behind: Behind::new(shard.sockets.len()),
             tally: Tally::default(),
             published: Published::new(),
             publish_at: at,
@@ -138,7 +138,8 @@ impl<R: RouteSource> Running<R> {
     fn run(mut self) {
         let _gone = MarkGone::of(&self.shard.shared);
         self.feed(now(), Input::Trunks(self.table.book()));
-        let mut events = Vec::with_capacity(2);
+        // All that there are, so that a socket without an event is one without datagrams.
+        let mut events = Vec::with_capacity(1 + self.shard.sockets.len());
         loop {
             events.clear();
             self.wait(&mut events);
@@ -151,6 +152,7 @@ impl<R: RouteSource> Running<R> {
                 self.receive(event.data.u64() as usize, event.flags);
                 self.pass_on();
             }
+            self.look_behind(&events);
             self.read_reports();
             self.keep_time();
             self.shard.sockets.iter_mut().for_each(SipSocket::flush);
@@ -158,7 +160,7 @@ impl<R: RouteSource> Running<R> {
             if self.inbox.stop {
                 return;
             }
-            if !self.is_behind {
+            if !self.behind.is_any() {
                 rest(self.pace.rest(begun, now().monotonic));
             }
         }
@@ -194,7 +196,7 @@ impl<R: RouteSource> Running<R> {
             }
             let Some(socket) = self.shard.sockets.get_mut(number) else { return };
             match socket.receive() {
-                Received::Empty => return self.caught_up(),
+                Received::Empty => return self.caught_up(number),
                 Received::Unreachable(address) => self.unreachable(address),
                 Received::Datagram { source, bytes } => {
                     self.pace.arrived();
@@ -216,21 +218,32 @@ impl<R: RouteSource> Running<R> {
         self.fell_behind(number);
     }
 
-    /// The queue is empty.
-    fn caught_up(&mut self) {
-        if self.is_behind {
-            self.is_behind = false;
-            self.shard.core.note_queue_delay(now(), Duration::ZERO);
+    /// A round may have taken the very last datagram without seeing the end of the queue.
+    fn look_behind(&mut self, events: &[epoll::Event]) {
+        if !self.behind.is_any() {
+            return;
+        }
+        for number in 0..self.shard.sockets.len() {
+            if !events.iter().any(|event| event.data.u64() == number as u64) {
+                self.caught_up(number);
+            }
+        }
+    }
+
+    /// The queue of a socket is empty.
+    fn caught_up(&mut self, number: usize) {
+        if let Some(delay) = self.behind.caught_up(number) {
+            self.shard.core.note_queue_delay(now(), delay);
         }
     }
 
     /// A whole round has not emptied the queue: the brain learns how long the last datagram waited.
     fn fell_behind(&mut self, number: usize) {
-        self.is_behind = true;
         let at = now();
         let arrived = self.shard.sockets.get(number).and_then(SipSocket::last_arrived);
         let delay = arrived.and_then(|arrived| at.wall.duration_since(arrived).ok());
-        self.shard.core.note_queue_delay(at, delay.unwrap_or_default());
+        let delay = self.behind.fell(number, delay.unwrap_or_default());
+        self.shard.core.note_queue_delay(at, delay);
     }
 
     /// Takes the table of trunks when it is another one.
