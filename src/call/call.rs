@@ -20,7 +20,7 @@ use super::timers::Timer;
 use super::wires::{GIVE_UP, Wires};
 use crate::domain::cause::Cause;
 use crate::domain::cdr::EndedBy;
-use crate::domain::id::CallId;
+use crate::domain::id::{BindingId, CallId};
 use crate::domain::now::Now;
 use crate::domain::route::Route;
 use crate::rtp::plane::{Command, SessionId, Side, SideCounts};
@@ -95,6 +95,12 @@ impl Call {
     /// The record, until it is written down.
     pub(super) const fn record(&self) -> Option<&Record> {
         self.record.as_ref()
+    }
+
+    /// The binding that the call goes through, as soon as it is known and until the record is
+    /// written down.
+    pub(super) fn binding(&self) -> Option<BindingId> {
+        self.record.as_ref()?.known().binding
     }
 
     /// Nothing is left to do for either leg, and the record is written.

@@ -1,5 +1,6 @@
 //! The brain of one shard: every input goes in here, every output comes out of here.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Instant;
 
@@ -34,6 +35,8 @@ pub struct CallCore {
     pub(super) wires: Wires,
     pub(super) calls: Calls,
     pub(super) by_id: HashMap<CallId, Serial>,
+    /// Calls whose binding is known and whose record is not written yet.
+    by_binding: BTreeSet<(BindingId, Serial)>,
     /// Calls that are not over.
     pub(super) live: usize,
     /// Calls that wait for their route.
@@ -58,6 +61,7 @@ impl CallCore {
             wires: Wires::new(config, rng),
             calls: Calls::default(),
             by_id: HashMap::new(),
+            by_binding: BTreeSet::new(),
             live: 0,
             pending_routes: 0,
             is_draining: false,
@@ -121,6 +125,12 @@ impl CallCore {
         }
     }
 
+    /// Calls that an order about their binding would find.
+    #[cfg(test)]
+    pub(super) fn bound(&self) -> usize {
+        self.by_binding.len()
+    }
+
     /// Dialogs, early and dying ones included. Counts them one by one.
     #[cfg(test)]
     pub(super) fn dialogs(&self) -> usize {
@@ -135,9 +145,13 @@ impl CallCore {
         change: impl FnOnce(&mut Call, &mut Wires),
     ) -> bool {
         let Some(call) = self.calls.get_mut(serial) else { return false };
-        let before = call.stage();
+        let (before, bound_before) = (call.stage(), call.binding());
         change(call, &mut self.wires);
-        let after = call.stage();
+        let (after, bound) = (call.stage(), call.binding());
+        if bound != bound_before {
+            bound_before.map(|binding| self.by_binding.remove(&(binding, serial)));
+            bound.map(|binding| self.by_binding.insert((binding, serial)));
+        }
         if before == Stage::Routing && after != Stage::Routing {
             self.pending_routes -= 1;
         }
@@ -146,6 +160,7 @@ impl CallCore {
         }
         if call.is_gone() {
             call.forget_tags(&mut self.wires);
+            bound.map(|binding| self.by_binding.remove(&(binding, serial)));
             self.wires.timers.disarm_all(serial);
             self.by_id.remove(&call.id);
             self.calls.remove(serial);
@@ -248,14 +263,16 @@ impl CallCore {
         cause: Cause,
         spared_before: Option<Instant>,
     ) {
-        let ends = |call: &Call| {
-            let Some(record) = call.record() else { return false };
-            let is_spared = call.stage() == Stage::Bridged
-                && spared_before.is_some_and(|order| record.was_answered_before(order));
-            record.known().binding == Some(binding) && !is_spared
+        let is_spared = |call: &Call| {
+            let Some(record) = call.record() else { return true };
+            call.stage() == Stage::Bridged
+                && spared_before.is_some_and(|order| record.was_answered_before(order))
         };
-        let ending: Vec<Serial> =
-            self.calls.iter().filter(|call| ends(call)).map(|call| call.serial).collect();
+        let bound = self.by_binding.range((binding, Serial::FIRST)..=(binding, Serial::LAST));
+        let ending: Vec<Serial> = bound
+            .map(|(_, serial)| *serial)
+            .filter(|serial| self.calls.get(*serial).is_some_and(|call| !is_spared(call)))
+            .collect();
         for serial in ending {
             self.happen(now, serial, Event::Stopped(cause));
         }

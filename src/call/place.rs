@@ -7,10 +7,17 @@ use crate::sip::transaction::Owner;
 
 /// A call as this core counts them: its place in the table of calls, and how many came before it.
 /// Not used again before 2^32 further calls, so a late message finds nothing.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) struct Serial {
     pub(super) index: u32,
     pub(super) count: u32,
+}
+
+impl Serial {
+    /// No call comes before this one in the order of calls.
+    pub(super) const FIRST: Self = Self { index: 0, count: 0 };
+    /// None comes behind this one.
+    pub(super) const LAST: Self = Self { index: u32::MAX, count: u32::MAX };
 }
 
 /// The most calls that a table may hold, the lingering ones among them.

@@ -308,6 +308,7 @@ impl Harness {
         self.advance(wait);
         let occupancy = self.core.occupancy();
         assert!(occupancy.is_empty(), "left over: {occupancy:?}");
+        assert_eq!(self.core.bound(), 0);
         assert_eq!(self.core.counters().attempts, self.cdrs.len() as u64);
         assert_eq!(self.core.counters().invariants_broken, 0);
         for cdr in &self.cdrs {
