@@ -300,11 +300,13 @@ impl fmt::Debug for Signalling {
 
 fn call_config(config: &Config, advertise: SocketAddr) -> CallConfig {
     let sip = &config.sip;
+    let source_cps_max = u32::try_from(sip.source_cps_max).ok().filter(|max| *max > 0);
     CallConfig {
         country_code: sip.country_code.as_str().into(),
         calls_max: sip.calls_max,
         queue_delay_max: sip.queue_delay_max,
-        source_cps_max: u32::try_from(sip.source_cps_max).ok().filter(|max| *max > 0),
+        source_cps_max,
+        softphone_cps_max: source_cps_max,
         recorder_credits: u32::try_from(config.recorder.queue_max).unwrap_or(u32::MAX),
         route_deadline: sip.route_deadline,
         failover_timeout: sip.failover_timeout,

@@ -263,17 +263,15 @@ impl CallCore {
             return None;
         }
         let is_new = !self.wires.transactions.is_repeat(message);
-        (is_new && !self.may_attempt(now, peer)).then_some(Shed::SourceLimit)
-    }
-
-    fn may_attempt(&mut self, now: Now, peer: &Peer) -> bool {
         let cps_max = self.wires.config.source_cps_max;
-        self.admission.may_attempt(now, peer.address.ip(), cps_max)
+        let may = !is_new || self.admission.may_attempt(now, peer.address.ip(), cps_max);
+        (!may).then_some(Shed::SourceLimit)
     }
 
     /// Whether a softphone that has proved whose it is may make one more call in this second.
     pub(super) fn softphone_may_attempt(&mut self, now: Now, peer: &Peer) -> bool {
-        let may = self.may_attempt(now, peer);
+        let cps_max = self.wires.config.softphone_cps_max;
+        let may = self.admission.may_attempt(now, peer.address.ip(), cps_max);
         if !may {
             self.count_shed(Shed::SourceLimit);
         }

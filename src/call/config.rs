@@ -24,6 +24,8 @@ pub struct CallConfig {
     pub queue_delay_max: Duration,
     /// New calls in one second from one source address; no limit when absent.
     pub source_cps_max: Option<u32>,
+    /// The same for an address of softphones, all of which are at one shard.
+    pub softphone_cps_max: Option<u32>,
     /// Attempts waiting for their route at one time.
     pub pending_routes_max: usize,
     /// How many attempts may be taken before the recorder gives credit back.
@@ -61,6 +63,7 @@ impl CallConfig {
             calls_max: 20_000,
             queue_delay_max: Duration::from_millis(10),
             source_cps_max: None,
+            softphone_cps_max: None,
             pending_routes_max: 5_000,
             recorder_credits: 10_000,
             route_deadline: Duration::from_secs(2),

@@ -50,7 +50,7 @@ impl CallCore {
         if self.is_silent_to(now, peer, &message) {
             return;
         }
-        if self.is_foreign(peer, &message) {
+        if self.is_foreign(now, peer, &message) {
             return self.refuse_foreign(now, peer, &message);
         }
         if !self.lets_in(now, peer, &message) {
@@ -110,10 +110,9 @@ impl CallCore {
     }
 
     /// S18: what belongs to a dialog of ours and does not come from the trunk of that dialog.
-    fn is_foreign(&mut self, peer: &Peer, message: &Message) -> bool {
-        let Some(place) = self.find_place(message) else { return false };
-        let Some(call) = self.calls.get(place.serial) else { return false };
-        !call.is_from(place.part, peer)
+    fn is_foreign(&self, now: Now, peer: &Peer, message: &Message) -> bool {
+        let place = self.find_place(message);
+        place.and_then(|place| self.comes_from(now, place, peer)) == Some(false)
     }
 
     /// As if there were no such dialog; nobody learns from the answer that there is one.
@@ -254,15 +253,18 @@ impl CallCore {
             return self.answer(now, peer, server, message, 481);
         };
         let q850 = reason::find_q850(message);
-        if self.on_cancel_asking(now, invite) {
+        let asks_from_here = self.asks_from(peer, invite);
+        if asks_from_here == Some(true) {
+            self.cancel_asking(now, invite);
             return self.answer(now, peer, server, message, 200);
         }
-        let Place { serial, part } = Place::of_owner(owner);
-        let call = self.calls.get(serial);
-        if call.is_some_and(|call| !call.is_from(part, peer)) {
+        let place @ Place { serial, part } = Place::of_owner(owner);
+        let is_callers = asks_from_here.or_else(|| self.comes_from(now, place, peer));
+        if is_callers == Some(false) {
             self.wires.counters.foreign_sources += 1;
             return self.answer(now, peer, server, message, 481);
         }
+        let call = self.calls.get(serial);
         // §9.2: the tag of this 200 is that of the answers to the INVITE.
         let tag = call.map(|call| *call.leg_a.tag()).unwrap_or_else(|| self.wires.loose_tag());
         let answer = egress::plain(&mut self.wires, message, peer.address, 200, &tag);

@@ -255,13 +255,19 @@ impl CallCore {
         self.wires.transactions.respond(at, server, 200, answer);
     }
 
-    /// A CANCEL of an INVITE whose login is being looked up: true when that was one.
-    pub(super) fn on_cancel_asking(&mut self, now: Now, invite: ServerId) -> bool {
+    /// Whether an INVITE whose login is being looked up came by the connection of this peer;
+    /// `None` when it is another INVITE.
+    pub(super) fn asks_from(&self, peer: &Peer, invite: ServerId) -> Option<bool> {
+        let found = self.registrar.asking.values().find(|it| it.server == invite);
+        found.map(|it| flow_of(&it.peer) == flow_of(peer))
+    }
+
+    /// An INVITE whose login is being looked up is cancelled.
+    pub(super) fn cancel_asking(&mut self, now: Now, invite: ServerId) {
         let found = self.registrar.asking.iter().find(|(_, it)| it.server == invite);
-        let Some(request) = found.map(|(request, _)| *request) else { return false };
+        let Some(request) = found.map(|(request, _)| *request) else { return };
         if let Some(Asking { peer, server, message }) = self.registrar.asking.remove(&request) {
             self.answer(now, &peer, server, &message, 487);
         }
-        true
     }
 }

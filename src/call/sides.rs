@@ -2,11 +2,14 @@
 
 use super::branch::Branch;
 use super::call::Call;
+use super::contacts::flow_of;
+use super::core::CallCore;
 use super::coupling::Stage;
-use super::io::{Output, Peer};
+use super::io::{Output, Peer, PeerRole};
 use super::place::{Part, Place};
 use super::talk::Talk;
 use super::wires::Wires;
+use crate::domain::now::Now;
 use crate::rtp::plane::{Command, RemoteMedia, Side};
 use crate::sip::dialog::Dialog;
 use crate::sip::message::Message;
@@ -20,14 +23,36 @@ pub(super) const fn side_of(part: Part) -> Side {
     }
 }
 
+impl CallCore {
+    /// Whether a message comes from where a part of a call is. An agent whose connection was lost
+    /// goes on with its call by another one, as soon as it has registered there.
+    pub(super) fn comes_from(&self, now: Now, place: Place, peer: &Peer) -> Option<bool> {
+        let call = self.calls.get(place.serial)?;
+        let is_back = match (place.part, call.leg_a.peer().role) {
+            (Part::Caller, PeerRole::Agent { agent, .. }) => {
+                let contacts = &self.registrar.contacts;
+                contacts.is_registered(now.monotonic, agent, flow_of(peer))
+            }
+            (Part::Caller | Part::Callee(_), _) => false,
+        };
+        Some(is_back || call.is_from(place.part, peer))
+    }
+}
+
 impl Call {
-    /// Whether a message comes from where this part is: the same trunk at the same host. The port
-    /// may change: some PBXs send from another one.
+    /// Whether a message comes from where this part is. A trunk is known by its host, and the port
+    /// may change: some PBXs send from another one. Behind the address of a softphone there are
+    /// others, so that only its own connection is its.
     pub(super) fn is_from(&self, part: Part, peer: &Peer) -> bool {
         match part {
             Part::Caller => {
                 let known = self.leg_a.peer();
-                known.trunk == peer.trunk && known.address.ip() == peer.address.ip()
+                match known.role {
+                    PeerRole::Agent { .. } | PeerRole::Softphone => flow_of(known) == flow_of(peer),
+                    PeerRole::Insurer { .. } | PeerRole::Carrier => {
+                        known.trunk == peer.trunk && known.address.ip() == peer.address.ip()
+                    }
+                }
             }
             Part::Callee(position) => {
                 let branch = self.branches.get(usize::from(position));

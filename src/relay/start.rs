@@ -21,7 +21,7 @@ use super::sip_udp::SipSocket;
 use super::stream::{Limits, Post, Streams};
 use super::tls::Tls;
 use super::trunks::TrunkTable;
-use super::ways::{TakesPassed, Ways};
+use super::ways::{SOFTPHONES_AT, TakesPassed, Ways};
 use crate::call::config::CallConfig;
 use crate::call::core::CallCore;
 use crate::media::{Link, Waker};
@@ -106,10 +106,11 @@ impl<R: RouteSource> Prepared<R> {
         let orders = shards.iter().map(|(_, mailbox)| Arc::clone(mailbox) as _).collect();
         let mut threads = Vec::with_capacity(shards.len() + 1);
         let memory = no_memory();
-        let call = share(&parts.call, shards.len());
+        let count = shards.len();
+        let has_softphones = !parts.streams.softphones.is_empty();
         for ((index, (sockets, mailbox)), media) in shards.into_iter().enumerate().zip(parts.media)
         {
-            let call = CallConfig { shard: u8::try_from(index).unwrap_or(u8::MAX), ..call.clone() };
+            let call = share(&parts.call, index, count, has_softphones);
             let routes = Routes::new(
                 Arc::clone(&parts.routes),
                 runtime.clone(),
@@ -153,15 +154,23 @@ impl<R: RouteSource> Prepared<R> {
     }
 }
 
-/// The share of one of several brains: what all may do together is shared out evenly.
-fn share(all: &CallConfig, shards: usize) -> CallConfig {
-    let count = u32::try_from(shards).unwrap_or(u32::MAX).max(1);
+/// The share of one of several brains: what all may do together is shared out evenly. The one that
+/// has all the softphones beside its trunks gets as much once more. What it takes beyond its share
+/// of calls, the media plane still counts for all together.
+fn share(all: &CallConfig, index: usize, count: usize, has_softphones: bool) -> CallConfig {
+    let count = count.max(1);
+    let own = if has_softphones && index == SOFTPHONES_AT { 2 } else { 1 };
+    let of = |max: usize| (max.div_ceil(count) * own).min(max);
+    // Never more credits than places.
+    let parts = u32::try_from(count + usize::from(has_softphones)).unwrap_or(u32::MAX);
+    let credits = u64::from(all.recorder_credits) * own as u64 / u64::from(parts);
+    let sources = u32::try_from(count).unwrap_or(u32::MAX);
     CallConfig {
-        calls_max: all.calls_max.div_ceil(shards.max(1)),
-        pending_routes_max: all.pending_routes_max.div_ceil(shards.max(1)),
-        source_cps_max: all.source_cps_max.map(|max| max.div_ceil(count)),
-        // Never more credits than places.
-        recorder_credits: (all.recorder_credits / count).max(1),
+        shard: u8::try_from(index).unwrap_or(u8::MAX),
+        calls_max: of(all.calls_max),
+        pending_routes_max: of(all.pending_routes_max),
+        source_cps_max: all.source_cps_max.map(|max| max.div_ceil(sources)),
+        recorder_credits: u32::try_from(credits).unwrap_or(u32::MAX).max(1),
         ..all.clone()
     }
 }
@@ -215,4 +224,33 @@ fn chance() -> f64 {
     // Without randomness they stay in step; nothing worse.
     aws_lc_rs::rand::fill(&mut byte).ok();
     f64::from(byte[0]) / 255.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shard_of_the_softphones_may_do_twice_as_much_and_the_recorder_has_room_for_all() {
+        let address = "192.0.2.1:5060".parse().expect("an address");
+        let all = CallConfig { source_cps_max: Some(8), ..CallConfig::new(address) };
+        let all = CallConfig { softphone_cps_max: Some(8), ..all };
+        for count in 1..70 {
+            for has_softphones in [false, true] {
+                let shares: Vec<_> =
+                    (0..count).map(|index| share(&all, index, count, has_softphones)).collect();
+                let credits: u32 = shares.iter().map(|it| it.recorder_credits).sum();
+                assert!(credits <= all.recorder_credits && credits > all.recorder_credits / 2);
+                let calls: usize = shares.iter().map(|it| it.calls_max).sum();
+                assert!(calls >= all.calls_max);
+                // Softphones are at one shard, the calls of a trunk are spread over all.
+                assert!(shares.iter().all(|it| it.softphone_cps_max == Some(8)));
+                if has_softphones && count > 1 {
+                    assert_eq!(shares[0].calls_max, 2 * shares[1].calls_max);
+                    assert!(shares[0].recorder_credits >= 2 * shares[1].recorder_credits);
+                    assert!(shares[1].source_cps_max <= Some(4));
+                }
+            }
+        }
+    }
 }

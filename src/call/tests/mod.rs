@@ -4,6 +4,7 @@ mod admission;
 mod challenged;
 mod checklist;
 mod clocks;
+mod connections;
 mod debug;
 mod delayed;
 mod door;

@@ -9,13 +9,13 @@ use crate::domain::route::RouteQuery;
 use crate::sip::digest::{self, Account, Challenge, Secret};
 use crate::sip::transport::Transport;
 
-const USER: &str = "a0123";
+pub(super) const USER: &str = "a0123";
 const PASSWORD: &str = "made by us";
 const AGENT: AgentId = AgentId::from_u128(0xa9);
 /// Somebody else's login.
 const VICTIM: &str = "a0999";
 
-fn softphone(port: u16) -> Peer {
+pub(super) fn softphone(port: u16) -> Peer {
     Peer {
         address: format!("192.0.2.99:{port}").parse().expect("an address"),
         transport: Transport::Tls,
@@ -25,19 +25,19 @@ fn softphone(port: u16) -> Peer {
 }
 
 /// A phone that registers and calls.
-struct Phone {
-    peer: Peer,
+pub(super) struct Phone {
+    pub(super) peer: Peer,
     user: &'static str,
     challenge: Option<Challenge>,
     count: u32,
-    cseq: u32,
+    pub(super) cseq: u32,
     password: &'static str,
     /// Empty for one of its port.
     call_id: &'static str,
 }
 
 impl Phone {
-    fn at(port: u16) -> Self {
+    pub(super) fn at(port: u16) -> Self {
         let peer = softphone(port);
         Self {
             peer,
@@ -50,7 +50,7 @@ impl Phone {
         }
     }
 
-    fn credentials(&mut self, method: &str, uri: &str) -> String {
+    pub(super) fn credentials(&mut self, method: &str, uri: &str) -> String {
         let Some(challenge) = &self.challenge else { return String::new() };
         self.count += 1;
         let account = Account { user: self.user.into(), password: self.password.into() };
@@ -59,7 +59,7 @@ impl Phone {
         format!("Authorization: {}\r\n", String::from_utf8(value).expect("ASCII"))
     }
 
-    fn register(&mut self, h: &mut Harness, contact: &str) -> String {
+    pub(super) fn register(&mut self, h: &mut Harness, contact: &str) -> String {
         self.cseq += 1;
         let credentials = self.credentials("REGISTER", "sip:203.0.113.5");
         let (cseq, host, port) = (self.cseq, self.peer.address, self.peer.address.port());
@@ -75,7 +75,7 @@ impl Phone {
         self.say(h, &request)
     }
 
-    fn invite(&mut self, h: &mut Harness, call_id: &str) -> Vec<String> {
+    pub(super) fn invite(&mut self, h: &mut Harness, call_id: &str) -> Vec<String> {
         self.cseq += 1;
         let extra = self.credentials("INVITE", &format!("sip:{X}@203.0.113.5"));
         let caller = Caller { extra, cseq: self.cseq, ..Caller::at(self.peer, USER, call_id) };
@@ -99,7 +99,7 @@ impl Phone {
         answer
     }
 
-    fn answer_lookup(&self, h: &mut Harness) {
+    pub(super) fn answer_lookup(&self, h: &mut Harness) {
         for (request, user) in std::mem::take(&mut h.logins) {
             let found = |agent, password: &str| {
                 let secret = Secret::of(user.as_bytes(), REALM.as_bytes(), password.as_bytes());
@@ -115,9 +115,9 @@ impl Phone {
     }
 }
 
-const CONTACT: &str = "Contact: <sip:a0123@10.0.0.7:5061;transport=tls>;expires=120\r\n";
+pub(super) const CONTACT: &str = "Contact: <sip:a0123@10.0.0.7:5061;transport=tls>;expires=120\r\n";
 
-fn registered(h: &mut Harness) -> Phone {
+pub(super) fn registered(h: &mut Harness) -> Phone {
     let mut phone = Phone::at(40_000);
     assert_eq!(start(&phone.register(h, CONTACT)), "401 REGISTER");
     assert!(h.proved.is_empty(), "it has shown nothing yet");
@@ -271,7 +271,7 @@ fn a_source_has_few_lookups_under_way_and_taking_requests_back_makes_no_room() {
 
 #[test]
 fn a_softphones_calls_count_when_it_is_known_whose_it_is() {
-    let mut h = Harness::with(|config| config.source_cps_max = Some(1));
+    let mut h = Harness::with(|config| config.softphone_cps_max = Some(1));
     let mut phone = registered(&mut h);
     for at in 0..20 {
         h.from(softphone(40_001), Caller::at(softphone(40_001), USER, &format!("u{at}")).invite());

@@ -1,0 +1,76 @@
+//! A softphone is its connection: whoever else is behind its address is not heard in its name.
+
+#[cfg(test)]
+use super::harness::*;
+use super::softphone::*;
+use crate::call::io::{Input, Peer};
+
+/// Somebody else behind the same address.
+fn neighbour() -> Peer {
+    softphone(41_000)
+}
+
+/// An agent's call that is up, and its phone.
+fn bridged(h: &mut Harness) -> (Phone, Caller) {
+    let mut phone = registered(h);
+    assert!(phone.invite(h, "c1").is_empty());
+    let invite = h.take_one(carrier());
+    h.from(carrier(), reply(&invite, "200 OK", "bob", &sdp("198.51.100.77", 6_000)));
+    let answered = h.take_one(phone.peer);
+    let mut caller = Caller { cseq: phone.cseq, ..Caller::at(phone.peer, USER, "c1") };
+    caller.learn(&answered);
+    h.from(phone.peer, caller.ack());
+    h.take(carrier());
+    (phone, caller)
+}
+
+/// S18.
+#[test]
+fn nobody_else_behind_the_address_of_a_softphone_ends_its_call() {
+    let mut h = Harness::new();
+    let (phone, caller) = bridged(&mut h);
+    let inside = |method: &str| caller.with(method, &format!("n{method}"), 50, "", "");
+    for method in ["BYE", "UPDATE", "INVITE"] {
+        h.from(neighbour(), inside(method));
+        assert_eq!(h.lines(neighbour()), [format!("481 {method}")]);
+    }
+    assert!(h.take(carrier()).is_empty());
+    assert_eq!(h.core.counters().foreign_sources, 3);
+    h.from(phone.peer, caller.bye());
+    assert_eq!(h.lines(phone.peer), ["200 BYE"]);
+}
+
+#[test]
+fn nobody_else_behind_the_address_of_a_softphone_cancels_its_call() {
+    let mut h = Harness::new();
+    let mut phone = registered(&mut h);
+    phone.cseq += 1;
+    let extra = phone.credentials("INVITE", &format!("sip:{X}@203.0.113.5"));
+    let caller = Caller { extra, cseq: phone.cseq, ..Caller::at(phone.peer, USER, "c1") };
+    h.from(phone.peer, caller.invite());
+    for is_looked_up in [false, true] {
+        if is_looked_up {
+            phone.answer_lookup(&mut h);
+        }
+        h.from(neighbour(), caller.cancel().replace("a1;rport", "a1"));
+        assert_eq!(h.lines(neighbour()), ["481 CANCEL"]);
+        assert!(h.take(phone.peer).is_empty());
+        h.advance(ms(40_000));
+    }
+    assert_eq!(h.lines(carrier())[0], "INVITE");
+}
+
+#[test]
+fn an_agent_whose_connection_was_lost_goes_on_by_the_next_one_that_it_registers() {
+    let mut h = Harness::new();
+    let (phone, caller) = bridged(&mut h);
+    h.input(Input::Unreachable { peer: phone.peer.hop() });
+    let mut next = Phone::at(42_000);
+    h.from(next.peer, caller.bye());
+    assert_eq!(h.lines(next.peer), ["481 BYE"]);
+    next.register(&mut h, "");
+    assert!(next.register(&mut h, CONTACT).starts_with("SIP/2.0 200"));
+    h.from(next.peer, caller.with("BYE", "again", caller.cseq + 1, "", ""));
+    assert_eq!(h.lines(next.peer), ["200 BYE"]);
+    assert_eq!(h.lines(carrier()), ["BYE"]);
+}
