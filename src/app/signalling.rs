@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::sync::Mutex;
 use tokio::time::{interval, timeout};
 
 use super::StartError;
@@ -135,7 +134,7 @@ impl Signalling {
             .map(|address| address.ip())
             .filter(|ip| !ip.is_unspecified())
             .collect();
-        let names = Arc::new(Mutex::new(Names::new(name_servers())));
+        let names = Arc::new(Names::new(name_servers()));
         let (entries, _) = load_trunks(pool, vault, &names).await?;
         let table = TrunkTable::new(entries, &TrunkTable::default());
         let trunks = Arc::new(ArcSwap::from_pointee(table));
@@ -247,7 +246,7 @@ fn name_servers() -> Option<NameServers> {
 async fn load_trunks(
     pool: &RelayPool,
     vault: &Vault,
-    names: &Mutex<Names<NameServers>>,
+    names: &Arc<Names<NameServers>>,
 ) -> Result<(Vec<TrunkEntry>, Duration), StoreError> {
     let access = pool.load_trunk_access(vault).await?;
     let mut access: BTreeMap<_, _> = access.into_iter().map(|it| (it.trunk, it)).collect();
@@ -263,10 +262,9 @@ async fn load_trunks(
             },
         }
     }
-    let mut names = names.lock().await;
-    for entry in &mut entries {
-        let transport = sip_transport(entry.transport);
-        let targets = names.find(&entry.places, transport).await;
+    let places = |entry: &TrunkEntry| (entry.places.clone(), sip_transport(entry.transport));
+    let found = names.find_all(entries.iter().map(places).collect()).await;
+    for (entry, targets) in entries.iter_mut().zip(found) {
         entry.listens_at(targets);
     }
     Ok((entries, names.next_in(TRUNKS_EVERY)))
