@@ -87,7 +87,7 @@ pub(super) fn write(wires: &mut Wires, facts: &Facts<'_>) -> Option<(Request, Op
             request.header(SESSION_EXPIRES, least.to_string()).header(MIN_SE, least.to_string())
         }
     };
-    if let Some((name, value)) = credentials {
+    for (name, value) in credentials {
         request = request.header(name.name(), value);
     }
     if matches!(facts.callee, Callee::Desk(_)) {

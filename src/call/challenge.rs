@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::call::Call;
 use super::core::CallCore;
+use super::coupling::Event;
 use super::place::{Part, Place};
 use super::trunks::{Login, TrunkBook, TrunkTerms};
 use super::wires::Wires;
@@ -18,26 +19,66 @@ use crate::sip::header::HeaderId;
 use crate::sip::message::Message;
 use crate::sip::method::Method;
 use crate::sip::transaction::{ClientId, Owner};
-use crate::sip::write::again;
+use crate::sip::write;
 
-/// How often a request is sent again; more than once only since its nonce had become old.
+/// How often a request is sent again for each of those that may challenge it; more than once only
+/// since its nonce had become old.
 const RETRIES_MAX: u8 = 2;
+
+/// Who challenges, each in a header of its own. Both may challenge one request (RFC 3261 §22.3).
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Asker {
+    Server,
+    Proxy,
+}
+
+impl Asker {
+    const ALL: [Self; 2] = [Self::Server, Self::Proxy];
+
+    const fn of_status(status: u16) -> Option<Self> {
+        match status {
+            401 => Some(Self::Server),
+            407 => Some(Self::Proxy),
+            _ => None,
+        }
+    }
+
+    const fn asks_in(self) -> HeaderId {
+        match self {
+            Self::Server => HeaderId::WwwAuthenticate,
+            Self::Proxy => HeaderId::ProxyAuthenticate,
+        }
+    }
+
+    const fn answered_in(self) -> HeaderId {
+        match self {
+            Self::Server => HeaderId::Authorization,
+            Self::Proxy => HeaderId::ProxyAuthorization,
+        }
+    }
+}
+
+/// How often a request was sent again for each asker.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tries([u8; Asker::ALL.len()]);
+
+/// Header lines of a request, such as credentials.
+pub(super) type Lines = Vec<(HeaderId, Vec<u8>)>;
 
 /// The accounts at trunks, and what they have asked for last.
 #[derive(Debug, Default)]
 pub(super) struct Accounts {
     book: Arc<TrunkBook>,
-    /// One for each trunk that has ever asked.
-    known: BTreeMap<TrunkId, Known>,
+    /// One for each asker of each trunk that has ever asked.
+    known: BTreeMap<(TrunkId, Asker), Known>,
     /// Requests that were sent again, and how often. Forgotten with their final responses.
-    retried: BTreeMap<ClientId, u8>,
+    retried: BTreeMap<ClientId, Tries>,
 }
 
 /// A challenge, and how often its nonce was used.
 #[derive(Debug)]
 struct Known {
     challenge: Challenge,
-    answer_in: HeaderId,
     count: u32,
 }
 
@@ -49,7 +90,7 @@ impl Accounts {
 
     /// Another book; what the trunks have asked for stays.
     pub(super) fn replace(&mut self, book: Arc<TrunkBook>) {
-        self.known.retain(|trunk, _| book.get(*trunk).is_some_and(|it| it.account.is_some()));
+        self.known.retain(|(trunk, _), _| book.get(*trunk).is_some_and(|it| it.account.is_some()));
         self.book = book;
     }
 
@@ -69,8 +110,8 @@ impl Accounts {
     }
 
     /// A request has got its final response, or never will: how often it had been sent again.
-    fn forget(&mut self, client: ClientId) -> u8 {
-        self.retried.remove(&client).unwrap_or(0)
+    fn forget(&mut self, client: ClientId) -> Tries {
+        self.retried.remove(&client).unwrap_or_default()
     }
 
     /// Nobody waits for a challenge any more.
@@ -80,57 +121,56 @@ impl Accounts {
         }
     }
 
-    /// Learns a challenge that is worth an answer, `tries` times after the first one.
+    /// Learns a challenge that is worth an answer, and counts it.
     pub(super) fn learn(
         &mut self,
         trunk: TrunkId,
         least: Algorithm,
         response: &Message,
-        tries: u8,
+        tries: &mut Tries,
     ) -> Option<()> {
-        let (asked_in, answer_in) = match response.status()? {
-            401 => (HeaderId::WwwAuthenticate, HeaderId::Authorization),
-            407 => (HeaderId::ProxyAuthenticate, HeaderId::ProxyAuthorization),
-            _ => return None,
-        };
-        let challenge = digest::strongest(response.headers(asked_in), least)?;
+        let asker = Asker::of_status(response.status()?)?;
+        let challenge = digest::strongest(response.headers(asker.asks_in()), least)?;
+        let tried = &mut tries.0[asker as usize];
         // The same question again means that our answer was wrong.
-        if tries >= RETRIES_MAX || (tries > 0 && !challenge.stale) {
+        if *tried >= RETRIES_MAX || (*tried > 0 && !challenge.stale) {
             return None;
         }
-        self.known.insert(trunk, Known { challenge, answer_in, count: 0 });
+        *tried += 1;
+        self.known.insert((trunk, asker), Known { challenge, count: 0 });
         Some(())
     }
 
-    /// The header that answers what the trunk has asked for last; `None` if it never has.
-    pub(super) fn answer(
+    /// What answers all that the trunk has asked for last; nothing if it never has.
+    pub(super) fn answers(
         &mut self,
         trunk: TrunkId,
         account: &Account,
         method: Method,
         uri: &[u8],
-        chance: impl FnOnce() -> u64,
-    ) -> Option<(HeaderId, Vec<u8>)> {
-        let known = self.known.get_mut(&trunk)?;
-        known.count = known.count.checked_add(1)?;
-        let (challenge, method) = (&known.challenge, method.name().as_bytes());
-        let value = digest::answer(account, challenge, method, uri, known.count, chance());
-        Some((known.answer_in, value))
+        mut chance: impl FnMut() -> u64,
+    ) -> Lines {
+        let mut answers = Vec::new();
+        for asker in Asker::ALL {
+            let Some(known) = self.known.get_mut(&(trunk, asker)) else { continue };
+            let Some(count) = known.count.checked_add(1) else { continue };
+            known.count = count;
+            let (challenge, method) = (&known.challenge, method.name().as_bytes());
+            let value = digest::answer(account, challenge, method, uri, count, chance());
+            answers.push((asker.answered_in(), value));
+        }
+        answers
     }
 }
 
 impl Wires {
     /// The credentials of a new request to a trunk, if it has asked for some before.
-    pub(super) fn credentials(
-        &mut self,
-        trunk: TrunkId,
-        method: Method,
-        uri: &[u8],
-    ) -> Option<(HeaderId, Vec<u8>)> {
+    pub(super) fn credentials(&mut self, trunk: TrunkId, method: Method, uri: &[u8]) -> Lines {
         let book = self.accounts.book();
-        let (account, _) = book.get(trunk)?.account.as_ref()?;
+        let account = book.get(trunk).and_then(|terms| terms.account.as_ref());
+        let Some((account, _)) = account else { return Vec::new() };
         let rng = &mut self.rng;
-        self.accounts.answer(trunk, account, method, uri, || rand_core::Rng::next_u64(rng))
+        self.accounts.answers(trunk, account, method, uri, || rand_core::Rng::next_u64(rng))
     }
 }
 
@@ -144,26 +184,43 @@ impl CallCore {
         response: &Message,
     ) -> bool {
         let Some(request) = self.wires.transactions.take_challenged() else { return false };
-        let tries = self.wires.accounts.forget(client);
-        let Place { serial, part } = Place::of_owner(owner);
-        let Some(call) = self.calls.get_mut(serial) else { return false };
-        let Some(trunk) = call.trunk_of(part) else { return false };
+        let mut tries = self.wires.accounts.forget(client);
+        let place = Place::of_owner(owner);
+        let Some(call) = self.calls.get_mut(place.serial) else { return false };
+        let Some(trunk) = call.trunk_of(place.part) else { return false };
         let accounts = &mut self.wires.accounts;
         let account = accounts.terms(trunk).and_then(|terms| terms.account.as_ref());
         let least = account.map(|(_, least)| *least);
-        if least.and_then(|least| accounts.learn(trunk, least, response, tries)).is_none() {
+        if least.and_then(|it| accounts.learn(trunk, it, response, &mut tries)).is_none() {
             self.wires.counters.challenges_unanswered += 1;
             return false;
         }
         let Ok(request) = Message::parse(request) else { return false };
-        let place = Place { serial, part };
-        let wires = &mut self.wires;
-        let sent = call.send_again(wires, now.monotonic, place, client, &request, response);
+        let again = Again { place, client, request: &request, response };
+        let sent = call.send_again(&mut self.wires, now.monotonic, &again, Vec::new());
         let Some(next) = sent else { return false };
         self.wires.counters.challenges_answered += 1;
-        self.wires.accounts.retried.insert(next, tries + 1);
+        self.wires.accounts.retried.insert(next, tries);
+        self.asked_again(now, place, next);
         true
     }
+
+    /// A trunk that is asked once more for the callee has to say something in time once more.
+    fn asked_again(&mut self, now: Now, Place { serial, part }: Place, client: ClientId) {
+        self.with_call(serial, |call, wires| {
+            if call.branch_mut(part).is_some_and(|branch| branch.is_invite(client)) {
+                call.happen(wires, now, Event::AskedAgain);
+            }
+        });
+    }
+}
+
+/// A request that was refused and may be sent again.
+struct Again<'a> {
+    place: Place,
+    client: ClientId,
+    request: &'a Message,
+    response: &'a Message,
 }
 
 impl Call {
@@ -182,16 +239,16 @@ impl Call {
         }
     }
 
-    /// Sends a request once more, with credentials, in the place of the challenged one.
+    /// Sends a request once more, with credentials and these lines, in the place of the refused one
+    /// and as the same call. Nothing is sent that would say nothing new.
     fn send_again(
         &mut self,
         wires: &mut Wires,
         at: Instant,
-        place: Place,
-        client: ClientId,
-        request: &Message,
-        response: &Message,
+        again: &Again<'_>,
+        mut lines: Lines,
     ) -> Option<ClientId> {
+        let Again { place, client, request, response } = *again;
         let part = place.part;
         let first = self.branch_mut(part).filter(|branch| branch.is_invite(client));
         let (cseq, hop) = match first {
@@ -202,10 +259,12 @@ impl Call {
             }
         };
         let trunk = self.trunk_of(part)?;
-        let (name, value) =
-            wires.credentials(trunk, request.method(), request.request_uri_text())?;
+        lines.extend(wires.credentials(trunk, request.method(), request.request_uri_text()));
+        if lines.is_empty() {
+            return None;
+        }
         let branch = wires.new_branch();
-        let request = again(&mut wires.out, request, branch, cseq, (name, &value));
+        let request = write::again(&mut wires.out, request, branch, cseq, &lines);
         let next = wires.transactions.request(at, request, hop, place.to_owner()).ok()?;
         match part {
             Part::Caller => self.leg_a.replace_client(client, next),

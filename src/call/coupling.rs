@@ -46,6 +46,8 @@ pub(super) enum Event {
     Answered,
     /// The callee has answered with media that cannot be relayed.
     AnsweredUnusable,
+    /// The trunk was asked once more, as it had demanded.
+    AskedAgain,
     /// The trunk that was asked has failed or refused.
     TargetFailed(Attempted),
     /// The caller gave up before the answer.
@@ -159,6 +161,7 @@ impl Coupling {
             | Event::MediaOpened
             | Event::MediaFailed
             | Event::Progress
+            | Event::AskedAgain
             | Event::Ringing
             | Event::Answered
             | Event::AnsweredUnusable
@@ -184,6 +187,7 @@ impl Coupling {
             Event::Allowed { .. }
             | Event::Refused(_)
             | Event::Progress
+            | Event::AskedAgain
             | Event::Ringing
             | Event::Answered
             | Event::AnsweredUnusable
@@ -223,6 +227,12 @@ impl Coupling {
             // Ports that were promised could not be had after all.
             Event::MediaFailed => self.end(Cause::NoMediaPort, EndedBy::Relay, actions),
             Event::TargetFailed(how) => self.try_next(how, actions),
+            Event::AskedAgain => {
+                self.plan.ask_again();
+                if self.plan.has_next() {
+                    actions.push(Action::Arm(Timer::Failover));
+                }
+            }
             // The BYE has overtaken the 2xx.
             Event::CalleeHungUp => self.end(Cause::CalleeHangup, EndedBy::Callee, actions),
             Event::Elapsed(Timer::Failover) if self.plan.has_next() => {
@@ -257,6 +267,7 @@ impl Coupling {
             | Event::Refused(_)
             | Event::MediaOpened
             | Event::Progress
+            | Event::AskedAgain
             | Event::Ringing
             | Event::Answered
             | Event::AnsweredUnusable
@@ -276,13 +287,14 @@ impl Coupling {
 
     /// Asks the next trunk where the last one failed in a way that lets another one help.
     fn try_next(&mut self, how: Attempted, actions: &mut Vec<Action>) {
-        if let Some(cause) = how.final_cause() {
+        let ringing = matches!(self.stage, Stage::Calling { ringing: true });
+        if let Some(cause) = how.final_cause(ringing) {
             return self.end(cause, EndedBy::Callee, actions);
         }
         let Some(target) = self.plan.next() else {
-            return self.end(Cause::TrunkFailed, EndedBy::Relay, actions);
+            let (cause, by) = how.last_cause();
+            return self.end(cause, by, actions);
         };
-        let ringing = matches!(self.stage, Stage::Calling { ringing: true });
         self.stage = Stage::Calling { ringing };
         actions.push(Action::TryTarget(target));
         actions.push(if self.plan.has_next() {
@@ -401,7 +413,8 @@ mod tests {
     #[test]
     fn only_a_failed_trunk_is_replaced_and_a_refusal_is_final() {
         let failed = |how| last_actions(&[ALLOWED, Event::MediaOpened, Event::TargetFailed(how)]).1;
-        for how in [Attempted::Status(503), Attempted::Silent, Attempted::Unreachable] {
+        let statuses = [503, 401, 407, 408].map(Attempted::Status);
+        for how in statuses.into_iter().chain([Attempted::Silent, Attempted::Unreachable]) {
             assert!(failed(how).contains(&Action::TryTarget(1)), "{how:?}");
         }
         assert_eq!(finish(&failed(Attempted::Status(486))), Some((Cause::Busy, EndedBy::Callee)));
@@ -492,7 +505,7 @@ mod tests {
         }
     }
 
-    const EVENTS: [Event; 21] = [
+    const EVENTS: [Event; 22] = [
         ALLOWED,
         ALLOWED,
         Event::Allowed { targets: 0 },
@@ -500,6 +513,7 @@ mod tests {
         Event::MediaOpened,
         Event::MediaFailed,
         Event::Progress,
+        Event::AskedAgain,
         Event::Ringing,
         Event::Answered,
         Event::AnsweredUnusable,

@@ -1,6 +1,7 @@
 //! Which trunk is tried next, and after which failures there is a next one at all.
 
 use crate::domain::cause::Cause;
+use crate::domain::cdr::EndedBy;
 
 /// How asking a trunk for the callee ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -17,12 +18,24 @@ pub(super) enum Attempted {
 
 impl Attempted {
     /// Why the call ends, where another trunk would get the same answer. `None` for a failure of
-    /// the trunk itself (RFC 3263 §4.3). A 3xx is never followed: its Contact is somebody's choice
-    /// of destination.
-    pub(super) const fn final_cause(self) -> Option<Cause> {
+    /// the trunk itself (RFC 3263 §4.3): it does not serve us (503), does not believe us (401 and
+    /// 407 that were not answered to its content), or hears nothing from behind it (408) while no
+    /// phone `has_rung`. A 3xx is never followed: its Contact is somebody's choice of destination.
+    pub(super) const fn final_cause(self, has_rung: bool) -> Option<Cause> {
         match self {
-            Self::Status(503) | Self::Silent | Self::Unreachable | Self::Full => None,
+            Self::Status(401 | 407 | 503) | Self::Silent | Self::Unreachable | Self::Full => None,
+            Self::Status(408) if !has_rung => None,
             Self::Status(status) => Some(Cause::from_callee_status(status)),
+        }
+    }
+
+    /// Why the call ends where no other trunk is left.
+    pub(super) const fn last_cause(self) -> (Cause, EndedBy) {
+        match self {
+            Self::Status(503) | Self::Silent | Self::Unreachable | Self::Full => {
+                (Cause::TrunkFailed, EndedBy::Relay)
+            }
+            Self::Status(status) => (Cause::from_callee_status(status), EndedBy::Callee),
         }
     }
 }
@@ -55,6 +68,11 @@ impl Plan {
         self.tried += 1;
         self.alive = false;
         Some(next)
+    }
+
+    /// The trunk being tried is asked once more: silence counts anew.
+    pub(super) const fn ask_again(&mut self) {
+        self.alive = false;
     }
 
     /// There is a trunk that was not tried.

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::challenge::{Lines, Tries};
 use super::egress::CONTACT;
 use super::errands::{Asking, Way};
 use super::io::TrunkStatus;
@@ -29,8 +30,6 @@ const BACKOFF_MAX: Duration = Duration::from_secs(30 * 60);
 const EXPIRES_MAX_S: u64 = 86_400;
 /// A registration is never refreshed more often than this, however short the carrier grants it.
 const REFRESH_MIN: Duration = Duration::from_secs(15);
-/// How often one registration is challenged before it counts as failed.
-const CHALLENGES_MAX: u8 = 2;
 
 /// One registration. `Debug` does not show as whom.
 pub(super) struct Registration {
@@ -47,7 +46,7 @@ pub(super) struct Registration {
     cseq: u32,
     /// The request that has no final response yet, and where it went.
     waiting: Option<(ClientId, Hop)>,
-    challenged: u8,
+    tries: Tries,
     failures: u32,
     /// The last failure was the carrier's own word: it may lock out who insists.
     is_refused: bool,
@@ -88,7 +87,7 @@ impl Registration {
             dialog: None,
             cseq: 0,
             waiting: None,
-            challenged: 0,
+            tries: Tries::default(),
             failures: 0,
             is_refused: false,
             registered_until: None,
@@ -145,7 +144,7 @@ impl Registration {
     /// What the request that was on its way has made known is taken back.
     fn take_back(&mut self, way: &mut Way<'_>) -> Option<TrunkStatus> {
         self.goal = Goal::Left;
-        self.challenged = 0;
+        self.tries = Tries::default();
         if self.registered_until.is_some() && self.register(way, 0).is_some() {
             return None;
         }
@@ -169,7 +168,7 @@ impl Registration {
         self.due_at = None;
         let at = way.now.monotonic;
         let was_registered = self.registered_until.take_if(|until| *until <= at).is_some();
-        self.challenged = 0;
+        self.tries = Tries::default();
         if self.waiting.is_none() && self.register(way, self.expires_s).is_none() {
             self.try_later(way);
         }
@@ -211,11 +210,11 @@ impl Registration {
     }
 
     /// By our own account: the trunk may have another one by now, or none.
-    fn credentials(&self, wires: &mut Wires, uri: &[u8]) -> Option<(HeaderId, Vec<u8>)> {
-        let (account, _) = self.account.as_ref()?;
+    fn credentials(&self, wires: &mut Wires, uri: &[u8]) -> Lines {
+        let Some((account, _)) = &self.account else { return Vec::new() };
         let rng = &mut wires.rng;
         let chance = || rand_core::Rng::next_u64(rng);
-        wires.accounts.answer(self.trunk, account, Method::Register, uri, chance)
+        wires.accounts.answers(self.trunk, account, Method::Register, uri, chance)
     }
 
     pub(super) fn on_response(
@@ -262,16 +261,12 @@ impl Registration {
     fn answer(&mut self, way: &mut Way<'_>, hop: Hop, response: &Message) -> Option<()> {
         let request = Message::parse(way.wires.transactions.take_challenged()?).ok()?;
         let wires = &mut *way.wires;
-        if self.challenged >= CHALLENGES_MAX {
-            return None;
-        }
         let (_, least) = self.account.as_ref()?;
-        wires.accounts.learn(self.trunk, *least, response, self.challenged)?;
-        self.challenged += 1;
-        let (name, value) = self.credentials(wires, request.request_uri_text())?;
+        wires.accounts.learn(self.trunk, *least, response, &mut self.tries)?;
+        let credentials = self.credentials(wires, request.request_uri_text());
         self.cseq = self.cseq.checked_add(1)?;
         let branch = wires.new_branch();
-        let request = again(&mut wires.out, &request, branch, self.cseq, (name, &value));
+        let request = again(&mut wires.out, &request, branch, self.cseq, &credentials);
         let sent = wires.transactions.request(way.now.monotonic, request, hop, way.owner);
         self.waiting = Some((sent.ok()?, hop));
         Some(())

@@ -86,19 +86,21 @@ fn the_next_call_answers_the_same_nonce_without_being_asked() {
     assert_eq!(header(&again, "CSeq"), "3 INVITE");
     h.from(carrier(), challenge(&again, "401 Unauthorized", "n4", ", stale=true"));
     assert_eq!(h.lines(carrier()), ["ACK"], "a trunk that is never content is given up");
-    assert_eq!(h.lines(pbx()), ["503 INVITE"]);
+    assert_eq!(h.lines(second_carrier()), ["INVITE"]);
 }
 
 #[test]
-fn a_wrong_password_is_tried_once_and_ends_the_call() {
+fn a_wrong_password_is_tried_once_and_then_the_next_trunk() {
     let mut h = with_account(Algorithm::Md5, &[carrier()]);
     let up = h.called();
     h.from(carrier(), challenge(&up.invite, "401 Unauthorized", "n1", ""));
     let [_, again] = h.take(carrier()).try_into().expect("an ACK and an INVITE");
     h.from(carrier(), challenge(&again, "401 Unauthorized", "n2", ""));
     assert_eq!(h.lines(carrier()), ["ACK"]);
-    assert_eq!(h.lines(pbx()), ["503 INVITE"]);
-    assert_eq!(h.cdr().cause, Cause::TrunkFailed);
+    let next = h.take_one(second_carrier());
+    h.from(second_carrier(), reply(&next, "486 Busy", "two", ""));
+    assert_eq!(h.lines(pbx()), ["486 INVITE"]);
+    assert_eq!(h.cdr().cause, Cause::Busy);
     assert_eq!(h.core.counters().challenges_unanswered, 1);
     h.check_nothing_is_left();
 }
@@ -115,6 +117,7 @@ fn challenge_of_md5_alone(mut h: Harness) -> Cause {
     let line = "WWW-Authenticate: Digest realm=\"c\", nonce=\"n\", qop=\"auth\"\r\n";
     h.from(carrier(), reply_with(&up.invite, "401 Unauthorized", "p", line, ""));
     assert_eq!(h.lines(carrier()), ["ACK"]);
+    h.input(Input::Unreachable { peer: second_carrier().hop() });
     let cause = h.cdr().cause;
     h.check_nothing_is_left();
     cause
@@ -148,4 +151,56 @@ fn an_invite_that_nobody_wants_any_more_is_not_sent_again() {
     assert_eq!(h.lines(carrier()), ["CANCEL"]);
     h.from(carrier(), challenge(&up.invite, "401 Unauthorized", "n1", ""));
     assert_eq!(h.lines(carrier()), ["ACK"]);
+}
+
+#[test]
+fn a_proxy_and_the_server_behind_it_may_both_challenge_one_invite() {
+    for proxy_first in [true, false] {
+        let mut h = with_account(Algorithm::Md5, &[carrier()]);
+        let up = h.called();
+        let (first, second) = ("407 Proxy Authentication Required", "401 Unauthorized");
+        let (first, second) = if proxy_first { (first, second) } else { (second, first) };
+        h.from(carrier(), challenge(&up.invite, first, "n1", ""));
+        let [_, again] = h.take(carrier()).try_into().expect("an ACK and an INVITE");
+        h.from(carrier(), challenge(&again, second, "n2", ""));
+        let [_, again] = h.take(carrier()).try_into().expect("an ACK and an INVITE");
+        let (proxy, server) = if proxy_first { ("n1", "n2") } else { ("n2", "n1") };
+        let of = |name| credentials(&again, name).0;
+        assert_eq!((&*of("Proxy-Authorization"), &*of("Authorization")), (proxy, server));
+        assert_eq!(header(&again, "CSeq"), "3 INVITE");
+        // The same question once more means that the answer was wrong.
+        h.from(carrier(), challenge(&again, second, "n3", ""));
+        assert_eq!(h.lines(carrier()), ["ACK"]);
+        assert_eq!(h.core.counters().challenges_answered, 2);
+    }
+}
+
+#[test]
+fn a_trunk_whose_challenge_cannot_be_answered_is_left_for_the_next_one() {
+    for status in ["401 Unauthorized", "407 Proxy Authentication Required"] {
+        let mut h = Harness::new();
+        let up = h.called();
+        h.from(carrier(), challenge(&up.invite, status, "n1", ""));
+        assert_eq!(h.lines(carrier()), ["ACK"]);
+        let next = h.take_one(second_carrier());
+        assert!(h.take(pbx()).is_empty());
+        h.from(second_carrier(), challenge(&next, status, "n1", ""));
+        assert_eq!(h.lines(pbx()), ["503 INVITE"], "there is no third one");
+        h.check_nothing_is_left();
+    }
+}
+
+#[test]
+fn a_trunk_that_is_silent_to_the_answer_of_its_challenge_is_left_within_two_seconds() {
+    let mut h = with_account(Algorithm::Md5, &[carrier()]);
+    let up = h.called();
+    h.advance(ms(1_500));
+    h.take(carrier());
+    h.from(carrier(), up.reply("100 Trying"));
+    h.from(carrier(), challenge(&up.invite, "401 Unauthorized", "n1", ""));
+    h.advance(ms(1_999));
+    assert!(h.take(second_carrier()).is_empty());
+    h.advance(ms(1));
+    assert_eq!(h.lines(second_carrier()), ["INVITE"]);
+    assert_eq!(h.core.counters().failovers, 1);
 }

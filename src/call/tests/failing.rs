@@ -85,11 +85,9 @@ fn every_failure_of_the_callee_has_one_cause() {
         ("403 Forbidden", Cause::Rejected, "603"),
         ("404 Not Found", Cause::Unreachable, "480"),
         ("480 Gone away", Cause::Unreachable, "480"),
-        ("408 Request Timeout", Cause::NoAnswer, "480"),
         ("487 Request Terminated", Cause::NoAnswer, "480"),
         ("488 Not Acceptable Here", Cause::MediaUnacceptable, "488"),
         ("500 Server Internal Error", Cause::TrunkFailed, "503"),
-        ("401 Unauthorized", Cause::TrunkFailed, "503"),
         ("302 Moved Temporarily", Cause::TrunkFailed, "503"),
     ];
     for (status, cause, told) in rows {
@@ -102,6 +100,26 @@ fn every_failure_of_the_callee_has_one_cause() {
         assert!(h.take(second_carrier()).is_empty());
         h.check_nothing_is_left();
     }
+}
+
+#[test]
+fn a_408_moves_on_to_the_next_trunk_unless_a_phone_has_rung() {
+    let mut h = Harness::new();
+    let up = h.called();
+    h.from(carrier(), up.reply("408 Request Timeout"));
+    assert_eq!(h.lines(carrier()), ["ACK"]);
+    let next = h.take_one(second_carrier());
+    h.from(second_carrier(), reply(&next, "408 Request Timeout", "two", ""));
+    assert_eq!(h.lines(pbx()), ["480 INVITE"]);
+    assert_eq!((h.cdr().cause, h.cdr().ended_by), (Cause::NoAnswer, EndedBy::Callee));
+    h.check_nothing_is_left();
+    let mut h = Harness::new();
+    let up = h.ringing();
+    h.from(carrier(), up.reply("408 Request Timeout"));
+    assert_eq!(h.lines(pbx()), ["480 INVITE"]);
+    assert!(h.take(second_carrier()).is_empty(), "nobody rings the same phone twice");
+    assert_eq!((h.cdr().cause, h.cdr().ended_by), (Cause::NoAnswer, EndedBy::Callee));
+    h.check_nothing_is_left();
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! A request of ours once more: what a challenge asks for.
+//! A request of ours once more: what a challenge asks for, or a trunk with longer sessions.
 
 use bytes::BytesMut;
 
@@ -7,14 +7,14 @@ use super::super::ids::Branch;
 use super::super::message::Message;
 use super::{Request, begin, put_decimal, put_header, put_value, take};
 
-/// The same `request` as a new one: another branch and number, and one more header, which takes the
-/// place of any of its name.
+/// The same `request` as a new one: another branch and number, and more headers, which take the
+/// places of any of their names.
 pub fn again(
     out: &mut BytesMut,
     request: &Message,
     branch: Branch,
     cseq: u32,
-    (name, value): (HeaderId, &[u8]),
+    headers: &[(HeaderId, Vec<u8>)],
 ) -> Request {
     begin(out);
     out.extend_from_slice(request.method_name());
@@ -30,8 +30,10 @@ pub fn again(
             out.extend_from_slice(b" ");
             out.extend_from_slice(request.method_name());
             out.extend_from_slice(b"\r\n");
-            put_header(out, name.name(), value);
-        } else if id != HeaderId::Via && id != name {
+            for (name, value) in headers {
+                put_header(out, name.name(), value);
+            }
+        } else if id != HeaderId::Via && headers.iter().all(|(name, _)| *name != id) {
             put_value(out, text);
             out.extend_from_slice(b": ");
             put_value(out, kept);
@@ -72,12 +74,19 @@ mod tests {
             [1, 2].map(|seed| Branch::new(shard, &mut ChaCha20Rng::seed_from_u64(seed)));
         let first = first.replace("OLD", old.as_str());
         let message = Message::parse(Bytes::from(first.clone())).expect("a request");
-        let added = (HeaderId::Authorization, &b"Digest fresh"[..]);
-        let second = again(&mut new_buffer(), &message, new, 2, added);
+        let added = [
+            (HeaderId::Authorization, b"Digest fresh".to_vec()),
+            (HeaderId::ProxyAuthorization, b"Digest other".to_vec()),
+        ];
+        let second = again(&mut new_buffer(), &message, new, 2, &added);
         let wanted = first
             .replace(old.as_str(), new.as_str())
             .replace("Authorization: Digest stale\r\n", "")
-            .replace("CSeq: 1 INVITE\r\n", "CSeq: 2 INVITE\r\nAuthorization: Digest fresh\r\n");
+            .replace(
+                "CSeq: 1 INVITE\r\n",
+                "CSeq: 2 INVITE\r\nAuthorization: Digest fresh\r\n\
+                 Proxy-Authorization: Digest other\r\n",
+            );
         assert_eq!(second.bytes, wanted.as_bytes());
     }
 }
