@@ -156,6 +156,19 @@ impl Call {
             && early.is_some_and(|early| early.theirs.is_some())
     }
 
+    /// Whether the caller has not answered yet what it was offered with a reliable response.
+    pub(super) fn waits_for_early_answer(&self) -> bool {
+        let early = self.set_up.as_ref().and_then(|set_up| set_up.early.as_ref());
+        early.is_some_and(|early| early.theirs.is_none())
+    }
+
+    /// Whether the phone of this request has answered our offer before it has answered the call.
+    pub(super) fn has_answered_early(&mut self, part: Part, request: &Message) -> bool {
+        let Some(branch) = self.branch_mut(part) else { return false };
+        let held = branch.held.iter().find(|it| it.dialog.matches_request(request));
+        held.and_then(|it| it.heard.as_ref()).is_some_and(|heard| heard.answer.is_some())
+    }
+
     /// The caller offers something before the callee has answered the call, in a PRACK or in an
     /// UPDATE: it is answered with what the callee was offered. What the callee takes of that is
     /// seen when it answers.

@@ -36,12 +36,7 @@ impl Call {
             return self.answer_early_offer(wires, at, &asker);
         }
         let Some(side) = self.talking_side(place.part, &asker.request) else {
-            let status = match (self.stage(), place.part) {
-                (Stage::Over, _) => 481,
-                // Their INVITE waits for our answer, or ours for theirs.
-                (_, Part::Caller) => 500,
-                (_, Part::Callee(_)) => 491,
-            };
+            let status = self.early_status(place.part, &asker.request);
             return say(wires, at, &asker, status);
         };
         if let Some(status) = self.busy_status(side) {
@@ -54,6 +49,19 @@ impl Call {
             Ok(offer) => self.consider(wires, at, side, asker, offer),
             Err(InvalidSdp::TooLarge | InvalidSdp::Malformed) => say(wires, at, &asker, 400),
             Err(InvalidSdp::NoAudio | InvalidSdp::NoCodec) => say(wires, at, &asker, 488),
+        }
+    }
+
+    /// How an offer is refused that comes before the call is answered (RFC 3311 §5.2).
+    fn early_status(&mut self, part: Part, request: &Message) -> u16 {
+        match (self.stage(), part) {
+            (Stage::Over, _) => 481,
+            // Ours waits for their answer, or theirs for ours.
+            (_, Part::Caller) if self.waits_for_early_answer() => 491,
+            (_, Part::Caller) => 500,
+            // No offer waits, but the caller cannot be asked about another one yet.
+            (_, Part::Callee(_)) if self.has_answered_early(part, request) => 504,
+            (_, Part::Callee(_)) => 491,
         }
     }
 

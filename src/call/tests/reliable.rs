@@ -201,7 +201,7 @@ fn an_update_while_it_rings_is_answered_once_an_offer_was() {
     let (up, ringing) = rings_reliably(&mut h, "");
     let offer = sdp("192.0.2.21", 4_100);
     h.from(pbx(), up.caller.with("UPDATE", "u1", 2, "", &offer));
-    assert_eq!(h.lines(pbx()), ["500 UPDATE"], "ours is to be answered first");
+    assert_eq!(h.lines(pbx()), ["491 UPDATE"], "ours is to be answered first");
     let rack = format!("{} 1 INVITE", header(&ringing, "RSeq"));
     h.from(pbx(), prack(&up, 3, &rack, &sdp("192.0.2.20", 4_000)));
     assert_eq!(h.lines(pbx()), ["200 PRACK"]);
@@ -209,6 +209,29 @@ fn an_update_while_it_rings_is_answered_once_an_offer_was() {
     let answer = h.take_one(pbx());
     assert_eq!(start(&answer), "200 UPDATE");
     assert_eq!(audio(&answer), Some("m=audio 20000 RTP/AVP 8 0 101"));
+}
+
+/// RFC 3311 §5.2.
+#[test]
+fn a_callee_that_offers_something_while_it_rings_is_told_whose_turn_it_is() {
+    let mut h = Harness::new();
+    let up = h.called();
+    h.from(carrier(), says(&up, "180 Ringing", "bob", 1, ""));
+    h.confirm(carrier(), "PRACK");
+    let offer = |cseq| {
+        let update = callee_request(&up.invite, "UPDATE", "bob", cseq);
+        let body = sdp("198.51.100.77", 6_200);
+        let length = format!("Content-Type: application/sdp\r\nContent-Length: {}", body.len());
+        update.replace("Content-Length: 0", &length) + &body
+    };
+    h.from(carrier(), offer(1));
+    assert_eq!(h.lines(carrier()), ["491 UPDATE"], "it is to answer ours first");
+    h.from(carrier(), says(&up, "183 Progress", "bob", 2, &sdp("198.51.100.77", 6_000)));
+    h.confirm(carrier(), "PRACK");
+    h.from(carrier(), offer(2));
+    assert_eq!(h.lines(carrier()), ["504 UPDATE"], "nobody can be asked yet");
+    h.from(carrier(), reply(&up.invite, "200 OK", "bob", ""));
+    assert_eq!(h.lines(carrier()), ["ACK"]);
 }
 
 #[test]
