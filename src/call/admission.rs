@@ -268,14 +268,20 @@ impl CallCore {
         (!may).then_some(Shed::SourceLimit)
     }
 
-    /// Whether a softphone that has proved whose it is may make one more call in this second.
-    pub(super) fn softphone_may_attempt(&mut self, now: Now, peer: &Peer) -> bool {
+    /// Whether a softphone that has proved whose it is may make one more call: in this second, and
+    /// in view of what has come while its login was looked up.
+    pub(super) fn softphone_may_attempt(
+        &mut self,
+        now: Now,
+        peer: &Peer,
+        message: &Message,
+    ) -> bool {
         let cps_max = self.wires.config.softphone_cps_max;
         let may = self.admission.may_attempt(now, peer.address.ip(), cps_max);
-        if !may {
-            self.count_shed(Shed::SourceLimit);
-        }
-        may
+        let limit = (!may).then_some(Shed::SourceLimit);
+        let why = self.find_shed(peer, message).or(limit);
+        why.into_iter().for_each(|why| self.count_shed(why));
+        why.is_none()
     }
 }
 

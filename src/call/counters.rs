@@ -47,6 +47,8 @@ pub struct Counters {
     pub challenges_unanswered: u64,
     /// Registrations at trunks that were refused or not answered.
     pub registrations_failed: u64,
+    /// Attempts that were asked who they are: without a proof, or with an old one.
+    pub unproved: u64,
     /// Wrong answers to challenges of ours.
     pub logins_failed: u64,
     /// Attempts and trunks passed over since a trunk has as much as it takes.

@@ -11,6 +11,7 @@ use super::door::Shown;
 use super::egress::CONTACT;
 use super::io::{LoginAnswer, Output, Peer, PeerRole};
 use super::trunks::Login;
+use crate::domain::cause::Cause;
 use crate::domain::id::{AgentId, TenantId};
 use crate::domain::now::Now;
 use crate::sip::address::Address;
@@ -191,6 +192,7 @@ impl CallCore {
         message: &Message,
         is_stale: bool,
     ) {
+        self.wires.counters.unproved += u64::from(message.method() == Method::Invite);
         let offered = self.wires.config.softphone_digest.clone();
         self.challenge(now, peer, server, message, &offered, is_stale);
     }
@@ -208,13 +210,15 @@ impl CallCore {
         if message.method() == Method::Register {
             return self.on_register(now, peer, server, message, (agent, user));
         }
-        if !self.registrar.contacts.is_registered(now.monotonic, agent, flow_of(peer)) {
-            return self.answer(now, peer, server, message, 403);
-        }
-        if !self.softphone_may_attempt(now, peer) {
+        if !self.softphone_may_attempt(now, peer, message) {
             return self.answer(now, peer, server, message, 503);
         }
+        let is_here = self.registrar.contacts.is_registered(now.monotonic, agent, flow_of(peer));
         let peer = Peer { role: PeerRole::Agent { tenant, agent }, ..*peer };
+        if !is_here {
+            self.answer(now, &peer, server, message, 403);
+            return self.record_refusal(now, &peer, 403, Cause::AgentUnknown);
+        }
         self.on_new_request(now, &peer, server, message);
     }
 

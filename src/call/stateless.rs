@@ -33,6 +33,7 @@ impl CallCore {
         message: &Message,
         challenges: &[String],
     ) {
+        self.wires.counters.unproved += u64::from(message.method() == Method::Invite);
         for skipped in 0..challenges.len() {
             let challenges = challenges.get(skipped..).unwrap_or_default();
             let answer = self.write_challenge(peer, message, challenges);

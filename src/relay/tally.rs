@@ -113,6 +113,10 @@ pub(super) struct Published {
     failovers: Sum<Counter>,
     refused_early: [Sum<Counter>; 5],
     silenced: Sum<Counter>,
+    unproved: Sum<Counter>,
+    logins_failed: Sum<Counter>,
+    unsupported: Sum<Counter>,
+    unknown_dialogs: Sum<Counter>,
     invariants: Sum<Counter>,
     calls: Sum<Gauge>,
     transactions: Sum<Gauge>,
@@ -143,6 +147,10 @@ impl Published {
             failovers: Sum::of(counter!("maskline_trunk_failovers_total")),
             refused_early: SHED.map(refused),
             silenced: Sum::of(counter!("maskline_sip_silenced_total")),
+            unproved: Sum::of(counter!("maskline_attempts_unproved_total")),
+            logins_failed: Sum::of(counter!("maskline_sip_logins_failed_total")),
+            unsupported: Sum::of(counter!("maskline_sip_unsupported_total")),
+            unknown_dialogs: Sum::of(counter!("maskline_sip_unknown_dialogs_total")),
             invariants: Sum::of(counter!("maskline_invariants_broken_total")),
             calls: Sum::of(gauge!("maskline_calls_active")),
             transactions: Sum::of(gauge!("maskline_sip_transactions_active")),
@@ -171,6 +179,10 @@ impl Published {
             counts.refused_source,
         ];
         self.silenced.show(counts.silenced);
+        self.unproved.show(counts.unproved);
+        self.logins_failed.show(counts.logins_failed);
+        self.unsupported.show(counts.unsupported_requests);
+        self.unknown_dialogs.show(counts.unknown_dialogs);
         self.refused_early.iter_mut().zip(refused).for_each(|(sum, count)| sum.show(count));
         self.invariants.show(counts.invariants_broken);
         let held = core.occupancy();

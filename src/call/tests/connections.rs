@@ -4,6 +4,7 @@
 use super::harness::*;
 use super::softphone::*;
 use crate::call::io::{Input, Peer};
+use crate::domain::cause::Cause;
 
 /// Somebody else behind the same address.
 fn neighbour() -> Peer {
@@ -73,4 +74,32 @@ fn an_agent_whose_connection_was_lost_goes_on_by_the_next_one_that_it_registers(
     h.from(next.peer, caller.with("BYE", "again", caller.cseq + 1, "", ""));
     assert_eq!(h.lines(next.peer), ["200 BYE"]);
     assert_eq!(h.lines(carrier()), ["BYE"]);
+}
+
+#[test]
+fn a_proved_softphone_that_is_refused_has_a_record_and_an_unproved_one_is_counted() {
+    let mut h = Harness::new();
+    let mut phone = Phone::at(40_000);
+    h.from(phone.peer, Caller::at(phone.peer, USER, "c0").invite());
+    assert_eq!(h.lines(phone.peer), ["401 INVITE"]);
+    assert_eq!((h.cdrs.len(), h.core.counters().unproved), (0, 1));
+    phone.register(&mut h, "");
+    let refused = phone.invite(&mut h, "c1");
+    assert_eq!(refused.iter().map(|it| start(it)).collect::<Vec<_>>(), ["403 INVITE"]);
+    let cdr = h.cdr();
+    assert_eq!((cdr.cause, cdr.sip_status, cdr.tenant), (Cause::AgentUnknown, 403, Some(TENANT)));
+}
+
+#[test]
+fn what_has_come_while_a_login_was_looked_up_counts_too() {
+    let mut h = Harness::with(|config| config.calls_max = 1);
+    let mut phone = registered(&mut h);
+    phone.cseq += 1;
+    let extra = phone.credentials("INVITE", &format!("sip:{X}@203.0.113.5"));
+    let caller = Caller { extra, cseq: phone.cseq, ..Caller::at(phone.peer, USER, "c1") };
+    h.from(phone.peer, caller.invite());
+    h.called();
+    phone.answer_lookup(&mut h);
+    assert_eq!(h.lines(phone.peer), ["503 INVITE"]);
+    assert_eq!((h.core.occupancy().calls, h.core.counters().refused_overload), (1, 1));
 }
