@@ -93,11 +93,14 @@ pub struct TrunkCreate {
     targets: Vec<String>,
     /// How calls are sent to it; `udp` when absent.
     transport: Option<TransportWord>,
-    /// PEM: the certificates that its own must chain to. With it, a connection from this trunk
-    /// needs a client certificate (mutual TLS). Without it, `sip.tls_ca` is what its server
-    /// certificate must chain to.
+    /// PEM: the certificates that its own must chain to; only with the transport `tls`. With it, a
+    /// connection from this trunk needs a client certificate (mutual TLS), which may be one for
+    /// clients or one for servers. Without it, none is asked for, and `sip.tls_ca` is what its
+    /// server certificate must chain to.
     tls_ca: Option<String>,
-    /// The DNS name or IP address that its certificate must hold; the address itself when absent.
+    /// The DNS name or IP address that its certificate must hold; only with `tls_ca`. When absent,
+    /// a server must hold the name or address in `targets`, and a client any name: give one unless
+    /// nobody else has a certificate of `tls_ca`.
     tls_name: Option<String>,
     /// Lower is tried first; 10 when absent.
     priority: Option<u16>,
@@ -239,7 +242,10 @@ pub async fn create(
     let sources = &body.source_networks;
     let source_networks = parse_networks(&mut checks, "/source_networks", sources, 1, NETWORKS_MAX);
     let targets = parse_targets(&mut checks, &body.targets);
-    check_tls(&mut checks, body.tls_ca.as_deref(), body.tls_name.as_deref());
+    let transport = body.transport.map_or(Transport::Udp, Transport::from);
+    let (tls_ca, tls_name) = (body.tls_ca.as_deref(), body.tls_name.as_deref());
+    check_tls(&mut checks, tls_ca, tls_name);
+    check_proof(&mut checks, transport, tls_ca.is_some(), tls_name.is_some());
     checks.range("/priority", priority.into(), 0, PRIORITY_MAX);
     checks.range("/weight", weight.into(), 0, PRIORITY_MAX);
     check_country_code(&mut checks, &country_code);
@@ -271,7 +277,7 @@ pub async fn create(
         name: body.name,
         source_networks,
         targets,
-        transport: body.transport.map_or(Transport::Udp, Transport::from),
+        transport,
         tls_ca: body.tls_ca,
         tls_name: body.tls_name,
         priority,
@@ -344,7 +350,15 @@ pub async fn patch(
     check_limits(&mut checks, body.channels_max.flatten(), body.cps_max.flatten());
     checks.finish()?;
     check_supported(body.country_code.as_deref())?;
-    api.store().find_trunk(id).await?.ok_or(ApiError::new(Code::NotFound))?;
+    let trunk = api.store().find_trunk(id).await?.ok_or(ApiError::new(Code::NotFound))?;
+    if body.transport.is_some() || tls_ca.is_some() || tls_name.is_some() {
+        let transport = body.transport.map_or(trunk.transport, Transport::from);
+        let has_ca = tls_ca.map_or(trunk.tls_ca.is_some(), Option::is_some);
+        let has_name = tls_name.map_or(trunk.tls_name.is_some(), Option::is_some);
+        let mut checks = Checks::default();
+        check_proof(&mut checks, transport, has_ca, has_name);
+        checks.finish()?;
+    }
     let change = TrunkChange {
         name: body.name,
         source_networks,
@@ -405,6 +419,16 @@ fn check_tls(checks: &mut Checks, ca: Option<&str>, name: Option<&str>) {
     }
     if let Some(name) = name {
         checks.require(is_tls_name(name), "/tls_name", Rule::Invalid);
+    }
+}
+
+/// What a certificate must hold is asked only over TLS, and only of one that can be verified.
+fn check_proof(checks: &mut Checks, transport: Transport, has_ca: bool, has_name: bool) {
+    if transport == Transport::Tls {
+        checks.require(has_ca || !has_name, "/tls_ca", Rule::Missing);
+    } else {
+        checks.require(!has_ca, "/tls_ca", Rule::Invalid);
+        checks.require(!has_name, "/tls_name", Rule::Invalid);
     }
 }
 

@@ -254,6 +254,11 @@ async fn load_trunks(
     for trunk in pool.load_trunks().await? {
         let entry = TrunkEntry::from(trunk);
         let trunk = entry.trunk;
+        if !entry.can_prove() {
+            // The API refuses this; the database may hold it from before.
+            tracing::error!(trunk.id = %trunk, "{trunk} is shut out: it has tls_ca, but not tls");
+            continue;
+        }
         match access.remove(&trunk) {
             None => entries.push(entry),
             Some(access) => match entry.with_access(access) {

@@ -242,6 +242,7 @@ async fn a_tenant_may_refuse_real_numbers_and_a_suspended_one_binds_nobody() {
 #[tokio::test]
 async fn platform_things_have_rules_too() {
     let world = World::new().await;
+    let ca = include_str!("../tls/root.pem");
     let trunk = |change: Value| {
         let mut body = json!({"name": "t", "role": "carrier", "source_networks": ["192.0.2.1"],
             "targets": ["192.0.2.1:5060"]});
@@ -258,8 +259,16 @@ async fn platform_things_have_rules_too() {
         ("/v1/trunks", trunk(json!({"role": "insurer"})), "/tenant_id"),
         ("/v1/trunks", trunk(json!({"tenant_id": world.tenant})), "/tenant_id"),
         ("/v1/trunks", trunk(json!({"transport": "sctp"})), "/transport"),
-        ("/v1/trunks", trunk(json!({"tls_ca": "no certificate"})), "/tls_ca"),
-        ("/v1/trunks", trunk(json!({"tls_name": "a name"})), "/tls_name"),
+        ("/v1/trunks", trunk(json!({"transport": "tls", "tls_ca": "no certificate"})), "/tls_ca"),
+        (
+            "/v1/trunks",
+            trunk(json!({"transport": "tls", "tls_ca": ca, "tls_name": "a name"})),
+            "/tls_name",
+        ),
+        ("/v1/trunks", trunk(json!({"transport": "tls", "tls_name": "pbx.test"})), "/tls_ca"),
+        ("/v1/trunks", trunk(json!({"transport": "tcp", "tls_ca": ca})), "/tls_ca"),
+        ("/v1/trunks", trunk(json!({"tls_ca": ca})), "/tls_ca"),
+        ("/v1/trunks", trunk(json!({"tls_name": "pbx.test"})), "/tls_name"),
         ("/v1/trunks", trunk(json!({"priority": 1001})), "/priority"),
         ("/v1/pools", json!({"name": "p", "class": "mobile", "cooling_days": 89}), "/cooling_days"),
         ("/v1/pools", json!({"name": "p", "class": "888"}), "/class"),

@@ -85,9 +85,19 @@ async fn trunks_come_change_and_go() {
         (&changed.body["transport"], &changed.body["tls_name"]),
         (&json!("udp"), &json!(null))
     );
-    let patch = json!({"transport": "tls", "tls_name": "pbx.example.com"});
+    let ca = include_str!("../tls/root.pem");
+    let patch = json!({"transport": "tls", "tls_ca": ca, "tls_name": "pbx.example.com"});
     let changed = world.operator.patch(&path, patch).await.gave(200);
     assert_eq!(changed.body["transport"], "tls");
+    // What is left must hold together too.
+    for (patch, pointer) in [
+        (json!({"tls_ca": null}), "/tls_ca"),
+        (json!({"transport": "tcp"}), "/tls_ca"),
+        (json!({"transport": "udp", "tls_ca": null}), "/tls_name"),
+    ] {
+        let refused = world.operator.patch(&path, patch).await.refused(422, "validation_failed");
+        assert_eq!(refused.place().0, pointer, "{:#}", refused.body);
+    }
     let changed = world.operator.patch(&path, json!({"tls_name": null})).await.gave(200);
     assert_eq!(
         (&changed.body["transport"], &changed.body["tls_name"]),
