@@ -34,7 +34,7 @@ pub(crate) struct Shared {
     pub(crate) calls: AtomicU64,
     pub(crate) trunk_states: TrunkStates,
     pub(crate) trunks_changed: Notify,
-    pub(crate) shard_gone: Notify,
+    pub(crate) thread_gone: Notify,
     shards: OnceLock<Vec<Arc<dyn TakesOrders>>>,
 }
 
@@ -66,11 +66,30 @@ pub struct RelayStuck;
 #[derive(Debug, Default)]
 pub(crate) struct Checks {
     pub(crate) database: AtomicBool,
-    /// Shards whose threads run.
-    pub(crate) shards: AtomicUsize,
+    /// Threads of signalling that run: one for each shard, and the one of the connections.
+    pub(crate) threads: AtomicUsize,
     pub(crate) carrier_trunk: AtomicBool,
     pub(crate) media_ports: AtomicBool,
     pub(crate) draining: AtomicBool,
+}
+
+/// Whatever ends a thread of signalling, the process knows that nobody listens there.
+#[derive(Debug)]
+pub(crate) struct MarkGone(Arc<Shared>);
+
+impl MarkGone {
+    /// The thread runs; keep this until its end.
+    pub(crate) fn of(shared: &Arc<Shared>) -> Self {
+        shared.checks.threads.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for MarkGone {
+    fn drop(&mut self) {
+        self.0.checks.threads.fetch_sub(1, Ordering::SeqCst);
+        self.0.thread_gone.notify_one();
+    }
 }
 
 /// Whether new calls should be sent here, and why not.
@@ -78,7 +97,7 @@ pub(crate) struct Checks {
 pub struct Readiness {
     /// The database answers and its schema is ours.
     pub database: bool,
-    /// Every SIP socket is open and its shard runs.
+    /// Every SIP socket is open and its thread runs, and so does the thread of the connections.
     pub sip_socket: bool,
     /// At least one carrier trunk is configured.
     pub carrier_trunk: bool,
@@ -113,7 +132,7 @@ impl Handle {
             calls: AtomicU64::new(0),
             trunk_states: TrunkStates::default(),
             trunks_changed: Notify::new(),
-            shard_gone: Notify::new(),
+            thread_gone: Notify::new(),
             shards: OnceLock::new(),
         }))
     }
@@ -212,7 +231,7 @@ impl Handle {
         let shards = self.0.shards.get().map_or(0, Vec::len);
         Readiness {
             database: checks.database.load(Ordering::SeqCst),
-            sip_socket: shards > 0 && checks.shards.load(Ordering::SeqCst) == shards,
+            sip_socket: shards > 0 && checks.threads.load(Ordering::SeqCst) == shards + 1,
             carrier_trunk: checks.carrier_trunk.load(Ordering::SeqCst),
             media_ports: checks.media_ports.load(Ordering::SeqCst),
             draining: checks.draining.load(Ordering::SeqCst),

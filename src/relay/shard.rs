@@ -15,7 +15,7 @@ use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
 use super::behind::Behind;
-use super::handle::Shared;
+use super::handle::{MarkGone, Shared};
 use super::mailbox::{Inbox, Mailbox};
 use super::now::now;
 use super::pace::Pace;
@@ -447,22 +447,5 @@ impl<R: RouteSource> Running<R> {
 fn rest(time: Duration) {
     if !time.is_zero() {
         std::thread::sleep(time);
-    }
-}
-
-/// Whatever ends the thread, the process knows that its socket is deaf.
-struct MarkGone(Arc<Shared>);
-
-impl MarkGone {
-    fn of(shared: &Arc<Shared>) -> Self {
-        shared.checks.shards.fetch_add(1, Ordering::SeqCst);
-        Self(Arc::clone(shared))
-    }
-}
-
-impl Drop for MarkGone {
-    fn drop(&mut self) {
-        self.0.checks.shards.fetch_sub(1, Ordering::SeqCst);
-        self.0.shard_gone.notify_one();
     }
 }

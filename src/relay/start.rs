@@ -145,6 +145,7 @@ impl<R: RouteSource> Prepared<R> {
             tls,
             limits,
             softphones,
+            shared: Arc::clone(&shared),
         };
         threads.push(streams.start()?);
         let closing = CancellationToken::new();
@@ -191,9 +192,9 @@ impl Relay {
         self.shared.calls.load(Ordering::SeqCst)
     }
 
-    /// Comes to an end only when a shard did.
+    /// Comes to an end only when a thread of signalling did.
     pub(crate) async fn failed(&self) {
-        self.shared.shard_gone.notified().await;
+        self.shared.thread_gone.notified().await;
     }
 
     /// Ends the shards and writes what is left, within `flush`; `true` when records are left.

@@ -28,6 +28,7 @@ pub(crate) use self::post::Post;
 use self::clocks::UNPROVED;
 use self::connection::{Connection, Heard, State};
 use self::sources::Sources;
+use super::handle::{MarkGone, Shared};
 use super::now::now;
 use super::security::{Knocks, Line};
 use super::tls::{Tls, TlsError};
@@ -95,6 +96,8 @@ pub(crate) struct Streams {
     pub(crate) limits: Limits,
     /// The transports by which softphones may come.
     pub(crate) softphones: &'static [Transport],
+    /// Told when the thread ends, however it does.
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// Binds a listener for streams.
@@ -185,6 +188,7 @@ struct Running {
 
 impl Running {
     fn run(mut self) {
+        let _gone = MarkGone::of(&self.streams.shared);
         let mut events = Vec::with_capacity(64);
         loop {
             events.clear();

@@ -10,6 +10,7 @@ use crate::call::io::{NO_TRUNK, PeerRole};
 use crate::call::trunks::TrunkTerms;
 use crate::domain::id::TrunkId;
 use crate::domain::network::{self, Network};
+use crate::relay::handle::Handle;
 use crate::relay::tls::{TlsFiles, TrunkTls};
 use crate::relay::trunks::TrunkEntry;
 use crate::sip::transport::Hop;
@@ -32,6 +33,8 @@ pub(super) struct Inbox {
     pub(super) is_small: AtomicBool,
     pub(super) is_full: AtomicBool,
     pub(super) has_refused: AtomicBool,
+    /// The next input is too much for the thread.
+    panics: AtomicBool,
 }
 
 impl TakesInputs for Inbox {
@@ -46,6 +49,7 @@ impl TakesInputs for Inbox {
     }
 
     fn bring(&self, input: Input) {
+        assert!(!self.panics.load(Ordering::SeqCst), "as the test wants it");
         self.is_full.fetch_or(self.is_small.swap(false, Ordering::SeqCst), Ordering::SeqCst);
         self.inputs.lock().expect("no panic").push(input);
         self.more.notify_all();
@@ -58,6 +62,7 @@ pub(super) struct World {
     pub(super) post: Arc<Post>,
     pub(super) inbox: Arc<Inbox>,
     pub(super) trunks: Arc<ArcSwap<TrunkTable>>,
+    shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -124,9 +129,11 @@ impl World {
             tls: Tls::open(files).expect("the certificates of the tests"),
             limits,
             softphones,
+            shared: Arc::clone(Handle::detached().shared()),
         };
+        let shared = Arc::clone(&streams.shared);
         let thread = Some(streams.start().expect("a thread"));
-        Self { address, post, inbox, trunks, thread }
+        Self { address, post, inbox, trunks, shared, thread }
     }
 
     pub(super) fn connect(&self, from: Ipv4Addr) -> TcpStream {
@@ -180,7 +187,7 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         self.post.stop();
-        let thread = self.thread.take().expect("dropped once");
+        let Some(thread) = self.thread.take() else { return };
         assert!(thread.join().is_ok() || std::thread::panicking());
     }
 }
@@ -458,6 +465,21 @@ fn a_peer_that_leaves_a_little_unread_is_cut_in_time() {
     let (peer, _) = world.message();
     world.post.send(peer.hop(), bytes::Bytes::from(vec![b'x'; 32 * 1_024]));
     assert_eq!(world.unreachable(), peer.hop());
+}
+
+#[tokio::test]
+async fn a_panic_of_the_thread_is_known_to_the_process() {
+    let mut world = World::tcp(Limits::default());
+    let mut pbx = world.connect(PBX);
+    pbx.write_all(OPTIONS).expect("taken");
+    world.message();
+    let running = || world.shared.checks.threads.load(Ordering::SeqCst);
+    assert_eq!(running(), 1);
+    world.inbox.panics.store(true, Ordering::SeqCst);
+    pbx.write_all(OPTIONS).expect("taken");
+    tokio::time::timeout(PATIENCE, world.shared.thread_gone.notified()).await.expect("told");
+    assert_eq!(running(), 0);
+    assert!(world.thread.take().expect("running").join().is_err());
 }
 
 #[test]
