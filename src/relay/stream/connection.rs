@@ -181,3 +181,27 @@ impl Connection {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::call::io::{NO_TRUNK, PeerRole};
+    use crate::sip::transport::Transport;
+
+    #[test]
+    fn whoever_asks_for_life_and_reads_no_answer_costs_no_more_than_the_bound() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let socket = TcpStream::connect(address).expect("a listener");
+        let (transport, trunk, role) = (Transport::Tcp, NO_TRUNK, PeerRole::Softphone);
+        let peer = Peer { address, transport, trunk, role };
+        let mut connection = Connection::new(socket, Wire::Plain, peer, State::Open);
+        let asks = b"\r\n\r\n".repeat(4_096);
+        for _ in 0..200 {
+            assert_ne!(connection.hear(&asks, |input| panic!("{input:?}")), Heard::Broken);
+        }
+        assert_eq!(connection.out.len(), UNSENT_MAX, "and it is not cut for asking");
+    }
+}
