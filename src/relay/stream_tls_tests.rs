@@ -112,6 +112,22 @@ fn a_trunk_with_roots_needs_a_certificate_of_them_and_with_a_name_its_own() {
 }
 
 #[test]
+fn a_trunk_may_show_the_certificate_of_a_server_but_no_other_and_none_that_has_ended() {
+    let world = World::new(Transport::Tls, Limits::default(), mutual(Some("pbx.test")));
+    assert!(is_served(&world, Some("server")), "public authorities give no other any more");
+    assert!(!is_served(&world, Some("signer")), "made for signing code");
+    assert!(!is_served(&world, Some("ended")), "its time is over");
+}
+
+#[test]
+fn a_trunk_with_a_name_and_no_roots_lets_nobody_in() {
+    let only_name = TrunkTls { ca: None, name: Some("pbx.test".into()) };
+    let world = World::new(Transport::Tls, Limits::default(), only_name);
+    assert!(!is_served(&world, None), "no certificate");
+    assert!(!is_served(&world, Some("pbx")), "nothing says what it must chain to");
+}
+
+#[test]
 fn a_half_open_handshake_is_cut_in_time() {
     let limits = quick(Duration::from_millis(300));
     let world = World::new(Transport::Tls, limits, TrunkTls::default());

@@ -1,5 +1,7 @@
 //! TLS of SIP: our certificate, read again when its file changes, and what a trunk's own must hold.
 
+mod verifier;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -11,15 +13,13 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{
-    ClientHello, NoServerSessionStorage, ParsedCertificate, ResolvesServerCert,
-    WebPkiClientVerifier,
-};
+use rustls::server::{ClientHello, NoServerSessionStorage, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, SignatureScheme,
 };
 
+use self::verifier::PeerVerifier;
 use super::now::now;
 use crate::domain::id::TrunkId;
 
@@ -246,10 +246,7 @@ impl Tls {
         for pem in roots {
             all.extend(read_roots(pem.as_bytes())?.roots);
         }
-        let provider = Arc::clone(&self.provider);
-        let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(all), provider);
-        let builder = if is_optional { builder.allow_unauthenticated() } else { builder };
-        builder.build().map_err(|_| TlsError::Verifier)
+        Ok(Arc::new(PeerVerifier::new(all, &self.provider, is_optional)?))
     }
 
     fn server_config(&self, demands: &Demands) -> Result<ServerConfig, TlsError> {
