@@ -313,6 +313,7 @@ fn call_config(config: &Config, advertise: SocketAddr) -> CallConfig {
         recorder_credits: u32::try_from(config.recorder.queue_max).unwrap_or(u32::MAX),
         route_deadline: sip.route_deadline,
         failover_timeout: sip.failover_timeout,
+        session_expires_s: u32::try_from(sip.session_expires.as_secs()).unwrap_or(u32::MAX),
         probe_interval: sip.probe_interval,
         softphone_digest: match sip.softphone_digest {
             SoftphoneDigest::All => Algorithm::Md5..=Algorithm::Sha512T256,
@@ -389,6 +390,17 @@ fn main_address(bound: SocketAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_session_timer_is_as_the_settings_say() {
+        let mut config = Config::default();
+        let asked = |config: &Config| {
+            call_config(config, "192.0.2.1:5060".parse().expect("an address")).session_expires_s
+        };
+        assert_eq!(asked(&config), 1_800);
+        config.sip.session_expires = Duration::from_secs(600);
+        assert_eq!(asked(&config), 600);
+    }
 
     #[test]
     fn a_tenth_of_the_ports_is_enough_and_less_is_not() {

@@ -309,11 +309,6 @@ impl Call {
         let meaning = branch.on_response(wires, now.monotonic, response);
         let said_before = match meaning {
             Meaning::Answered if response.body().is_empty() => branch.early_answer(response),
-            Meaning::Failed(Attempted::Status(422))
-                if self.ask_for_longer(wires, now, part, response) =>
-            {
-                return;
-            }
             Meaning::Failed(_) => {
                 self.hear_reason(crate::sip::reason::find_q850(response));
                 None

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use super::call::Call;
 use super::core::CallCore;
 use super::coupling::Event;
@@ -186,6 +188,9 @@ impl CallCore {
         let Some(request) = self.wires.transactions.take_challenged() else { return false };
         let mut tries = self.wires.accounts.forget(client);
         let place = Place::of_owner(owner);
+        if response.status() == Some(422) {
+            return self.on_too_short(now, place, client, (&request, response), tries);
+        }
         let Some(call) = self.calls.get_mut(place.serial) else { return false };
         let Some(trunk) = call.trunk_of(place.part) else { return false };
         let accounts = &mut self.wires.accounts;
@@ -200,6 +205,32 @@ impl CallCore {
         let sent = call.send_again(&mut self.wires, now.monotonic, &again, Vec::new());
         let Some(next) = sent else { return false };
         self.wires.counters.challenges_answered += 1;
+        self.wires.accounts.retried.insert(next, tries);
+        self.asked_again(now, place, next);
+        true
+    }
+
+    /// A trunk refuses our INVITE since its session timer is too short: it is asked once more, as the
+    /// same call (RFC 4028 §7.3). True when it was.
+    fn on_too_short(
+        &mut self,
+        now: Now,
+        place: Place,
+        client: ClientId,
+        (request, response): (&Bytes, &Message),
+        tries: Tries,
+    ) -> bool {
+        let Some(call) = self.calls.get_mut(place.serial) else { return false };
+        if !call.branch_mut(place.part).is_some_and(|branch| branch.is_invite(client)) {
+            return false;
+        }
+        let Some(least) = call.take_longer(&self.wires, response) else { return false };
+        let Ok(request) = Message::parse(request.clone()) else { return false };
+        let least = least.to_string().into_bytes();
+        let lines = vec![(HeaderId::SessionExpires, least.clone()), (HeaderId::MinSe, least)];
+        let again = Again { place, client, request: &request, response };
+        let sent = call.send_again(&mut self.wires, now.monotonic, &again, lines);
+        let Some(next) = sent else { return false };
         self.wires.accounts.retried.insert(next, tries);
         self.asked_again(now, place, next);
         true

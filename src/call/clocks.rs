@@ -280,28 +280,13 @@ impl Call {
         }
     }
 
-    /// A trunk refuses our INVITE since its timer is too short for it: it is asked once more.
-    /// True when it was.
-    pub(super) fn ask_for_longer(
-        &mut self,
-        wires: &mut Wires,
-        now: Now,
-        part: Part,
-        response: &Message,
-    ) -> bool {
-        let Part::Callee(position) = part else { return false };
-        let Some(min) = session_timer::find_min_se(response) else { return false };
-        let Some(branch) = self.branches.get(usize::from(position)) else { return false };
-        let target = branch.target().clone();
-        let Some(set_up) = &mut self.set_up else { return false };
+    /// The session that a trunk demands at least which has refused ours as too short; only once,
+    /// and only what we would wait for. Trunks that are tried later are asked for as much.
+    pub(super) fn take_longer(&mut self, wires: &Wires, response: &Message) -> Option<u32> {
+        let min = session_timer::find_min_se(response)?;
+        let set_up = self.set_up.as_mut().filter(|set_up| set_up.session_min_s.is_none())?;
         let is_more = min > wires.config.session_expires_s.max(MIN_SE_S) && min <= INTERVAL_S_MAX;
-        if !is_more || set_up.session_min_s.is_some() {
-            return false;
-        }
-        set_up.session_min_s = Some(min);
-        let Some(position) = set_up.targets.iter().position(|it| *it == target) else {
-            return false;
-        };
-        self.try_target(wires, now, position).is_none()
+        set_up.session_min_s = is_more.then_some(min);
+        set_up.session_min_s
     }
 }

@@ -38,6 +38,7 @@ fn durations(config: &Config, found: &mut Found) {
         ("sip.ring_timeout", config.sip.ring_timeout, second * 5, second * 180),
         ("sip.route_deadline", config.sip.route_deadline, second / 20, second * 10),
         ("sip.duration_max", config.sip.duration_max, second * 10, second * 86_400),
+        ("sip.session_expires", config.sip.session_expires, second * 90, second * 86_400),
         ("sip.failover_timeout", config.sip.failover_timeout, second / 2, second * 32),
         ("sip.queue_delay_max", config.sip.queue_delay_max, second / 1_000, second),
         ("sip.probe_interval", config.sip.probe_interval, Duration::ZERO, second * 3_600),

@@ -86,6 +86,10 @@ pub(super) const KEYS: &[Key] = &[
     key!(sip.route_deadline, "an attempt whose route is not known by then is refused"),
     key!(sip.duration_max, "the longest answered duration"),
     key!(
+        sip.session_expires,
+        "a side that is not refreshed for so long is gone (RFC 4028); 90s to 24h"
+    ),
+    key!(
         sip.probe_interval,
         "each target of a trunk is asked so often whether it is there; 0s: never"
     ),

@@ -157,6 +157,8 @@ pub struct Sip {
     pub route_deadline: Duration,
     /// The longest answered duration.
     pub duration_max: Duration,
+    /// The session timer that we ask for: a side that is not refreshed in time is gone.
+    pub session_expires: Duration,
     /// Silence of a trunk after which the next one is tried.
     pub failover_timeout: Duration,
     /// How often each target of a trunk is asked whether it is there; zero for never.
@@ -284,6 +286,7 @@ impl Default for Config {
                 ring_timeout: Duration::from_secs(60),
                 route_deadline: Duration::from_secs(2),
                 duration_max: Duration::from_secs(3 * 3_600),
+                session_expires: Duration::from_secs(1_800),
                 failover_timeout: Duration::from_secs(2),
                 probe_interval: Duration::from_secs(30),
                 gather: Duration::from_millis(6),

@@ -242,6 +242,10 @@ fn a_trunk_that_wants_a_longer_interval_is_asked_once_more() {
     assert_eq!((start(ack).as_str(), start(again).as_str()), ("ACK", "INVITE"));
     assert_eq!(header(again, "Session-Expires"), "3600");
     assert_eq!(header(again, "Min-SE"), "3600");
+    for same in ["Call-ID", "From", "To"] {
+        assert_eq!(header(again, same), header(&invite, same), "RFC 4028 \u{a7}7.3: {same}");
+    }
+    assert_eq!(header(again, "CSeq"), "2 INVITE");
     h.from(carrier(), reply_with(again, "422 No", "bob", "Min-SE: 7200\r\n", ""));
     assert_eq!(h.lines(carrier()), ["ACK"], "once is enough");
     assert_eq!(h.cdr().cause, Cause::TrunkFailed);

@@ -159,8 +159,8 @@ impl Transactions {
         }
     }
 
-    /// The request that the response received last has challenged (401 or 407), unless it was
-    /// cancelled: it may be sent again with credentials.
+    /// The request that the response received last has challenged (401 or 407), or has found too
+    /// short a session in (422), unless it was cancelled: it may be sent again with what is asked.
     pub fn take_challenged(&mut self) -> Option<Bytes> {
         self.challenged.take()
     }
@@ -293,7 +293,7 @@ impl Transactions {
             return Event::Stray(message);
         };
         self.challenged = match status {
-            401 | 407 => self.table.slot_mut(id).and_then(|slot| slot.challenged()),
+            401 | 407 | 422 => self.table.slot_mut(id).and_then(|slot| slot.challenged()),
             _ => None,
         };
         let ack = if status >= 300 { self.make_ack(id, &message) } else { None };
