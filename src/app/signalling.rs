@@ -137,6 +137,7 @@ impl Signalling {
         let names = Arc::new(Names::new(name_servers()));
         let (entries, _) = load_trunks(pool, vault, &names).await?;
         let table = TrunkTable::new(entries, &TrunkTable::default());
+        handle.shared().trunk_states.follow(&table.reach());
         let trunks = Arc::new(ArcSwap::from_pointee(table));
         let prepared = Prepared::new(sockets, handle).map_err(system("a shard"))?;
         let media = plane_config(config, advertise.ip()).map_err(system("randomness"))?;

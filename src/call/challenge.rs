@@ -210,8 +210,8 @@ impl CallCore {
         true
     }
 
-    /// A trunk refuses our INVITE since its session timer is too short: it is asked once more, as the
-    /// same call (RFC 4028 §7.3). True when it was.
+    /// A trunk refuses our INVITE since its session timer is too short: it is asked once more, as
+    /// the same call (RFC 4028 §7.3). True when it was.
     fn on_too_short(
         &mut self,
         now: Now,
@@ -270,8 +270,8 @@ impl Call {
         }
     }
 
-    /// Sends a request once more, with credentials and these lines, in the place of the refused one
-    /// and as the same call. Nothing is sent that would say nothing new.
+    /// Sends a request once more, with credentials and these lines, in the place of the refused
+    /// one and as the same call. Nothing is sent that would say nothing new.
     fn send_again(
         &mut self,
         wires: &mut Wires,

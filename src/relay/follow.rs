@@ -123,6 +123,7 @@ pub(crate) async fn keep_trunks<F>(
             Ok((entries, wait)) => {
                 if let Some(new) = TrunkTable::after(&table.load(), entries) {
                     tracing::debug!(trunks = new.len(), "The trunks have changed");
+                    shared.trunk_states.follow(&new.reach());
                     table.store(Arc::new(new));
                 }
                 shared.checks.carrier_trunk.store(table.load().has_carrier(), Ordering::SeqCst);

@@ -31,25 +31,116 @@ impl TrunkStates {
         states.values().any(|state| state.is_registered == Some(true))
     }
 
+    /// The trunks have been read: each has its gauges from now on, and one that is gone leaves
+    /// nothing behind but zeros.
+    pub(crate) fn follow(&self, trunks: &BTreeMap<TrunkId, Reach>) {
+        let mut states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for gone in states.extract_if(.., |trunk, _| !trunks.contains_key(trunk)) {
+            show_targets(gone.0, 0);
+            show(gone.0, &TrunkState::default());
+        }
+        for (trunk, reach) in trunks {
+            let state = states.entry(*trunk).or_default();
+            match (reach.wants_registration, state.is_registered) {
+                (true, None) => state.is_registered = Some(false),
+                (false, Some(false)) => state.is_registered = None,
+                (true, Some(_)) | (false, None | Some(true)) => {}
+            }
+            show_targets(*trunk, reach.targets);
+            show(*trunk, state);
+        }
+    }
+
     /// Takes what the brain says.
     pub(crate) fn note(&self, status: TrunkStatus) {
         let mut states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match status {
             TrunkStatus::Registered { trunk, is_registered } => {
-                states.entry(trunk).or_default().is_registered = Some(is_registered);
-                let value = f64::from(u8::from(is_registered));
-                metrics::gauge!("maskline_trunk_registered", "trunk" => trunk.to_string())
-                    .set(value);
+                let state = states.entry(trunk).or_default();
+                state.is_registered = Some(is_registered);
+                show(trunk, state);
                 let word = if is_registered { "Registered" } else { "Not registered" };
                 tracing::info!(trunk.id = %trunk, is_registered, "{word} at {trunk}");
             }
             TrunkStatus::Targets { trunk, down } => {
-                states.entry(trunk).or_default().down = down;
+                let state = states.entry(trunk).or_default();
+                state.down = down;
+                show(trunk, state);
                 let count = down.count_ones();
-                metrics::gauge!("maskline_trunk_targets_down", "trunk" => trunk.to_string())
-                    .set(f64::from(count));
-                tracing::warn!(trunk.id = %trunk, count, "{count} targets of {trunk} are down");
+                if count == 0 {
+                    tracing::info!(trunk.id = %trunk, count, "All targets of {trunk} are up");
+                } else {
+                    tracing::warn!(trunk.id = %trunk, count, "{count} targets of {trunk} are down");
+                }
             }
         }
+    }
+}
+
+/// What the settings say of how a trunk is reached.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Reach {
+    /// How many targets it has; none where its names lead nowhere.
+    pub(crate) targets: usize,
+    /// It wants us to register.
+    pub(crate) wants_registration: bool,
+}
+
+fn show(trunk: TrunkId, state: &TrunkState) {
+    let registered = f64::from(u8::from(state.is_registered == Some(true)));
+    gauge("maskline_trunk_registered", trunk, registered);
+    gauge("maskline_trunk_targets_down", trunk, f64::from(state.down.count_ones()));
+}
+
+fn show_targets(trunk: TrunkId, targets: usize) {
+    gauge("maskline_trunk_targets", trunk, f64::from(u32::try_from(targets).unwrap_or(u32::MAX)));
+}
+
+/// By our own id of the trunk: what others call it is nobody's business here.
+fn gauge(name: &'static str, trunk: TrunkId, value: f64) {
+    metrics::gauge!(name, "trunk" => trunk.to_string()).set(value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    #[test]
+    fn each_trunk_has_its_gauges_from_the_start_and_zeros_when_it_is_gone() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let page = recorder.handle();
+        let trunk = TrunkId::from_u128(7);
+        let shown = || {
+            let names = ["registered", "targets", "targets_down"];
+            let value = |name: &str| {
+                let start = format!("maskline_trunk_{name}{{trunk=\"{trunk}\"}} ");
+                let text = page.render();
+                text.lines().find_map(|line| line.strip_prefix(&start)).map(str::to_owned)
+            };
+            names.map(|name| value(name).unwrap_or_default())
+        };
+        let reach = |wants_registration| {
+            BTreeMap::from([(trunk, Reach { targets: 2, wants_registration })])
+        };
+        metrics::with_local_recorder(&recorder, || {
+            let states = TrunkStates::default();
+            states.follow(&reach(true));
+            assert_eq!(
+                (shown(), states.of(trunk).is_registered),
+                (["0", "2", "0"].map(str::to_owned), Some(false))
+            );
+            states.note(TrunkStatus::Registered { trunk, is_registered: true });
+            states.note(TrunkStatus::Targets { trunk, down: 2 });
+            assert_eq!(shown(), ["1", "2", "1"]);
+            states.note(TrunkStatus::Registered { trunk, is_registered: false });
+            states.follow(&reach(false));
+            assert_eq!(
+                (shown(), states.of(trunk).is_registered),
+                (["0", "2", "1"].map(str::to_owned), None)
+            );
+            states.follow(&BTreeMap::new());
+            assert_eq!(shown(), ["0", "0", "0"]);
+        });
     }
 }

@@ -1,12 +1,13 @@
 //! Who may talk to us: the trunk of a source address, before a byte of the message is looked at.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::dns::Located;
 use super::tls::TrunkTls;
+use super::trunk_states::Reach;
 use crate::call::io::{Peer, PeerRole};
 use crate::call::pick::Weighed;
 use crate::call::trunks::{Login, TrunkBook, TrunkTerms};
@@ -228,6 +229,15 @@ impl TrunkTable {
             Some(it) => it.item.host(),
             None => targets.iter().find_map(|it| it.item.host()),
         }
+    }
+
+    /// How each trunk is to be reached.
+    pub(crate) fn reach(&self) -> BTreeMap<TrunkId, Reach> {
+        let reach = |entry: &TrunkEntry| Reach {
+            targets: entry.terms.targets.len(),
+            wants_registration: entry.terms.registers.is_some(),
+        };
+        self.entries.iter().map(|entry| (entry.trunk, reach(entry))).collect()
     }
 
     /// There is somebody to reach subscribers by.
