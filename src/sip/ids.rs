@@ -26,12 +26,13 @@ impl Shard {
     }
 }
 
-/// Lower case only: some peers fold the case of tokens.
-const ALPHABET: &[u8; 32] = b"0123456789abcdefghijklmnopqrstuv";
 const SHARD_CHARS: usize = 2;
 
+/// Lower case only: some peers fold the case of tokens. By sums and not by a table, so that many
+/// are made at once.
 fn letter(five_bits: u8) -> u8 {
-    ALPHABET[usize::from(five_bits & 31)]
+    let value = five_bits & 31;
+    value + if value < 10 { b'0' } else { b'a' - 10 }
 }
 
 fn five_bits(letter: u8) -> Option<u16> {

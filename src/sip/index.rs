@@ -25,6 +25,7 @@ impl Span {
         Self::new(start, start + part.len())
     }
 
+    #[inline]
     pub(crate) fn of(self, text: &[u8]) -> &[u8] {
         text.get(self.start as usize..self.end as usize).unwrap_or_default()
     }
@@ -113,6 +114,7 @@ impl ViaSpans {
         }
     }
 
+    #[inline]
     pub(crate) fn of<'a>(&self, text: &'a [u8]) -> Via<'a> {
         let part = |span: Span| span.of(text);
         Via {
@@ -153,6 +155,7 @@ impl AddressSpans {
         }
     }
 
+    #[inline]
     pub(crate) fn of<'a>(&self, text: &'a [u8]) -> Address<'a> {
         let part = |span: Span| span.of(text);
         Address {

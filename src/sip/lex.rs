@@ -142,31 +142,39 @@ pub(crate) fn find(byte: u8, text: &[u8]) -> Option<usize> {
     None
 }
 
-/// Where the first CR or LF is.
+/// Whether there is a CR or an LF.
+pub(crate) fn has_line_end(text: &[u8]) -> bool {
+    from_line_end(text).is_some()
+}
+
+/// What begins with the first CR or LF.
 #[inline]
-pub(crate) fn find_line_end(text: &[u8]) -> Option<usize> {
-    let mut rest = text;
-    while let Some((eight, behind)) = rest.split_first_chunk() {
-        let eight = u64::from_le_bytes(*eight);
-        // Stops at all up to CR; of those only tabs are usual, and they are rare.
-        let found = eight.wrapping_sub(BYTES * (b'\r' as u64 + 1)) & !eight & HIGH_BITS;
-        if found != 0 {
-            rest = rest.get(found.trailing_zeros() as usize / 8..).unwrap_or_default();
-            break;
+pub(crate) fn from_line_end(mut text: &[u8]) -> Option<&[u8]> {
+    loop {
+        while let Some((eight, behind)) = text.split_first_chunk() {
+            let eight = u64::from_le_bytes(*eight);
+            // Stops at all up to CR; of those only tabs are usual, and they are rare.
+            let found = eight.wrapping_sub(BYTES * (b'\r' as u64 + 1)) & !eight & HIGH_BITS;
+            if found != 0 {
+                text = text.get(found.trailing_zeros() as usize / 8..)?;
+                break;
+            }
+            text = behind;
         }
-        rest = behind;
-    }
-    while let [first, behind @ ..] = rest {
-        if matches!(first, b'\r' | b'\n') {
-            return Some(text.len() - rest.len());
+        match text {
+            [b'\r' | b'\n', ..] => return Some(text),
+            [_, behind @ ..] => text = behind,
+            [] => return None,
         }
-        rest = behind;
     }
-    None
 }
 
 /// The value without white space at both ends.
+#[inline]
 pub(crate) fn trim(mut value: &[u8]) -> &[u8] {
+    if let [b'!'..=255, .., b'!'..=255] = value {
+        return value;
+    }
     while let [first, rest @ ..] = value
         && LWS.has(*first)
     {
@@ -178,6 +186,16 @@ pub(crate) fn trim(mut value: &[u8]) -> &[u8] {
         value = rest;
     }
     value
+}
+
+/// The digits at the front, and what stands behind them.
+#[inline]
+pub(crate) fn split_digits(text: &[u8]) -> (&[u8], &[u8]) {
+    let mut rest = text;
+    while let [b'0'..=b'9', behind @ ..] = rest {
+        rest = behind;
+    }
+    text.split_at_checked(text.len() - rest.len()).unwrap_or((text, b""))
 }
 
 /// Below this, one more digit is never too much.
@@ -413,14 +431,14 @@ mod tests {
     fn a_byte_is_found_wherever_it_stands_and_only_where_it_is_first() {
         for len in 0..40 {
             let mut text = vec![b'\x80'; len];
-            assert_eq!((find(b':', &text), find_line_end(&text)), (None, None));
+            assert_eq!((find(b':', &text), from_line_end(&text)), (None, None));
             for at in (0..len).rev() {
                 text[at] = b':';
-                assert_eq!((find(b':', &text), find_line_end(&text)), (Some(at), None));
+                assert_eq!((find(b':', &text), from_line_end(&text)), (Some(at), None));
                 text[at] = [b'\r', b'\n'][at % 2];
-                assert_eq!(find_line_end(&text), Some(at));
+                assert_eq!(from_line_end(&text), Some(&text[at..]));
                 text[at] = [b':' + 1, b'\t', 0][at % 3];
-                assert_eq!((find(b':', &text), find_line_end(&text)), (None, None));
+                assert_eq!((find(b':', &text), has_line_end(&text)), (None, false));
             }
         }
     }

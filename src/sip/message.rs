@@ -62,6 +62,7 @@ impl Message {
 
     /// The status code of a response.
     #[must_use]
+    #[inline]
     pub fn status(&self) -> Option<u16> {
         match self.scanned.start {
             StartLine::Request { .. } => None,
@@ -88,6 +89,7 @@ impl Message {
 
     /// The Via on top.
     #[must_use]
+    #[inline]
     pub fn top_via(&self) -> Via<'_> {
         self.scanned.via.of(&self.bytes)
     }
@@ -100,18 +102,21 @@ impl Message {
 
     /// From.
     #[must_use]
+    #[inline]
     pub fn from(&self) -> Address<'_> {
         self.scanned.from.of(&self.bytes)
     }
 
     /// To.
     #[must_use]
+    #[inline]
     pub fn to(&self) -> Address<'_> {
         self.scanned.to.of(&self.bytes)
     }
 
     /// Call-ID.
     #[must_use]
+    #[inline]
     pub fn call_id(&self) -> &[u8] {
         self.scanned.call_id.of(&self.bytes)
     }

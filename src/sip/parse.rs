@@ -10,7 +10,7 @@ use super::limits::{
     VIAS_MAX,
 };
 use super::method::Method;
-use super::uri::{Scheme, Uri};
+use super::uri::{Parts, Scheme};
 use super::via::Via;
 
 /// Why a message was refused.
@@ -245,8 +245,9 @@ fn is_call_id(value: &[u8]) -> bool {
 }
 
 fn cseq_of(value: &[u8]) -> Option<(u32, &[u8])> {
-    let mut cursor = lex::Cursor::new(value);
-    let number = lex::decimal(cursor.take_while(|byte| byte.is_ascii_digit()), CSEQ_MAX)?;
+    let (digits, rest) = lex::split_digits(value);
+    let number = lex::decimal(digits, CSEQ_MAX)?;
+    let mut cursor = lex::Cursor::new(rest);
     let gap = cursor.rest().len();
     cursor.skip_lws();
     let separated = cursor.rest().len() < gap;
@@ -291,7 +292,7 @@ fn check_version(version: &[u8]) -> Result<(), Fault> {
 
 /// Well formed, and without a `?`: headers in a Request-URI are never obeyed (RFC 3261 §19.1.1).
 fn check_request_uri(text: &[u8]) -> Result<(), Fault> {
-    let uri = Uri::parse(text).map_err(|_| Fault::RequestUri)?;
+    let uri = Parts::parse(text).map_err(|_| Fault::RequestUri)?;
     match uri.scheme {
         Scheme::Sip | Scheme::Sips if !uri.headers.is_empty() => Err(Fault::RequestUri),
         Scheme::Sip | Scheme::Sips | Scheme::Tel | Scheme::Other => Ok(()),
@@ -312,6 +313,10 @@ fn status_line(line: &[u8]) -> Result<StartLine, Fault> {
 /// Splits a line into known name, name and trimmed value.
 #[inline]
 pub(crate) fn split_header(line: &[u8]) -> Result<(HeaderId, &[u8], &[u8]), Fault> {
+    if let Some((id, name, value)) = split_usual(line) {
+        let value = value.strip_prefix(b" ").unwrap_or(value);
+        return Ok((id, name, lex::trim(value)));
+    }
     let colon = lex::find(b':', line).ok_or(Fault::HeaderLine)?;
     let (name, value) = line.split_at_checked(colon).ok_or(Fault::HeaderLine)?;
     let mut name = name;
@@ -324,6 +329,31 @@ pub(crate) fn split_header(line: &[u8]) -> Result<(HeaderId, &[u8], &[u8]), Faul
         return Err(Fault::HeaderName);
     }
     Ok((id, name, lex::trim(value.get(1..).ok_or(Fault::HeaderLine)?)))
+}
+
+/// The same for the names that most lines have, as nearly all write them: before any search.
+#[inline]
+fn split_usual(line: &[u8]) -> Option<(HeaderId, &[u8], &[u8])> {
+    let begins = |id: HeaderId| {
+        let (name, rest) = line.split_at_checked(id.name().len())?;
+        let value = rest.strip_prefix(b":").filter(|_| name == id.name().as_bytes())?;
+        Some((id, name, value))
+    };
+    match line.first()? {
+        b'V' => begins(HeaderId::Via),
+        b'F' => begins(HeaderId::From),
+        b'T' => begins(HeaderId::To),
+        b'M' => begins(HeaderId::MaxForwards),
+        b'A' => begins(HeaderId::Allow),
+        b'S' => begins(HeaderId::Supported),
+        b'U' => begins(HeaderId::UserAgent),
+        b'C' => begins(HeaderId::CSeq)
+            .or_else(|| begins(HeaderId::CallId))
+            .or_else(|| begins(HeaderId::Contact))
+            .or_else(|| begins(HeaderId::ContentLength))
+            .or_else(|| begins(HeaderId::ContentType)),
+        _ => None,
+    }
 }
 
 /// Walks over the lines of the head.
@@ -395,13 +425,11 @@ impl<'a> Lines<'a> {
     /// peers that read it as a line end would see other headers than we do.
     #[inline]
     fn line(&mut self) -> Result<&'a [u8], Fault> {
-        let len = lex::find_line_end(self.rest).ok_or(Fault::HeaderLine)?;
-        match self.rest.split_at_checked(len) {
-            Some((line, [b'\r', b'\n', rest @ ..])) => {
-                self.rest = rest;
-                Ok(line)
-            }
-            Some(_) | None => Err(Fault::HeaderLine),
-        }
+        let [b'\r', b'\n', rest @ ..] = lex::from_line_end(self.rest).unwrap_or_default() else {
+            return Err(Fault::HeaderLine);
+        };
+        let line = self.rest.get(..self.rest.len() - rest.len() - 2);
+        self.rest = rest;
+        line.ok_or(Fault::HeaderLine)
     }
 }

@@ -3,7 +3,7 @@
 use super::header::HeaderId;
 use super::limits::{BODY_MAX, HEADER_LINE_MAX, HEADERS_MAX, MESSAGE_MAX, VIAS_MAX};
 use super::method::Method;
-use super::parse::Fault;
+use super::parse::{Fault, split_header};
 use super::tests::{invite_with, message, parse, refusal_of, refused, request_with};
 use super::uri::Scheme;
 
@@ -324,4 +324,23 @@ fn debug_output_shows_no_text_of_the_message() {
         parse("INVITE sip:13800000001@x\r\n\r\n").expect_err("no version")
     );
     assert!(!shown.contains("13800000001") && !shown.contains("pbx"), "{shown}");
+}
+
+#[test]
+fn a_usual_name_is_known_by_its_end_too() {
+    for (line, id, value) in [
+        ("Via:a", HeaderId::Via, "a"),
+        ("Via  :  a ", HeaderId::Via, "a"),
+        ("Vias: a", HeaderId::Other, "a"),
+        ("V: a", HeaderId::Via, "a"),
+        ("CSEQ: a", HeaderId::CSeq, "a"),
+        ("Content-Length:", HeaderId::ContentLength, ""),
+        ("Content-Type: \t", HeaderId::ContentType, ""),
+        ("Content-Typed: a:b", HeaderId::Other, "a:b"),
+        ("Contact:a:b", HeaderId::Contact, "a:b"),
+    ] {
+        let found = split_header(line.as_bytes()).map(|(id, _, value)| (id, value));
+        assert_eq!(found, Ok((id, value.as_bytes())), "{line}");
+    }
+    assert!(split_header(b"Via").is_err() && split_header(b"").is_err());
 }

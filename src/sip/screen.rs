@@ -11,7 +11,7 @@ use super::ids::Tag;
 use super::limits::MAX_FORWARDS_MAX;
 use super::message::Message;
 use super::method::Method;
-use super::uri::Scheme;
+use super::uri::{Parts, Scheme};
 use super::write::ResponseWriter;
 
 /// What this element can do, as it says in its answers.
@@ -169,7 +169,7 @@ impl Capabilities {
 fn check_contact(request: &Message) -> Result<(), Refusal> {
     match request.contact() {
         Ok(None) => Ok(()),
-        Ok(Some(contact)) if contact.parse_uri().is_ok() => Ok(()),
+        Ok(Some(contact)) if Parts::parse(contact.uri).is_ok() => Ok(()),
         Ok(Some(_)) | Err(_) => Err(Refusal::bare(400)),
     }
 }

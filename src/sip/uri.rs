@@ -42,49 +42,16 @@ impl<'a> Uri<'a> {
     /// # Errors
     /// [`InvalidValue`] for anything the grammar does not allow.
     pub fn parse(text: &'a [u8]) -> Result<Self, InvalidValue> {
-        let text = std::str::from_utf8(text).map_err(|_| InvalidValue)?;
-        if let Some(rest) = text.strip_prefix("sip:") {
-            return Self::parse_sip(Scheme::Sip, rest);
-        }
-        let colon = lex::find(b':', text.as_bytes()).ok_or(InvalidValue)?;
-        let (scheme, rest) = split_around(text, colon)?;
-        match scheme_of(scheme.as_bytes())? {
-            scheme @ (Scheme::Sip | Scheme::Sips) => Self::parse_sip(scheme, rest),
-            Scheme::Tel => Self::parse_tel(rest),
-            Scheme::Other if rest.is_empty() || !is_uri(rest) => Err(InvalidValue),
-            Scheme::Other => Ok(Self::bare(Scheme::Other, None, "")),
-        }
-    }
-
-    fn bare(scheme: Scheme, user: Option<&'a str>, params: &'a str) -> Self {
-        Self { scheme, user, host: "", port: None, params, headers: "" }
-    }
-
-    fn parse_tel(rest: &'a str) -> Result<Self, InvalidValue> {
-        let (number, params) = rest.split_once(';').unwrap_or((rest, ""));
-        let digits = number.strip_prefix('+').unwrap_or(number);
-        let is_phone_digit = |b: u8| b.is_ascii_hexdigit() || b"-.()*#".contains(&b);
-        if digits.is_empty() || !digits.bytes().all(is_phone_digit) || !is_uri(params) {
-            return Err(InvalidValue);
-        }
-        Ok(Self::bare(Scheme::Tel, Some(number), params))
-    }
-
-    fn parse_sip(scheme: Scheme, rest: &'a str) -> Result<Self, InvalidValue> {
-        let (user, rest) = match lex::find(b'@', rest.as_bytes()) {
-            Some(at) => {
-                let (user, rest) = split_around(rest, at)?;
-                (Some(checked_user(user)?), rest)
-            }
-            None => (None, rest),
-        };
-        let (host, rest) = rest.split_at_checked(host_len(rest.as_bytes())?).ok_or(InvalidValue)?;
-        let (port, rest) = split_port(rest)?;
-        let mut uri = Self { scheme, user, host, port, params: "", headers: "" };
-        if !rest.is_empty() {
-            (uri.params, uri.headers) = split_params(rest)?;
-        }
-        Ok(uri)
+        let Parts { scheme, user, host, port, params, headers } = Parts::parse(text)?;
+        let text = |part| std::str::from_utf8(part).map_err(|_| InvalidValue);
+        Ok(Self {
+            scheme,
+            user: user.map(text).transpose()?,
+            host: text(host)?,
+            port,
+            params: text(params)?,
+            headers: text(headers)?,
+        })
     }
 
     /// The user part with its escapes undone. `None` without a user, or when it is not UTF-8 then.
@@ -142,6 +109,67 @@ impl fmt::Debug for Uri<'_> {
     }
 }
 
+/// What a [`Uri`] is made of, for who only asks whether and of which kind it is.
+pub(crate) struct Parts<'a> {
+    pub(crate) scheme: Scheme,
+    user: Option<&'a [u8]>,
+    host: &'a [u8],
+    port: Option<u16>,
+    params: &'a [u8],
+    pub(crate) headers: &'a [u8],
+}
+
+impl<'a> Parts<'a> {
+    /// Finds them. All that is given out is ASCII.
+    pub(crate) fn parse(text: &'a [u8]) -> Result<Self, InvalidValue> {
+        if let Some(rest) = text.strip_prefix(b"sip:") {
+            return Self::parse_sip(Scheme::Sip, rest);
+        }
+        let colon = lex::find(b':', text).ok_or(InvalidValue)?;
+        let (scheme, rest) = split_around(text, colon)?;
+        match scheme_of(scheme)? {
+            scheme @ (Scheme::Sip | Scheme::Sips) => Self::parse_sip(scheme, rest),
+            Scheme::Tel => Self::parse_tel(rest),
+            Scheme::Other if rest.is_empty() || !is_uri(rest) => Err(InvalidValue),
+            Scheme::Other => Ok(Self::bare(Scheme::Other, None, b"")),
+        }
+    }
+
+    fn bare(scheme: Scheme, user: Option<&'a [u8]>, params: &'a [u8]) -> Self {
+        Self { scheme, user, host: b"", port: None, params, headers: b"" }
+    }
+
+    fn parse_tel(rest: &'a [u8]) -> Result<Self, InvalidValue> {
+        let (number, params) = match lex::find(b';', rest) {
+            Some(at) => split_around(rest, at)?,
+            None => (rest, &b""[..]),
+        };
+        let digits = number.strip_prefix(b"+").unwrap_or(number);
+        let is_phone_digit = |b: &u8| b.is_ascii_hexdigit() || b"-.()*#".contains(b);
+        if digits.is_empty() || !digits.iter().all(is_phone_digit) || !is_uri(params) {
+            return Err(InvalidValue);
+        }
+        Ok(Self::bare(Scheme::Tel, Some(number), params))
+    }
+
+    fn parse_sip(scheme: Scheme, rest: &'a [u8]) -> Result<Self, InvalidValue> {
+        let (user, rest) = match lex::find(b'@', rest) {
+            Some(at) => {
+                let (user, rest) = split_around(rest, at)?;
+                (Some(checked_user(user)?), rest)
+            }
+            None => (None, rest),
+        };
+        let (host, rest) = split_host(rest)?;
+        let (port, rest) = split_port(rest)?;
+        let (params, headers) = match rest {
+            [] => (rest, rest),
+            [..] => split_params(rest)?,
+        };
+        Ok(Self { scheme, user, host, port, params, headers })
+    }
+}
+
 /// The scheme at the start of a URI; the text before the colon.
 pub(crate) fn scheme_of(scheme: &[u8]) -> Result<Scheme, InvalidValue> {
     if scheme.eq_ignore_ascii_case(b"sip") {
@@ -160,71 +188,76 @@ pub(crate) fn scheme_of(scheme: &[u8]) -> Result<Scheme, InvalidValue> {
 }
 
 /// What stands before and behind the character at `at`.
-fn split_around(text: &str, at: usize) -> Result<(&str, &str), InvalidValue> {
+fn split_around(text: &[u8], at: usize) -> Result<(&[u8], &[u8]), InvalidValue> {
     text.get(..at).zip(text.get(at + 1..)).ok_or(InvalidValue)
 }
 
 /// Characters of a URI only.
-fn is_uri(text: &str) -> bool {
-    text.bytes().all(|byte| lex::URI_PART.has(byte) || byte == b'@')
+fn is_uri(text: &[u8]) -> bool {
+    text.iter().all(|byte| lex::URI_PART.has(*byte) || *byte == b'@')
 }
 
 /// The user part without its password; escapes must be whole.
-fn checked_user(userinfo: &str) -> Result<&str, InvalidValue> {
-    if lex::USER.has_all(userinfo.as_bytes()) && !userinfo.is_empty() {
+fn checked_user(userinfo: &[u8]) -> Result<&[u8], InvalidValue> {
+    if lex::USER.has_all(userinfo) && !userinfo.is_empty() {
         return Ok(userinfo);
     }
-    let user = userinfo.split_once(':').map_or(userinfo, |(user, _)| user);
-    let mut bytes = userinfo.as_bytes();
-    while let Some(at) = memchr::memchr(b'%', bytes) {
+    let user = lex::find(b':', userinfo).and_then(|at| userinfo.get(..at)).unwrap_or(userinfo);
+    let mut bytes = userinfo;
+    while let Some(at) = lex::find(b'%', bytes) {
         let escape = bytes.get(at + 1..at + 3).ok_or(InvalidValue)?;
         if !escape.iter().all(u8::is_ascii_hexdigit) {
             return Err(InvalidValue);
         }
         bytes = bytes.get(at + 3..).ok_or(InvalidValue)?;
     }
-    let allowed = |byte: u8| lex::URI_PART.has(byte) && !matches!(byte, b'[' | b']' | b'#');
-    if user.is_empty() || !userinfo.bytes().all(allowed) {
+    let allowed = |byte: &u8| lex::URI_PART.has(*byte) && !matches!(byte, b'[' | b']' | b'#');
+    if user.is_empty() || !userinfo.iter().all(allowed) {
         return Err(InvalidValue);
     }
     Ok(user)
 }
 
-/// The parameters and the headers behind the host, without their first signs.
-fn split_params(text: &str) -> Result<(&str, &str), InvalidValue> {
-    if !lex::URI_PART.has_all(text.as_bytes()) {
+/// Takes the host at the front: a name, an IPv4 address, or an IPv6 address in brackets.
+#[inline]
+pub(crate) fn split_host(text: &[u8]) -> Result<(&[u8], &[u8]), InvalidValue> {
+    match lex::HOST.split(text) {
+        ([], _) => split_ipv6(text),
+        (host, rest) => Ok((host, rest)),
+    }
+}
+
+fn split_ipv6(text: &[u8]) -> Result<(&[u8], &[u8]), InvalidValue> {
+    let inner = text.strip_prefix(b"[").ok_or(InvalidValue)?;
+    let len = memchr::memchr(b']', inner).ok_or(InvalidValue)?;
+    let address = inner.get(..len).and_then(|address| std::str::from_utf8(address).ok());
+    if address.is_none_or(|address| address.parse::<Ipv6Addr>().is_err()) {
         return Err(InvalidValue);
     }
-    let (params, headers) = match lex::find(b'?', text.as_bytes()) {
-        Some(at) => split_around(text, at)?,
-        None => (text, ""),
-    };
-    match params.strip_prefix(';') {
-        Some("") => Err(InvalidValue),
-        Some(params) => Ok((params, headers)),
-        None if params.is_empty() => Ok(("", headers)),
-        None => Err(InvalidValue),
-    }
+    text.split_at_checked(len + 2).ok_or(InvalidValue)
 }
 
-/// The length of the host at the front: a name, an IPv4 address, or an IPv6 address in brackets.
-pub(crate) fn host_len(text: &[u8]) -> Result<usize, InvalidValue> {
-    if let Some(inner) = text.strip_prefix(b"[") {
-        let len = memchr::memchr(b']', inner).ok_or(InvalidValue)?;
-        let address = inner.get(..len).and_then(|address| std::str::from_utf8(address).ok());
-        let valid = address.is_some_and(|address| address.parse::<Ipv6Addr>().is_ok());
-        return if valid { Ok(len + 2) } else { Err(InvalidValue) };
-    }
-    let len = lex::HOST.split(text).0.len();
-    if len == 0 { Err(InvalidValue) } else { Ok(len) }
-}
-
-fn split_port(text: &str) -> Result<(Option<u16>, &str), InvalidValue> {
-    let Some(rest) = text.strip_prefix(':') else { return Ok((None, text)) };
-    let end = rest.bytes().take_while(u8::is_ascii_digit).count();
-    let (digits, rest) = rest.split_at_checked(end).ok_or(InvalidValue)?;
-    let port = lex::decimal(digits.as_bytes(), u64::from(u16::MAX)).ok_or(InvalidValue)?;
+fn split_port(text: &[u8]) -> Result<(Option<u16>, &[u8]), InvalidValue> {
+    let [b':', rest @ ..] = text else { return Ok((None, text)) };
+    let (digits, rest) = lex::split_digits(rest);
+    let port = lex::decimal(digits, u64::from(u16::MAX)).ok_or(InvalidValue)?;
     Ok((u16::try_from(port).ok(), rest))
+}
+
+/// The parameters and the headers behind the host, without their first signs.
+fn split_params(text: &[u8]) -> Result<(&[u8], &[u8]), InvalidValue> {
+    if !lex::URI_PART.has_all(text) {
+        return Err(InvalidValue);
+    }
+    let (params, headers) = match lex::find(b'?', text) {
+        Some(at) => split_around(text, at)?,
+        None => (text, &b""[..]),
+    };
+    match params {
+        [] => Ok((params, headers)),
+        [b';', params @ ..] if !params.is_empty() => Ok((params, headers)),
+        [..] => Err(InvalidValue),
+    }
 }
 
 fn hex(digit: u8) -> Option<u8> {

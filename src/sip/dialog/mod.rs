@@ -14,7 +14,7 @@ use super::limits::{DIALOG_VALUE_MAX, ROUTE_SET_MAX};
 use super::message::Message;
 use super::method::Method;
 use super::timers::MAX_FORWARDS;
-use super::uri::{Scheme, Uri};
+use super::uri::{Parts, Scheme, Uri};
 use super::write::{RequestHead, RequestWriter};
 
 pub use early::EarlyDialogs;
@@ -285,7 +285,7 @@ fn target(message: &Message) -> Result<&[u8], NoDialog> {
 
 /// What of a URI may stand in a request line: never the headers behind its `?` (§19.1.1).
 fn as_request_uri(text: &[u8]) -> Option<&[u8]> {
-    match Uri::parse(text).ok()?.scheme {
+    match Parts::parse(text).ok()?.scheme {
         Scheme::Sip | Scheme::Sips | Scheme::Tel => {}
         Scheme::Other => return None,
     }

@@ -38,15 +38,15 @@ pub(crate) fn take(out: &mut BytesMut) -> Bytes {
 
 /// Writes a value on one line: whatever would start another line becomes a space.
 fn put_value(out: &mut BytesMut, value: &[u8]) {
-    if super::lex::find_line_end(value).is_none() {
-        out.extend_from_slice(value);
-        return;
+    if !super::lex::has_line_end(value) {
+        return out.extend_from_slice(value);
     }
     out.extend(value.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }));
 }
 
+/// Writes a line; `name` is one of ours.
 fn put_header(out: &mut BytesMut, name: &str, value: &[u8]) {
-    put_value(out, name.as_bytes());
+    out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");
     put_value(out, value);
     out.extend_from_slice(b"\r\n");

@@ -70,14 +70,17 @@ impl<'o> RequestWriter<'o> {
         out.extend_from_slice(head.branch.as_bytes());
         out.extend_from_slice(b";rport\r\nMax-Forwards: ");
         put_decimal(out, u64::from(head.max_forwards));
-        out.extend_from_slice(b"\r\n");
         for route in head.routes {
-            put_header(out, "Route", route);
+            out.extend_from_slice(b"\r\nRoute: ");
+            put_value(out, route);
         }
-        put_header(out, "From", head.from);
-        put_header(out, "To", head.to);
-        put_header(out, "Call-ID", head.call_id);
-        out.extend_from_slice(b"CSeq: ");
+        out.extend_from_slice(b"\r\nFrom: ");
+        put_value(out, head.from);
+        out.extend_from_slice(b"\r\nTo: ");
+        put_value(out, head.to);
+        out.extend_from_slice(b"\r\nCall-ID: ");
+        put_value(out, head.call_id);
+        out.extend_from_slice(b"\r\nCSeq: ");
         put_decimal(out, u64::from(head.cseq));
         out.extend_from_slice(b" ");
         out.extend_from_slice(head.method.name().as_bytes());
