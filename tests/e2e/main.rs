@@ -12,6 +12,7 @@ mod scanners;
 mod service;
 mod softphone;
 mod sound;
+mod streams;
 mod torture;
 mod torture_streams;
 mod voices;

@@ -74,6 +74,11 @@ impl Service {
 
     /// The same with more settings of `[sip]`.
     pub(crate) fn start_with(name: &str, more: &str) -> Self {
+        Self::start_on(name, more, "")
+    }
+
+    /// The same with more listeners, each behind a comma.
+    pub(crate) fn start_on(name: &str, more: &str, listeners: &str) -> Self {
         let folder =
             std::env::temp_dir().join(format!("maskline-e2e-{}-{name}", std::process::id()));
         fs::create_dir_all(&folder).expect("a writable folder for temporary files");
@@ -87,7 +92,7 @@ impl Service {
             "drain_timeout = \"2s\"\n[database]\ndata_dir = \"{0}/pg\"\n\
              [keys]\nroot_file = \"{0}/root.key\"\n[api]\nlisten = \"{api}\"\n\
              [admin]\nlisten = \"{admin}\"\n[sip]\n{more}probe_interval = \"0s\"\n\
-             listen = [\"{sip}\", \"tcp:{sip}\", \"tls:{sip_tls}\"]\n\
+             listen = [\"{sip}\", \"tcp:{sip}\", \"tls:{sip_tls}\"{listeners}]\n\
              tls_certificate = \"{1}/relay.pem\"\ntls_key = \"{1}/relay.key\"\n\
              [media]\nbind = \"127.0.0.1\"\nthreads = 1\n[log]\nfilter = \"trace\"\n",
             folder.display(),

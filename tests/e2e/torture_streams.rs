@@ -6,8 +6,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::json;
 use socket2::{Domain, Socket, Type};
@@ -20,12 +20,12 @@ use crate::torture::{Case, FINAL_TIME_MAX, PROBE_TIME_MAX, cases, header};
 const LOOK: Duration = Duration::from_millis(5);
 
 /// A stream of either kind.
-trait Stream: Read + Write {}
+pub(crate) trait Stream: Read + Write {}
 impl<T: Read + Write> Stream for T {}
 
 /// Opens a connection from this address.
-fn connect(from: &str, to: SocketAddr) -> TcpStream {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+pub(crate) fn connect(from: &str, to: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, None).expect("a socket");
     let from = SocketAddr::new(from.parse().expect("an address"), 0);
     socket.bind(&from.into()).expect("a loopback address");
     socket.connect(&to.into()).expect("a listener");
@@ -33,19 +33,31 @@ fn connect(from: &str, to: SocketAddr) -> TcpStream {
     socket.into()
 }
 
-fn tls_terms() -> Arc<ClientConfig> {
-    let pem = std::fs::read(certificates().join("root.pem")).expect("a file of the tests");
+/// A client that trusts the root of the tests, with this certificate of theirs or none.
+pub(crate) fn tls_terms(certificate: Option<&str>) -> Arc<ClientConfig> {
+    let file = |name: &str| std::fs::read(certificates().join(name)).expect("a file of the tests");
+    let read = |name: &str| {
+        let pem = file(name);
+        let chain = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
+        chain.expect("certificates")
+    };
     let mut roots = RootCertStore::empty();
-    for root in CertificateDer::pem_slice_iter(&pem) {
-        roots.add(root.expect("a certificate")).expect("a root");
+    for root in read("root.pem") {
+        roots.add(root).expect("a root");
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Arc::new(config)
+        .with_root_certificates(roots);
+    Arc::new(match certificate {
+        None => builder.with_no_client_auth(),
+        Some(name) => {
+            let key = PrivateKeyDer::from_pem_slice(&file(&format!("{name}.key")));
+            let chain = read(&format!("{name}.pem"));
+            builder.with_client_auth_cert(chain, key.expect("a key")).expect("they fit")
+        }
+    })
 }
 
 fn options(number: usize) -> (String, Vec<u8>) {
@@ -177,7 +189,7 @@ fn every_torture_message_over_tcp_is_answered_as_its_table_allows_and_none_harms
 fn every_torture_message_over_tls_is_answered_as_its_table_allows_and_none_harms() {
     let service = Service::start("torture-tls");
     service.add_pbx(&json!({"name": "pbx-tls", "transport": "tls"}));
-    let terms = tls_terms();
+    let terms = tls_terms(None);
     play_all(|| {
         let name = "relay.test".try_into().expect("a name");
         let mut tls = ClientConnection::new(Arc::clone(&terms), name).expect("a connection");
