@@ -131,6 +131,8 @@ pub struct CallBody {
     /// The intent that was named with it.
     #[schema(value_type = Option<String>)]
     intent_id: Option<Id<IntentId>>,
+    /// What the caller's trunk says of the call, if it is trusted: `diverted`, `private`, `signed`.
+    marks: Vec<&'static str>,
     started_at: Time,
     ringing_at: Option<Time>,
     answered_at: Option<Time>,
@@ -167,6 +169,7 @@ impl From<Cdr> for CallBody {
             direction: cdr.direction.label(),
             purpose: cdr.purpose.map(Purpose::label),
             intent_id: cdr.intent.map(Id),
+            marks: cdr.marks.iter().map(|mark| mark.label()).collect(),
             started_at: Time(cdr.started_at),
             ringing_at: cdr.ringing_at.map(Time),
             answered_at: cdr.answered_at.map(Time),
@@ -202,6 +205,7 @@ impl From<LiveCall> for CallBody {
             direction: call.direction.label(),
             purpose: None,
             intent_id: None,
+            marks: Vec::new(),
             started_at: Time(call.started_at),
             ringing_at: None,
             answered_at: call.answered_at.map(Time),

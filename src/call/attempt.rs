@@ -14,6 +14,7 @@ use super::wires::Wires;
 use crate::domain::cause::Cause;
 use crate::domain::cdr::Direction;
 use crate::domain::id::{CallId, IntentId};
+use crate::domain::mark::Mark;
 use crate::domain::now::Now;
 use crate::domain::number::VirtualNumber;
 use crate::domain::purpose::{Purpose, Stated};
@@ -195,7 +196,11 @@ fn question(
     let Some((dialled, code)) = read_dialled(message, peer.role, (country, identity)) else {
         return (record, None);
     };
-    let mut stated = if identity.trusted { read_stated(message) } else { Stated::default() };
+    let mut stated = Stated::default();
+    if identity.trusted {
+        stated = read_stated(message);
+        record.marked(read_marks(message));
+    }
     if stated.purpose == Purpose::Unspecified {
         stated.purpose = code.unwrap_or_default();
     }
@@ -253,6 +258,29 @@ pub(super) fn read_stated(message: &Message) -> Stated {
         intent: text(INTENT).and_then(|text| IntentId::parse(text).ok()),
     }
 }
+
+/// What a trusted trunk says of the attempt in headers whose texts are not kept.
+fn read_marks(message: &Message) -> Vec<Mark> {
+    let is_there = |id| message.header(id).is_some_and(|value| !value.is_empty());
+    let is_marked = |mark: &Mark| match mark {
+        // The first entry of a history is where the call was meant to go.
+        Mark::Diverted => {
+            is_there(HeaderId::Diversion) || message.values(HeaderId::HistoryInfo).nth(1).is_some()
+        }
+        Mark::Private => message.header(HeaderId::Privacy).is_some_and(hides_something),
+        Mark::Signed => is_there(HeaderId::Identity),
+    };
+    Mark::ALL.into_iter().filter(is_marked).collect()
+}
+
+/// Whether a value of Privacy (RFC 3323 §4.2) asks for any.
+fn hides_something(value: &[u8]) -> bool {
+    let words = value.split(|byte| matches!(byte, b';' | b',' | b' ' | b'\t')).take(WORDS_MAX);
+    words.filter(|word| !word.is_empty()).any(|word| !word.eq_ignore_ascii_case(b"none"))
+}
+
+/// Words of one Privacy that are looked at.
+const WORDS_MAX: usize = 16;
 
 /// Read from trusted trunks, never written.
 const PURPOSE: &str = "X-Maskline-Purpose";

@@ -7,6 +7,7 @@ use super::io::{CallStatus, LiveCall};
 use crate::domain::cause::Cause;
 use crate::domain::cdr::{Cdr, Direction, EndedBy, MediaCounts};
 use crate::domain::id::{AgentId, CallId, TenantId, TrunkId};
+use crate::domain::mark::Mark;
 use crate::domain::now::Now;
 use crate::domain::number::VirtualNumber;
 use crate::domain::purpose::Stated;
@@ -50,6 +51,7 @@ impl Record {
             direction,
             purpose: None,
             intent: None,
+            marks: Vec::new(),
             trunk_a,
             trunk_b: None,
             started_at: now.wall,
@@ -85,6 +87,11 @@ impl Record {
     pub(super) const fn stated(&mut self, stated: Stated) {
         self.cdr.purpose = Some(stated.purpose);
         self.cdr.intent = stated.intent;
+    }
+
+    /// What the caller's trunk says of it beside that.
+    pub(super) fn marked(&mut self, marks: Vec<Mark>) {
+        self.cdr.marks = marks;
     }
 
     /// What the gate has to know of it.

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::cause::Cause;
 use super::id::{AgentId, BindingId, CallId, IntentId, SubscriberId, TenantId, TrunkId};
+use super::mark::Mark;
 use super::number::VirtualNumber;
 use super::purpose::Purpose;
 
@@ -96,6 +97,9 @@ pub struct Cdr {
     pub purpose: Option<Purpose>,
     /// The intent that was named with it.
     pub intent: Option<IntentId>,
+    /// What the trunk of leg A says of it beside that, each at most once; nothing of a trunk that
+    /// is not trusted.
+    pub marks: Vec<Mark>,
     /// The trunk of leg A.
     pub trunk_a: TrunkId,
     /// The trunk of leg B, when it was tried.

@@ -4,6 +4,7 @@ pub mod binding;
 pub mod cause;
 pub mod cdr;
 pub mod id;
+pub mod mark;
 pub mod network;
 pub mod now;
 pub mod number;

@@ -299,6 +299,7 @@ mod tests {
             direction: Direction::ToSubscriber,
             purpose: None,
             intent: None,
+            marks: vec![],
             trunk_a: TrunkId::new(1, 0),
             trunk_b: None,
             started_at: SystemTime::UNIX_EPOCH,

@@ -19,6 +19,7 @@ use super::{NOBODY, PlatformTx, TenantTx};
 use crate::domain::cause::Cause;
 use crate::domain::cdr::{Cdr, Direction, EndedBy, MediaCounts};
 use crate::domain::id::{AgentId, BindingId, CallId, IntentId, SubscriberId, TenantId, TrunkId};
+use crate::domain::mark::Mark;
 use crate::domain::number::VirtualNumber;
 use crate::domain::purpose::Purpose;
 
@@ -128,6 +129,7 @@ struct CdrRow {
     direction: String,
     purpose: Option<String>,
     intent_id: Option<Uuid>,
+    marks: Vec<String>,
     trunk_a: Uuid,
     trunk_b: Option<Uuid>,
     started_at: Timestamp,
@@ -149,6 +151,8 @@ impl CdrRow {
         let tenant = TenantId::from_u128(self.tenant_id.as_u128());
         let cause = |text: &str| label("cdr.cause", text, Cause::find_label);
         let reasons: Result<Vec<_>, _> = self.reasons.iter().map(|text| cause(text)).collect();
+        let mark = |text: &String| label("cdr.marks", text, Mark::find_label);
+        let marks: Result<Vec<_>, _> = self.marks.iter().map(mark).collect();
         Ok(Cdr {
             call: CallId::from_u128(self.id.as_u128()),
             tenant: (tenant != NOBODY).then_some(tenant),
@@ -162,6 +166,7 @@ impl CdrRow {
                 .map(|text| label("cdr.purpose", &text, Purpose::find_label))
                 .transpose()?,
             intent: self.intent_id.map(|id| IntentId::from_u128(id.as_u128())),
+            marks: marks?,
             trunk_a: TrunkId::from_u128(self.trunk_a.as_u128()),
             trunk_b: self.trunk_b.map(|id| TrunkId::from_u128(id.as_u128())),
             started_at: from_sql(self.started_at),

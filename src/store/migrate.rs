@@ -22,6 +22,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (10, "binding_drop_calls", include_str!("../../migrations/0010_binding_drop_calls.sql")),
     (12, "purpose", include_str!("../../migrations/0012_purpose.sql")),
     (13, "number_format", include_str!("../../migrations/0013_number_format.sql")),
+    (14, "call_marks", include_str!("../../migrations/0014_call_marks.sql")),
 ];
 
 /// So many months of records have partitions ahead of time.

@@ -186,6 +186,7 @@ impl World {
             direction: Direction::ToSubscriber,
             purpose: None,
             intent: None,
+            marks: Vec::new(),
             trunk_a: insurer.trunk,
             trunk_b: None,
             started_at: noon(),

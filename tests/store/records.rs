@@ -5,6 +5,7 @@ use std::time::Duration;
 use maskline::domain::cause::Cause;
 use maskline::domain::cdr::{Cdr, Direction, EndedBy, MediaCounts};
 use maskline::domain::id::{CallId, IntentId, TenantId, TrunkId};
+use maskline::domain::mark::Mark;
 use maskline::domain::purpose::Purpose;
 use maskline::store::binding::CallsUp;
 use maskline::store::cdr::{CdrFilter, insert_batch};
@@ -31,6 +32,7 @@ fn answered(insurer: &Insurer, second: u64) -> Cdr {
         direction: Direction::ToSubscriber,
         purpose: Some(Purpose::PaymentReminder),
         intent: Some(IntentId::new(1, 2)),
+        marks: vec![Mark::Diverted, Mark::Signed],
         trunk_a: insurer.trunk,
         trunk_b: Some(TrunkId::new(1, 2)),
         started_at,

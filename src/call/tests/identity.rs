@@ -5,6 +5,7 @@
 use super::harness::*;
 use crate::call::io::{Input, Peer};
 use crate::call::trunks::{TrunkBook, TrunkTerms};
+use crate::domain::mark::Mark;
 use crate::domain::number::{RealNumber, VirtualNumber};
 use crate::domain::route::{RouteAnswer, RouteQuery};
 use crate::domain::trust::{NumberFormat, TrunkIdentity};
@@ -53,6 +54,31 @@ fn a_trusted_trunk_asserts_who_calls_and_any_other_is_known_by_from() {
         let mut h = Harness::new();
         dial(&mut h, extra);
         assert_eq!(agent_of(&h), "8001", "not trusted: {extra}");
+    }
+}
+
+#[test]
+fn what_a_trusted_trunk_says_of_a_call_is_kept_as_words_of_ours_and_not_as_texts() {
+    let none: &[Mark] = &[];
+    for (extra, marks) in [
+        ("Diversion: <tel:13800005555>;reason=unconditional\r\n", &[Mark::Diverted][..]),
+        ("History-Info: <sip:1@h>;index=1, <sip:2@h>;index=1.1\r\n", &[Mark::Diverted]),
+        ("History-Info: <sip:1@h>;index=1\r\n", none),
+        ("Privacy: none\r\n", none),
+        ("Privacy: NONE ; \r\n", none),
+        ("Privacy: user;id\r\nIdentity: eyJ;info=<https://x>\r\n", &[Mark::Private, Mark::Signed]),
+        ("", none),
+    ] {
+        let mut h = trusted(pbx());
+        dial(&mut h, extra);
+        h.from(pbx(), Caller::agent().cancel());
+        let invite = h.take_one(carrier());
+        h.from(carrier(), reply(&invite, "486 Busy Here", "b", ""));
+        assert_eq!(h.cdr().marks, marks, "{extra}");
+        let mut h = Harness::new();
+        h.store = || Some(RouteAnswer::Failed);
+        dial(&mut h, extra);
+        assert_eq!(h.cdr().marks, none, "not trusted: {extra}");
     }
 }
 

@@ -28,24 +28,24 @@ with incoming as (
         virtual_number text, direction text, trunk_a uuid, trunk_b uuid, started_at timestamptz,
         ringing_at timestamptz, answered_at timestamptz, ended_at timestamptz, duration_ms bigint,
         setup_us bigint, cause text, reasons text[], ended_by text, sip_status integer,
-        q850 smallint, media jsonb, purpose text, intent_id uuid, event_id uuid, event_type text,
-        event_data jsonb)
+        q850 smallint, media jsonb, purpose text, intent_id uuid, marks text[], event_id uuid,
+        event_type text, event_data jsonb)
     left join virtual_number v on v.digits = r.virtual_number
 ), recorded as (
     insert into cdr (tenant_id, id, binding_id, subscriber_id, agent_id, virtual_number, direction,
         trunk_a, trunk_b, started_at, ringing_at, answered_at, ended_at, duration_ms, setup_us,
-        cause, reasons, ended_by, sip_status, q850, media, purpose, intent_id)
+        cause, reasons, ended_by, sip_status, q850, media, purpose, intent_id, marks)
     select tenant_id, id, binding_id, subscriber_id, agent_id, own_digits, direction, trunk_a,
         trunk_b, started_at, ringing_at, answered_at, ended_at, duration_ms, setup_us, cause,
-        reasons, ended_by, sip_status, q850, media, purpose, intent_id
+        reasons, ended_by, sip_status, q850, media, purpose, intent_id, marks
     from incoming
     on conflict (tenant_id, id) do nothing
     returning tenant_id, id
 ), facts as (
     insert into call_fact (tenant_id, id, binding_id, subscriber_id, agent_id, virtual_number,
-        direction, started_at, answered, duration_ms, cause, purpose, intent_id)
+        direction, started_at, answered, duration_ms, cause, purpose, intent_id, marks)
     select tenant_id, id, binding_id, subscriber_id, agent_id, own_digits, direction, started_at,
-        answered_at is not null, duration_ms, cause, purpose, intent_id
+        answered_at is not null, duration_ms, cause, purpose, intent_id, marks
     from incoming join recorded using (tenant_id, id)
 ), events as (
     insert into event (tenant_id, id, type, subject_id, occurred_at, data)
@@ -93,6 +93,7 @@ fn row(cdr: &Cdr) -> Result<Value, StoreError> {
         "direction": cdr.direction.label(),
         "purpose": cdr.purpose.map(Purpose::label),
         "intent_id": cdr.intent.map(|intent| id(intent.as_u128())),
+        "marks": marks(cdr),
         "trunk_a": id(cdr.trunk_a.as_u128()),
         "trunk_b": cdr.trunk_b.map(|t| id(t.as_u128())),
         "started_at": moment(cdr.started_at)?,
@@ -111,6 +112,10 @@ fn row(cdr: &Cdr) -> Result<Value, StoreError> {
         "event_type": event_type(cdr),
         "event_data": event_data(cdr)?,
     }))
+}
+
+fn marks(cdr: &Cdr) -> Vec<&'static str> {
+    cdr.marks.iter().map(|mark| mark.label()).collect()
 }
 
 fn moment(at: SystemTime) -> Result<String, StoreError> {
@@ -141,6 +146,7 @@ fn event_data(cdr: &Cdr) -> Result<Value, StoreError> {
         "direction": cdr.direction.label(),
         "purpose": cdr.purpose.map(Purpose::label),
         "intent": cdr.intent.map(|id| id.to_string()),
+        "marks": marks(cdr),
         "cause": cdr.cause.label(),
         "reasons": reasons,
         "ended_by": cdr.ended_by.label(),

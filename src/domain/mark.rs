@@ -1,0 +1,46 @@
+//! What a trusted trunk says of a call beside who calls and what it is for.
+
+/// Something that a header of a trusted trunk says. What else stands there is not kept.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Mark {
+    /// The call was on its way to somebody else before (RFC 5806, RFC 7044).
+    Diverted,
+    /// The caller does not want to be known (RFC 3323).
+    Private,
+    /// It carries a signature over who calls (RFC 8224). Nobody has checked it.
+    Signed,
+}
+
+impl Mark {
+    /// All of them, in the order in which they are listed.
+    pub const ALL: [Self; 3] = [Self::Diverted, Self::Private, Self::Signed];
+
+    /// The stable word in the store, events and the API.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Diverted => "diverted",
+            Self::Private => "private",
+            Self::Signed => "signed",
+        }
+    }
+
+    /// Reads a label back, as stored.
+    #[must_use]
+    pub fn find_label(label: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mark| mark.label() == label)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mark_has_a_word_of_its_own() {
+        for mark in Mark::ALL {
+            assert_eq!(Mark::find_label(mark.label()), Some(mark));
+        }
+        assert_eq!(Mark::find_label("Signed"), None);
+    }
+}
