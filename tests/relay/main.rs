@@ -10,6 +10,7 @@ mod jobs;
 mod nodes;
 mod peers;
 mod ready;
+mod registration;
 mod service;
 mod shards;
 mod watch;
