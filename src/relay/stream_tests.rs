@@ -22,7 +22,7 @@ pub(super) const OPTIONS: &[u8] =
 pub(super) const PBX: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 const STRANGER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 4);
 /// No wait in these tests is longer.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A shard that only listens.
 #[derive(Default)]

@@ -257,6 +257,8 @@ fn nothing_is_sent_on_a_connection_before_its_peer_is_known() {
 #[test]
 fn two_trunks_of_one_address_are_each_reached_by_a_connection_of_their_own() {
     let listener = TcpListener::bind(any_port(PBX)).expect("a free port");
+    // Nobody waits for ever for a connection that does not come.
+    SockRef::from(&listener).set_read_timeout(Some(PATIENCE)).expect("a socket option");
     let at = listener.local_addr().expect("bound");
     let entry = |number| TrunkEntry {
         transport: crate::domain::network::Transport::Tcp,
