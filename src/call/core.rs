@@ -79,7 +79,7 @@ impl CallCore {
             Input::Datagram { peer, bytes } => self.on_datagram(now, &peer, bytes),
             Input::Broken { peer, malformed } => self.on_malformed(now, &peer, &malformed),
             Input::Unreachable { peer } => {
-                self.registrar.contacts.close(peer.place());
+                self.on_connection_lost(now, peer.place());
                 self.wires.transactions.unreachable(now.monotonic, peer);
             }
             Input::Route { call, answer } => self.on_route(now, call, answer),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::contacts::{Contacts, Registering, Wanted, flow_of};
+use super::contacts::{Contacts, Flow, Registering, Wanted, flow_of};
 use super::core::CallCore;
 use super::door::Shown;
 use super::egress::CONTACT;
@@ -69,6 +69,12 @@ impl Registrar {
         Some(self.last)
     }
 
+    /// Takes what waits for a lookup and came by this connection.
+    fn take_asking(&mut self, flow: Flow) -> Vec<Asking> {
+        let is_there = |_: &u64, it: &mut Asking| flow_of(&it.peer) == flow;
+        self.asking.extract_if(.., is_there).map(|(_, asking)| asking).collect()
+    }
+
     fn looked_up(&mut self, request: u64) {
         self.lookups.remove(&request);
     }
@@ -108,6 +114,14 @@ fn read_contact(value: &[u8], expires: Option<u32>) -> Result<Wanted<'_>, u16> {
 }
 
 impl CallCore {
+    /// A connection is no more: nobody is registered by it, nor will be.
+    pub(super) fn on_connection_lost(&mut self, now: Now, flow: Flow) {
+        self.registrar.contacts.close(flow);
+        for Asking { peer, server, message } in self.registrar.take_asking(flow) {
+            self.answer(now, &peer, server, &message, 503);
+        }
+    }
+
     /// A request of a softphone that begins something.
     pub(super) fn on_softphone(
         &mut self,

@@ -229,6 +229,8 @@ mod tests {
     /// Finds the same binding each time, and tells by the tenant's cause how often it was asked.
     struct Source {
         asked: AtomicU16,
+        /// Lookups of logins that were begun; none of them ends.
+        logins: AtomicU16,
         answers: bool,
     }
 
@@ -244,7 +246,8 @@ mod tests {
         }
 
         async fn find_login(&self, _user: Box<str>) -> LoginAnswer {
-            LoginAnswer::Unknown
+            self.logins.fetch_add(1, Ordering::SeqCst);
+            std::future::pending().await
         }
 
         fn open(&self, sealed: &u16, _query: &RouteQuery) -> RouteAnswer {
@@ -285,7 +288,7 @@ mod tests {
                 .expect("a runtime");
             let relay = Handle::detached();
             let routes = Routes::new(
-                Arc::new(Source { asked: AtomicU16::new(0), answers }),
+                Arc::new(Source { asked: AtomicU16::new(0), logins: AtomicU16::new(0), answers }),
                 runtime.handle().clone(),
                 Arc::new(Mailbox::new().expect("a descriptor")),
                 Arc::clone(relay.shared()),
@@ -360,6 +363,19 @@ mod tests {
         assert_eq!(bench.ask(1), None);
         let found = bench.next_found();
         assert_eq!(bench.take(found), Some(0));
+    }
+
+    #[test]
+    fn few_lookups_of_logins_ask_the_store_at_one_time() {
+        let bench = Bench::new(true, 10);
+        (0..100).for_each(|n| bench.routes.find_login(n, "a0123".into()));
+        bench.runtime.block_on(async {
+            for _ in 0..1_000 {
+                tokio::task::yield_now().await;
+            }
+        });
+        let begun = bench.routes.source.logins.load(Ordering::SeqCst);
+        assert_eq!(usize::from(begun), LOGINS_MAX);
     }
 
     #[test]

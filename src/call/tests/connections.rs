@@ -91,6 +91,27 @@ fn a_proved_softphone_that_is_refused_has_a_record_and_an_unproved_one_is_counte
 }
 
 #[test]
+fn a_login_that_is_found_after_its_connection_was_lost_registers_nobody() {
+    let mut h = Harness::new();
+    let mut phone = Phone::at(40_000);
+    phone.register(&mut h, "");
+    let contact = Caller::at(phone.peer, USER, "late");
+    let extra = CONTACT.to_owned() + &phone.credentials("REGISTER", "sip:203.0.113.5");
+    let text = contact.with("REGISTER", "late", 9, "", "").replace(X, USER);
+    let text = text.replace(&format!("sip:{USER}@203.0.113.5 SIP"), "sip:203.0.113.5 SIP");
+    let text = text.replace(&format!("Contact: <sip:{USER}@{}>\r\n", phone.peer.address), &extra);
+    h.from(phone.peer, text);
+    assert_eq!(h.logins.len(), 1);
+    h.input(Input::Unreachable { peer: phone.peer.hop() });
+    assert_eq!(h.lines(phone.peer), ["503 REGISTER"]);
+    phone.answer_lookup(&mut h);
+    assert!(h.take(phone.peer).is_empty());
+    let refused = phone.invite(&mut h, "c1");
+    assert_eq!(refused.iter().map(|it| start(it)).collect::<Vec<_>>(), ["403 INVITE"]);
+    h.check_nothing_is_left();
+}
+
+#[test]
 fn what_has_come_while_a_login_was_looked_up_counts_too() {
     let mut h = Harness::with(|config| config.calls_max = 1);
     let mut phone = registered(&mut h);
