@@ -104,9 +104,11 @@ impl Timers {
 
     /// Forgets all timers of a call.
     pub(super) fn disarm_all(&mut self, call: Serial) {
-        for timer in Timer::ALL {
-            self.disarm(call, timer);
-        }
+        let Some(due) = self.due_mut(call) else { return };
+        let set = due.at.iter().flatten().count();
+        due.at = [None; Timer::ALL.len()];
+        self.armed -= set;
+        self.wheel.cancel(call.index);
     }
 
     /// Takes one timer whose time has come.

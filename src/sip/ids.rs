@@ -30,17 +30,23 @@ const SHARD_CHARS: usize = 2;
 
 /// Lower case only: some peers fold the case of tokens. By sums and not by a table, so that many
 /// are made at once.
-fn letter(five_bits: u8) -> u8 {
+const fn letter(five_bits: u8) -> u8 {
     let value = five_bits & 31;
     value + if value < 10 { b'0' } else { b'a' - 10 }
 }
 
-fn five_bits(letter: u8) -> Option<u16> {
-    match letter {
-        b'0'..=b'9' => Some(u16::from(letter - b'0')),
-        b'a'..=b'v' => Some(u16::from(letter - b'a') + 10),
-        _ => None,
+/// What each letter stands for, and [`NO_LETTER`] for all that is none.
+static VALUES: [u8; 256] = values();
+const NO_LETTER: u8 = 0x80;
+
+const fn values() -> [u8; 256] {
+    let mut values = [NO_LETTER; 256];
+    let mut value = 0;
+    while value < 32 {
+        values[letter(value) as usize] = value;
+        value += 1;
     }
+    values
 }
 
 /// Five bits of each byte are kept, and those of the first are the number of the shard.
@@ -56,11 +62,13 @@ fn spell(text: &mut [u8], shard: Shard) {
 }
 
 fn shard_in(text: &[u8]) -> Option<Shard> {
-    if text.len() < SHARD_CHARS || !text.iter().all(|byte| five_bits(*byte).is_some()) {
+    let value = |letter: &u8| VALUES[usize::from(*letter)];
+    let [high, low, rest @ ..] = text else { return None };
+    let (high, low) = (value(high), value(low));
+    if rest.iter().fold(high | low, |all, letter| all | value(letter)) & NO_LETTER != 0 {
         return None;
     }
-    let number = text.iter().take(SHARD_CHARS).try_fold(0, |n, b| Some(n * 32 + five_bits(*b)?));
-    number.and_then(Shard::new)
+    Shard::new(u16::from(high) << 5 | u16::from(low))
 }
 
 macro_rules! ids {
@@ -165,6 +173,17 @@ mod tests {
     }
 
     #[test]
+    fn every_letter_is_read_as_what_it_was_written_for_and_no_other_byte_is_one() {
+        let letters: Vec<u8> = (0..32).map(letter).collect();
+        assert_eq!(letters, b"0123456789abcdefghijklmnopqrstuv");
+        let known = (0..=255).filter(|byte| VALUES[usize::from(*byte)] != NO_LETTER);
+        assert_eq!(known.collect::<Vec<u8>>(), letters);
+        assert_eq!(shard_in(b"0v0000"), Shard::new(31));
+        assert_eq!(shard_in(b"10"), Shard::new(32));
+        assert_eq!((shard_in(b"0"), shard_in(b"0w"), shard_in(b"00000V")), (None, None, None));
+    }
+
+    #[test]
     fn values_of_others_are_not_ours() {
         for text in ["", "z9hG4bK", "z9hG4bK-524287-1---abc", "98asjd8", "zzzzzzzzzzzzzzzzzz"] {
             assert_eq!(Branch::parse(text.as_bytes()), None);
@@ -181,7 +200,7 @@ mod tests {
         for _ in 0..100_000 {
             let tag = Tag::new(shard, &mut rng);
             for (place, byte) in letters.iter_mut().zip(&tag.as_bytes()[SHARD_CHARS..]) {
-                *place |= 1 << five_bits(*byte).expect("a letter of ours");
+                *place |= 1 << VALUES[usize::from(*byte)];
             }
             assert!(seen.insert(tag));
         }

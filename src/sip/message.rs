@@ -170,7 +170,7 @@ impl Message {
     #[must_use]
     pub fn content_type(&self) -> Option<&[u8]> {
         let value = self.scanned.content_type?.of(&self.bytes);
-        let end = memchr::memchr(b';', value).unwrap_or(value.len());
+        let end = lex::find(b';', value).unwrap_or(value.len());
         value.get(..end).map(lex::trim)
     }
 

@@ -58,7 +58,7 @@ impl<'a> Uri<'a> {
     #[must_use]
     pub fn user_unescaped(&self) -> Option<Cow<'a, str>> {
         let user = self.user?;
-        if !user.contains('%') {
+        if lex::find(b'%', user.as_bytes()).is_none() {
             return Some(Cow::Borrowed(user));
         }
         let mut bytes = Vec::with_capacity(user.len());
@@ -84,7 +84,8 @@ impl<'a> Uri<'a> {
     pub fn number(&self) -> Option<Cow<'a, str>> {
         match self.user_unescaped()? {
             Cow::Borrowed(user) => {
-                Some(Cow::Borrowed(user.split_once(';').map_or(user, |(number, _)| number)))
+                let number = lex::find(b';', user.as_bytes()).and_then(|end| user.get(..end));
+                Some(Cow::Borrowed(number.unwrap_or(user)))
             }
             Cow::Owned(mut user) => {
                 user.truncate(user.find(';').unwrap_or(user.len()));

@@ -10,6 +10,7 @@ use bytes::BytesMut;
 use super::address::Address;
 use super::header::HeaderId;
 use super::ids::{Branch, Tag};
+use super::lex;
 use super::limits::{DIALOG_VALUE_MAX, ROUTE_SET_MAX};
 use super::message::Message;
 use super::method::Method;
@@ -274,7 +275,8 @@ fn bounded(value: &[u8]) -> Result<Box<[u8]>, NoDialog> {
 fn caller_target(invite: &Message) -> Result<&[u8], NoDialog> {
     match invite.contact() {
         Ok(None) => as_request_uri(invite.from().uri).ok_or(NoDialog),
-        Ok(Some(_)) | Err(_) => target(invite),
+        Ok(Some(contact)) => as_request_uri(contact.uri).ok_or(NoDialog),
+        Err(_) => Err(NoDialog),
     }
 }
 
@@ -290,8 +292,8 @@ fn as_request_uri(text: &[u8]) -> Option<&[u8]> {
         Scheme::Other => return None,
     }
     // A `?` in a user part is no end of the URI: look behind the `@`.
-    let host = memchr::memchr(b'@', text).unwrap_or(0);
-    let end = memchr::memchr(b'?', text.get(host..)?).map_or(text.len(), |at| host + at);
+    let host = lex::find(b'@', text).unwrap_or(0);
+    let end = lex::find(b'?', text.get(host..)?).map_or(text.len(), |at| host + at);
     text.get(..end)
 }
 

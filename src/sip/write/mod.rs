@@ -10,7 +10,7 @@ mod response;
 
 use std::net::{IpAddr, SocketAddr};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 
 pub use again::again;
 pub use derived::{ack_of, cancel_of};
@@ -52,11 +52,11 @@ fn put_header(out: &mut BytesMut, name: &str, value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn put_decimal(out: &mut impl BufMut, number: u64) {
-    let mut digits = [0; 20];
-    let mut start = digits.len();
+/// The digits of a number, at the end of `room`.
+fn digits_of(number: u64, room: &mut [u8; 20]) -> &[u8] {
+    let mut start = room.len();
     let mut rest = number;
-    for place in digits.iter_mut().rev() {
+    for place in room.iter_mut().rev() {
         *place = b'0' + (rest % 10) as u8;
         rest /= 10;
         start -= 1;
@@ -64,20 +64,25 @@ fn put_decimal(out: &mut impl BufMut, number: u64) {
             break;
         }
     }
-    out.put_slice(digits.get(start..).unwrap_or_default());
+    room.get(start..).unwrap_or_default()
 }
 
-fn put_ip(out: &mut impl BufMut, ip: IpAddr) {
+fn put_decimal(out: &mut BytesMut, number: u64) {
+    out.extend_from_slice(digits_of(number, &mut [0; 20]));
+}
+
+/// An IP address as `Display` writes it, without its machinery, piece by piece.
+fn put_ip(ip: IpAddr, mut put: impl FnMut(&[u8])) {
     match ip {
         IpAddr::V4(ip) => {
-            let [first, rest @ ..] = ip.octets();
-            put_decimal(out, u64::from(first));
-            for octet in rest {
-                out.put_u8(b'.');
-                put_decimal(out, u64::from(octet));
+            for (at, octet) in ip.octets().into_iter().enumerate() {
+                if at > 0 {
+                    put(b".");
+                }
+                put(digits_of(u64::from(octet), &mut [0; 20]));
             }
         }
-        IpAddr::V6(ip) => out.put_slice(ip.to_string().as_bytes()),
+        IpAddr::V6(ip) => put(ip.to_string().as_bytes()),
     }
 }
 
@@ -85,9 +90,9 @@ fn put_ip(out: &mut impl BufMut, ip: IpAddr) {
 pub fn put_socket_address(out: &mut Vec<u8>, address: SocketAddr) {
     match address {
         SocketAddr::V4(_) => {
-            put_ip(out, address.ip());
+            put_ip(address.ip(), |text| out.extend_from_slice(text));
             out.push(b':');
-            put_decimal(out, u64::from(address.port()));
+            out.extend_from_slice(digits_of(u64::from(address.port()), &mut [0; 20]));
         }
         SocketAddr::V6(_) => out.extend_from_slice(address.to_string().as_bytes()),
     }

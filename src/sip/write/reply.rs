@@ -93,5 +93,5 @@ fn put_top_via(out: &mut BytesMut, via: &Via<'_>, source: SocketAddr) {
     }
     out.extend_from_slice(rest);
     out.extend_from_slice(b";received=");
-    put_ip(out, source.ip().to_canonical());
+    put_ip(source.ip().to_canonical(), |text| out.extend_from_slice(text));
 }
