@@ -279,7 +279,7 @@ impl Registration {
         response: &Message,
     ) -> Option<TrunkStatus> {
         let own = contact_uri(self.user(), way.wires, hop);
-        let granted = granted_s(response, own.as_bytes()).unwrap_or(self.expires_s);
+        let granted = granted_s(response, &own, hop.transport).unwrap_or(self.expires_s);
         if granted == 0 {
             self.is_refused = true;
             return self.on_refused(way);
@@ -334,13 +334,13 @@ fn contact_uri(user: &str, wires: &Wires, hop: Hop) -> String {
 /// For how long the carrier knows us: the `expires` of our own Contact among all that it has for
 /// the account (RFC 3261 §10.2.4), else Expires. A single Contact is ours even if the carrier has
 /// written it anew; among several of others the soonest end is certain to be no later than ours.
-fn granted_s(response: &Message, own: &[u8]) -> Option<u64> {
-    let own = Uri::parse(own).ok()?;
+fn granted_s(response: &Message, own: &str, by: Transport) -> Option<u64> {
+    let own = Uri::parse(own.as_bytes()).ok()?;
     let mut soonest = None;
     for value in response.values(HeaderId::Contact) {
         let Ok(address) = Address::parse(value) else { continue };
         let expires = address.param("expires").and_then(number);
-        if address.parse_uri().is_ok_and(|uri| is_same_place(&uri, &own)) {
+        if address.parse_uri().is_ok_and(|uri| is_same_place(&uri, &own, by)) {
             soonest = expires;
             break;
         }
@@ -350,8 +350,8 @@ fn granted_s(response: &Message, own: &[u8]) -> Option<u64> {
 }
 
 /// Parameters do not count: we have one Contact at a trunk, and carriers drop what they do not use.
-fn is_same_place(a: &Uri<'_>, b: &Uri<'_>) -> bool {
-    let port = |uri: &Uri<'_>| uri.port.unwrap_or(Transport::Udp.default_port());
+fn is_same_place(a: &Uri<'_>, b: &Uri<'_>, by: Transport) -> bool {
+    let port = |uri: &Uri<'_>| uri.port.unwrap_or(by.default_port());
     a.user == b.user && a.host.eq_ignore_ascii_case(b.host) && port(a) == port(b)
 }
 

@@ -31,22 +31,28 @@ impl TrunkStates {
         states.values().any(|state| state.is_registered == Some(true))
     }
 
-    /// The trunks have been read: each has its gauges from now on, and one that is gone leaves
-    /// nothing behind but zeros.
+    /// The trunks have been read: each has its gauges from now on. A gauge cannot be taken away:
+    /// one that says nothing any more is no number.
     pub(crate) fn follow(&self, trunks: &BTreeMap<TrunkId, Reach>) {
         let mut states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for gone in states.extract_if(.., |trunk, _| !trunks.contains_key(trunk)) {
-            show_targets(gone.0, 0);
-            show(gone.0, &TrunkState::default());
+        for (trunk, state) in states.extract_if(.., |trunk, _| !trunks.contains_key(trunk)) {
+            if state.is_registered.is_some() {
+                gauge(REGISTERED, trunk, f64::NAN);
+            }
+            gauge(TARGETS, trunk, f64::NAN);
+            gauge(DOWN, trunk, f64::NAN);
         }
         for (trunk, reach) in trunks {
             let state = states.entry(*trunk).or_default();
             match (reach.wants_registration, state.is_registered) {
                 (true, None) => state.is_registered = Some(false),
-                (false, Some(false)) => state.is_registered = None,
+                (false, Some(false)) => {
+                    state.is_registered = None;
+                    gauge(REGISTERED, *trunk, f64::NAN);
+                }
                 (true, Some(_)) | (false, None | Some(true)) => {}
             }
-            show_targets(*trunk, reach.targets);
+            gauge(TARGETS, *trunk, f64::from(u32::try_from(reach.targets).unwrap_or(u32::MAX)));
             show(*trunk, state);
         }
     }
@@ -86,14 +92,16 @@ pub(crate) struct Reach {
     pub(crate) wants_registration: bool,
 }
 
-fn show(trunk: TrunkId, state: &TrunkState) {
-    let registered = f64::from(u8::from(state.is_registered == Some(true)));
-    gauge("maskline_trunk_registered", trunk, registered);
-    gauge("maskline_trunk_targets_down", trunk, f64::from(state.down.count_ones()));
-}
+const REGISTERED: &str = "maskline_trunk_registered";
+const TARGETS: &str = "maskline_trunk_targets";
+const DOWN: &str = "maskline_trunk_targets_down";
 
-fn show_targets(trunk: TrunkId, targets: usize) {
-    gauge("maskline_trunk_targets", trunk, f64::from(u32::try_from(targets).unwrap_or(u32::MAX)));
+/// A trunk that does not want us to register has no gauge of that: nobody should be alarmed.
+fn show(trunk: TrunkId, state: &TrunkState) {
+    if let Some(is_registered) = state.is_registered {
+        gauge(REGISTERED, trunk, f64::from(u8::from(is_registered)));
+    }
+    gauge(DOWN, trunk, f64::from(state.down.count_ones()));
 }
 
 /// By our own id of the trunk: what others call it is nobody's business here.
@@ -107,7 +115,7 @@ mod tests {
     use metrics_exporter_prometheus::PrometheusBuilder;
 
     #[test]
-    fn each_trunk_has_its_gauges_from_the_start_and_zeros_when_it_is_gone() {
+    fn each_trunk_has_the_gauges_it_needs_from_the_start_and_no_numbers_when_it_is_gone() {
         let recorder = PrometheusBuilder::new().build_recorder();
         let page = recorder.handle();
         let trunk = TrunkId::from_u128(7);
@@ -123,24 +131,22 @@ mod tests {
         let reach = |wants_registration| {
             BTreeMap::from([(trunk, Reach { targets: 2, wants_registration })])
         };
+        let texts = |all: [&str; 3]| all.map(str::to_owned);
+        let is_registered = |states: &TrunkStates| states.of(trunk).is_registered;
         metrics::with_local_recorder(&recorder, || {
             let states = TrunkStates::default();
+            states.follow(&reach(false));
+            assert_eq!(shown(), ["", "2", "0"], "it does not want us to register");
             states.follow(&reach(true));
-            assert_eq!(
-                (shown(), states.of(trunk).is_registered),
-                (["0", "2", "0"].map(str::to_owned), Some(false))
-            );
+            assert_eq!((shown(), is_registered(&states)), (texts(["0", "2", "0"]), Some(false)));
             states.note(TrunkStatus::Registered { trunk, is_registered: true });
             states.note(TrunkStatus::Targets { trunk, down: 2 });
             assert_eq!(shown(), ["1", "2", "1"]);
             states.note(TrunkStatus::Registered { trunk, is_registered: false });
             states.follow(&reach(false));
-            assert_eq!(
-                (shown(), states.of(trunk).is_registered),
-                (["0", "2", "1"].map(str::to_owned), None)
-            );
+            assert_eq!((shown(), is_registered(&states)), (texts(["NaN", "2", "1"]), None));
             states.follow(&BTreeMap::new());
-            assert_eq!(shown(), ["0", "0", "0"]);
+            assert_eq!(shown(), ["NaN", "NaN", "NaN"]);
         });
     }
 }
