@@ -78,37 +78,47 @@ def udp_bound(port):
     return any(wanted in line.split(" rem", 1)[0] + " " for line in open("/proc/net/udp"))
 
 
-def kamailio(work):
-    """The yardstick: stateful record-routing proxy, one UDP child, the tlsf allocator."""
+def tcp_bound(port):
+    wanted = f":{port:04X} "
+    return any(wanted in line.split(" 0A ", 1)[0] + " " for line in open("/proc/net/tcp") if " 0A " in line)
+
+
+def kamailio(work, *defined):
+    """The yardstick: stateful record-routing proxy, one UDP or TCP child, the tlsf allocator. `defined` are
+    substitutions for its configuration."""
     run = Process(
         ["kamailio", "-DD", "-f", "kamailio.cfg", "-x", "tlsf", "-m", "512", "-Y", work,
-         "-P", f"{work}/kamailio.pid"],
+         "-P", f"{work}/kamailio.pid", *(f"-A{it}" for it in defined)],
         f"{work}/kamailio.log", RELAY_CORE)
     wait_until(lambda: udp_bound(15060), "Kamailio")
     return run
 
 
-def carrier(work):
-    run = Process(["sipp", "-i", CARRIER, "-p", "15090", "-sf", "uas.xml", "-nostdin",
+def carrier(work, sipp_transport="u1"):
+    run = Process(["sipp", "-t", sipp_transport, "-i", CARRIER, "-p", "15090", "-sf", "uas.xml", "-nostdin",
                    "-buff_size", "4194304", "-max_socket", "16"],
                   f"{work}/carrier.log", LOAD_CORE)
-    wait_until(lambda: udp_bound(15090), "the carrier")
+    is_bound = udp_bound if sipp_transport == "u1" else tcp_bound
+    wait_until(lambda: is_bound(15090), "the carrier")
     return run
 
 
-def place_calls(work, target, rate, calls, hold_ms, numbers):
+def place_calls(work, target, rate, calls, hold_ms, numbers, sipp_transport="u1"):
     """Places calls and returns (successful, failed, seconds)."""
     began = time.monotonic()
     result = subprocess.run(
-        ["taskset", "-c", LOAD_CORE, "timeout", "600", "sipp", target, "-i", PBX, "-p", "15080",
+        ["taskset", "-c", LOAD_CORE, "timeout", "600", "sipp", target, "-t", sipp_transport,
+         "-i", PBX, "-p", "15080",
          "-sf", "uac.xml", "-inf", numbers, "-r", str(rate), "-m", str(calls), "-d", str(hold_ms),
          "-l", str(rate * 20), "-nostdin", "-buff_size", "4194304"],
         cwd=HERE, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     text = result.stdout.decode(errors="replace")
     pathlib.Path(f"{work}/pbx.log").write_text(text)
 
-    def last(label):
-        rows = re.findall(rf"{label}\s*\|\s*\d+\s*\|\s*(\d+)", text)
-        return int(rows[-1]) if rows else -1
+    return count(text, "Successful call"), count(text, "Failed call"), time.monotonic() - began
 
-    return last("Successful call"), last("Failed call"), time.monotonic() - began
+
+def count(screen, label):
+    """The last cumulative count that sipp's screen shows for a label."""
+    rows = re.findall(rf"{label}\s*\|\s*\d+\s*\|\s*(\d+)", screen)
+    return int(rows[-1]) if rows else -1

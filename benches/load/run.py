@@ -1,6 +1,6 @@
 """The measurements of `scripts/bench`: maskline beside its yardsticks, in one run on one machine.
 
-usage: run.py sip|setup|api [--work DIR]
+usage: run.py sip|streams|cores|room|overload|setup|api
 
 All peers are on loopback. The relay (or the yardstick) has one core for itself, the load the other."""
 
@@ -12,9 +12,13 @@ import statistics
 import subprocess
 import tempfile
 
+import cores
+import overload
 import peers
 import probe
+import room
 import service
+import streams
 
 RATES = (500, 1000)
 SECONDS = 20
@@ -35,10 +39,11 @@ def numbers_file(work, dialled):
     return path
 
 
-def measure(work, process, target, rate, numbers, hold_ms=200):
+def measure(work, process, target, rate, numbers, hold_ms=200, sipp_transport="u1"):
     """One round: CPU-seconds per 1,000 calls of the process, by thread name too."""
     before = {pid: peers.threads_ns(pid) for pid in peers.children(process.pid)}
-    good, bad, seconds = peers.place_calls(work, target, rate, rate * SECONDS, hold_ms, numbers)
+    good, bad, seconds = peers.place_calls(work, target, rate, rate * SECONDS, hold_ms, numbers,
+                                           sipp_transport)
     threads = {}
     for pid in peers.children(process.pid):
         for name, ns in peers.threads_ns(pid).items():
@@ -51,6 +56,11 @@ def measure(work, process, target, rate, numbers, hold_ms=200):
 
 def is_postgres(name):
     return name.startswith("postgres")
+
+
+def sip(m):
+    """Of a measurement, what the threads that signal have used."""
+    return sum(spent for name, spent in m["threads"].items() if name.startswith("sip-"))
 
 
 def bench_sip(work):
@@ -69,7 +79,6 @@ def bench_sip(work):
             for _ in range(ROUNDS):
                 ours.append(measure(work, process, f"127.0.0.1:{service.SIP}", rate, numbers))
                 theirs.append(measure(work, kamailio, "127.0.0.1:15060", rate, numbers))
-            def sip(m): return sum(v for k, v in m["threads"].items() if k.startswith("sip-"))
             def media(m): return sum(v for k, v in m["threads"].items() if k.startswith("media"))
             def rest(m): return sum(v for k, v in m["threads"].items() if not is_postgres(k)) - sip(m) - media(m)
             def med(f, all_): return statistics.median(f(m) for m in all_)
@@ -95,20 +104,11 @@ def bench_memory(work, process, numbers):
          "-i", peers.PBX, "-p", "15080", "-sf", "uac.xml", "-inf", numbers, "-r", "400",
          "-m", str(calls), "-d", "25000", "-l", str(calls), "-nostdin"],
         cwd=peers.HERE, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    peers.wait_until(lambda: live(calls), "4,000 bridged calls", 60)
+    peers.wait_until(lambda: service.gauge("maskline_calls_active") >= calls, "4,000 bridged calls", 60)
     after = peers.rss_kib(process.pid)
     run.wait()
     print(f"memory: {calls} bridged calls, process grew {(after - before) / calls:.1f} KiB a call "
           f"(signalling, media and route together)")
-
-
-def live(wanted):
-    import http.client
-    connection = http.client.HTTPConnection("127.0.0.1", service.ADMIN, timeout=5)
-    connection.request("GET", "/metrics")
-    text = connection.getresponse().read().decode()
-    found = re.findall(r"^maskline_calls_active(?:\{[^}]*\})? (\d+)", text, re.M)
-    return sum(map(int, found)) >= wanted
 
 
 def bench_setup(work):
@@ -168,12 +168,20 @@ def bench_api(work):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["sip", "setup", "api"])
+    parser.add_argument("what", choices=["sip", "streams", "cores", "room", "overload", "setup", "api"])
     what = parser.parse_args().what
     work = tempfile.mkdtemp(prefix="maskline-bench-")
     pathlib.Path(work).chmod(0o755)
     try:
-        {"sip": bench_sip, "setup": bench_setup, "api": bench_api}[what](work)
+        {
+            "sip": lambda: bench_sip(work),
+            "streams": lambda: streams.bench(work, table, numbers_file, measure, sip),
+            "cores": lambda: cores.bench(work, table, numbers_file),
+            "room": lambda: room.bench(work, table, numbers_file),
+            "overload": lambda: overload.bench(work, table, numbers_file),
+            "setup": lambda: bench_setup(work),
+            "api": lambda: bench_api(work),
+        }[what]()
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

@@ -3,13 +3,14 @@
 import http.client
 import json
 import pathlib
+import re
 import subprocess
 import sys
 
 from peers import CARRIER, HERE, PBX, RELAY_CORE, Process, wait_until
 
 BINARY = HERE.parents[1] / "target/release/maskline"
-API, ADMIN, SIP = 18080, 19090, 15061
+API, ADMIN, SIP, SIP_TLS = 18080, 19090, 15061, 15062
 CONFIG = """
 drain_timeout = "2s"
 [database]
@@ -23,7 +24,8 @@ listen = "127.0.0.1:{api}"
 listen = "127.0.0.1:{admin}"
 [sip]
 probe_interval = "0s"
-listen = "127.0.0.1:{sip}"
+listen = ["127.0.0.1:{sip}", "tcp:127.0.0.1:{sip}"{tls}
+shards = {shards}
 calls_max = 30000
 [media]
 bind = "127.0.0.1"
@@ -35,6 +37,11 @@ queue_max = 60000
 [log]
 filter = "warn"
 """
+
+TLS = """, "tls:127.0.0.1:{port}"]
+tls_certificate = "{file}"
+tls_key = "{file}"
+tls_ca = "{root}\""""
 
 
 class Client:
@@ -61,14 +68,16 @@ class Client:
         return self.call("GET", path)
 
 
-def start(work, quarantine="1s", core=RELAY_CORE):
-    """Starts the service and returns (process, operator key)."""
+def start(work, quarantine="1s", core=RELAY_CORE, shards=1, certificate=None, root=None):
+    """Starts the service and returns (process, operator key). `certificate` is the PEM of one and its key,
+    for TLS, `root` that of what peers are checked with."""
     work = pathlib.Path(work)
     if not BINARY.exists():
         sys.exit("build first: cargo build --release")
     config = work / "maskline.toml"
     config.write_text(CONFIG.format(
-        work=work, api=API, admin=ADMIN, sip=SIP, quarantine=quarantine))
+        work=work, api=API, admin=ADMIN, sip=SIP, quarantine=quarantine, shards=shards,
+        tls="]" if certificate is None else TLS.format(port=SIP_TLS, file=certificate, root=root)))
     key = work / "operator.key"
     if not key.exists():
         subprocess.run([BINARY, "key", "init", "--config", config], check=True,
@@ -91,6 +100,14 @@ def start(work, quarantine="1s", core=RELAY_CORE):
     return process, key.read_text()
 
 
+def gauge(name):
+    """The sum of a metric over its labels."""
+    connection = http.client.HTTPConnection("127.0.0.1", ADMIN, timeout=5)
+    connection.request("GET", "/metrics")
+    text = connection.getresponse().read().decode()
+    return sum(float(value) for value in re.findall(rf"^{name}(?:{{[^}}]*}})? (\S+)$", text, re.M))
+
+
 def psql(work, sql):
     """Runs SQL as the owner of the private cluster."""
     sockets = [p.parent for p in pathlib.Path(work, "pg").rglob(".s.PGSQL.*") if p.is_socket()]
@@ -109,17 +126,17 @@ DATABASE = "maskline"
 class Made:
     """Tenant, trunks, pool, numbers and the bindings that are dialled."""
 
-    def __init__(self, operator_key, bindings):
+    def __init__(self, operator_key, bindings, transport="udp", ports=(15080, 15090), carriers=1):
         operator = Client(operator_key)
         self.tenant = operator.post("/v1/tenants", {"name": "Bench Insurance", "desk_user": "8000"})["id"]
         operator.post("/v1/trunks", {
             "name": "pbx", "role": "insurer", "tenant_id": self.tenant,
-            "source_networks": [PBX], "targets": [f"{PBX}:15080"]})
-        carrier = operator.post("/v1/trunks", {
-            "name": "carrier", "role": "carrier", "source_networks": [CARRIER],
-            "targets": [f"{CARRIER}:15090"]})["id"]
+            "source_networks": [PBX], "targets": [f"{PBX}:{ports[0]}"], "transport": transport})
+        trunks = [operator.post("/v1/trunks", {
+            "name": f"carrier-{n}", "role": "carrier", "source_networks": [CARRIER],
+            "targets": [f"{CARRIER}:{ports[1] + n}"], "transport": transport})["id"] for n in range(carriers)]
         self.pool = operator.post(
-            "/v1/pools", {"name": "bench", "class": "mobile", "trunks": [carrier]})["id"]
+            "/v1/pools", {"name": "bench", "class": "mobile", "trunks": trunks})["id"]
         self.operator = operator
         self.admin = self.key("insurer_admin")
         self.crm = self.key("insurer_crm")

@@ -1,0 +1,118 @@
+"""Ten times the capacity (RFC 6357): what is still served, how soon the rest hears 503, what becomes of calls in
+progress, and how soon all is as before."""
+
+import pathlib
+import shutil
+import subprocess
+import time
+
+import peers
+import quota
+import service
+
+DIALLED = 1000
+# With a tenth of a core the senders on the other core can offer ten times the capacity.
+SHARE = 0.1
+HELD = 200
+LADDER_FIRST, LADDER_STEP = 100, 1.2
+FACTORS = ((1, 20), (2, 20), (5, 20), (10, 60))
+
+
+def percentile(values, part):
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * part))] if ordered else float("nan")
+
+
+class Step:
+    """What one load of `rate` calls/s over `seconds` came to."""
+
+    def __init__(self, work, numbers, rate, seconds):
+        folder = pathlib.Path(work, "step")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        shutil.copy(peers.HERE / "uac_shed.xml", folder / "uac.xml")
+        self.rate, self.seconds, self.offered = rate, seconds, rate * seconds
+        began = time.time()
+        self.run = subprocess.run(
+            ["taskset", "-c", peers.LOAD_CORE, "timeout", str(seconds + 60), "sipp", f"127.0.0.1:{service.SIP}",
+             "-i", peers.PBX, "-p", "15080", "-sf", "uac.xml", "-inf", numbers, "-r", str(rate),
+             "-m", str(self.offered), "-d", "200", "-l", str(rate * 40), "-nostdin",
+             "-buff_size", "4194304", "-trace_rtt", "-rtt_freq", "1", "-timeout", f"{seconds + 40}s"],
+            cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        rows = [line.split(";") for line in next(folder.glob("*_rtt.csv")).read_text().splitlines()[1:]]
+        rows = [(float(at) / 1000 - began, float(ms), name) for at, ms, name in rows]
+        self.served = [(at, ms) for at, ms, name in rows if name == "setup"]
+        self.refused = [(at, ms) for at, ms, name in rows if name == "refused"]
+
+    def goodput(self):
+        return sum(at <= self.seconds for at, _ in self.served) / self.seconds
+
+    def unanswered(self):
+        return self.offered - len(self.served) - len(self.refused)
+
+    def p99(self, which):
+        return percentile([ms for _, ms in which], 0.99)
+
+    def row(self, name):
+        return (name, self.rate, f"{self.goodput():.0f}", len(self.refused), f"{self.p99(self.refused):.0f}",
+                f"{self.p99(self.served):.0f}", self.unanswered())
+
+
+def find_capacity(work, numbers):
+    """The greatest rate of the ladder at which nothing is refused or lost."""
+    rate, good = LADDER_FIRST, 0
+    while True:
+        step = Step(work, numbers, round(rate), 10)
+        if len(step.served) < 0.99 * step.offered:
+            return good
+        good, rate = step.rate, rate * LADDER_STEP
+
+
+def hold_calls(work, numbers, hold_ms):
+    """Calls that stay up over all that follows."""
+    return subprocess.Popen(
+        ["taskset", "-c", peers.LOAD_CORE, "timeout", "900", "sipp", f"127.0.0.1:{service.SIP}", "-i", peers.PBX,
+         "-p", "15070", "-mp", "7000", "-sf", "uac.xml", "-inf", numbers, "-r", "50", "-m", str(HELD),
+         "-d", str(hold_ms), "-l", str(HELD), "-nostdin"],
+        cwd=peers.HERE, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+
+def normal_after(step, usual_ms):
+    """Seconds until no second of the step has a set-up slower than twice the usual, or a refusal."""
+    last = 0.0
+    for at, ms in step.served:
+        if ms > max(2 * usual_ms, 20):
+            last = max(last, at)
+    return max([last] + [at for at, _ in step.refused])
+
+
+def bench(work, table, numbers_file):
+    process, key = service.start(work)
+    with process, peers.carrier(work):
+        made = service.Made(key, DIALLED)
+        numbers = numbers_file(work, made.dialled)
+        Step(work, numbers, 200, 5)
+        with quota.Quota(process.pid, SHARE):
+            capacity = find_capacity(work, numbers)
+            print(f"{SHARE:.0%} of a core serves C = {capacity} calls/s with nothing refused")
+            before = Step(work, numbers, capacity // 2, 10)
+            rss = peers.rss_kib(process.pid)
+            spans = sum(seconds + 5 for _, seconds in FACTORS) + 60
+            held = hold_calls(work, numbers, spans * 1000)
+            peers.wait_until(lambda: service.gauge("maskline_calls_active") >= HELD, "the held calls", 60)
+            rows = [("load", "offered/s", "served/s", "503s", "503 p99 ms", "200 p99 ms", "unanswered")]
+            rows.append(before.row("C/2 before"))
+            for factor, seconds in FACTORS:
+                step = Step(work, numbers, capacity * factor, seconds)
+                rows.append(step.row(f"{factor} C"))
+                rows.append((f"  of C", "", f"{step.goodput() / capacity:.2f}", "", "", "", ""))
+                most = peers.rss_kib(process.pid)
+            after = Step(work, numbers, capacity // 2, 10)
+            rows.append(after.row("C/2 after"))
+            table(rows)
+            usual = before.p99(before.served)
+            print(f"normal again after {normal_after(after, usual):.1f} s; memory {most / rss:.2f} of before")
+            text = held.communicate()[0].decode(errors="replace")
+            good = peers.count(text, "Successful call")
+            print(f"{good} of {HELD} calls in progress ended by their caller, as they should")
+
