@@ -32,6 +32,7 @@ bind = "127.0.0.1"
 ports = "20000-59999"
 port_quarantine = "{quarantine}"
 threads = 1
+silence_timeout = "1h"
 [recorder]
 queue_max = 60000
 [log]
