@@ -23,8 +23,8 @@ const SOURCES_MAX: usize = 4_096;
 const ODD_ANSWERS_MAX: u32 = 200;
 /// Datagrams may wait longer than wished for so long before attempts are refused: a burst is none.
 const BURST_TIME: Duration = Duration::from_millis(100);
-/// The same within [`RELAPSE_TIME`] of the last refusal: the overload is not over.
-const RELAPSE_BURST_TIME: Duration = Duration::from_millis(10);
+/// Not so within this time of the last refusal: the overload is not over, and whoever is let in while
+/// the queue is long makes all the others wait for their 503.
 const RELAPSE_TIME: Duration = Duration::from_secs(1);
 
 /// What is counted about load and about sources.
@@ -51,7 +51,7 @@ impl Backlog {
         }
         let since = *self.late_since.get_or_insert(now);
         let is_relapse = self.refused_at.is_some_and(|at| now < at + RELAPSE_TIME);
-        let patience = if is_relapse { RELAPSE_BURST_TIME } else { BURST_TIME };
+        let patience = if is_relapse { Duration::ZERO } else { BURST_TIME };
         self.refusing |= now.saturating_duration_since(since) >= patience;
         if self.refusing {
             self.refused_at = Some(now);
@@ -318,7 +318,7 @@ mod tests {
             (Backlog::default(), crate::call::tests::harness::epoch().monotonic);
         assert_eq!(run(&mut backlog, &mut now, 200, true), 100);
         assert_eq!(run(&mut backlog, &mut now, 5, false), 0);
-        assert_eq!(run(&mut backlog, &mut now, 100, true), 90, "a relapse is seen at once");
+        assert_eq!(run(&mut backlog, &mut now, 100, true), 100, "a relapse is seen at once");
         run(&mut backlog, &mut now, 2_000, false);
         assert_eq!(run(&mut backlog, &mut now, 90, true), 0, "after a quiet time all is forgotten");
     }
