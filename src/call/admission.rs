@@ -23,8 +23,8 @@ const SOURCES_MAX: usize = 4_096;
 const ODD_ANSWERS_MAX: u32 = 200;
 /// Datagrams may wait longer than wished for so long before attempts are refused: a burst is none.
 const BURST_TIME: Duration = Duration::from_millis(100);
-/// Not so within this time of the last refusal: the overload is not over, and whoever is let in while
-/// the queue is long makes all the others wait for their 503.
+/// Not so within this time of the last refusal, and half the delay will do: the overload is not
+/// over, and whoever is let in while the queue is long makes all the others wait for their 503.
 const RELAPSE_TIME: Duration = Duration::from_secs(1);
 
 /// What is counted about load and about sources.
@@ -44,13 +44,14 @@ struct Backlog {
 }
 
 impl Backlog {
-    fn note(&mut self, now: Instant, is_late: bool) {
+    fn note(&mut self, now: Instant, delay: Duration, delay_max: Duration) {
+        let is_relapse = self.refused_at.is_some_and(|at| now < at + RELAPSE_TIME);
+        let is_late = if is_relapse { delay > delay_max / 2 } else { delay > delay_max };
         if !is_late {
             (self.late_since, self.refusing) = (None, false);
             return;
         }
         let since = *self.late_since.get_or_insert(now);
-        let is_relapse = self.refused_at.is_some_and(|at| now < at + RELAPSE_TIME);
         let patience = if is_relapse { Duration::ZERO } else { BURST_TIME };
         self.refusing |= now.saturating_duration_since(since) >= patience;
         if self.refusing {
@@ -110,8 +111,7 @@ impl CallCore {
     /// How long the last datagram had waited in the queue of the socket, as far as the shell knows;
     /// zero when the queue is empty.
     pub fn note_queue_delay(&mut self, now: Now, delay: Duration) {
-        let is_late = delay > self.wires.config.queue_delay_max;
-        self.admission.backlog.note(now.monotonic, is_late);
+        self.admission.backlog.note(now.monotonic, delay, self.wires.config.queue_delay_max);
     }
 
     /// Counts what a softphone's address was refused. Trunks are known by their addresses, and the
@@ -290,13 +290,14 @@ mod tests {
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
+    const LATE: Duration = Duration::from_millis(10);
 
     /// Feeds one look a millisecond; how many of them found attempts refused.
-    fn run(backlog: &mut Backlog, now: &mut Instant, looks: u32, is_late: bool) -> u32 {
+    fn run(backlog: &mut Backlog, now: &mut Instant, looks: u32, delay: Duration) -> u32 {
         let mut refused = 0;
         for _ in 0..looks {
             *now += MS;
-            backlog.note(*now, is_late);
+            backlog.note(*now, delay, LATE);
             refused += u32::from(backlog.refusing);
         }
         refused
@@ -307,8 +308,8 @@ mod tests {
         let (mut backlog, mut now) =
             (Backlog::default(), crate::call::tests::harness::epoch().monotonic);
         for _ in 0..20 {
-            assert_eq!(run(&mut backlog, &mut now, 90, true), 0);
-            run(&mut backlog, &mut now, 1, false);
+            assert_eq!(run(&mut backlog, &mut now, 90, 2 * LATE), 0);
+            run(&mut backlog, &mut now, 1, LATE);
         }
     }
 
@@ -316,11 +317,15 @@ mod tests {
     fn a_queue_that_stays_long_refuses_until_it_is_short_and_comes_back_faster() {
         let (mut backlog, mut now) =
             (Backlog::default(), crate::call::tests::harness::epoch().monotonic);
-        assert_eq!(run(&mut backlog, &mut now, 200, true), 100);
-        assert_eq!(run(&mut backlog, &mut now, 5, false), 0);
-        assert_eq!(run(&mut backlog, &mut now, 100, true), 100, "a relapse is seen at once");
-        run(&mut backlog, &mut now, 2_000, false);
-        assert_eq!(run(&mut backlog, &mut now, 90, true), 0, "after a quiet time all is forgotten");
+        assert_eq!(run(&mut backlog, &mut now, 200, 2 * LATE), 100);
+        assert_eq!(run(&mut backlog, &mut now, 5, LATE / 2), 0);
+        assert_eq!(run(&mut backlog, &mut now, 100, LATE), 100, "a relapse is seen at once");
+        run(&mut backlog, &mut now, 2_000, Duration::ZERO);
+        assert_eq!(
+            run(&mut backlog, &mut now, 90, 2 * LATE),
+            0,
+            "after a quiet time all is forgotten"
+        );
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::io::{Control, Input, Output};
 use super::place::{Part, Place, Serial};
 use super::registrar::Registrar;
 use super::silence::Silence;
-use super::table::Calls;
+use super::table::{Calls, KEPT};
 use super::wires::Wires;
 use crate::domain::cause::Cause;
 use crate::domain::id::{BindingId, CallId};
@@ -164,6 +164,11 @@ impl CallCore {
             self.wires.timers.disarm_all(serial);
             self.by_id.remove(&call.id);
             self.calls.remove(serial);
+            if self.by_id.is_empty() && self.by_id.capacity() > KEPT {
+                // Of a busier hour: tags go with their calls, so both are empty together.
+                self.by_id.shrink_to_fit();
+                self.wires.places.shrink_to_fit();
+            }
         }
         true
     }

@@ -6,6 +6,9 @@ use slab::Slab;
 use super::call::Call;
 use super::place::{CALLS_HELD_MAX, Serial};
 
+/// Room for so many calls stays when the last one has gone.
+pub(super) const KEPT: usize = 1_024;
+
 /// Where calls lie. Bounded by the calls and transactions that the core admits.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
@@ -41,6 +44,9 @@ impl Calls {
     pub(super) fn remove(&mut self, serial: Serial) {
         if self.get(serial).is_some() {
             self.slots.remove(serial.index as usize);
+        }
+        if self.slots.is_empty() && self.slots.capacity() > KEPT {
+            self.slots = Slab::new();
         }
     }
 

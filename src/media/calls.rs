@@ -279,9 +279,15 @@ impl Calls {
         }
         self.show_ports(now);
         self.room.give_back();
+        if self.slots.is_empty() && self.slots.capacity() > KEPT {
+            (self.slots, self.by_id) = (Slab::new(), HashMap::new());
+        }
         Some((call.link, call.session.counts()))
     }
 }
+
+/// Room for so many calls stays when the last one has ended; what a busier hour took is given back.
+const KEPT: usize = 256;
 
 /// The part of the ports, and of the calls, that spares may be: one of so many.
 const SPARES_SHARE: usize = 64;

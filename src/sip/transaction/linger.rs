@@ -46,6 +46,13 @@ impl Linger {
         ends.min().map(|end| end + TOGETHER_WITHIN)
     }
 
+    /// Gives the room of queues back that are much longer than what waits in them.
+    pub(super) fn shrink(&mut self) {
+        for queue in &mut self.queues {
+            queue.shrink_to(2 * queue.len());
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.queues.iter().all(VecDeque::is_empty)
     }

@@ -20,6 +20,9 @@ use crate::sip::wheel::Wheel;
 /// Most slots of a table.
 pub(super) const SLOTS_MAX: usize = TRANSACTIONS_MAX;
 
+/// Room for so many slots stays when the last one has gone.
+const KEPT: usize = 1_024;
+
 /// The table of one shard.
 pub(super) struct Table {
     slots: Slab<Slot>,
@@ -186,6 +189,16 @@ impl Table {
         if slot.listed == Listed::Unanswered {
             self.unanswered.remove(&(slot.peer.place(), id.index));
         }
+        if self.slots.is_empty() && self.slots.capacity() > KEPT {
+            self.give_room_back();
+        }
+    }
+
+    /// Lets go of what a busier hour took. Timers of nobody keep their place and cost nothing.
+    fn give_room_back(&mut self) {
+        self.slots = Slab::new();
+        (self.by_key, self.by_merge) = (HashTable::new(), HashTable::new());
+        self.linger.shrink();
     }
 }
 
