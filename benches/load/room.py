@@ -43,7 +43,7 @@ def bench(work, table, numbers_file):
     process, key = service.start(work)
     with process, peers.carrier(work):
         numbers = numbers_file(work, service.Made(key, DIALLED).dialled)
-        peers.place_calls(work, f"127.0.0.1:{service.SIP}", 100, 1000, 200, numbers)
+        peers.place_calls(work, f"127.0.0.1:{service.SIP}", RATE, 4000, 200, numbers)
         time.sleep(REST_S)
         rows = [("", "memory MiB", "calls", "transactions", "media ports", "files")]
 
@@ -55,7 +55,7 @@ def bench(work, table, numbers_file):
             rows.append((name, f"{mib:.1f}", *(f"{it:.0f}" for it in gauges), files))
             return mib
 
-        start = look("at rest, 1,000 calls ago")
+        start = look("at rest, 4,000 short calls ago")
         for name in ("first", "second"):
             run = place(numbers, calls)
             peers.wait_until(lambda: service.gauge("maskline_calls_active") >= calls, "the calls", 90)
