@@ -1,6 +1,7 @@
 //! What the brain costs by itself: whole calls through one [`CallCore`] in virtual time, at a rate
 //! that lets lingering transactions pile up as they do in service. Prints CPU time, allocations
-//! and bytes held for a call.
+//! and bytes held for a call; then what 10,000 calls hold that are up at once, and what is left of
+//! them after 64*T1.
 //!
 //! usage: cargo bench --bench call_core [calls a second]
 
@@ -30,6 +31,10 @@ const MEASURED: Duration = Duration::from_secs(10);
 /// From the INVITE of a call to its BYE.
 const TALK: Duration = Duration::from_millis(200);
 const RATE_USUAL: u32 = 1_000;
+/// Calls that are up at once.
+const UP: u64 = 10_000;
+/// Longer than 64*T1.
+const REST: Duration = Duration::from_secs(40);
 
 /// The brain, and a clock that stands still while it works.
 struct Bench {
@@ -136,21 +141,59 @@ fn clock() -> Instant {
     Instant::now()
 }
 
-#[expect(clippy::print_stdout, reason = "a benchmark tells its figures")]
-fn main() {
-    let rate = std::env::args().filter_map(|word| word.parse().ok()).next().unwrap_or(RATE_USUAL);
+fn new_bench() -> Bench {
     let mut config = CallConfig::new(peers::us());
     config.recorder_credits = u32::MAX / 2;
     let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
     let now = Now { monotonic: clock(), wall };
-    let mut bench = Bench {
+    Bench {
         core: CallCore::new(config, ChaCha20Rng::seed_from_u64(1)),
         now,
         inputs: VecDeque::new(),
         said: Vec::new(),
         spent: Duration::ZERO,
         finished: 0,
-    };
+    }
+}
+
+fn main() {
+    let rate = std::env::args().filter_map(|word| word.parse().ok()).next().unwrap_or(RATE_USUAL);
+    show_rate(rate);
+    show_room();
+}
+
+/// 10,000 calls: what they hold while they are up, and when all is over.
+#[expect(clippy::print_stdout, reason = "a benchmark tells its figures")]
+fn show_room() {
+    let mut bench = new_bench();
+    let held = |before: u64| memory::now().held.saturating_sub(before) as f64 / f64::from(1 << 20);
+    let before = memory::now().held;
+    let mut calls = Vec::new();
+    for number in 0..UP {
+        bench.sleep(bench.now.monotonic + Duration::from_millis(1));
+        calls.push(bench.begin(number));
+    }
+    bench.sleep(bench.now.monotonic + REST);
+    let (up, theirs) = (held(before), calls.iter().map(Call::bytes).sum::<usize>());
+    let live = bench.core.occupancy().calls;
+    calls.iter().for_each(|call| bench.end(call));
+    bench.sleep(bench.now.monotonic + REST);
+    drop(calls);
+    let occupancy = bench.core.occupancy();
+    let theirs = theirs as f64 / f64::from(1 << 20);
+    println!("{live} calls up: {up:.1} MiB, {theirs:.1} of them in the test peers");
+    println!(
+        "64*T1 after the last: {} calls, {} transactions, {:.1} MiB",
+        occupancy.lingering,
+        occupancy.transactions,
+        held(before)
+    );
+}
+
+/// A steady load of short calls.
+#[expect(clippy::print_stdout, reason = "a benchmark tells its figures")]
+fn show_rate(rate: u32) {
+    let mut bench = new_bench();
     let every = Duration::from_secs(1) / rate;
     let (mut up, mut number) = (VecDeque::new(), 0_u64);
     let before = memory::now();

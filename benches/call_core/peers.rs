@@ -94,6 +94,11 @@ impl Call {
         Self { number, heads: String::new(), to: String::new() }
     }
 
+    /// Bytes that the peers themselves hold for this call.
+    pub(crate) const fn bytes(&self) -> usize {
+        size_of::<Self>() + self.heads.capacity() + self.to.capacity()
+    }
+
     pub(crate) fn invite(&self) -> String {
         let n = self.number;
         format!(
