@@ -1,19 +1,29 @@
 //! How long datagrams wait, of all sockets of a shard together: one that is empty says nothing of
 //! another one that is not.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The sockets of one shard; each has a queue of its own.
 #[derive(Debug)]
 pub(crate) struct Behind {
     /// How long the last datagram of a round had waited that did not empty the queue.
     delays: Vec<Option<Duration>>,
+    /// Since when there has been work without a rest.
+    awake_since: Instant,
 }
 
 impl Behind {
     /// So many sockets whose queues are empty.
-    pub(crate) fn new(sockets: usize) -> Self {
-        Self { delays: vec![None; sockets] }
+    pub(crate) fn new(sockets: usize, at: Instant) -> Self {
+        Self { delays: vec![None; sockets], awake_since: at }
+    }
+
+    /// A turn begins. What came before it, while the shard rested of its own will, has not waited
+    /// for want of speed.
+    pub(crate) fn begin(&mut self, at: Instant) {
+        if !self.is_any() {
+            self.awake_since = at;
+        }
     }
 
     /// Whether datagrams are left in any queue.
@@ -21,8 +31,10 @@ impl Behind {
         self.delays.iter().any(Option::is_some)
     }
 
-    /// A round has not emptied a queue. How long the last datagram of the slowest one waited.
-    pub(crate) fn fell(&mut self, socket: usize, delay: Duration) -> Duration {
+    /// A round has not emptied a queue. How long the last datagram of the slowest one waited, our
+    /// rest before it left out.
+    pub(crate) fn fell(&mut self, at: Instant, socket: usize, delay: Duration) -> Duration {
+        let delay = delay.min(at.saturating_duration_since(self.awake_since));
         if let Some(own) = self.delays.get_mut(socket) {
             *own = Some(delay);
         }
@@ -43,19 +55,35 @@ impl Behind {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::relay::now::now;
 
     const MS: Duration = Duration::from_millis(1);
 
     #[test]
     fn an_empty_queue_of_one_family_does_not_hide_a_long_one_of_the_other() {
-        let mut behind = Behind::new(2);
+        let now = now().monotonic;
+        let later = now + 100 * MS;
+        let mut behind = Behind::new(2, now);
         assert_eq!(behind.caught_up(1), None);
-        assert_eq!(behind.fell(0, 30 * MS), 30 * MS);
+        assert_eq!(behind.fell(later, 0, 30 * MS), 30 * MS);
         assert_eq!(behind.caught_up(1), None, "it was empty before");
-        assert_eq!(behind.fell(1, 2 * MS), 30 * MS);
+        assert_eq!(behind.fell(later, 1, 2 * MS), 30 * MS);
         assert_eq!(behind.caught_up(1), Some(30 * MS));
         assert!(behind.is_any());
         assert_eq!(behind.caught_up(0), Some(Duration::ZERO));
         assert!(!behind.is_any());
+    }
+
+    #[test]
+    fn a_datagram_that_came_while_the_shard_rested_has_not_waited_for_it() {
+        let start = now().monotonic;
+        let mut behind = Behind::new(1, start);
+        behind.begin(start + 10 * MS);
+        assert_eq!(behind.fell(start + 12 * MS, 0, 9 * MS), 2 * MS);
+        behind.begin(start + 12 * MS);
+        assert_eq!(behind.fell(start + 15 * MS, 0, 4 * MS), 4 * MS, "there was no rest before");
+        assert_eq!(behind.caught_up(0), Some(Duration::ZERO));
+        behind.begin(start + 20 * MS);
+        assert_eq!(behind.fell(start + 21 * MS, 0, 9 * MS), MS);
     }
 }

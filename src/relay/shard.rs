@@ -126,7 +126,7 @@ impl<R: RouteSource> Running<R> {
             media_at: None,
             closing: (0, at),
             pace: Pace::new(shard.gather, at),
-            behind: Behind::new(shard.sockets.len()),
+            behind: Behind::new(shard.sockets.len(), at),
             tally: Tally::default(),
             published: Published::new(),
             publish_at: at,
@@ -144,6 +144,7 @@ impl<R: RouteSource> Running<R> {
             events.clear();
             self.wait(&mut events);
             let begun = now().monotonic;
+            self.behind.begin(begun);
             // An order that was given comes before every datagram that was sent after it.
             if self.shard.mailbox.has_rung() {
                 self.read_mail();
@@ -242,7 +243,7 @@ impl<R: RouteSource> Running<R> {
         let at = now();
         let arrived = self.shard.sockets.get(number).and_then(SipSocket::last_arrived);
         let delay = arrived.and_then(|arrived| at.wall.duration_since(arrived).ok());
-        let delay = self.behind.fell(number, delay.unwrap_or_default());
+        let delay = self.behind.fell(at.monotonic, number, delay.unwrap_or_default());
         self.shard.core.note_queue_delay(at, delay);
     }
 
