@@ -17,6 +17,9 @@ mod trunk_states;
 pub(crate) mod trunks;
 
 mod behind;
+#[cfg(test)]
+#[path = "../../tests/certificates/mod.rs"]
+mod certificates;
 mod freshness;
 mod live;
 mod mailbox;

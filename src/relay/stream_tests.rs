@@ -10,6 +10,7 @@ use crate::call::io::{NO_TRUNK, PeerRole};
 use crate::call::trunks::TrunkTerms;
 use crate::domain::id::TrunkId;
 use crate::domain::network::{self, Network};
+use crate::relay::certificates;
 use crate::relay::handle::Handle;
 use crate::relay::tls::{TlsFiles, TrunkTls};
 use crate::relay::trunks::TrunkEntry;
@@ -102,7 +103,7 @@ impl World {
         terms: TrunkTls,
         softphones: &'static [Transport],
     ) -> Self {
-        let file = |name: &str| Some(format!("tests/tls/{name}").into());
+        let file = |name: &str| Some(certificates::folder().join(name));
         let files = TlsFiles { certificate: file("relay.pem"), key: file("relay.key"), ca: None };
         Self::of(transport, limits, vec![trunk(transport, terms)], files, softphones)
     }
@@ -286,7 +287,7 @@ fn a_softphone_is_heard_where_softphones_may_come_and_never_takes_the_room_of_tr
 #[test]
 fn a_stranger_that_shows_nothing_is_cut_in_time_whatever_it_sends() {
     assert_eq!(Limits::default().proof_within, Duration::from_secs(30));
-    let limits = Limits { proof_within: Duration::from_secs(1), ..Limits::default() };
+    let limits = Limits { proof_within: Duration::from_secs(3), ..Limits::default() };
     let world = World::open(Transport::Tcp, limits, TrunkTls::default(), &[Transport::Tcp]);
     let mut agent = world.connect(STRANGER);
     world.believe(&mut agent);

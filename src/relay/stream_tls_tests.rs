@@ -8,11 +8,12 @@ use super::*;
 use crate::call::io::{NO_TRUNK, PeerRole};
 use crate::domain::id::{TenantId, TrunkId};
 use crate::domain::network::Network;
+use crate::relay::certificates;
 use crate::relay::tls::{TlsFiles, TrunkTls};
 use crate::relay::trunks::TrunkEntry;
 
 fn read_file(name: &str) -> Vec<u8> {
-    std::fs::read(format!("tests/tls/{name}")).expect("a file of the tests")
+    std::fs::read(certificates::folder().join(name)).expect("a file of the tests")
 }
 
 /// A PBX that trusts the root of the tests and shows the certificate of this name.
@@ -150,7 +151,7 @@ fn of_tenant(number: u64, network: &str, tls: TrunkTls) -> TrunkEntry {
 }
 
 fn own_files() -> TlsFiles {
-    let file = |name: &str| Some(format!("tests/tls/{name}").into());
+    let file = |name: &str| Some(certificates::folder().join(name));
     TlsFiles { certificate: file("relay.pem"), key: file("relay.key"), ca: None }
 }
 

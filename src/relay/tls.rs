@@ -318,9 +318,10 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::relay::certificates;
 
     fn tls() -> Tls {
-        let file = |name: &str| Some(PathBuf::from(format!("tests/tls/{name}")));
+        let file = |name: &str| Some(certificates::folder().join(name));
         let files = TlsFiles {
             certificate: file("relay.pem"),
             key: file("relay.key"),

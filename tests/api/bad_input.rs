@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::certificates;
 use crate::world::{Answer, World, binding, real_number};
 
 async fn bind(world: &World, change: impl FnOnce(&mut Value)) -> Answer {
@@ -242,7 +243,8 @@ async fn a_tenant_may_refuse_real_numbers_and_a_suspended_one_binds_nobody() {
 #[tokio::test]
 async fn platform_things_have_rules_too() {
     let world = World::new().await;
-    let ca = include_str!("../tls/root.pem");
+    let ca = std::fs::read_to_string(certificates::folder().join("root.pem"))
+        .expect("a file of the tests");
     let trunk = |change: Value| {
         let mut body = json!({"name": "t", "role": "carrier", "source_networks": ["192.0.2.1"],
             "targets": ["192.0.2.1:5060"]});

@@ -1,5 +1,7 @@
 //! The control API on a real PostgreSQL, driven in process as a client would.
 
+#[path = "../certificates/mod.rs"]
+mod certificates;
 #[expect(dead_code, reason = "other tests need more of it")]
 #[path = "../support/mod.rs"]
 mod support;

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::certificates;
 use crate::world::{World, binding, real_number};
 
 #[tokio::test]
@@ -85,7 +86,8 @@ async fn trunks_come_change_and_go() {
         (&changed.body["transport"], &changed.body["tls_name"]),
         (&json!("udp"), &json!(null))
     );
-    let ca = include_str!("../tls/root.pem");
+    let ca = std::fs::read_to_string(certificates::folder().join("root.pem"))
+        .expect("a file of the tests");
     let patch = json!({"transport": "tls", "tls_ca": ca, "tls_name": "pbx.example.com"});
     let changed = world.operator.patch(&path, patch).await.gave(200);
     assert_eq!(changed.body["transport"], "tls");

@@ -2,6 +2,8 @@
 
 mod broken_fields;
 mod calls;
+#[path = "../certificates/mod.rs"]
+mod certificates;
 mod demo;
 mod leaks;
 mod peers;

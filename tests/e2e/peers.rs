@@ -3,9 +3,10 @@
 
 use std::fs::{self, File};
 use std::io::Read as _;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::sound;
@@ -35,10 +36,25 @@ pub(crate) fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// A port of `address` that nobody uses now.
+/// Below the ports that the system gives to sockets that ask for none, so that nobody takes one
+/// between this look and its use.
+const PORTS: std::ops::Range<u16> = 30_000..32_700;
+
+/// A port of `address` that nobody uses now, nor the one above it, over UDP or TCP: a softphone
+/// binds both. Each is given once.
 pub(crate) fn free_port(address: &str) -> u16 {
-    let socket = UdpSocket::bind((address, 0)).expect("a free port");
-    socket.local_addr().expect("an address").port()
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let pairs = u32::from(PORTS.end - PORTS.start) / 2;
+    let is_free = |port: &u16| {
+        (*port..port + 2).all(|port| {
+            UdpSocket::bind((address, port)).is_ok() && TcpListener::bind((address, port)).is_ok()
+        })
+    };
+    let next = || {
+        let pair = std::process::id().wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % pairs;
+        PORTS.start + 2 * u16::try_from(pair).expect("fewer pairs than ports")
+    };
+    std::iter::repeat_with(next).take(100).find(is_free).expect("a free port")
 }
 
 /// A process that ends with its value; its output goes to a file.

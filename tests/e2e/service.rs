@@ -13,6 +13,7 @@ use maskline::cli::demo::provision::{self, Provisioned, Sides};
 use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::certificates;
 use crate::peers::{CARRIER, INSURER, Process, free_port, until};
 
 /// The service, its folder and its addresses.
@@ -43,11 +44,6 @@ fn run(folder: &Path, arguments: &[&str]) -> String {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "maskline {arguments:?} failed:\n{errors}");
     String::from_utf8(output.stdout).expect("text")
-}
-
-/// Where the certificates of the tests are.
-pub(crate) fn certificates() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tls")
 }
 
 fn free_tcp_port() -> u16 {
@@ -96,7 +92,7 @@ impl Service {
              tls_certificate = \"{1}/relay.pem\"\ntls_key = \"{1}/relay.key\"\n\
              [media]\nbind = \"127.0.0.1\"\nthreads = 1\n[log]\nfilter = \"trace\"\n",
             folder.display(),
-            certificates().display()
+            certificates::folder().display()
         );
         fs::write(folder.join("maskline.toml"), config).expect("a writable folder");
         run(&folder, &["key", "init"]);

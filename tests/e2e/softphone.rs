@@ -8,8 +8,9 @@ use std::process::Command;
 
 use serde_json::json;
 
+use crate::certificates;
 use crate::peers::{MEDIA, Process, Scenario, Sipp, module_folder, until};
-use crate::service::{Service, certificates};
+use crate::service::Service;
 use crate::sound;
 
 const REAL: &str = "+8613800001234";
@@ -47,7 +48,7 @@ fn a_softphone_registers_over_tls_and_calls_as_its_agent() {
          sip_cafile {}/root.pem\n",
         module_folder(),
         tone.display(),
-        certificates().display(),
+        certificates::folder().display(),
     );
     fs::write(folder.join("config"), config).expect("a writable folder");
     fs::write(folder.join("contacts"), "").expect("a writable folder");

@@ -6,8 +6,9 @@ use std::net::{SocketAddr, TcpListener};
 use rustls::{ClientConnection, StreamOwned};
 use serde_json::json;
 
+use crate::certificates;
 use crate::peers::{INSURER, Scenario, Sipp, until};
-use crate::service::{Service, certificates};
+use crate::service::Service;
 use crate::torture::header;
 use crate::torture_streams::{Stream, connect, tls_terms};
 
@@ -156,7 +157,8 @@ fn are_on_record(service: &Service, count: usize) {
 fn a_pbx_with_its_certificate_calls_over_mutual_tls_and_every_other_is_refused() {
     let service = Service::start("mutual-tls");
     let x = bound(&service);
-    let ca = std::fs::read_to_string(certificates().join("root.pem")).expect("a file of the tests");
+    let ca = std::fs::read_to_string(certificates::folder().join("root.pem"))
+        .expect("a file of the tests");
     let terms = json!({"name": "tls", "transport": "tls", "tls_ca": ca, "tls_name": "pbx.test"});
     service.add_pbx(&terms);
     let open = |certificate| Pbx::by_tls(INSURER, service.sip_tls, certificate);

@@ -12,8 +12,9 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::json;
 use socket2::{Domain, Socket, Type};
 
+use crate::certificates;
 use crate::peers::{INSURER, STRANGER};
-use crate::service::{Service, certificates};
+use crate::service::Service;
 use crate::torture::{Case, FINAL_TIME_MAX, PROBE_TIME_MAX, cases, header};
 
 /// How long one look at a connection takes.
@@ -35,7 +36,8 @@ pub(crate) fn connect(from: &str, to: SocketAddr) -> TcpStream {
 
 /// A client that trusts the root of the tests, with this certificate of theirs or none.
 pub(crate) fn tls_terms(certificate: Option<&str>) -> Arc<ClientConfig> {
-    let file = |name: &str| std::fs::read(certificates().join(name)).expect("a file of the tests");
+    let file =
+        |name: &str| std::fs::read(certificates::folder().join(name)).expect("a file of the tests");
     let read = |name: &str| {
         let pem = file(name);
         let chain = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
