@@ -106,7 +106,8 @@ impl<'a> Via<'a> {
             let before = cursor.rest();
             let Some((name, value)) = lex::next_param(cursor)? else { return Ok(()) };
             let whole = before.get(..before.len() - cursor.rest().len()).ok_or(InvalidValue)?;
-            self.note(name, value, whole)?;
+            // White space was skipped behind the name, in case of an `=`.
+            self.note(name, value, lex::trim(whole))?;
         }
     }
 
@@ -252,5 +253,14 @@ mod tests {
         ] {
             assert!(Via::parse(bad.as_bytes()).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn white_space_behind_a_parameter_is_no_part_of_it() {
+        let via = Via::parse(b"SIP/2.0/UDP h;received\n ,SIP/2.0/UDP i").expect("a Via");
+        assert_eq!(
+            (via.received, via.raw),
+            (Some(&b";received"[..]), &b"SIP/2.0/UDP h;received"[..])
+        );
     }
 }
