@@ -106,7 +106,7 @@ fn hops_left(callers: Option<u8>) -> u8 {
 }
 
 /// A user part may hold little unescaped; what a tenant has configured never becomes syntax.
-fn escape_user(user: &str, uri: &mut Vec<u8>) {
+pub(super) fn escape_user(user: &str, uri: &mut Vec<u8>) {
     for byte in user.bytes() {
         if byte.is_ascii_alphanumeric() || b"-_.!~*'()+".contains(&byte) {
             uri.push(byte);

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::b_invite::escape_user;
 use super::challenge::{Lines, Tries};
 use super::egress::CONTACT;
 use super::errands::{Asking, Way};
@@ -194,7 +195,7 @@ impl Registration {
         let expires = expires_s.to_string();
         let mut headers = vec![(CONTACT, contact.as_bytes()), ("Expires", expires.as_bytes())];
         headers.extend(credentials.iter().map(|(name, value)| (name.name(), &**value)));
-        let whom = format!("sip:{}@{}", self.user(), authority(&target));
+        let whom = format!("sip:{}@{}", escaped(self.user()), authority(&target));
         let asking = Asking {
             method: Method::Register,
             target: &target,
@@ -328,7 +329,15 @@ impl Registration {
 
 /// Where the carrier reaches us as this user.
 fn contact_uri(user: &str, wires: &Wires, hop: Hop) -> String {
+    let user = escaped(user);
     format!("sip:{user}@{}{}", wires.names.of(hop).host, hop.transport.uri_parameter())
+}
+
+/// A user name as it may stand in a URI: it may hold an `@` (RFC 3261 §25.1).
+fn escaped(user: &str) -> String {
+    let mut escaped = Vec::with_capacity(user.len());
+    escape_user(user, &mut escaped);
+    String::from_utf8_lossy(&escaped).into_owned()
 }
 
 /// For how long the carrier knows us: the `expires` of our own Contact among all that it has for

@@ -96,6 +96,17 @@ fn a_carrier_that_wants_it_is_registered_at_with_digest_and_refreshed_in_time() 
 }
 
 #[test]
+fn a_user_name_with_an_at_sign_stays_one_part_of_the_uri() {
+    let mut h = Harness::new();
+    let account = Account { user: "relay@c.example".into(), password: "between us".into() };
+    let terms = TrunkTerms { account: Some((account, Algorithm::Md5)), ..registering() };
+    tell(&mut h, vec![(carrier(), terms)]);
+    let register = h.take_one(carrier());
+    assert_eq!(header(&register, "To"), "<sip:relay%40c.example@198.51.100.1:5060>");
+    assert_eq!(header(&register, "Contact"), "<sip:relay%40c.example@203.0.113.5:5060>");
+}
+
+#[test]
 fn a_refused_registration_is_tried_again_ever_slower_and_said_once() {
     let mut h = Harness::new();
     tell(&mut h, vec![(carrier(), registering())]);
