@@ -79,7 +79,9 @@ impl CallCore {
             Input::Datagram { peer, bytes } => self.on_datagram(now, &peer, bytes),
             Input::Broken { peer, malformed } => self.on_malformed(now, &peer, &malformed),
             Input::Unreachable { peer } => {
-                self.on_connection_lost(now, peer.place());
+                if peer.owner == 0 {
+                    self.on_connection_lost(now, peer.place());
+                }
                 self.wires.transactions.unreachable(now.monotonic, peer);
             }
             Input::Route { call, answer } => self.on_route(now, call, answer),

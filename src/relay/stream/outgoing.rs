@@ -12,10 +12,12 @@ use crate::sip::transport::{Hop, Transport};
 
 impl Running {
     /// Sends a message on the connection of its hop; when that is gone, on one to where the peer
-    /// listens (RFC 3261 §18.2.2). Whoever else is at that address does not get it.
+    /// listens (RFC 3261 §18.2.2). Whoever else is at that address does not get it, and nobody
+    /// listens who belongs to no trunk: a port that a softphone names may be its neighbour's.
     pub(super) fn send(&mut self, to: Hop, bytes: &[u8]) {
         let listens_at = Hop { address: to.listens_at(), ..to };
-        let known = self.by_address.get(&key(to)).or_else(|| self.by_address.get(&key(listens_at)));
+        let listening = || self.by_address.get(&key(listens_at)).filter(|_| to.owner != 0);
+        let known = self.by_address.get(&key(to)).or_else(listening);
         let index = known.copied().or_else(|| self.connect(to));
         let Some((index, connection)) =
             index.and_then(|index| Some((index, self.connections.get_mut(index)?)))

@@ -12,6 +12,7 @@ use crate::sip::method::Method;
 use crate::sip::tests::{
     branch, call_id, epoch, invite_with, message, parse, peer, request_with, tag,
 };
+use crate::sip::transport::Hop;
 use crate::sip::write::{Request, RequestHead, RequestWriter, ResponseWriter, new_buffer};
 
 const OWNER: Owner = Owner(77);
@@ -368,6 +369,9 @@ fn an_unreachable_peer_fails_what_it_has_not_answered_and_nothing_else() {
     let elsewhere = ours(Method::Invite, 3);
     bench.table.request(bench.now, elsewhere, other, OWNER).expect("room in the table");
     bench.outputs();
+    let others_connection = Hop { owner: 7, ..peer().into() };
+    bench.table.unreachable(bench.now, others_connection);
+    assert!(bench.outputs().is_empty(), "it is somebody else's at that address");
     bench.table.unreachable(bench.now, peer());
     let outputs = bench.outputs();
     assert!(matches!(

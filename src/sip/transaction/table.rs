@@ -146,13 +146,15 @@ impl Table {
         self.by_merge.find(merge, is_ongoing).is_some()
     }
 
-    /// Our requests to `peer` that have not been answered at all.
+    /// Our requests to `peer` that have not been answered at all. A connection that is lost says
+    /// nothing of what goes to somebody else at the same address.
     pub(super) fn unanswered_at(&self, peer: Hop) -> Vec<SlotId> {
         let place = peer.place();
         let places = self.unanswered.range((place, 0)..=(place, u32::MAX));
         let id_at = |index: u32| {
-            let serial = self.slots.get(index as usize)?.serial;
-            Some(SlotId { index, serial })
+            let slot = self.slots.get(index as usize)?;
+            let is_meant = peer.owner == 0 || slot.peer.owner == peer.owner;
+            is_meant.then_some(SlotId { index, serial: slot.serial })
         };
         places.filter_map(|(_, index)| id_at(*index)).collect()
     }
