@@ -388,7 +388,8 @@ impl<L: Lookup + 'static> Names<L> {
         let at = now().monotonic;
         let mut known = self.known();
         known.retain(|_, known| known.until + TTL_MAX > at);
-        let soonest = known.values().map(|known| known.until).min();
+        // Names that are asked for have just been: one whose time is over is nobody's any more.
+        let soonest = known.values().map(|known| known.until).filter(|until| *until > at).min();
         let wait = soonest.map_or(longest, |until| until.saturating_duration_since(at));
         wait.clamp(Duration::from_secs(1), longest)
     }
@@ -547,6 +548,15 @@ mod tests {
         run(names.find(&[name("c.example")], Transport::Udp));
         assert_eq!(zone.asked.lock().expect("no panic").len(), asked, "known until the TTL ends");
         assert!(names.next_in(Duration::from_secs(3_600)) <= Duration::from_secs(60));
+    }
+
+    #[test]
+    fn a_name_that_nobody_asks_for_any_more_hurries_nobody() {
+        let names = Names::new(Some(zone()));
+        run(names.find(&[name("c.example")], Transport::Udp));
+        names.known().values_mut().for_each(|known| known.until = now().monotonic);
+        let longest = Duration::from_secs(3_600);
+        assert_eq!(names.next_in(longest), longest);
     }
 
     #[test]
