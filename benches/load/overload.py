@@ -11,7 +11,7 @@ import quota
 import service
 
 DIALLED = 1000
-# With a tenth of a core the senders on the other core can offer ten times the capacity.
+# With a quarter of a core the senders on the other core can offer ten times the capacity.
 SHARE = 0.25
 HELD = 200
 LADDER_FIRST, LADDER_STEP = 300, 1.2
