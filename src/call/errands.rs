@@ -241,8 +241,8 @@ impl Errands {
 
     /// What has become of targets that were down when `book` took the place of another one.
     fn retell(&mut self, book: &TrunkBook) -> Vec<TrunkStatus> {
-        let down = |trunk| book.get(trunk).map_or(0, |terms| terms.down.bits());
-        let all: BTreeMap<_, _> = self.told.keys().map(|trunk| (*trunk, down(*trunk))).collect();
+        let down = |trunk: &TrunkId| Some((*trunk, book.get(*trunk)?.down.bits()));
+        let all: BTreeMap<_, _> = self.told.keys().filter_map(down).collect();
         let old = std::mem::replace(&mut self.told, all.clone());
         let is_new = |(trunk, down): &(TrunkId, u32)| old.get(trunk) != Some(down);
         let new = all.into_iter().filter(is_new);

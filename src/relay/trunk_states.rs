@@ -13,9 +13,11 @@ pub struct TrunkState {
     pub is_registered: Option<bool>,
     /// Bits of its targets that are down.
     pub down: u32,
+    /// It wants us to register.
+    wants_registration: bool,
 }
 
-/// The states of all trunks that have ever had one.
+/// The states of all trunks there are.
 #[derive(Debug, Default)]
 pub(crate) struct TrunkStates(Mutex<BTreeMap<TrunkId, TrunkState>>);
 
@@ -44,6 +46,7 @@ impl TrunkStates {
         }
         for (trunk, reach) in trunks {
             let state = states.entry(*trunk).or_default();
+            state.wants_registration = reach.wants_registration;
             match (reach.wants_registration, state.is_registered) {
                 (true, None) => state.is_registered = Some(false),
                 (false, Some(false)) => {
@@ -57,19 +60,25 @@ impl TrunkStates {
         }
     }
 
-    /// Takes what the brain says.
+    /// Takes what the brain says. It may still speak of a trunk that is gone, or take back what is
+    /// not wanted any more: that is no alarm.
     pub(crate) fn note(&self, status: TrunkStatus) {
         let mut states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match status {
             TrunkStatus::Registered { trunk, is_registered } => {
-                let state = states.entry(trunk).or_default();
-                state.is_registered = Some(is_registered);
-                show(trunk, state);
+                if let Some(state) = states.get_mut(&trunk) {
+                    state.is_registered =
+                        (is_registered || state.wants_registration).then_some(is_registered);
+                    if state.is_registered.is_none() {
+                        gauge(REGISTERED, trunk, f64::NAN);
+                    }
+                    show(trunk, state);
+                }
                 let word = if is_registered { "Registered" } else { "Not registered" };
                 tracing::info!(trunk.id = %trunk, is_registered, "{word} at {trunk}");
             }
             TrunkStatus::Targets { trunk, down } => {
-                let state = states.entry(trunk).or_default();
+                let Some(state) = states.get_mut(&trunk) else { return };
                 state.down = down;
                 show(trunk, state);
                 let count = down.count_ones();
@@ -142,11 +151,13 @@ mod tests {
             states.note(TrunkStatus::Registered { trunk, is_registered: true });
             states.note(TrunkStatus::Targets { trunk, down: 2 });
             assert_eq!(shown(), ["1", "2", "1"]);
-            states.note(TrunkStatus::Registered { trunk, is_registered: false });
             states.follow(&reach(false));
+            states.note(TrunkStatus::Registered { trunk, is_registered: false });
             assert_eq!((shown(), is_registered(&states)), (texts(["NaN", "2", "1"]), None));
             states.follow(&BTreeMap::new());
-            assert_eq!(shown(), ["NaN", "NaN", "NaN"]);
+            states.note(TrunkStatus::Registered { trunk, is_registered: false });
+            states.note(TrunkStatus::Targets { trunk, down: 0 });
+            assert_eq!(shown(), ["NaN", "NaN", "NaN"], "the brain speaks after the settings");
         });
     }
 }

@@ -24,7 +24,12 @@ async fn a_service_registers_once_and_takes_that_back_before_it_stops() {
     let request = bench.carrier.expect("REGISTER");
     bench.carrier.answer(&request, "200 OK", "");
     let gauge = format!("maskline_trunk_registered{{trunk=\"{trunk}\"}} 1");
-    while !page(&bench.running, "/metrics").await.1.contains(&gauge) {}
+    let shown = async {
+        while !page(&bench.running, "/metrics").await.1.contains(&gauge) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), shown).await.expect("the gauge");
     bench.running.relay.trunks_changed();
     bench.carrier.expect_silence();
 
