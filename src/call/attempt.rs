@@ -75,7 +75,9 @@ impl CallCore {
         let id = self.new_id(now);
         let country = &self.wires.config.country_code;
         let identity = self.wires.accounts.identity(peer.trunk);
-        let (record, query) = question(now, id, peer, message, (country, identity));
+        let account = self.wires.accounts.registered_as(peer.trunk);
+        let reading = Reading { country, identity, account };
+        let (record, query) = question(now, id, peer, message, &reading);
         let out = &mut self.wires.out;
         let leg_a = LegA::new(serial, *peer, tag, dialog, server, message, out);
         let mut set_up = SetUp::new(offer, message.max_forwards());
@@ -183,6 +185,15 @@ fn record_of(now: Now, id: CallId, peer: &Peer) -> Record {
     record
 }
 
+/// How what a trunk writes is to be read.
+struct Reading<'a> {
+    /// Calling code of national numbers.
+    country: &'a str,
+    identity: TrunkIdentity,
+    /// The user of our own Contact at this trunk.
+    account: Option<&'a str>,
+}
+
 /// What is written down about the attempt, and what is asked about it; no question when the
 /// Request-URI holds no number.
 fn question(
@@ -190,10 +201,11 @@ fn question(
     id: CallId,
     peer: &Peer,
     message: &Message,
-    (country, identity): (&str, TrunkIdentity),
+    reading: &Reading<'_>,
 ) -> (Record, Option<RouteQuery>) {
+    let Reading { country, identity, .. } = *reading;
     let mut record = record_of(now, id, peer);
-    let Some((dialled, code)) = read_dialled(message, peer.role, (country, identity)) else {
+    let Some((dialled, code)) = read_dialled(message, peer.role, reading) else {
         return (record, None);
     };
     let mut stated = Stated::default();
@@ -238,9 +250,18 @@ fn question(
 fn read_dialled(
     message: &Message,
     role: PeerRole,
-    (country, identity): (&str, TrunkIdentity),
+    reading: &Reading<'_>,
 ) -> Option<(VirtualNumber, Option<Purpose>)> {
-    let number = message.request_uri().ok()?.number()?;
+    let Reading { country, identity, account } = *reading;
+    let uri = message.request_uri().ok()?;
+    let number = match uri.user_unescaped()? {
+        // A carrier that we have registered at may put our Contact there (RFC 3261 §16.5); To still
+        // says what was dialled. It is looked up among the numbers of that trunk like any other.
+        user if role == PeerRole::Carrier && account == Some(&*user) => {
+            message.to().parse_uri().ok()?.number()?
+        }
+        _ => uri.number()?,
+    };
     let (digits, purpose) = match number.split_once('*') {
         Some((digits, code)) if role != PeerRole::Carrier => {
             (digits, Some(Purpose::find_code(code)?))

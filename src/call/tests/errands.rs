@@ -6,7 +6,7 @@ use crate::call::io::{Control, Input, Peer, TrunkStatus};
 use crate::call::pick::Weighed;
 use crate::call::trunks::{TrunkBook, TrunkTerms};
 use crate::domain::network;
-use crate::domain::route::TrunkTarget;
+use crate::domain::route::{RouteQuery, TrunkTarget};
 use crate::sip::digest::{Account, Algorithm};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -104,6 +104,25 @@ fn a_user_name_with_an_at_sign_stays_one_part_of_the_uri() {
     let register = h.take_one(carrier());
     assert_eq!(header(&register, "To"), "<sip:relay%40c.example@198.51.100.1:5060>");
     assert_eq!(header(&register, "Contact"), "<sip:relay%40c.example@203.0.113.5:5060>");
+}
+
+#[test]
+fn a_call_that_a_carrier_sends_to_our_contact_is_for_the_number_in_to() {
+    let mut h = Harness::new();
+    tell(&mut h, vec![(carrier(), registering())]);
+    h.take_one(carrier());
+    h.store = || None;
+    let caller = Caller::at(carrier(), "anonymous", "s1");
+    let text = caller.with("INVITE", "s1", 1, "", &caller.body);
+    let to_us = |user: &str| format!("INVITE sip:{user}@");
+    h.from(carrier(), text.replace(&to_us(X), &to_us("relay-1")));
+    let (_, RouteQuery::FromCarrier { dialled, .. }) = &h.asked[0] else { panic!("a carrier's") };
+    assert_eq!(dialled.as_str(), X);
+
+    let other = Caller::at(carrier(), "anonymous", "s2");
+    let text = other.with("INVITE", "s2", 1, "", &other.body);
+    h.from(carrier(), text.replace(&to_us(X), &to_us("relay-2")));
+    assert_eq!(h.asked.len(), 1, "that is nobody's");
 }
 
 #[test]
