@@ -223,8 +223,7 @@ impl TrunkTable {
     /// The name by which a trunk is configured that has led to this address: what its certificate
     /// has to hold (RFC 5922 §7.2). An address that none has led to is one of its domain too.
     pub(crate) fn host_of(&self, trunk: TrunkId, address: SocketAddr) -> Option<&str> {
-        let found = self.entries.binary_search_by_key(&trunk, |entry| entry.trunk);
-        let targets = &self.entries.get(found.ok()?)?.terms.targets;
+        let targets = &self.entry(trunk)?.terms.targets;
         match targets.iter().find(|it| it.item.address == address) {
             Some(it) => it.item.host(),
             None => targets.iter().find_map(|it| it.item.host()),

@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::certificates;
-use crate::peers::{CARRIER, INSURER, Process, free_port, until};
+use crate::peers::{CARRIER, INSURER, Process, Scenario, Sipp, free_port, until};
 
 /// The service, its folder and its addresses.
 pub(crate) struct Service {
@@ -131,6 +131,20 @@ impl Service {
     pub(crate) fn bind_from(&self, pool: &str, external_id: &str, real_number: &str) -> Value {
         let request = provision::bind(&self.made.crm, pool, external_id, real_number);
         self.runtime.block_on(request).expect("a free number")
+    }
+
+    /// A carrier that answers this many calls.
+    pub(crate) fn answering_carrier(&self, calls: u32) -> Sipp {
+        let waiting = Scenario {
+            file: "answers.xml",
+            status: "",
+            local: self.sides.carrier,
+            remote: None,
+            fields: "",
+            calls,
+            calls_per_second: 10,
+        };
+        Sipp::start(&self.folder, &waiting)
     }
 
     /// Reads from the API as the CRM.

@@ -9,7 +9,7 @@ use std::process::Command;
 use serde_json::json;
 
 use crate::certificates;
-use crate::peers::{MEDIA, Process, Scenario, Sipp, module_folder, until};
+use crate::peers::{MEDIA, Process, module_folder, until};
 use crate::service::Service;
 use crate::sound;
 
@@ -25,16 +25,7 @@ fn a_softphone_registers_over_tls_and_calls_as_its_agent() {
     let path = format!("/v1/agents/{}/sip-login", agent.as_str().expect("an agent"));
     let login = service.administer(&path, &json!({}));
     let [user, password] = ["username", "password"].map(|it| login[it].as_str().expect("a text"));
-    let waiting = Scenario {
-        file: "answers.xml",
-        status: "",
-        local: service.sides.carrier,
-        remote: None,
-        fields: "",
-        calls: 1,
-        calls_per_second: 10,
-    };
-    let mut carrier = Sipp::start(&service.folder, &waiting);
+    let mut carrier = service.answering_carrier(1);
 
     let folder = service.folder.join("softphone");
     fs::create_dir_all(&folder).expect("a writable folder");

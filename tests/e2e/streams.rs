@@ -7,7 +7,7 @@ use rustls::{ClientConnection, StreamOwned};
 use serde_json::json;
 
 use crate::certificates;
-use crate::peers::{INSURER, Scenario, Sipp, until};
+use crate::peers::{INSURER, until};
 use crate::service::Service;
 use crate::torture::header;
 use crate::torture_streams::{Stream, connect, tls_terms};
@@ -126,20 +126,6 @@ impl Pbx {
     }
 }
 
-/// A carrier that answers this many calls.
-fn carrier(service: &Service, calls: u32) -> Sipp {
-    let waiting = Scenario {
-        file: "answers.xml",
-        status: "",
-        local: service.sides.carrier,
-        remote: None,
-        fields: "",
-        calls,
-        calls_per_second: 10,
-    };
-    Sipp::start(&service.folder, &waiting)
-}
-
 fn bound(service: &Service) -> String {
     let binding = service.bind("E-1", REAL);
     binding["virtual_number"].as_str().expect("a number").to_owned()
@@ -163,7 +149,7 @@ fn a_pbx_with_its_certificate_calls_over_mutual_tls_and_every_other_is_refused()
     service.add_pbx(&terms);
     let open = |certificate| Pbx::by_tls(INSURER, service.sip_tls, certificate);
     until("the trunk", || open(Some("pbx")).is_heard().then_some(()));
-    let mut carrier = carrier(&service, 1);
+    let mut carrier = service.answering_carrier(1);
     open(Some("pbx")).call(&x);
     carrier.succeeds();
     are_on_record(&service, 1);
@@ -200,7 +186,7 @@ fn a_pbx_calls_over_tcp_and_tls_of_ipv6() {
     let by_tcp = || Pbx::by_tcp(IPV6, tcp);
     let by_tls = || Pbx::by_tls(IPV6, tls, None);
     until("the trunks", || (by_tcp().is_heard() && by_tls().is_heard()).then_some(()));
-    let mut carrier = carrier(&service, 2);
+    let mut carrier = service.answering_carrier(2);
     by_tcp().call(&x);
     by_tls().call(&x);
     carrier.succeeds();

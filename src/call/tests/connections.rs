@@ -45,9 +45,7 @@ fn nobody_else_behind_the_address_of_a_softphone_ends_its_call() {
 fn nobody_else_behind_the_address_of_a_softphone_cancels_its_call() {
     let mut h = Harness::new();
     let mut phone = registered(&mut h);
-    phone.cseq += 1;
-    let extra = phone.credentials("INVITE", &format!("sip:{X}@203.0.113.5"));
-    let caller = Caller { extra, cseq: phone.cseq, ..Caller::at(phone.peer, USER, "c1") };
+    let caller = phone.caller("c1");
     h.from(phone.peer, caller.invite());
     for is_looked_up in [false, true] {
         if is_looked_up {
@@ -115,9 +113,7 @@ fn a_login_that_is_found_after_its_connection_was_lost_registers_nobody() {
 fn what_has_come_while_a_login_was_looked_up_counts_too() {
     let mut h = Harness::with(|config| config.calls_max = 1);
     let mut phone = registered(&mut h);
-    phone.cseq += 1;
-    let extra = phone.credentials("INVITE", &format!("sip:{X}@203.0.113.5"));
-    let caller = Caller { extra, cseq: phone.cseq, ..Caller::at(phone.peer, USER, "c1") };
+    let caller = phone.caller("c1");
     h.from(phone.peer, caller.invite());
     h.called();
     phone.answer_lookup(&mut h);

@@ -75,10 +75,15 @@ impl Phone {
         self.say(h, &request)
     }
 
-    pub(super) fn invite(&mut self, h: &mut Harness, call_id: &str) -> Vec<String> {
+    /// The caller of a new attempt to X, with what proves who it is.
+    pub(super) fn caller(&mut self, call_id: &str) -> Caller {
         self.cseq += 1;
         let extra = self.credentials("INVITE", &format!("sip:{X}@203.0.113.5"));
-        let caller = Caller { extra, cseq: self.cseq, ..Caller::at(self.peer, USER, call_id) };
+        Caller { extra, cseq: self.cseq, ..Caller::at(self.peer, USER, call_id) }
+    }
+
+    pub(super) fn invite(&mut self, h: &mut Harness, call_id: &str) -> Vec<String> {
+        let caller = self.caller(call_id);
         let branch = format!("i{call_id}{}", self.cseq);
         let text = caller.with("INVITE", &branch, caller.cseq, &caller.extra, &caller.body);
         h.from(self.peer, text);
@@ -478,9 +483,7 @@ fn an_agent_has_a_bounded_list_of_places() {
 fn a_cancel_while_the_login_is_looked_up_ends_the_attempt() {
     let mut h = Harness::new();
     let mut phone = registered(&mut h);
-    phone.cseq += 1;
-    let extra = phone.credentials("INVITE", &format!("sip:{X}@203.0.113.5"));
-    let caller = Caller { extra, cseq: phone.cseq, ..Caller::at(phone.peer, USER, "c1") };
+    let caller = phone.caller("c1");
     h.from(phone.peer, caller.invite());
     h.from(phone.peer, caller.cancel());
     assert_eq!(h.lines(phone.peer), ["487 INVITE", "200 CANCEL"]);
