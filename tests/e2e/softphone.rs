@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::certificates;
 use crate::peers::{MEDIA, Process, module_folder, until};
@@ -15,16 +15,21 @@ use crate::sound;
 
 const REAL: &str = "+8613800001234";
 
+/// Agent, user name and password of a login that the API makes.
+pub(crate) fn login(service: &Service) -> (String, String, String) {
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    let agent = text(&service.get("/v1/agents")["data"][0]["id"]);
+    let login = service.administer(&format!("/v1/agents/{agent}/sip-login"), &json!({}));
+    (agent, text(&login["username"]), text(&login["password"]))
+}
+
 #[test]
 fn a_softphone_registers_over_tls_and_calls_as_its_agent() {
     let service =
         Service::start_with("softphone", "softphones = \"tls\"\nsoftphone_digest = \"md5\"\n");
     let binding = service.bind("E-1", REAL);
     let x = binding["virtual_number"].as_str().expect("a number").to_owned();
-    let agent = service.get("/v1/agents")["data"][0]["id"].clone();
-    let path = format!("/v1/agents/{}/sip-login", agent.as_str().expect("an agent"));
-    let login = service.administer(&path, &json!({}));
-    let [user, password] = ["username", "password"].map(|it| login[it].as_str().expect("a text"));
+    let (agent, user, password) = login(&service);
     let mut carrier = service.answering_carrier(1);
 
     let folder = service.folder.join("softphone");
@@ -58,10 +63,10 @@ fn a_softphone_registers_over_tls_and_calls_as_its_agent() {
     order(control, "hangup", "");
     carrier.succeeds();
     let record = service.records(1)[0].clone();
-    assert_eq!(record["agent_id"], agent, "{record}");
+    assert_eq!(record["agent_id"], agent.as_str(), "{record}");
     assert_eq!(record["cause"], "caller_hangup");
     let seen = fs::read_to_string(&carrier.messages).expect("sipp's messages");
-    assert!(!seen.contains(user), "the callee sees the agent's login");
+    assert!(!seen.contains(&user), "the callee sees the agent's login");
 }
 
 fn free_tcp_address() -> SocketAddr {
