@@ -45,6 +45,7 @@ impl CallCore {
         if dialog.receive(message) == Order::Old {
             return self.answer(now, peer, server, message, 500);
         }
+        self.follow(place, peer, message);
         let method = message.method();
         // Nobody takes over a call through us, and no call is sent elsewhere.
         let takes_over = method == Method::Invite && message.header(HeaderId::Replaces).is_some();

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
+use super::contacts::flow_of;
 use super::egress::{
     self, ALLOW, ALLOWED_METHODS, CONTACT, EXTENSIONS, REASON, REQUIRE, RSEQ, SDP, SUPPORTED,
 };
-use super::io::Peer;
+use super::io::{Peer, PeerRole};
 use super::place::{Part, Place, Serial};
 use super::timers::Timer;
 use super::wires::{GIVE_UP, Wires};
@@ -30,7 +31,8 @@ use crate::sip::write::{Answers, ResponseWriter};
 pub(super) struct LegA {
     serial: Serial,
     peer: Peer,
-    /// Where our requests go: the peer's host, at the port its answers come to.
+    /// Where our requests go: the peer's host, at the port its answers come to. Of an agent, the
+    /// connection that it has spoken by last.
     to: Hop,
     tag: Tag,
     dialog: Dialog,
@@ -112,6 +114,16 @@ impl LegA {
     /// Where the caller's messages come from, and ours go to.
     pub(super) const fn peer(&self) -> &Peer {
         &self.peer
+    }
+
+    /// A request of the caller, heard within the dialog. An agent may go on by another connection
+    /// than the one it has called by: what we say goes where it is now. A trunk stays where it is.
+    pub(super) fn follow(&mut self, peer: &Peer, request: &Message) {
+        let is_agent = matches!(self.peer.role, PeerRole::Agent { .. });
+        if is_agent && flow_of(&self.peer) != flow_of(peer) {
+            self.peer = Peer { role: self.peer.role, ..*peer };
+            self.to = request.reply_hop(peer.hop());
+        }
     }
 
     /// Our tag.
@@ -255,12 +267,19 @@ impl LegA {
     }
 
     /// An ACK inside the dialog. True when the call has just become a confirmed one.
-    pub(super) fn on_ack(&mut self, wires: &mut Wires, now: Instant, cseq: u32) -> bool {
+    pub(super) fn on_ack(
+        &mut self,
+        wires: &mut Wires,
+        now: Instant,
+        peer: &Peer,
+        ack: &Message,
+    ) -> bool {
         let State::Answered(answered) = &self.state else { return false };
-        if cseq != self.dialog.invite_cseq() {
+        if ack.cseq() != self.dialog.invite_cseq() {
             return false;
         }
         let ended = answered.ended;
+        self.follow(peer, ack);
         self.confirm(wires);
         if let Some(cause) = ended {
             self.bye(wires, now, cause);

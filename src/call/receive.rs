@@ -84,7 +84,7 @@ impl CallCore {
             Event::Cancel { server, invite, message } => {
                 self.on_cancel(now, peer, server, invite, &message);
             }
-            Event::Ack { message } => self.on_ack(now, &message),
+            Event::Ack { message } => self.on_ack(now, peer, &message),
             Event::Response { client, owner, message } => {
                 if let Some(number) = Errands::number_of(owner) {
                     return self.on_errand_response(now, number, client, &message);
@@ -277,11 +277,11 @@ impl CallCore {
         });
     }
 
-    fn on_ack(&mut self, now: Now, message: &Message) {
+    fn on_ack(&mut self, now: Now, peer: &Peer, message: &Message) {
         let place = self.find_place(message);
         let found = place.is_some_and(|place| {
             self.with_call(place.serial, |call, wires| {
-                call.on_ack(wires, now, place.part, message);
+                call.on_ack(wires, now, place.part, peer, message);
             })
         });
         self.wires.counters.stray_acks += u64::from(!found);

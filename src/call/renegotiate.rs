@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::call::Call;
 use super::coupling::{Event, Stage};
 use super::egress::{self, ALLOW, ALLOWED_METHODS, CONTACT, MIN_SE, SDP};
+use super::io::Peer;
 use super::offer::{Asker, Change, Unconfirmed};
 use super::place::{Part, Place};
 use super::sides::side_of;
@@ -181,7 +182,14 @@ impl Call {
     }
 
     /// An ACK within the call. It may carry the answer to an offer of ours.
-    pub(super) fn on_ack(&mut self, wires: &mut Wires, now: Now, part: Part, ack: &Message) {
+    pub(super) fn on_ack(
+        &mut self,
+        wires: &mut Wires,
+        now: Now,
+        part: Part,
+        peer: &Peer,
+        ack: &Message,
+    ) {
         if self.dialog_of(part, ack).is_none() {
             wires.counters.stray_acks += 1;
             return;
@@ -196,7 +204,7 @@ impl Call {
                 self.arm_confirm(wires, now.monotonic);
                 true
             }
-            None => side == Side::A && self.leg_a.on_ack(wires, now.monotonic, ack.cseq()),
+            None => side == Side::A && self.leg_a.on_ack(wires, now.monotonic, peer, ack),
         };
         if is_confirmed {
             self.on_late_answer(wires, now, side, ack.body());

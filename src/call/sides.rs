@@ -37,6 +37,13 @@ impl CallCore {
         };
         Some(is_back || call.is_from(place.part, peer))
     }
+
+    /// Goes on speaking to a part of a call where its request has come from.
+    pub(super) fn follow(&mut self, place: Place, peer: &Peer, request: &Message) {
+        if let (Part::Caller, Some(call)) = (place.part, self.calls.get_mut(place.serial)) {
+            call.leg_a.follow(peer, request);
+        }
+    }
 }
 
 impl Call {

@@ -13,16 +13,31 @@ fn neighbour() -> Peer {
 
 /// An agent's call that is up, and its phone.
 fn bridged(h: &mut Harness) -> (Phone, Caller) {
+    let (phone, up) = answered(h);
+    h.from(phone.peer, up.caller.ack());
+    (phone, up.caller)
+}
+
+/// An agent's call that was answered, and its phone, which has not confirmed it yet.
+fn answered(h: &mut Harness) -> (Phone, Up) {
     let mut phone = registered(h);
     assert!(phone.invite(h, "c1").is_empty());
     let invite = h.take_one(carrier());
     h.from(carrier(), reply(&invite, "200 OK", "bob", &sdp("198.51.100.77", 6_000)));
-    let answered = h.take_one(phone.peer);
+    let answer = h.take_one(phone.peer);
     let mut caller = Caller { cseq: phone.cseq, ..Caller::at(phone.peer, USER, "c1") };
-    caller.learn(&answered);
-    h.from(phone.peer, caller.ack());
+    caller.learn(&answer);
     h.take(carrier());
-    (phone, caller)
+    (phone, Up { caller, invite })
+}
+
+/// The phone's connection is lost, and it has registered by another one.
+fn reconnected(h: &mut Harness, phone: &Phone) -> Phone {
+    h.input(Input::Unreachable { peer: phone.peer.hop() });
+    let mut next = Phone::at(42_000);
+    next.register(h, "");
+    assert!(next.register(h, CONTACT).starts_with("SIP/2.0 200"));
+    next
 }
 
 /// S18.
@@ -72,6 +87,58 @@ fn an_agent_whose_connection_was_lost_goes_on_by_the_next_one_that_it_registers(
     h.from(next.peer, caller.with("BYE", "again", caller.cseq + 1, "", ""));
     assert_eq!(h.lines(next.peer), ["200 BYE"]);
     assert_eq!(h.lines(carrier()), ["BYE"]);
+}
+
+#[test]
+fn what_we_say_in_a_call_follows_its_agent_to_the_next_connection() {
+    for method in ["UPDATE", "INVITE", "INFO", "ACK"] {
+        let mut h = Harness::new();
+        let (phone, up) = answered(&mut h);
+        if method != "ACK" {
+            h.from(phone.peer, up.caller.ack());
+        }
+        let next = reconnected(&mut h, &phone);
+        let cseq = up.caller.cseq + u32::from(method != "ACK");
+        h.from(next.peer, up.caller.with(method, "moved", cseq, "", ""));
+        let answers = h.lines(next.peer);
+        assert!(answers.iter().all(|it| it.starts_with("200 ")), "{method}: {answers:?}");
+        if method == "INVITE" {
+            h.from(next.peer, up.caller.with("ACK", "moved2", cseq, "", &up.caller.body));
+        }
+        h.from(carrier(), up.callee_bye());
+        h.confirm(next.peer, "BYE");
+        assert!(h.take(phone.peer).is_empty(), "{method}");
+        assert_eq!(h.cdr().cause, Cause::CalleeHangup);
+        h.check_nothing_is_left();
+    }
+}
+
+#[test]
+fn a_session_is_refreshed_where_its_agent_has_gone() {
+    let mut h = Harness::new();
+    let (phone, caller) = bridged(&mut h);
+    let next = reconnected(&mut h, &phone);
+    let timer = "Supported: timer\r\nAllow: UPDATE\r\nSession-Expires: 600;refresher=uas\r\n";
+    h.from(next.peer, caller.with("UPDATE", "moved", caller.cseq + 1, timer, ""));
+    assert_eq!(h.lines(next.peer), ["200 UPDATE"]);
+    h.advance(ms(301_000));
+    h.confirm(next.peer, "UPDATE");
+    assert!(h.take(phone.peer).is_empty() && h.cdrs.is_empty());
+}
+
+/// Its number is an old one of the dialog.
+#[test]
+fn a_late_request_by_another_connection_moves_no_call() {
+    let mut h = Harness::new();
+    let (phone, up) = answered(&mut h);
+    h.from(phone.peer, up.caller.ack());
+    let mut second = Phone::at(42_000);
+    second.register(&mut h, "");
+    assert!(second.register(&mut h, "Contact: <sip:b@10.0.0.8>\r\n").starts_with("SIP/2.0 200"));
+    h.from(second.peer, up.caller.with("INFO", "late", up.caller.cseq - 1, "", ""));
+    assert_eq!(h.lines(second.peer), ["500 INFO"]);
+    h.from(carrier(), up.callee_bye());
+    h.confirm(phone.peer, "BYE");
 }
 
 #[test]
