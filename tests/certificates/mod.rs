@@ -1,5 +1,5 @@
 //! Certificates of the tests, made when the first test wants them: no private key lies in the
-//! repository. Two roots, the relay, a PBX, and PBXs that are not to be let in: of the other root,
+//! repository. Two roots, the relay, a PBX, a carrier, and PBXs that are not to be let in: of the other root,
 //! for another purpose, and with a certificate that has ended. Many carriers have but a certificate
 //! of a server.
 
@@ -11,7 +11,7 @@ use rcgen::ExtendedKeyUsagePurpose::{ClientAuth, CodeSigning, ServerAuth};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 
 /// Changes with what is made, so that nothing old is taken for it.
-const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/tmp/certificates-1");
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/tmp/certificates-2");
 
 /// Where they are: `relay.pem`, `relay.key`, and so on; of the roots the certificates only.
 pub(crate) fn folder() -> &'static Path {
@@ -38,6 +38,7 @@ fn make(folder: &Path) {
     let pbx = ["127.0.0.2", "pbx.test"];
     leaf(folder, "relay", &root, &["127.0.0.1", "::1", "relay.test"], &both);
     leaf(folder, "pbx", &root, &pbx, &both);
+    leaf(folder, "carrier", &root, &["127.0.0.3", "carrier.test"], &both[..1]);
     leaf(folder, "server", &root, &pbx, &both[..1]);
     leaf(folder, "signer", &root, &pbx, &[CodeSigning]);
     leaf(folder, "ended", &root, &pbx, &both);

@@ -15,6 +15,7 @@ mod service;
 mod softphone;
 mod sound;
 mod streams;
+mod tls_carrier;
 mod torture;
 mod torture_streams;
 mod voices;

@@ -15,39 +15,23 @@ use crate::torture_streams::{Stream, connect, tls_terms};
 const REAL: &str = "+8613800001234";
 const IPV6: &str = "::1";
 
-/// The PBX: one connection, and what has come on it.
-struct Pbx {
+/// One connection, and what has come on it.
+pub(crate) struct Line {
     stream: Box<dyn Stream>,
-    /// As in Via.
-    transport: &'static str,
-    own: SocketAddr,
-    relay: SocketAddr,
     heard: Vec<u8>,
 }
 
-impl Pbx {
-    fn by_tcp(from: &str, relay: SocketAddr) -> Self {
-        let socket = connect(from, relay);
-        let own = socket.local_addr().expect("bound");
-        Self { stream: Box::new(socket), transport: "TCP", own, relay, heard: Vec::new() }
+impl Line {
+    pub(crate) fn new(stream: impl Stream + 'static) -> Self {
+        Self { stream: Box::new(stream), heard: Vec::new() }
     }
 
-    fn by_tls(from: &str, relay: SocketAddr, certificate: Option<&str>) -> Self {
-        let socket = connect(from, relay);
-        let own = socket.local_addr().expect("bound");
-        // The relay's certificate holds its addresses.
-        let name = relay.ip().into();
-        let tls = ClientConnection::new(tls_terms(certificate), name).expect("a connection");
-        let stream = Box::new(StreamOwned::new(tls, socket));
-        Self { stream, transport: "TLS", own, relay, heard: Vec::new() }
-    }
-
-    fn send(&mut self, text: &str) -> Option<()> {
+    pub(crate) fn send(&mut self, text: &str) -> Option<()> {
         self.stream.write_all(text.as_bytes()).and_then(|()| self.stream.flush()).ok()
     }
 
     /// The next message; `None` at the end of the stream.
-    fn message(&mut self) -> Option<String> {
+    pub(crate) fn message(&mut self) -> Option<String> {
         loop {
             let text = String::from_utf8_lossy(&self.heard).into_owned();
             if let Some((head, rest)) = text.split_once("\r\n\r\n") {
@@ -63,14 +47,48 @@ impl Pbx {
         }
     }
 
+    /// Whether something comes before the end.
+    pub(crate) fn peek(&mut self) -> bool {
+        let mut buffer = [0; 4_096];
+        let count = self.stream.read(&mut buffer).unwrap_or(0);
+        self.heard.extend_from_slice(&buffer[..count]);
+        count > 0
+    }
+
     /// The next message that starts so; others are passed over.
-    fn expect(&mut self, start: &str) -> String {
+    pub(crate) fn expect(&mut self, start: &str) -> String {
         loop {
             let text = self.message().unwrap_or_else(|| panic!("waited for {start:?}"));
             if text.starts_with(start) {
                 return text;
             }
         }
+    }
+}
+
+/// The PBX.
+struct Pbx {
+    line: Line,
+    /// As in Via.
+    transport: &'static str,
+    own: SocketAddr,
+    relay: SocketAddr,
+}
+
+impl Pbx {
+    fn by_tcp(from: &str, relay: SocketAddr) -> Self {
+        let socket = connect(from, relay);
+        let own = socket.local_addr().expect("bound");
+        Self { line: Line::new(socket), transport: "TCP", own, relay }
+    }
+
+    fn by_tls(from: &str, relay: SocketAddr, certificate: Option<&str>) -> Self {
+        let socket = connect(from, relay);
+        let own = socket.local_addr().expect("bound");
+        // The relay's certificate holds its addresses.
+        let name = relay.ip().into();
+        let tls = ClientConnection::new(tls_terms(certificate), name).expect("a connection");
+        Self { line: Line::new(StreamOwned::new(tls, socket)), transport: "TLS", own, relay }
     }
 
     fn request(&self, method: &str, target: &str, to: &str, cseq: u32, rest: &str) -> String {
@@ -91,7 +109,7 @@ impl Pbx {
         let target = format!("sip:{}", self.relay);
         let to = format!("<{target}>");
         let probe = self.request("OPTIONS", &target, &to, 1, "Content-Length: 0\r\n\r\n");
-        let answer = self.send(&probe).and_then(|()| self.message());
+        let answer = self.line.send(&probe).and_then(|()| self.line.message());
         answer.is_some_and(|answer| answer.starts_with("SIP/2.0 200 "))
     }
 
@@ -110,8 +128,8 @@ impl Pbx {
             body.len()
         );
         let invite = self.request("INVITE", &target, &to, 2, &rest);
-        self.send(&invite).expect("an open connection");
-        let answer = self.expect("SIP/2.0 200 ");
+        self.line.send(&invite).expect("an open connection");
+        let answer = self.line.expect("SIP/2.0 200 ");
         let contact = header(&answer, &["contact"]);
         let target = contact.trim_start_matches('<').split('>').next().expect("a target");
         let transport = self.transport.to_lowercase();
@@ -119,10 +137,10 @@ impl Pbx {
         let to = header(&answer, &["to"]);
         let none = "Content-Length: 0\r\n\r\n";
         let ack = self.request("ACK", target, &to, 3, none);
-        self.send(&ack).expect("an open connection");
+        self.line.send(&ack).expect("an open connection");
         let bye = self.request("BYE", target, &to, 4, none);
-        self.send(&bye).expect("an open connection");
-        assert!(header(&self.expect("SIP/2.0 200 "), &["cseq"]).ends_with("BYE"));
+        self.line.send(&bye).expect("an open connection");
+        assert!(header(&self.line.expect("SIP/2.0 200 "), &["cseq"]).ends_with("BYE"));
     }
 }
 
