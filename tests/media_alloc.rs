@@ -40,7 +40,14 @@ fn remote(phone: &UdpSocket) -> RemoteMedia {
     let rtp = phone.local_addr().expect("bound");
     let mut payloads = PayloadMap::default();
     payloads.0[0] = Some(8);
-    RemoteMedia { rtp, rtcp: rtp, payloads_to: payloads, payloads_from: payloads, receives: true }
+    RemoteMedia {
+        rtp,
+        rtcp: rtp,
+        payloads_to: payloads,
+        payloads_from: payloads,
+        receives: true,
+        learning: false,
+    }
 }
 
 #[test]

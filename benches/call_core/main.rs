@@ -79,7 +79,14 @@ impl Bench {
                 let counts = [SideCounts::default(); 2];
                 self.inputs.push_back(Input::Media(Report::Closed { session, counts }));
             }
-            Output::Media(Command::Update { .. } | Command::Bridge { .. })
+            Output::Media(
+                Command::Update { .. }
+                | Command::Bridge { .. }
+                | Command::Hold { .. }
+                | Command::Play { .. }
+                | Command::Stop { .. }
+                | Command::Keys { .. },
+            )
             | Output::Status(_)
             | Output::TrunkStatus(_)
             | Output::FindLogin { .. }

@@ -96,7 +96,8 @@ fn open(
         // No phone listens for RTCP; the next port may be another phone's, which counts only RTP.
         let rtcp = SocketAddr::new(rtp.ip(), 9);
         let (payloads_to, payloads_from) = (payloads, payloads);
-        let remote = RemoteMedia { rtp, rtcp, payloads_to, payloads_from, receives: true };
+        let (receives, learning) = (true, false);
+        let remote = RemoteMedia { rtp, rtcp, payloads_to, payloads_from, receives, learning };
         send(link, plane::Command::Update { session, side, remote })?;
     }
     send(link, plane::Command::Bridge { session })?;

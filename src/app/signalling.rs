@@ -340,6 +340,7 @@ fn plane_config(config: &Config, sip_address: IpAddr) -> io::Result<PlaneConfig>
         silence_timeout: media.silence_timeout,
         threads,
         sessions_max: config.sip.calls_max,
+        sounds: Arc::default(),
         seed,
     })
 }

@@ -228,7 +228,12 @@ impl Call {
         match command {
             Command::Open { .. } => self.media = Media::Open,
             Command::Close { .. } => self.media = Media::Closing,
-            Command::Update { .. } | Command::Bridge { .. } => {}
+            Command::Update { .. }
+            | Command::Bridge { .. }
+            | Command::Hold { .. }
+            | Command::Play { .. }
+            | Command::Stop { .. }
+            | Command::Keys { .. } => {}
         }
         wires.outputs.push_back(Output::Media(command));
     }

@@ -208,7 +208,7 @@ impl CallCore {
     }
 
     fn on_report(&mut self, now: Now, report: Report) {
-        let session = session_of(&report);
+        let session = report.session();
         let Some(serial) = self.find_serial(CallId::from_u128(session.0)) else {
             self.close_lost(&report, session);
             return;
@@ -225,6 +225,11 @@ impl CallCore {
                 call.happen(wires, now, Event::Stopped(Cause::MediaTimeout));
             }
             Report::Closed { counts, .. } => call.media_closed(wires, Some(counts)),
+            // Nothing is played and no key is asked for yet.
+            Report::PlayDone { .. }
+            | Report::Key { .. }
+            | Report::Latched { .. }
+            | Report::OneWay { .. } => {}
         });
     }
 
@@ -234,7 +239,12 @@ impl CallCore {
             Report::Opened { .. } | Report::Silent { .. } => {
                 self.wires.outputs.push_back(Output::Media(Command::Close { session }));
             }
-            Report::Failed { .. } | Report::Closed { .. } => {}
+            Report::Failed { .. }
+            | Report::PlayDone { .. }
+            | Report::Key { .. }
+            | Report::Latched { .. }
+            | Report::OneWay { .. }
+            | Report::Closed { .. } => {}
         }
     }
 
@@ -332,15 +342,6 @@ impl CallCore {
                 }
             }
         });
-    }
-}
-
-const fn session_of(report: &Report) -> SessionId {
-    match report {
-        Report::Opened { session, .. }
-        | Report::Failed { session }
-        | Report::Silent { session }
-        | Report::Closed { session, .. } => *session,
     }
 }
 

@@ -19,6 +19,7 @@ pub fn remote_media(
         payloads_to: payload_map(&theirs.payloads.only(agreed)),
         payloads_from: payload_map(&told.only(agreed)),
         receives: theirs.direction.and(far.reversed()).receives(),
+        learning: false,
     }
 }
 

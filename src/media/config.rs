@@ -2,9 +2,11 @@
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::rtp::plane::PlaneAddress;
+use crate::rtp::sound::Sounds;
 
 /// Settings of the media plane; the section `[media]` of the configuration.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -21,6 +23,8 @@ pub struct PlaneConfig {
     pub threads: usize,
     /// Calls beyond this are refused, whatever the ports and descriptors allow.
     pub sessions_max: usize,
+    /// What can be played, loaded once.
+    pub sounds: Arc<Sounds>,
     /// From the system's random source. Ports, SSRCs, offsets and names of RTCP come from it.
     pub seed: [u8; 32],
 }
@@ -36,6 +40,7 @@ impl PlaneConfig {
             silence_timeout: Duration::from_secs(30),
             threads: 1,
             sessions_max: 10_000,
+            sounds: Arc::default(),
             seed,
         }
     }

@@ -251,7 +251,13 @@ impl CommandQueue {
         let limit = match order {
             Order::Take { .. } | Order::Command(Command::Open { .. }) => OPENS_WAITING_MAX,
             Order::Command(
-                Command::Update { .. } | Command::Bridge { .. } | Command::Close { .. },
+                Command::Update { .. }
+                | Command::Bridge { .. }
+                | Command::Hold { .. }
+                | Command::Play { .. }
+                | Command::Stop { .. }
+                | Command::Keys { .. }
+                | Command::Close { .. },
             ) => COMMANDS_MAX,
         };
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);

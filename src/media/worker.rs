@@ -280,6 +280,11 @@ impl Worker {
                 let slot = self.calls.bridge(now, session, &mut self.rng);
                 self.arm(slot);
             }
+            // Not obeyed yet.
+            Command::Hold { .. }
+            | Command::Play { .. }
+            | Command::Stop { .. }
+            | Command::Keys { .. } => {}
             Command::Close { session } => match self.calls.close(now, session) {
                 Some((link, counts)) => {
                     self.meter.closed(&counts);

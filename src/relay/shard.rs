@@ -436,7 +436,13 @@ impl<R: RouteSource> Running<R> {
             Command::Open { session } => {
                 self.ready.push_back(Input::Media(Report::Failed { session }));
             }
-            Command::Update { .. } | Command::Bridge { .. } | Command::Close { .. } => {
+            Command::Update { .. }
+            | Command::Bridge { .. }
+            | Command::Hold { .. }
+            | Command::Play { .. }
+            | Command::Stop { .. }
+            | Command::Keys { .. }
+            | Command::Close { .. } => {
                 self.held.push_back(command);
             }
         }

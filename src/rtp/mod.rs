@@ -2,9 +2,11 @@
 
 mod flow;
 pub mod header;
+pub mod key;
 pub mod plane;
 pub mod ports;
 pub mod rtcp;
 pub mod session;
+pub mod sound;
 pub mod stats;
 pub mod time;

@@ -3,6 +3,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::key::Key;
+use super::sound::Sound;
+
 /// A call as the media plane knows it: an opaque number chosen by the brain, never reused while the
 /// call lives.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -51,6 +54,33 @@ pub struct RemoteMedia {
     pub payloads_from: PayloadMap,
     /// The side receives media: false on `sendonly` and `inactive`.
     pub receives: bool,
+    /// Its peer may be behind a NAT: the address must be the advertised one, but the port may turn
+    /// out to be another. Only where the trunk says so.
+    pub learning: bool,
+}
+
+/// What happens to the keys typed by one side.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct KeyMode {
+    /// The brain hears of each.
+    pub report: bool,
+    /// They pass to the other side.
+    pub pass: bool,
+    /// Their tones are looked for in the sound, too.
+    pub inband: bool,
+}
+
+impl KeyMode {
+    /// How a side's keys are treated until the brain says otherwise: nobody is told of them, and
+    /// only those of the caller reach the other side.
+    #[must_use]
+    pub const fn at_open(side: Side) -> Self {
+        let pass = match side {
+            Side::A => true,
+            Side::B => false,
+        };
+        Self { report: false, pass, inband: false }
+    }
 }
 
 /// The most payload types one side may have.
@@ -87,6 +117,42 @@ pub enum Command {
         /// The call.
         session: SessionId,
     },
+    /// Part the sides again. What is played to them goes on.
+    Hold {
+        /// The call.
+        session: SessionId,
+    },
+    /// Play something to the peer of one side, in the place of what is being played to it. Needs
+    /// no more than the SDP of that side. What the other side sends in the meantime goes nowhere.
+    /// Answered by [`Report::PlayDone`] when it ends by itself or by a key.
+    Play {
+        /// The call.
+        session: SessionId,
+        /// Who hears it.
+        side: Side,
+        /// Chosen by the brain, to be told apart from what was played before.
+        play: u32,
+        /// What is played.
+        sound: Sound,
+        /// Any key typed by that side ends it.
+        until_key: bool,
+    },
+    /// Stop what is played to one side. Not answered.
+    Stop {
+        /// The call.
+        session: SessionId,
+        /// Who hears it.
+        side: Side,
+    },
+    /// What happens to the keys typed by one side from now on.
+    Keys {
+        /// The call.
+        session: SessionId,
+        /// Who types them.
+        side: Side,
+        /// What happens to them.
+        mode: KeyMode,
+    },
     /// Close the ports and put them in quarantine. Answered by [`Report::Closed`].
     Close {
         /// The call.
@@ -102,6 +168,10 @@ impl Command {
             Self::Open { session }
             | Self::Update { session, .. }
             | Self::Bridge { session }
+            | Self::Hold { session }
+            | Self::Play { session, .. }
+            | Self::Stop { session, .. }
+            | Self::Keys { session, .. }
             | Self::Close { session } => *session,
         }
     }
@@ -128,6 +198,40 @@ pub enum Report {
         /// The call.
         session: SessionId,
     },
+    /// Something that was played has ended by itself or by a key. Not told when it was stopped, or
+    /// when something else took its place.
+    PlayDone {
+        /// The call.
+        session: SessionId,
+        /// Who heard it.
+        side: Side,
+        /// What it was, in the brain's words.
+        play: u32,
+    },
+    /// A key was pressed, and the brain has asked for the keys of this side. Once a press.
+    Key {
+        /// The call.
+        session: SessionId,
+        /// Who pressed it.
+        side: Side,
+        /// Which one.
+        key: Key,
+    },
+    /// The peer of a side that may learn was found, at the port it announced or at another.
+    Latched {
+        /// The call.
+        session: SessionId,
+        /// Whose peer.
+        side: Side,
+    },
+    /// The sides are joined and one of them is not heard, though nothing explains its silence.
+    /// Told once for each time it falls silent.
+    OneWay {
+        /// The call.
+        session: SessionId,
+        /// Who is not heard.
+        side: Side,
+    },
     /// The ports are closed.
     Closed {
         /// The call.
@@ -135,6 +239,23 @@ pub enum Report {
         /// What each side's peer sent.
         counts: [SideCounts; 2],
     },
+}
+
+impl Report {
+    /// The call it names.
+    #[must_use]
+    pub const fn session(&self) -> SessionId {
+        match self {
+            Self::Opened { session, .. }
+            | Self::Failed { session }
+            | Self::Silent { session }
+            | Self::PlayDone { session, .. }
+            | Self::Key { session, .. }
+            | Self::Latched { session, .. }
+            | Self::OneWay { session, .. }
+            | Self::Closed { session, .. } => *session,
+        }
+    }
 }
 
 /// What arrived from one side's peer.

@@ -33,6 +33,7 @@ fn remote(side: Side) -> RemoteMedia {
         payloads_to: payloads,
         payloads_from: payloads,
         receives: true,
+        learning: false,
     }
 }
 

@@ -173,6 +173,7 @@ impl Phone {
             payloads_to: payloads,
             payloads_from: payloads,
             receives: true,
+            learning: false,
         }
     }
 

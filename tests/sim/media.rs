@@ -87,6 +87,11 @@ impl Media {
                 open.session.bridge(moment, &mut self.rng);
                 None
             }
+            // Not obeyed yet.
+            Command::Hold { .. }
+            | Command::Play { .. }
+            | Command::Stop { .. }
+            | Command::Keys { .. } => None,
             Command::Close { session } => {
                 let open = self.sessions.remove(&session)?;
                 for port in open.ports {

@@ -249,6 +249,12 @@ impl Witness {
                     session.bridged = true;
                 }
             }
+            Command::Hold { session } => {
+                if let Some(session) = self.sessions.get_mut(&session) {
+                    session.bridged = false;
+                }
+            }
+            Command::Play { .. } | Command::Stop { .. } | Command::Keys { .. } => {}
             Command::Close { session } => {
                 if let Some(session) = self.sessions.get_mut(&session) {
                     session.closing = true;

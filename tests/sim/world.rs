@@ -16,7 +16,7 @@ use maskline::domain::id::{BindingId, CallId};
 use maskline::domain::now::Now;
 use maskline::domain::route::RouteAnswer;
 use maskline::phone::{Phone, PhoneInput, PhoneOutput};
-use maskline::rtp::plane::{Report, SessionId};
+use maskline::rtp::plane::Report;
 use maskline::sip::transport::Transport;
 use rand_chacha::{ChaCha8Rng, ChaCha20Rng};
 use rand_core::SeedableRng;
@@ -270,7 +270,7 @@ impl World {
             Event::Report(report) => {
                 self.trace.note(at, &format!("{report:?}"), &[]);
                 self.witness.borrow_mut().media_reports(&report);
-                let call = self.witness.borrow().call_of(session_of(&report));
+                let call = self.witness.borrow().call_of(report.session());
                 self.feed(Input::Media(report), &Context { sip_call_id: None, call });
             }
             Event::Commit => match self.recorder.committed() {
@@ -453,15 +453,6 @@ impl World {
     pub(crate) fn check_invariants(&self) {
         self.judge(invariants::at_the_end(self));
         coverage::note(&self.witness.borrow());
-    }
-}
-
-fn session_of(report: &Report) -> SessionId {
-    match report {
-        Report::Opened { session, .. }
-        | Report::Failed { session }
-        | Report::Silent { session }
-        | Report::Closed { session, .. } => *session,
     }
 }
 

@@ -138,7 +138,14 @@ impl Brain {
                 let counts = [SideCounts::default(); 2];
                 Some(Input::Media(Report::Closed { session, counts }))
             }
-            Output::Media(Command::Update { .. } | Command::Bridge { .. })
+            Output::Media(
+                Command::Update { .. }
+                | Command::Bridge { .. }
+                | Command::Hold { .. }
+                | Command::Play { .. }
+                | Command::Stop { .. }
+                | Command::Keys { .. },
+            )
             | Output::Status(_)
             | Output::TrunkStatus(_)
             | Output::FindLogin { .. }

@@ -26,7 +26,13 @@ fn updated(h: &mut Harness) -> Vec<(Side, String)> {
     let orders = std::mem::take(&mut h.orders);
     let updates = orders.into_iter().filter_map(|order| match order {
         Command::Update { side, remote, .. } => Some((side, remote.rtp.to_string())),
-        Command::Open { .. } | Command::Bridge { .. } | Command::Close { .. } => None,
+        Command::Open { .. }
+        | Command::Bridge { .. }
+        | Command::Hold { .. }
+        | Command::Play { .. }
+        | Command::Stop { .. }
+        | Command::Keys { .. }
+        | Command::Close { .. } => None,
     });
     updates.collect()
 }

@@ -238,7 +238,11 @@ impl Harness {
             Command::Open { .. }
             | Command::Close { .. }
             | Command::Update { .. }
-            | Command::Bridge { .. } => None,
+            | Command::Bridge { .. }
+            | Command::Hold { .. }
+            | Command::Play { .. }
+            | Command::Stop { .. }
+            | Command::Keys { .. } => None,
         }
     }
 

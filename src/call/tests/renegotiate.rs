@@ -47,7 +47,13 @@ fn origin(text: &str) -> (u64, u64) {
 fn updates(h: &Harness) -> Vec<(Side, bool)> {
     let orders = h.orders.iter().filter_map(|order| match order {
         Command::Update { side, remote, .. } => Some((*side, remote.receives)),
-        Command::Open { .. } | Command::Bridge { .. } | Command::Close { .. } => None,
+        Command::Open { .. }
+        | Command::Bridge { .. }
+        | Command::Hold { .. }
+        | Command::Play { .. }
+        | Command::Stop { .. }
+        | Command::Keys { .. }
+        | Command::Close { .. } => None,
     });
     orders.collect()
 }

@@ -58,6 +58,10 @@ fn media_is_opened_joined_and_closed_in_this_order() {
                 "b"
             }
             Command::Bridge { .. } => "bridge",
+            Command::Hold { .. } => "hold",
+            Command::Play { .. } => "play",
+            Command::Stop { .. } => "stop",
+            Command::Keys { .. } => "keys",
             Command::Close { .. } => "close",
         })
         .collect();
