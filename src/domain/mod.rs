@@ -12,3 +12,4 @@ pub mod number_state;
 pub mod purpose;
 pub mod route;
 pub mod trust;
+pub mod whisper;
