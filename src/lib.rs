@@ -10,6 +10,7 @@ pub mod jobs;
 pub mod media;
 pub mod phone;
 pub mod policy;
+pub mod prompt;
 pub mod relay;
 pub mod rtp;
 pub mod sdp;

@@ -29,7 +29,8 @@ pub(super) const LAYERS: &[Layer] = &[
     pure("monitor", &["domain"], &["jiff", "sha2", "csv"]),
     pure("export", &["domain"], &["jiff", "sha2", "csv"]),
     pure("audit_tree", &["domain"], &["sha2"]),
-    pure("call", &["domain", "policy", "sip", "sdp", "rtp"], PACKET_PACKAGES),
+    pure("prompt", &["domain", "rtp"], &[]),
+    pure("call", &["domain", "policy", "prompt", "sip", "sdp", "rtp"], PACKET_PACKAGES),
     pure("phone", &["domain", "sip", "sdp", "rtp"], PACKET_PACKAGES),
     Layer {
         module: "vault",
@@ -94,6 +95,7 @@ pub(super) const ENGINE_MODULES: &[&str] = &[
     "sdp",
     "rtp",
     "phone",
+    "prompt",
     "vault",
     "store",
     "media",

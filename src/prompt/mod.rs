@@ -1,0 +1,27 @@
+//! L1: what the relay says, put together from short clips in zh-CN and English. It names clips and
+//! pauses only; `media` has their sounds.
+
+mod clip;
+mod compose;
+mod insurers;
+
+pub use clip::Clip;
+pub use compose::{
+    AGENT_DIGITS_MAX, CALLERS_MAX, CODE_DIGITS_MAX, Caller, Ending, WhisperText, callers, code,
+    digits, ending, keys, menu, real_call, recorded_notice, refusal, say, whisper,
+};
+pub use insurers::{INSURERS_MAX, Insurers};
+
+use crate::domain::language::Language;
+
+/// How somebody is spoken to.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Voice {
+    /// In which language.
+    pub language: Language,
+    /// Slowly and with longer pauses, for those of 60 and over.
+    pub slow: bool,
+}
+
+#[cfg(test)]
+mod tests;
