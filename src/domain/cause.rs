@@ -118,6 +118,8 @@ causes! {
     WhisperRefused "whisper_refused" 603 21 NoAnswer;
     /// The subscriber pressed nothing after hearing who calls.
     WhisperTimeout "whisper_timeout" 480 19 NoAnswer;
+    /// The subscriber has heard who calls and wants to be called later.
+    WhisperLater "whisper_later" 480 19 NoAnswer;
     /// The caller is on the shared harassment list.
     SharedList "shared_list" 403 21 NotPermitted;
     /// No trunk leads to the callee, or the INVITE cannot be routed as it is: a loop, no hops left,

@@ -13,3 +13,4 @@ pub mod number_state;
 pub mod purpose;
 pub mod route;
 pub mod trust;
+pub mod whisper;

@@ -11,6 +11,7 @@ mod peers;
 mod protos;
 mod proxy;
 mod scanners;
+mod second_peer;
 mod service;
 mod softphone;
 mod sound;

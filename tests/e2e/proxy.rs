@@ -1,5 +1,5 @@
-//! Kamailio as a record-routing proxy between the insurer's PBX and the relay, and between the relay
-//! and the carrier.
+//! Kamailio as a record-routing proxy between the insurer's PBX and the relay, and between the
+//! relay and the carrier.
 
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
@@ -33,7 +33,8 @@ fn kamailio(service: &Service, address: SocketAddr, behind: SocketAddr) -> Kamai
          request_route {{\n\
          if (has_totag()) {{ if (loose_route()) {{ t_relay(); }} exit; }}\n\
          record_route();\n\
-         if ($si == \"{}\" && $sp == {}) {{ $du = \"sip:{behind}\"; }} else {{ $du = \"sip:{}\"; }}\n\
+         if ($si == \"{}\" && $sp == {}) {{ $du = \"sip:{behind}\"; }}\n\
+         else {{ $du = \"sip:{}\"; }}\n\
          t_relay();\n}}\n",
         service.sip.ip(),
         service.sip.port(),

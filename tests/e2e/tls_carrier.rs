@@ -66,7 +66,8 @@ fn answer(request: &str, status: &str, own: SocketAddr, more: &str, body: &str) 
     let to = if to.contains(";tag=") { to } else { format!("{to};tag=tls") };
     format!(
         "SIP/2.0 {status}\r\nVia: {via}\r\nFrom: {from}\r\nTo: {to}\r\nCall-ID: {call_id}\r\n\
-         CSeq: {cseq}\r\nContact: <sip:{own};transport=tls>\r\n{more}Content-Length: {}\r\n\r\n{body}",
+         CSeq: {cseq}\r\nContact: <sip:{own};transport=tls>\r\n{more}\
+         Content-Length: {}\r\n\r\n{body}",
         body.len()
     )
 }

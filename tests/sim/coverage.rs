@@ -25,7 +25,7 @@ pub(crate) fn note(witness: &Witness) {
 }
 
 /// Causes of later issues: of rules, menus and whispers that do not exist yet; and our own faults.
-const NOT_YET: [Cause; 14] = [
+const NOT_YET: [Cause; 15] = [
     Cause::QuietHours,
     Cause::FrequencyCap,
     Cause::PlatformBudget,
@@ -39,6 +39,7 @@ const NOT_YET: [Cause; 14] = [
     Cause::ExtensionWrong,
     Cause::WhisperRefused,
     Cause::WhisperTimeout,
+    Cause::WhisperLater,
     Cause::SharedList,
 ];
 
