@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use super::attempt::read_stated;
 use super::contacts::flow_of;
 use super::core::CallCore;
+use super::door::{Whose, user_of};
 use super::io::{Output, Peer, PeerRole, SecurityEvent};
-use super::silence::WRONG_ANSWER;
-use crate::domain::id::AgentId;
+use super::silence::{Guess, WRONG_ANSWER};
 use crate::domain::now::Now;
 use crate::domain::purpose::Purpose;
 use crate::sip::message::Message;
@@ -127,18 +127,29 @@ impl CallCore {
         }
     }
 
-    /// Counts a wrong password, of this agent or of nobody.
-    pub(super) fn note_guess(&mut self, now: Now, peer: &Peer, agent: Option<AgentId>) {
+    /// Counts a wrong password.
+    pub(super) fn note_guess(&mut self, now: Now, peer: &Peer, whose: Option<Whose<'_>>) {
         if peer.role != PeerRole::Softphone {
             return;
         }
-        let (source, at) = (peer.address.ip(), now.monotonic);
-        self.registrar.contacts.note_guess(flow_of(peer), agent);
-        let begins = match agent {
-            Some(agent) => self.silence.reject_guess(at, source, agent),
-            None => self.silence.reject(at, source, WRONG_ANSWER),
+        let (source, at, flow) = (peer.address.ip(), now.monotonic, flow_of(peer));
+        let agent = whose.and_then(|whose| whose.agent);
+        let contacts = &mut self.registrar.contacts;
+        contacts.note_guess(flow, agent);
+        let Some(Whose { user, .. }) = whose else {
+            if self.silence.reject(at, source, WRONG_ANSWER) {
+                self.tell_silenced(source);
+            }
+            return;
         };
-        if begins {
+        let is_among_others = contacts.has_others(at, agent, flow);
+        let guess = Guess { user, is_known: agent.is_some(), is_among_others };
+        let begins = self.silence.reject_guess(at, source, guess);
+        if let (true, Some(agent)) = (begins.doubt, agent) {
+            let event = SecurityEvent::LoginGuessed { agent, source };
+            self.wires.outputs.push_back(Output::Security(event));
+        }
+        if begins.silence {
             self.tell_silenced(source);
         }
     }
@@ -146,6 +157,17 @@ impl CallCore {
     fn tell_silenced(&mut self, source: IpAddr) {
         let event = SecurityEvent::Silenced { source };
         self.wires.outputs.push_back(Output::Security(event));
+    }
+
+    /// Whether a user is answered nothing where it is, but by a connection that it has registered
+    /// by: it is believed to be a phone with an old password.
+    pub(super) fn is_silent_to_user(&mut self, now: Now, peer: &Peer, message: &Message) -> bool {
+        let user = user_of(message).and_then(|user| std::str::from_utf8(user).ok());
+        let (at, source) = (now.monotonic, peer.address.ip());
+        let is_silent = user.is_some_and(|user| self.silence.is_user_silent(at, source, user))
+            && !self.registrar.contacts.is_trusted(at, flow_of(peer));
+        self.wires.counters.silenced += u64::from(is_silent);
+        is_silent
     }
 
     /// Whether a peer is answered nothing. Who has registered is: the scanner may be another one

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use super::hosts::{Hosts, REMEMBERED, addresses_of};
 use super::io::Peer;
 use crate::domain::id::AgentId;
 use crate::sip::transport::Transport;
@@ -26,6 +27,7 @@ pub(super) const fn flow_of(peer: &Peer) -> Flow {
 pub(super) struct Contacts {
     by_agent: BTreeMap<AgentId, Vec<Contact>>,
     by_flow: BTreeMap<Flow, Users>,
+    hosts: Hosts,
 }
 
 /// Who has registered by one connection.
@@ -79,10 +81,28 @@ impl Contacts {
         self.by_agent.get(&agent).is_some_and(|list| list.iter().any(is_it))
     }
 
-    /// Whether an agent is registered from this host.
-    pub(super) fn is_registered_from(&self, now: Instant, agent: AgentId, flow: Flow) -> bool {
-        let is_it = |it: &Contact| it.flow.1.ip() == flow.1.ip() && it.until > now;
-        self.by_agent.get(&agent).is_some_and(|list| list.iter().any(is_it))
+    /// Whether an agent is registered from this host, or was of late.
+    pub(super) fn is_known_at(&self, now: Instant, agent: AgentId, (_, address): Flow) -> bool {
+        self.hosts.has(now, agent, address.ip())
+    }
+
+    /// Whether another agent is registered from this host, by a connection that may be trusted.
+    pub(super) fn has_others(
+        &self,
+        now: Instant,
+        agent: Option<AgentId>,
+        (_, address): Flow,
+    ) -> bool {
+        let (first, last) = addresses_of(address.ip()).into_inner();
+        let ports = SocketAddr::new(first, 0)..=SocketAddr::new(last, u16::MAX);
+        let is_other = |(flow, users): (&Flow, &Users)| {
+            let mut others = users.agents.iter().filter(|it| Some(**it) != agent);
+            !users.is_doubtful && others.any(|it| self.is_registered(now, *it, *flow))
+        };
+        Transport::ALL.into_iter().any(|transport| {
+            let flows = (transport, *ports.start())..=(transport, *ports.end());
+            self.by_flow.range(flows).any(is_other)
+        })
     }
 
     /// Whether a connection is that of somebody who has registered, and has done nothing but what
@@ -141,6 +161,7 @@ impl Contacts {
         for wanted in wanted {
             if let Wanted::For(uri, time) = *wanted {
                 self.insert(by, uri, now + time);
+                self.hosts.note(now, by.agent, by.flow.1.ip(), now + time + REMEMBERED);
             }
         }
         Ok(())

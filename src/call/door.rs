@@ -72,6 +72,15 @@ enum Claim {
     Wrong,
 }
 
+/// In whose name a wrong answer was given.
+#[derive(Clone, Copy)]
+pub(super) struct Whose<'a> {
+    /// The user name that it came with.
+    pub(super) user: &'a str,
+    /// The agent whose login that is.
+    pub(super) agent: Option<AgentId>,
+}
+
 impl Door {
     fn guard(&mut self, mut chance: impl FnMut() -> u64) -> &mut Guard {
         self.guard.get_or_insert_with(|| {
@@ -247,7 +256,7 @@ impl CallCore {
     fn names_somebody(&mut self, now: Now, peer: &Peer, message: &Message) -> bool {
         let offered = self.wires.config.softphone_digest.clone();
         let is_stale = match self.door.claim(now, peer, message, *offered.start()) {
-            Claim::Named => return true,
+            Claim::Named => return !self.is_silent_to_user(now, peer, message),
             _ if self.wires.transactions.is_repeat(message) => return true,
             Claim::Nothing { is_stale } => is_stale,
             Claim::Wrong => {
@@ -283,15 +292,15 @@ impl CallCore {
         self.door.look(now, peer, message, login, || rand_core::Rng::next_u64(rng))
     }
 
-    /// A wrong answer, in the name of this agent or of nobody whom we know.
-    pub(super) fn note_failure(&mut self, now: Now, peer: &Peer, agent: Option<AgentId>) {
+    /// A wrong answer; in whose name, as far as that can be told.
+    pub(super) fn note_failure(&mut self, now: Now, peer: &Peer, whose: Option<Whose<'_>>) {
         self.wires.counters.logins_failed += 1;
         let source = peer.address.ip();
         if self.door.fail(now.monotonic, source) {
             let event = SecurityEvent::LoginFailed { source };
             self.wires.outputs.push_back(Output::Security(event));
         }
-        self.note_guess(now, peer, agent);
+        self.note_guess(now, peer, whose);
     }
 
     /// Asks who it is.

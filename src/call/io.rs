@@ -223,6 +223,14 @@ pub enum SecurityEvent {
         /// Where it came from.
         source: IpAddr,
     },
+    /// So many wrong passwords of one login have come that its agent is believed from where it has
+    /// been registered alone, for a while.
+    LoginGuessed {
+        /// Whose login it is.
+        agent: AgentId,
+        /// Where the last one came from.
+        source: IpAddr,
+    },
     /// A source was refused so often that it meets silence for a while.
     Silenced {
         /// Which.

@@ -22,6 +22,7 @@ mod coupling;
 pub mod egress;
 mod errands;
 mod failover;
+mod hosts;
 mod inside;
 mod leg_a;
 mod names;

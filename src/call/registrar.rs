@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::contacts::{Contacts, Flow, Registering, Wanted, flow_of};
 use super::core::CallCore;
-use super::door::Shown;
+use super::door::{Shown, Whose};
 use super::egress::CONTACT;
 use super::io::{LoginAnswer, Output, Peer, PeerRole};
 use super::trunks::Login;
@@ -159,22 +159,25 @@ impl CallCore {
             self.wires.counters.late_answers += 1;
             return;
         };
+        let user = super::door::user_of(&message).unwrap_or_default();
+        let user: Box<str> = String::from_utf8_lossy(user).into();
         let (tenant, agent, secret) = match answer {
             LoginAnswer::Found { tenant, agent, secret } => (tenant, agent, secret),
             LoginAnswer::Unknown => {
-                self.note_failure(now, &peer, None);
+                self.note_failure(now, &peer, Some(Whose { user: &user, agent: None }));
                 return self.ask_softphone(now, &peer, server, &message, false);
             }
             LoginAnswer::Failed => return self.answer(now, &peer, server, &message, 503),
         };
-        if self.is_guessed_elsewhere(now, &peer, agent) {
-            self.note_failure(now, &peer, None);
+        let whose = Whose { user: &user, agent: Some(agent) };
+        if self.is_guessed_elsewhere(now, &peer, agent, &user) {
+            // It may well be the agent: nothing is written down that has its address banned.
+            self.wires.counters.logins_failed += 1;
+            self.note_guess(now, &peer, Some(whose));
             return self.ask_softphone(now, &peer, server, &message, false);
         }
-        let user = super::door::user_of(&message).unwrap_or_default();
-        let user = String::from_utf8_lossy(user).into();
         let least = *self.wires.config.softphone_digest.start();
-        let login = Login { user, secret, least };
+        let login = Login { user: user.clone(), secret, least };
         match self.look(now, &peer, &message, &login) {
             Shown::Right => {
                 let known = (tenant, agent, &*login.user);
@@ -184,18 +187,17 @@ impl CallCore {
                 self.ask_softphone(now, &peer, server, &message, is_stale);
             }
             Shown::Wrong => {
-                self.note_failure(now, &peer, Some(agent));
+                self.note_failure(now, &peer, Some(whose));
                 self.ask_softphone(now, &peer, server, &message, false);
             }
         }
     }
 
-    /// Somebody tries to find an agent's password, and this comes from where the agent is not. To
-    /// whoever guesses it looks like any other wrong answer.
-    fn is_guessed_elsewhere(&self, now: Now, peer: &Peer, agent: AgentId) -> bool {
-        let contacts = &self.registrar.contacts;
-        self.silence.is_guessed(now.monotonic, agent)
-            && !contacts.is_registered_from(now.monotonic, agent, flow_of(peer))
+    /// Somebody tries to find the password of a login, and this comes from where its agent has not
+    /// been. To whoever guesses it looks like any other wrong answer.
+    fn is_guessed_elsewhere(&self, now: Now, peer: &Peer, agent: AgentId, user: &str) -> bool {
+        self.silence.is_guessed(now.monotonic, user)
+            && !self.registrar.contacts.is_known_at(now.monotonic, agent, flow_of(peer))
     }
 
     fn ask_softphone(
@@ -219,7 +221,7 @@ impl CallCore {
         message: &Message,
         (tenant, agent, user): (TenantId, AgentId, &str),
     ) {
-        self.silence.forgive(peer.address.ip(), agent);
+        self.silence.forgive(peer.address.ip(), user);
         self.wires.outputs.push_back(Output::Proved { softphone: peer.hop() });
         if message.method() == Method::Register {
             return self.on_register(now, peer, server, message, (agent, user));

@@ -1,11 +1,11 @@
-//! Who is answered nothing for a while, since it was refused too often; and agents whose passwords
+//! Who is answered nothing for a while, since it was refused too often; and logins whose passwords
 //! are being guessed.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use crate::domain::id::AgentId;
+use super::hosts::block_of;
 
 /// A source is answered nothing for a while after this many points within [`POINTS_TIME`]: a wrong
 /// password counts [`WRONG_ANSWER`], anything else that is refused one.
@@ -18,33 +18,57 @@ pub(super) const WRONG_ANSWER: u32 = 2;
 /// has many addresses does not go uncounted.
 const SOURCES_MAX: usize = 4_096;
 
-/// Wrong passwords of one agent within [`GUESSES_TIME`], from wherever, after which the agent is
-/// believed from where it has registered alone.
-const GUESSES_MAX: u32 = 10;
-const GUESSES_TIME: Duration = Duration::from_secs(900);
-/// Agents whose wrong passwords are counted at one time; the least guessed one gives way.
-const AGENTS_MAX: usize = 4_096;
+/// Users who are answered nothing at one address each, at one time. With more, silence is for the
+/// address.
+const USERS_MAX: usize = 4_096;
 
-/// What was refused to whom.
-#[derive(Debug, Default)]
+/// Wrong passwords of one login within [`GUESSES_TIME`], from wherever, after which its agent is
+/// believed from where it has been registered alone.
+const GUESSES_MAX: u32 = 10;
+pub(super) const GUESSES_TIME: Duration = Duration::from_secs(900);
+/// Logins whose wrong passwords are counted at one time; the least guessed one gives way.
+const LOGINS_MAX: usize = 4_096;
+
+/// What was refused to whom. `Debug` shows no names.
+#[derive(Default)]
 pub(super) struct Silence {
     sources: BTreeMap<IpAddr, Points>,
-    guesses: BTreeMap<AgentId, Guesses>,
+    /// Users who are answered nothing at one source, and until when: the other users there are.
+    users: BTreeMap<(IpAddr, Box<str>), Instant>,
+    guesses: BTreeMap<Box<str>, Guesses>,
 }
 
-#[derive(Debug)]
 struct Points {
     points: u32,
     until: Instant,
-    /// The part of them that wrong passwords of an agent have brought. As short as the points are
+    /// The part of them that wrong passwords of a user have brought. As short as the points are
     /// few: a source of [`POINTS_MAX`] is not heard any more.
-    wrong: Vec<(AgentId, u32)>,
+    wrong: Vec<(Box<str>, u32)>,
 }
 
-#[derive(Debug)]
 struct Guesses {
     count: u32,
     until: Instant,
+}
+
+/// A wrong password.
+#[derive(Clone, Copy)]
+pub(super) struct Guess<'a> {
+    /// Whose it was to be.
+    pub(super) user: &'a str,
+    /// There is an agent with this login.
+    pub(super) is_known: bool,
+    /// Other agents are registered from there.
+    pub(super) is_among_others: bool,
+}
+
+/// What begins with something that was refused.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Begins {
+    /// The source is answered nothing.
+    pub(super) silence: bool,
+    /// The login is believed from where its agent has been alone.
+    pub(super) doubt: bool,
 }
 
 impl Silence {
@@ -60,43 +84,90 @@ impl Silence {
         begins
     }
 
-    /// Counts a wrong password of an agent; true when silence begins.
-    pub(super) fn reject_guess(&mut self, now: Instant, source: IpAddr, agent: AgentId) -> bool {
-        if self.guesses.len() >= AGENTS_MAX && !self.guesses.contains_key(&agent) {
+    /// Counts a wrong password of a user. Where others are registered, the wrong ones of one user
+    /// are those of a phone with an old password: silence is for that user there, and for all when
+    /// there is a second one.
+    pub(super) fn reject_guess(
+        &mut self,
+        now: Instant,
+        source: IpAddr,
+        guess: Guess<'_>,
+    ) -> Begins {
+        let doubt = guess.is_known && self.count_guess(now, guess.user);
+        let wrong = &self.points_of(now, source).wrong;
+        let before = wrong.iter().find(|(user, _)| **user == *guess.user).map_or(0, |it| it.1);
+        if guess.is_among_others
+            && before + WRONG_ANSWER >= POINTS_MAX
+            && self.silence_user(now, source, guess.user)
+        {
+            return Begins { silence: false, doubt };
+        }
+        let entry = self.points_of(now, source);
+        match entry.wrong.iter_mut().find(|(user, _)| **user == *guess.user) {
+            Some((_, points)) => *points = points.saturating_add(WRONG_ANSWER),
+            None if entry.points < POINTS_MAX => {
+                entry.wrong.push((guess.user.into(), WRONG_ANSWER));
+            }
+            None => {}
+        }
+        Begins { silence: self.reject(now, source, WRONG_ANSWER), doubt }
+    }
+
+    /// True when the guesses of a password have become too many.
+    fn count_guess(&mut self, now: Instant, user: &str) -> bool {
+        if self.guesses.len() >= LOGINS_MAX && !self.guesses.contains_key(user) {
             self.guesses.retain(|_, it| it.until > now);
             let least = self.guesses.iter().min_by_key(|(_, it)| (it.count, it.until));
-            let least = least.map(|(agent, _)| *agent).filter(|_| self.guesses.len() >= AGENTS_MAX);
-            least.and_then(|agent| self.guesses.remove(&agent));
+            let least = least.filter(|_| self.guesses.len() >= LOGINS_MAX);
+            least.map(|(user, _)| user.clone()).and_then(|user| self.guesses.remove(&user));
         }
         let fresh = || Guesses { count: 0, until: now + GUESSES_TIME };
-        let guesses = self.guesses.entry(agent).or_insert_with(fresh);
+        if !self.guesses.contains_key(user) {
+            self.guesses.insert(user.into(), fresh());
+        }
+        let Some(guesses) = self.guesses.get_mut(user) else { return false };
         if guesses.until <= now {
             *guesses = fresh();
         }
         guesses.count = guesses.count.saturating_add(1);
-        let entry = self.points_of(now, source);
-        match entry.wrong.iter_mut().find(|(known, _)| *known == agent) {
-            Some((_, points)) => *points = points.saturating_add(WRONG_ANSWER),
-            None if entry.points < POINTS_MAX => entry.wrong.push((agent, WRONG_ANSWER)),
-            None => {}
-        }
-        self.reject(now, source, WRONG_ANSWER)
+        guesses.count == GUESSES_MAX
     }
 
-    /// An agent has shown its password: its own wrong ones from there are forgiven, and nobody
+    /// Answers a user nothing at one source. False when there are too many of them.
+    fn silence_user(&mut self, now: Instant, source: IpAddr, user: &str) -> bool {
+        if self.users.len() >= USERS_MAX {
+            self.users.retain(|_, until| *until > now);
+            if self.users.len() >= USERS_MAX {
+                return false;
+            }
+        }
+        self.users.insert((block_of(source), user.into()), now + SILENCE_TIME);
+        true
+    }
+
+    /// A user has shown its password: its own wrong ones from there are forgiven, and nobody
     /// else's. Whoever has one login shall not guess others for ever.
-    pub(super) fn forgive(&mut self, source: IpAddr, agent: AgentId) {
+    pub(super) fn forgive(&mut self, source: IpAddr, user: &str) {
         let source = block_of(source);
+        if !self.users.is_empty() {
+            self.users.remove(&(source, user.into()));
+        }
         let Some(entry) = self.sources.get_mut(&source) else { return };
-        let Some(at) = entry.wrong.iter().position(|(known, _)| *known == agent) else { return };
+        let Some(at) = entry.wrong.iter().position(|(known, _)| **known == *user) else { return };
         let (_, points) = entry.wrong.swap_remove(at);
         entry.points = entry.points.saturating_sub(points);
         if entry.points == 0 {
             self.sources.remove(&source);
         }
-        if let Some(guesses) = self.guesses.get_mut(&agent) {
+        if let Some(guesses) = self.guesses.get_mut(user) {
             guesses.count = guesses.count.saturating_sub(points / WRONG_ANSWER);
         }
+    }
+
+    /// Whether a user is answered nothing at this source.
+    pub(super) fn is_user_silent(&self, now: Instant, source: IpAddr, user: &str) -> bool {
+        let of = |user: &str| self.users.get(&(block_of(source), user.into()));
+        !self.users.is_empty() && of(user).is_some_and(|until| *until > now)
     }
 
     /// Whether a source is answered nothing.
@@ -105,9 +176,9 @@ impl Silence {
         found.is_some_and(|it| it.points >= POINTS_MAX && it.until > now)
     }
 
-    /// Whether somebody tries to find the password of an agent.
-    pub(super) fn is_guessed(&self, now: Instant, agent: AgentId) -> bool {
-        let found = self.guesses.get(&agent);
+    /// Whether somebody tries to find the password of a login.
+    pub(super) fn is_guessed(&self, now: Instant, user: &str) -> bool {
+        let found = self.guesses.get(user);
         found.is_some_and(|it| it.count >= GUESSES_MAX && it.until > now)
     }
 
@@ -129,12 +200,10 @@ impl Silence {
     }
 }
 
-/// What one party has of IPv6 is a network, not an address.
-fn block_of(source: IpAddr) -> IpAddr {
-    const HOST_BITS: u32 = 64;
-    match source.to_canonical() {
-        IpAddr::V4(ip) => ip.into(),
-        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> HOST_BITS << HOST_BITS).into(),
+impl std::fmt::Debug for Silence {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (sources, users) = (self.sources.len(), self.users.len());
+        write!(f, "Silence({sources} sources, {users} users, {} logins)", self.guesses.len())
     }
 }
 
@@ -150,20 +219,21 @@ mod tests {
         IpAddr::V4(n.into())
     }
 
-    const ONE: AgentId = AgentId::from_u128(1);
-    const OTHER: AgentId = AgentId::from_u128(2);
+    const ONE: Guess<'_> = Guess { user: "one", is_known: true, is_among_others: false };
+    const QUIET: Begins = Begins { silence: false, doubt: false };
+    const SILENCE: Begins = Begins { silence: true, doubt: false };
 
     #[test]
-    fn a_right_password_forgives_the_wrong_ones_of_the_same_agent_there_and_no_others() {
+    fn a_right_password_forgives_the_wrong_ones_of_the_same_user_there_and_no_others() {
         let (mut silence, now) = (Silence::default(), now());
         for _ in 0..4 {
-            assert!(!silence.reject_guess(now, source(1), ONE));
+            assert_eq!(silence.reject_guess(now, source(1), ONE), QUIET);
         }
-        silence.forgive(source(1), OTHER);
-        silence.forgive(source(2), ONE);
-        assert!(silence.reject_guess(now, source(1), ONE), "the fifth");
+        silence.forgive(source(1), "other");
+        silence.forgive(source(2), "one");
+        assert_eq!(silence.reject_guess(now, source(1), ONE), SILENCE, "the fifth");
         assert!(silence.is_silent(now, source(1)) && !silence.is_silent(now, source(2)));
-        silence.forgive(source(1), ONE);
+        silence.forgive(source(1), "one");
         assert!(!silence.is_silent(now, source(1)));
         assert!(silence.sources.is_empty());
     }
@@ -171,23 +241,45 @@ mod tests {
     #[test]
     fn guesses_of_one_password_are_counted_wherever_they_come_from() {
         let (mut silence, now) = (Silence::default(), now());
-        for n in 0..GUESSES_MAX {
-            assert!(!silence.is_guessed(now, ONE));
-            assert!(!silence.reject_guess(now, source(n), ONE));
+        for n in 1..GUESSES_MAX {
+            assert_eq!(silence.reject_guess(now, source(n), ONE), QUIET);
+            assert!(!silence.is_guessed(now, "one"));
         }
-        assert!(silence.is_guessed(now, ONE) && !silence.is_guessed(now, OTHER));
-        assert!(!silence.is_guessed(now + GUESSES_TIME, ONE));
+        let begins = silence.reject_guess(now, source(GUESSES_MAX), ONE);
+        assert_eq!(begins, Begins { silence: false, doubt: true });
+        assert_eq!(silence.reject_guess(now, source(0), ONE), QUIET, "it has begun before");
+        assert!(silence.is_guessed(now, "one") && !silence.is_guessed(now, "other"));
+        assert!(!silence.is_guessed(now + GUESSES_TIME, "one"));
     }
 
     #[test]
     fn the_tables_are_bounded_and_keep_who_has_done_most() {
         let (mut silence, now) = (Silence::default(), now());
         silence.reject(now, source(7), POINTS_MAX);
-        for n in 0..3 * SOURCES_MAX as u32 {
-            silence.reject_guess(now, source(100 + n), AgentId::from_u128(u128::from(n)));
-            assert!(silence.sources.len() <= SOURCES_MAX && silence.guesses.len() <= AGENTS_MAX);
+        for n in 0..SOURCES_MAX as u32 + 200 {
+            let user = n.to_string();
+            silence.reject_guess(now, source(100 + n), Guess { user: &user, ..ONE });
+            assert!(silence.sources.len() <= SOURCES_MAX && silence.guesses.len() <= LOGINS_MAX);
         }
         assert!(silence.is_silent(now, source(7)));
+    }
+
+    #[test]
+    fn silence_for_single_users_is_bounded_and_then_for_all_at_their_address() {
+        let (mut silence, now) = (Silence::default(), now());
+        let guess = Guess { is_among_others: true, ..ONE };
+        let wrong = |silence: &mut Silence, n| {
+            (0..5).map(|_| silence.reject_guess(now, source(n), guess)).any(|it| it.silence)
+        };
+        for n in 0..USERS_MAX as u32 {
+            assert!(!wrong(&mut silence, n));
+            silence.sources.clear();
+            assert!(silence.is_user_silent(now, source(n), "one"));
+        }
+        assert!(wrong(&mut silence, u32::MAX));
+        assert_eq!(silence.users.len(), USERS_MAX);
+        silence.forgive(source(0), "one");
+        assert!(!silence.is_user_silent(now, source(0), "one"));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use crate::call::io::SecurityEvent;
+use crate::domain::id::AgentId;
 
 /// Under this target and no other.
 const TARGET: &str = "maskline::security";
@@ -19,6 +20,8 @@ pub(crate) enum Line {
     ConnectionRefused { source: IpAddr, why: &'static str },
     /// A wrong answer to a challenge.
     LoginFailed { source: IpAddr },
+    /// The password of an agent is being guessed.
+    LoginGuessed { agent: AgentId, source: IpAddr },
     /// A source that has been refused too often; it meets silence for a while.
     Silenced { source: IpAddr },
 }
@@ -27,6 +30,7 @@ impl From<SecurityEvent> for Line {
     fn from(event: SecurityEvent) -> Self {
         match event {
             SecurityEvent::LoginFailed { source } => Self::LoginFailed { source },
+            SecurityEvent::LoginGuessed { agent, source } => Self::LoginGuessed { agent, source },
             SecurityEvent::Silenced { source } => Self::Silenced { source },
         }
     }
@@ -53,6 +57,13 @@ impl Line {
                 event = "sip_login_failed",
                 %source,
                 "Refused {source}, which answered a challenge wrongly"
+            ),
+            Self::LoginGuessed { agent, source } => tracing::warn!(
+                target: TARGET,
+                event = "sip_login_guessed",
+                %source,
+                agent.id = %agent,
+                "The password of agent {agent} is being guessed, last by {source}"
             ),
             Self::Silenced { source } => tracing::warn!(
                 target: TARGET,
@@ -121,10 +132,11 @@ mod tests {
     use super::*;
     use crate::relay::now::now;
 
-    const LINES: [fn(IpAddr) -> Line; 4] = [
+    const LINES: [fn(IpAddr) -> Line; 5] = [
         |source| Line::Stranger { source },
         |source| Line::ConnectionRefused { source, why: "stranger" },
         |source| Line::LoginFailed { source },
+        |source| Line::LoginGuessed { agent: AgentId::from_u128(0xa9), source },
         |source| Line::Silenced { source },
     ];
 

@@ -10,6 +10,7 @@ mod delayed;
 mod door;
 mod errands;
 mod failing;
+mod guessing;
 pub(crate) mod harness;
 mod identity;
 mod intruder;
