@@ -270,6 +270,11 @@ impl Calls {
         Some(slot)
     }
 
+    /// The slot of a call, if it is known.
+    pub(super) fn find(&self, id: SessionId) -> Option<usize> {
+        self.by_id.get(&id).copied()
+    }
+
     /// Closes the ports of a call; who opened it and what was counted, if it is known.
     pub(super) fn close(&mut self, now: Moment, id: SessionId) -> Option<(usize, [SideCounts; 2])> {
         let slot = self.by_id.remove(&id)?;

@@ -16,6 +16,8 @@ pub(super) struct Counts {
     pub(super) packets_in: u64,
     pub(super) packets_out: u64,
     pub(super) bytes: u64,
+    /// Packets of what is played.
+    pub(super) frames_out: u64,
     pub(super) send_failed: u64,
     pub(super) rtcp_in: u64,
     pub(super) rtcp_out: u64,
@@ -30,6 +32,7 @@ pub(super) struct Meter {
     packets_in: Counter,
     packets_out: Counter,
     bytes: Counter,
+    frames_out: Counter,
     send_failed: Counter,
     rtcp_in: Counter,
     rtcp_out: Counter,
@@ -59,6 +62,7 @@ impl Meter {
             packets_in: counter!("maskline_rtp_packets_total", "dir" => "in"),
             packets_out: counter!("maskline_rtp_packets_total", "dir" => "out"),
             bytes: counter!("maskline_rtp_bytes_total"),
+            frames_out: counter!("maskline_rtp_played_packets_total"),
             send_failed: counter!("maskline_rtp_send_failed_total"),
             rtcp_in: counter!("maskline_rtcp_packets_total", "dir" => "in"),
             rtcp_out: counter!("maskline_rtcp_packets_total", "dir" => "out"),
@@ -86,6 +90,7 @@ impl Meter {
         self.packets_in.increment(counts.packets_in);
         self.packets_out.increment(counts.packets_out);
         self.bytes.increment(counts.bytes);
+        self.frames_out.increment(counts.frames_out);
         self.send_failed.increment(counts.send_failed);
         self.rtcp_in.increment(counts.rtcp_in);
         self.rtcp_out.increment(counts.rtcp_out);

@@ -46,7 +46,9 @@ impl Plane {
             let room = Arc::clone(&room);
             let calls = Calls::new(config.address, ports, config.silence_timeout, room, seen);
             let queue = Arc::clone(queue);
-            let worker = Worker::new(part, clock, queue, ends.reporters.clone(), calls, rng)?;
+            let sounds = Arc::clone(&config.sounds);
+            let reporters = ends.reporters.clone();
+            let worker = Worker::new(part, clock, queue, reporters, calls, sounds, rng)?;
             let thread = thread::Builder::new().name(format!("media-{part}"));
             plane.threads.push(thread.spawn(move || worker.run())?);
         }

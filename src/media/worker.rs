@@ -20,7 +20,8 @@ use super::pace::Pace;
 use super::sockets::{Channel, PACKET_BYTES_MAX, Place};
 use crate::rtp::plane::{Command, Report, SessionId, Side};
 use crate::rtp::rtcp::REPORT_BYTES_MAX;
-use crate::rtp::session::Dropped;
+use crate::rtp::session::{Dropped, FRAME_BYTES, Play, Session};
+use crate::rtp::sound::Sounds;
 use crate::rtp::time::Moment;
 
 /// The most events of one round.
@@ -44,6 +45,7 @@ pub(super) struct Worker {
     /// More commands wait than one round takes.
     has_more: bool,
     calls: Calls,
+    sounds: Arc<Sounds>,
     timers: BinaryHeap<Reverse<Timer>>,
     /// Reports that found no room yet. While there are some, no command is taken.
     unsent: VecDeque<(usize, Report)>,
@@ -70,6 +72,7 @@ impl Worker {
         queue: Arc<CommandQueue>,
         reporters: Vec<Reporter>,
         calls: Calls,
+        sounds: Arc<Sounds>,
         rng: ChaCha20Rng,
     ) -> io::Result<Self> {
         let poller = epoll::create(epoll::CreateFlags::CLOEXEC)?;
@@ -83,6 +86,7 @@ impl Worker {
             queue,
             has_more: false,
             calls,
+            sounds,
             timers: BinaryHeap::new(),
             unsent: VecDeque::new(),
             to_wake: Vec::with_capacity(reporters.len()),
@@ -280,11 +284,14 @@ impl Worker {
                 let slot = self.calls.bridge(now, session, &mut self.rng);
                 self.arm(slot);
             }
+            Command::Hold { session } => self.change(session, |call, _| call.hold()),
+            Command::Play { session, side, play, sound, until_key } => {
+                let wanted = Play { play, sound, until_key };
+                self.change(session, |call, rng| call.play(now, side, wanted, rng));
+            }
+            Command::Stop { session, side } => self.change(session, |call, _| call.stop(side)),
             // Not obeyed yet.
-            Command::Hold { .. }
-            | Command::Play { .. }
-            | Command::Stop { .. }
-            | Command::Keys { .. } => {}
+            Command::Keys { .. } => {}
             Command::Close { session } => match self.calls.close(now, session) {
                 Some((link, counts)) => {
                     self.meter.closed(&counts);
@@ -293,6 +300,14 @@ impl Worker {
                 None => self.meter.counts.unknown_session += 1,
             },
         }
+    }
+
+    fn change(&mut self, id: SessionId, change: impl FnOnce(&mut Session, &mut ChaCha20Rng)) {
+        let slot = self.calls.find(id);
+        if let Some(call) = slot.and_then(|slot| self.calls.at(slot)) {
+            change(&mut call.session, &mut self.rng);
+        }
+        self.arm(slot);
     }
 
     /// Sets the timer of a call anew.
@@ -324,6 +339,8 @@ impl Worker {
             if due.silent {
                 self.report(link, Report::Silent { session });
             }
+            self.send_frames(now, timer.slot);
+            self.tell_news(timer.slot);
             self.arm(Some(timer.slot));
         }
     }
@@ -339,6 +356,32 @@ impl Worker {
                 Ok(()) => self.meter.counts.rtcp_out += 1,
                 Err(_) => self.meter.counts.send_failed += 1,
             }
+        }
+    }
+
+    /// Sends what is played to both sides.
+    fn send_frames(&mut self, now: Moment, slot: usize) {
+        let Some(call) = self.calls.at(slot) else { return };
+        let counts = &mut self.meter.counts;
+        let mut packet = [0; FRAME_BYTES];
+        for side in [Side::A, Side::B] {
+            while let Some(to) = call.session.poll_frame(now, side, &self.sounds, &mut packet) {
+                match call.sockets.send(Place::rtp(side), &packet, to) {
+                    Ok(()) => counts.frames_out += 1,
+                    Err(_) => counts.send_failed += 1,
+                }
+            }
+        }
+    }
+
+    /// Passes on what a call has to tell.
+    fn tell_news(&mut self, slot: usize) {
+        while let Some(call) = self.calls.at(slot)
+            && let Some(news) = call.session.poll_news()
+        {
+            let report = news.report(call.id);
+            let link = call.link;
+            self.report(link, report);
         }
     }
 

@@ -6,10 +6,12 @@ use std::ops::Range;
 
 use rand_core::Rng;
 
+use super::g711::Law;
 use super::header::{HEADER_BYTES, Header};
 use super::plane::{EVENT_POSITION, PAYLOADS_MAX, PayloadMap};
+use super::player::FRAME_SAMPLES;
 use super::session::Dropped;
-use super::stats::{Reception, Timing};
+use super::stats::{Noted, Reception, Timing};
 use super::time::Moment;
 
 /// The state of one direction. The fields down to `reception` fill two cache lines.
@@ -18,22 +20,34 @@ use super::time::Moment;
 pub(super) struct Flow {
     destination: SocketAddr,
     source: Source,
+    /// What is added to the numbers that come in; meaningless while `joins`.
     sequence_offset: u16,
+    /// Packets with lower numbers came before what was sent last from elsewhere.
+    seam: u16,
+    stage: Stage,
+    gate: Gate,
+    heard_at: Moment,
     timestamp_offset: u32,
     /// The stream as it comes in; meaningless until `stage` is `Running`.
     ssrc_in: u32,
     /// The stream as it goes out: random per leg and call.
     ssrc_out: u32,
-    heard_at: Moment,
-    /// The last timestamp that went out.
+    /// The last timestamp that went out, and when.
     timestamp_out: u32,
+    sent_at_units: u32,
     relayed: u32,
     octets: u32,
     from: [u8; PAYLOADS_MAX],
     to: [u8; PAYLOADS_MAX],
-    stage: Stage,
-    gate: Gate,
+    /// The next packet that leaves has to be joined to what left before.
+    joins: bool,
     reception: Reception,
+    /// The number of that next packet.
+    sequence_next: u16,
+    /// The last number that was left out of the stream.
+    skipped: u16,
+    /// Packets of our own, and their bytes.
+    played: (u32, u32),
     dropped: u64,
 }
 
@@ -55,6 +69,8 @@ pub(super) enum Gate {
     NotBridged,
     /// The receiving side does not listen now.
     Held,
+    /// Something is played to the receiving side.
+    Playing,
     /// They may.
     Open,
 }
@@ -86,19 +102,25 @@ impl Flow {
         Self {
             destination: SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0),
             source: Source::NOBODY,
-            sequence_offset: rng.next_u32() as u16,
-            timestamp_offset: rng.next_u32(),
+            sequence_offset: 0,
+            seam: 0,
+            timestamp_offset: 0,
             ssrc_in: 0,
             ssrc_out: rng.next_u32(),
             heard_at: Moment::default(),
             timestamp_out: rng.next_u32(),
+            sent_at_units: 0,
             relayed: 0,
             octets: 0,
             from: [NO_PAYLOAD; PAYLOADS_MAX],
             to: [NO_PAYLOAD; PAYLOADS_MAX],
             stage: Stage::Silent,
             gate: Gate::NotBridged,
+            joins: true,
             reception: Reception::default(),
+            sequence_next: rng.next_u32() as u16,
+            skipped: 0,
+            played: (0, 0),
             dropped: 0,
         }
     }
@@ -118,22 +140,38 @@ impl Flow {
             return Err(self.drop_as(Dropped::Malformed));
         };
         let position = self.from.iter().position(|from| *from == header.payload_type);
-        self.note(now, &header, position);
+        let before = self.reception.highest_sequence();
+        if self.note(now, &header, position) == Noted::Stray {
+            return Err(Dropped::OutOfOrder);
+        }
         match self.gate {
             Gate::Open => {}
             Gate::NotBridged => return Err(Dropped::NotBridged),
             Gate::Held => return Err(Dropped::Held),
+            Gate::Playing => return Err(Dropped::Playing),
         }
         // `from` and `to` have the same length.
         let to = position.map_or(NO_PAYLOAD, |position| self.to[position]);
         if to == NO_PAYLOAD {
+            self.skip(before, &header);
             return Err(self.drop_as(Dropped::UnknownPayload));
+        }
+        if self.joins {
+            if self.reception.highest_sequence() != header.sequence {
+                return Err(Dropped::OutOfOrder);
+            }
+            self.join(now, &mut header, position);
+        } else if self.is_before_seam(header.sequence) {
+            return Err(Dropped::OutOfOrder);
         }
         header.payload_type = to;
         header.sequence = header.sequence.wrapping_add(self.sequence_offset);
         header.timestamp = header.timestamp.wrapping_add(self.timestamp_offset);
         header.ssrc = self.ssrc_out;
-        self.timestamp_out = header.timestamp;
+        if position != Some(EVENT_POSITION) {
+            self.timestamp_out = header.timestamp;
+            self.sent_at_units = now.rtp_units();
+        }
         self.relayed = self.relayed.wrapping_add(1);
         let payload_bytes = header.payload_end - header.payload_start;
         self.octets = self.octets.wrapping_add(payload_bytes as u32);
@@ -143,31 +181,126 @@ impl Flow {
         Ok(start..header.payload_end)
     }
 
-    fn note(&mut self, now: Moment, header: &Header, position: Option<usize>) {
-        if self.stage == Stage::Running && header.ssrc == self.ssrc_in {
-            let is_event = position == Some(EVENT_POSITION);
-            let timing = if is_event { Timing::Event } else { Timing::Sampled };
-            self.reception.note(now, header, timing);
-        } else {
-            self.begin_stream(now, header);
-        }
+    fn note(&mut self, now: Moment, header: &Header, position: Option<usize>) -> Noted {
         self.heard_at = now;
+        if self.stage != Stage::Running || header.ssrc != self.ssrc_in {
+            self.begin_stream(now, header);
+            return Noted::Next;
+        }
+        let is_event = position == Some(EVENT_POSITION);
+        let timing = if is_event { Timing::Event } else { Timing::Sampled };
+        let noted = self.reception.note(now, header, timing);
+        if let Noted::Restarted { before } = noted {
+            self.cut_after(before);
+        }
+        noted
     }
 
     /// The peer has begun to send, or has changed its stream. Towards the other side our stream
     /// goes on without a gap.
     #[cold]
     fn begin_stream(&mut self, now: Moment, header: &Header) {
-        if self.stage == Stage::Running {
-            let next = self.reception.highest_sequence().wrapping_add(self.sequence_offset);
-            self.sequence_offset = next.wrapping_add(1).wrapping_sub(header.sequence);
-            let pause = now.rtp_units().wrapping_sub(self.heard_at.rtp_units()).max(1);
-            let continued = self.timestamp_out.wrapping_add(pause);
-            self.timestamp_offset = continued.wrapping_sub(header.timestamp);
-        }
+        self.cut();
         self.stage = Stage::Running;
         self.ssrc_in = header.ssrc;
         self.reception.start(now, header);
+    }
+
+    /// What leaves next does not follow the last packet by the numbers of the peer.
+    fn cut(&mut self) {
+        self.cut_after(self.reception.highest_sequence());
+    }
+
+    #[cold]
+    fn cut_after(&mut self, highest: u16) {
+        if !self.joins {
+            self.sequence_next = highest.wrapping_add(self.sequence_offset).wrapping_add(1);
+            self.joins = true;
+        }
+    }
+
+    /// From this packet on the stream of the peer is what leaves.
+    #[cold]
+    fn join(&mut self, now: Moment, header: &mut Header, position: Option<usize>) {
+        self.joins = false;
+        self.seam = header.sequence;
+        self.skipped = header.sequence.wrapping_sub(1);
+        self.sequence_offset = self.sequence_next.wrapping_sub(header.sequence);
+        let next = self.timestamp_next(now.rtp_units());
+        self.timestamp_offset = next.wrapping_sub(header.timestamp);
+        // A marked telephone event would be a new one, RFC 4733 §2.3.
+        header.marker |= position != Some(EVENT_POSITION);
+    }
+
+    /// The timestamp of a packet that leaves at this time and does not follow the last one by the
+    /// clock of the peer: at least a packet later.
+    fn timestamp_next(&self, units: u32) -> u32 {
+        let pause = units.wrapping_sub(self.sent_at_units);
+        self.timestamp_out.wrapping_add(pause.max(PACKET_UNITS))
+    }
+
+    /// Whether a packet is older than the first one that was joined to what had left before. The
+    /// seam follows the stream, so that numbers that wrap do not meet it again.
+    fn is_before_seam(&mut self, sequence: u16) -> bool {
+        let ahead = sequence.wrapping_sub(self.seam);
+        if (SEAM_FOLLOWS..OLDER).contains(&ahead) {
+            self.seam = self.seam.wrapping_add(SEAM_FOLLOWS / 2);
+        }
+        ahead >= OLDER
+    }
+
+    /// Leaves a packet out of the stream so that its number is not missed. `before` is the highest
+    /// number that had come before it.
+    #[cold]
+    fn skip(&mut self, before: u16, header: &Header) {
+        let is_newest = self.reception.highest_sequence() == header.sequence;
+        if self.joins || !is_newest || before == header.sequence {
+            return;
+        }
+        // What was lost between two packets that are left out would have been left out, too.
+        let step = if self.skipped == before { header.sequence.wrapping_sub(before) } else { 1 };
+        self.sequence_offset = self.sequence_offset.wrapping_sub(step);
+        self.skipped = header.sequence;
+        self.seam = header.sequence.wrapping_add(1);
+    }
+
+    /// Writes a packet of our own into the stream, as sent at `at`.
+    pub(super) fn write_own(
+        &mut self,
+        at: Moment,
+        marker: bool,
+        law: Law,
+        packet: &mut [u8; OWN_BYTES],
+    ) -> bool {
+        self.cut();
+        let payload_type = self.to[law.position()];
+        if payload_type == NO_PAYLOAD {
+            return false;
+        }
+        let units = at.rtp_units();
+        let header = Header {
+            marker,
+            payload_type,
+            sequence: self.sequence_next,
+            timestamp: self.timestamp_next(units),
+            ssrc: self.ssrc_out,
+            payload_start: HEADER_BYTES,
+            payload_end: OWN_BYTES,
+        };
+        packet[..HEADER_BYTES].copy_from_slice(&header.to_bytes());
+        self.timestamp_out = header.timestamp;
+        self.sent_at_units = units;
+        self.sequence_next = self.sequence_next.wrapping_add(1);
+        let (packets, octets) = self.played;
+        let bytes = (OWN_BYTES - HEADER_BYTES) as u32;
+        self.played = (packets.wrapping_add(1), octets.wrapping_add(bytes));
+        true
+    }
+
+    /// The law in which the receiving side can be spoken to.
+    pub(super) fn law(&self) -> Option<Law> {
+        let speaks = |law: &Law| self.to[law.position()] != NO_PAYLOAD;
+        [Law::A, Law::Mu].into_iter().find(speaks)
     }
 
     /// Counts a packet that went nowhere. What a call on hold or one not yet joined drops is no
@@ -175,7 +308,7 @@ impl Flow {
     pub(super) fn drop_as(&mut self, why: Dropped) -> Dropped {
         match why {
             Dropped::Stranger | Dropped::Malformed | Dropped::UnknownPayload => self.dropped += 1,
-            Dropped::NotBridged | Dropped::Held => {}
+            Dropped::NotBridged | Dropped::Held | Dropped::Playing | Dropped::OutOfOrder => {}
         }
         why
     }
@@ -195,6 +328,9 @@ impl Flow {
 
     pub(super) fn set_gate(&mut self, gate: Gate) {
         self.gate = gate;
+        if gate != Gate::Open {
+            self.cut();
+        }
     }
 
     pub(super) const fn destination(&self) -> SocketAddr {
@@ -213,16 +349,22 @@ impl Flow {
 
     /// What the timestamp of a packet sent now would be.
     pub(super) fn timestamp_at(&self, now: Moment) -> u32 {
-        self.timestamp_out.wrapping_add(now.rtp_units().wrapping_sub(self.heard_at.rtp_units()))
+        self.timestamp_out.wrapping_add(now.rtp_units().wrapping_sub(self.sent_at_units))
     }
 
     pub(super) const fn heard_at(&self) -> Moment {
         self.heard_at
     }
 
-    /// Packets and payload bytes that left.
+    /// Packets and payload bytes that left, our own among them.
     pub(super) const fn sent(&self) -> (u32, u32) {
-        (self.relayed, self.octets)
+        let (packets, octets) = self.played;
+        (self.relayed.wrapping_add(packets), self.octets.wrapping_add(octets))
+    }
+
+    /// Packets of the peer that left.
+    pub(super) const fn relayed(&self) -> u32 {
+        self.relayed
     }
 
     pub(super) const fn dropped(&self) -> u64 {
@@ -242,6 +384,15 @@ fn numbers(payloads: PayloadMap) -> [u8; PAYLOADS_MAX] {
     payloads.0.map(|number| number.unwrap_or(NO_PAYLOAD))
 }
 
+/// The bytes of a packet of our own: a frame of G.711.
+pub(super) const OWN_BYTES: usize = HEADER_BYTES + FRAME_SAMPLES;
+
+/// Packets mostly hold 20 ms.
+const PACKET_UNITS: u32 = FRAME_SAMPLES as u32;
+/// So far behind the seam is rather before it.
+const OLDER: u16 = 0x8000;
+/// How far the seam may lie behind.
+const SEAM_FOLLOWS: u16 = 0x4000;
 /// No packet has this payload type: it has seven bits.
 const NO_PAYLOAD: u8 = 0xff;
 

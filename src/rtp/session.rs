@@ -1,16 +1,23 @@
 //! A call's media: two flows, our reports, and silence. Pure: bytes and time in, bytes and facts
 //! out. The media threads and the simulation run this same code.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
 use rand_core::Rng;
 
-use super::flow::{Flow, Gate};
-use super::plane::{RemoteMedia, Side, SideCounts};
+use super::flow::{Flow, Gate, OWN_BYTES};
+use super::g711::Law;
+use super::plane::{RemoteMedia, Report, SessionId, Side, SideCounts};
+use super::player::{Next, Player};
 use super::rtcp::{self, CNAME_BYTES, REPORT_BYTES_MAX};
+use super::sound::{Sound, Sounds};
 use super::time::Moment;
+
+/// The bytes of a packet that we make: see [`Session::poll_frame`].
+pub const FRAME_BYTES: usize = OWN_BYTES;
 
 /// The media of one call.
 #[derive(Clone, Debug)]
@@ -20,8 +27,13 @@ pub struct Session {
     legs: [Leg; 2],
     silence_timeout: Duration,
     opened_at: Moment,
-    /// Absent until the sides are joined.
-    bridged: Option<Bridged>,
+    /// Absent unless the sides are joined; silence counts from here on at the earliest.
+    bridged_since: Option<Moment>,
+    /// When our next reports are due. Absent until something flows.
+    report_at: Option<Moment>,
+    /// What is played to A, and what to B.
+    players: [Option<Box<Player>>; 2],
+    news: VecDeque<News>,
 }
 
 /// What is known of one leg besides its packets.
@@ -37,13 +49,6 @@ struct Leg {
     cname: [u8; CNAME_BYTES],
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Bridged {
-    /// Silence counts from here on at the earliest.
-    silent_since: Moment,
-    report_at: Moment,
-}
-
 /// Where a packet has to go, and which part of the buffer it is.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Forward {
@@ -51,6 +56,39 @@ pub struct Forward {
     pub to: SocketAddr,
     /// The bytes to send.
     pub bytes: Range<usize>,
+}
+
+/// Something to be played.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Play {
+    /// What the brain calls it.
+    pub play: u32,
+    /// What is played.
+    pub sound: Sound,
+    /// A key of the listener ends it.
+    pub until_key: bool,
+}
+
+/// What the brain shall hear of a call.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum News {
+    /// A sound has ended.
+    PlayDone {
+        /// Who heard it.
+        side: Side,
+        /// Which one.
+        play: u32,
+    },
+}
+
+impl News {
+    /// The same as a message.
+    #[must_use]
+    pub const fn report(self, session: SessionId) -> Report {
+        match self {
+            Self::PlayDone { side, play } => Report::PlayDone { session, side, play },
+        }
+    }
 }
 
 /// Why a packet went nowhere.
@@ -66,12 +104,23 @@ pub enum Dropped {
     NotBridged,
     /// The other side does not listen now.
     Held,
+    /// Something is played to the other side.
+    Playing,
+    /// Its number is far from the others, or it is older than what was sent in between.
+    OutOfOrder,
 }
 
 impl Dropped {
     /// All reasons.
-    pub const ALL: [Self; 5] =
-        [Self::Stranger, Self::Malformed, Self::UnknownPayload, Self::NotBridged, Self::Held];
+    pub const ALL: [Self; 7] = [
+        Self::Stranger,
+        Self::Malformed,
+        Self::UnknownPayload,
+        Self::NotBridged,
+        Self::Held,
+        Self::Playing,
+        Self::OutOfOrder,
+    ];
 
     /// The label in metrics.
     #[must_use]
@@ -82,6 +131,8 @@ impl Dropped {
             Self::UnknownPayload => "unknown_payload",
             Self::NotBridged => "not_bridged",
             Self::Held => "held",
+            Self::Playing => "playing",
+            Self::OutOfOrder => "out_of_order",
         }
     }
 
@@ -106,7 +157,16 @@ impl Session {
     pub fn open(now: Moment, silence_timeout: Duration, rng: &mut impl Rng) -> Self {
         let flows = [Flow::new(rng), Flow::new(rng)];
         let legs = [Leg::new(rng), Leg::new(rng)];
-        Self { flows, legs, silence_timeout, opened_at: now, bridged: None }
+        Self {
+            flows,
+            legs,
+            silence_timeout,
+            opened_at: now,
+            bridged_since: None,
+            report_at: None,
+            players: [None, None],
+            news: VecDeque::new(),
+        }
     }
 
     /// The SDP of one side is known or has changed.
@@ -114,17 +174,87 @@ impl Session {
         self.flows[side.index()].set_source(remote.rtp, remote.payloads_from);
         self.flows[side.other().index()].set_destination(remote.rtp, remote.payloads_to);
         self.legs[side.index()].remote = Some(*remote);
-        if let Some(bridged) = &mut self.bridged {
-            bridged.silent_since = now;
-        }
+        self.bridged_since = self.bridged_since.map(|_| now);
         self.set_gates();
     }
 
     /// Lets media flow.
     pub fn bridge(&mut self, now: Moment, rng: &mut impl Rng) {
-        let report_at = now + report_interval(rng);
-        self.bridged = Some(Bridged { silent_since: now, report_at });
+        self.report_at.get_or_insert(now + report_interval(rng));
+        self.bridged_since = Some(now);
         self.set_gates();
+    }
+
+    /// Lets media flow no more. What is played goes on.
+    pub fn hold(&mut self) {
+        self.bridged_since = None;
+        self.set_gates();
+    }
+
+    /// Plays something to one side, in the place of what is being played to it.
+    pub fn play(&mut self, now: Moment, side: Side, wanted: Play, rng: &mut impl Rng) {
+        self.report_at.get_or_insert(now + report_interval(rng));
+        let player = Player::new(now, wanted.play, wanted.sound);
+        self.players[side.index()] = Some(Box::new(player));
+        self.set_gates();
+    }
+
+    /// Stops what is played to one side.
+    pub fn stop(&mut self, side: Side) {
+        self.players[side.index()] = None;
+        self.set_gates();
+    }
+
+    /// The next packet of what is played to a side, if one is due: where it goes. To be called for
+    /// both sides after [`Self::handle_timeout`], until nothing is due.
+    pub fn poll_frame(
+        &mut self,
+        now: Moment,
+        side: Side,
+        sounds: &Sounds,
+        packet: &mut [u8; FRAME_BYTES],
+    ) -> Option<SocketAddr> {
+        let flow = &mut self.flows[side.other().index()];
+        let listens = self.legs[side.index()].remote.filter(RemoteMedia::is_reachable);
+        while let Some(player) = &mut self.players[side.index()] {
+            let law = flow.law();
+            match player.next(now, sounds)? {
+                // There is no codec to say it in.
+                Next::Frame(_) if law.is_none() && listens.is_some() => {}
+                Next::Frame(frame) => {
+                    let (Some(law), true) = (law, listens.is_some()) else { continue };
+                    let payload = &mut packet[FRAME_BYTES - frame.samples.len()..];
+                    payload.copy_from_slice(&frame.samples);
+                    if law == Law::Mu {
+                        Law::A.turn(payload);
+                    }
+                    flow.write_own(frame.at, frame.marker, law, packet);
+                    return Some(flow.destination());
+                }
+                Next::Done => {}
+            }
+            let play = player.play;
+            self.end_play(side, play);
+            return None;
+        }
+        None
+    }
+
+    fn end_play(&mut self, side: Side, play: u32) {
+        self.stop(side);
+        self.tell(News::PlayDone { side, play });
+    }
+
+    /// The oldest of what the brain shall hear, if there is something. To be asked for after
+    /// whatever was done.
+    pub fn poll_news(&mut self) -> Option<News> {
+        self.news.pop_front()
+    }
+
+    fn tell(&mut self, news: News) {
+        if self.news.len() < NEWS_MAX {
+            self.news.push_back(news);
+        }
     }
 
     /// Takes an RTP packet that reached our RTP socket of side `from`. It is rewritten in place.
@@ -170,17 +300,13 @@ impl Session {
 
     /// Does what the time asks for. Call it at [`Self::poll_timeout`] or later.
     pub fn handle_timeout(&mut self, now: Moment, rng: &mut impl Rng) -> Due {
-        let mut due = Due::default();
-        let silent_at = self.silent_at();
-        if let Some(bridged) = &mut self.bridged {
-            due.reports = now >= bridged.report_at;
-            if due.reports {
-                bridged.report_at = now + report_interval(rng);
-            }
-            due.silent = silent_at.is_some_and(|at| now >= at);
-            if due.silent {
-                bridged.silent_since = now;
-            }
+        let is_due = |at: Option<Moment>| at.is_some_and(|at| now >= at);
+        let due = Due { reports: is_due(self.report_at), silent: is_due(self.silent_at()) };
+        if due.reports {
+            self.report_at = Some(now + report_interval(rng));
+        }
+        if due.silent {
+            self.bridged_since = Some(now);
         }
         due
     }
@@ -218,11 +344,12 @@ impl Session {
         Some((to, report.write(buffer)))
     }
 
-    /// When [`Self::handle_timeout`] has something to do; `None` before the sides are joined.
+    /// When [`Self::handle_timeout`] or [`Self::poll_frame`] has something to do; `None` before
+    /// the sides are joined or something is played.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Moment> {
-        let report_at = self.bridged?.report_at;
-        Some(self.silent_at().map_or(report_at, |silent_at| silent_at.min(report_at)))
+        let frames = self.players.iter().flatten().map(|player| player.due_at());
+        frames.chain(self.report_at).chain(self.silent_at()).min()
     }
 
     /// What each side's peer has sent.
@@ -231,7 +358,7 @@ impl Session {
         [0, 1].map(|side| {
             let flow = &self.flows[side];
             SideCounts {
-                packets: u64::from(flow.sent().0),
+                packets: u64::from(flow.relayed()),
                 lost: flow.reception().lost(),
                 dropped: flow.dropped(),
                 jitter_us: flow.reception().jitter_us(),
@@ -241,20 +368,21 @@ impl Session {
 
     /// When the silence will have lasted too long. Never while a side is on hold.
     fn silent_at(&self) -> Option<Moment> {
-        let bridged = self.bridged?;
+        let since = self.bridged_since?;
         let is_held = self.legs.iter().any(|leg| leg.remote.is_some_and(|remote| !remote.receives));
         let heard = self.flows.iter().map(Flow::heard_at);
         let rtcp = self.legs.iter().map(|leg| leg.rtcp_heard_at);
-        let last = heard.chain(rtcp).fold(bridged.silent_since, Moment::max);
+        let last = heard.chain(rtcp).fold(since, Moment::max);
         (!is_held).then_some(last + self.silence_timeout)
     }
 
     fn set_gates(&mut self) {
         for side in [Side::A, Side::B] {
             let to = self.legs[side.other().index()].remote;
-            let gate = match (self.bridged, to) {
+            let gate = match (self.bridged_since, to) {
                 (None, _) | (_, None) => Gate::NotBridged,
-                (Some(_), Some(to)) if to.receives && !to.rtp.ip().is_unspecified() => Gate::Open,
+                (Some(_), Some(_)) if self.players[side.other().index()].is_some() => Gate::Playing,
+                (Some(_), Some(to)) if to.is_reachable() => Gate::Open,
                 (Some(_), Some(_)) => Gate::Held,
             };
             self.flows[side.index()].set_gate(gate);
@@ -272,6 +400,13 @@ impl Leg {
         }
         let rtcp_heard_at = Moment::default();
         Self { remote: None, rtcp_heard_at, sender_report: None, sent_at_report: 0, cname }
+    }
+}
+
+impl RemoteMedia {
+    /// Something sent to it is heard.
+    fn is_reachable(&self) -> bool {
+        self.receives && !self.rtp.ip().is_unspecified()
     }
 }
 
@@ -293,6 +428,8 @@ fn ntp(since: Duration) -> u64 {
     (since.as_secs() << 32) | ((u64::from(since.subsec_nanos()) << 32) / 1_000_000_000)
 }
 
+/// The most news of one call that wait. They are asked for after each packet.
+const NEWS_MAX: usize = 8;
 const REPORT_INTERVAL_MS: u64 = 5_000;
 const HEX: &[u8; 16] = b"0123456789abcdef";
 

@@ -7,6 +7,9 @@ use proptest::prelude::*;
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 
+#[path = "play_tests.rs"]
+mod play;
+
 const SILENCE: Duration = Duration::from_secs(30);
 
 fn ms(ms: u64) -> Moment {

@@ -47,6 +47,20 @@ pub enum Timing {
     Event,
 }
 
+/// How a packet follows those before it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Noted {
+    /// Within what the network loses and turns round.
+    Next,
+    /// Far from them. It is not counted.
+    Stray,
+    /// The second one far from them: the stream has begun anew.
+    Restarted {
+        /// The highest number of the stream before.
+        before: u16,
+    },
+}
+
 impl Reception {
     /// A new stream begins with this packet. What was lost before stays counted.
     pub fn start(&mut self, now: Moment, header: &Header) {
@@ -58,7 +72,8 @@ impl Reception {
     }
 
     /// Counts one more packet of the stream.
-    pub fn note(&mut self, now: Moment, header: &Header, timing: Timing) {
+    pub fn note(&mut self, now: Moment, header: &Header, timing: Timing) -> Noted {
+        let mut noted = Noted::Next;
         let step = header.sequence.wrapping_sub(self.highest as u16);
         if step < DROPOUT_MAX {
             self.highest = self.highest.wrapping_add(u32::from(step));
@@ -66,8 +81,9 @@ impl Reception {
             if u32::from(header.sequence) != self.after_jump {
                 // One packet far off is a stray; two in a row are a stream that has restarted.
                 self.after_jump = u32::from(header.sequence.wrapping_add(1));
-                return;
+                return Noted::Stray;
             }
+            noted = Noted::Restarted { before: self.highest_sequence() };
             self.lost_before = self.lost();
             self.restart(header.sequence);
             self.received = 0;
@@ -85,6 +101,7 @@ impl Reception {
                 self.jitter = self.jitter + difference - decay;
             }
         }
+        noted
     }
 
     /// Packets lost on the way to us, over all streams of this side.
@@ -169,7 +186,7 @@ mod tests {
             let header = packet(*sequence, at as u32 * 160);
             match at {
                 0 => reception.start(now, &header),
-                _ => reception.note(now, &header, Timing::Sampled),
+                _ => _ = reception.note(now, &header, Timing::Sampled),
             }
         }
         reception

@@ -3,4 +3,5 @@
 mod abuse;
 mod lifecycle;
 mod peers;
+mod playing;
 mod rewriting;

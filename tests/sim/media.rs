@@ -9,7 +9,8 @@ use bytes::Bytes;
 use maskline::rtp::plane::{Command, Report, SessionId, Side};
 use maskline::rtp::ports::Ports;
 use maskline::rtp::rtcp::REPORT_BYTES_MAX;
-use maskline::rtp::session::Session;
+use maskline::rtp::session::{FRAME_BYTES, Play, Session};
+use maskline::rtp::sound::Sounds;
 use maskline::rtp::time::Moment;
 use rand_chacha::ChaCha8Rng;
 
@@ -34,6 +35,8 @@ pub(crate) struct Media {
     closed_at: BTreeMap<u16, Instant>,
     /// Ports cannot be opened for now.
     pub(crate) fails: bool,
+    /// What can be played.
+    pub(crate) sounds: Sounds,
 }
 
 struct Open {
@@ -58,6 +61,7 @@ impl Media {
             by_port: BTreeMap::new(),
             closed_at: BTreeMap::new(),
             fails: false,
+            sounds: Sounds::default(),
         }
     }
 
@@ -87,11 +91,22 @@ impl Media {
                 open.session.bridge(moment, &mut self.rng);
                 None
             }
+            Command::Hold { session } => {
+                self.sessions.get_mut(&session)?.session.hold();
+                None
+            }
+            Command::Play { session, side, play, sound, until_key } => {
+                let open = self.sessions.get_mut(&session)?;
+                let wanted = Play { play, sound, until_key };
+                open.session.play(moment, side, wanted, &mut self.rng);
+                None
+            }
+            Command::Stop { session, side } => {
+                self.sessions.get_mut(&session)?.session.stop(side);
+                None
+            }
             // Not obeyed yet.
-            Command::Hold { .. }
-            | Command::Play { .. }
-            | Command::Stop { .. }
-            | Command::Keys { .. } => None,
+            Command::Keys { .. } => None,
             Command::Close { session } => {
                 let open = self.sessions.remove(&session)?;
                 for port in open.ports {
@@ -163,6 +178,19 @@ impl Media {
             let due = open.session.handle_timeout(moment, &mut self.rng);
             if due.silent {
                 reports.push(Report::Silent { session: *id });
+            }
+            for side in [Side::A, Side::B] {
+                let mut packet = [0; FRAME_BYTES];
+                let local = SocketAddr::new(RELAY_HOST, open.ports[side.index()]);
+                let frames = |open: &mut Session, packet: &mut _| {
+                    open.poll_frame(moment, side, &self.sounds, packet)
+                };
+                while let Some(to) = frames(&mut open.session, &mut packet) {
+                    leaving.push((local, to, Bytes::copy_from_slice(&packet)));
+                }
+            }
+            while let Some(news) = open.session.poll_news() {
+                reports.push(news.report(*id));
             }
             for side in [Side::A, Side::B].into_iter().filter(|_| due.reports) {
                 let mut buffer = [0; REPORT_BYTES_MAX];

@@ -1,0 +1,62 @@
+//! What the relay plays on real sockets.
+
+use std::sync::Arc;
+
+use maskline::rtp::header::Header;
+use maskline::rtp::plane::{Command, Report, Side};
+use maskline::rtp::sound::{ClipId, Playlist, Sound, Sounds, Step};
+
+use crate::peers::{World, payload};
+
+/// A clip of so many frames, each of which says its number.
+fn counting(frames: u8) -> Arc<[u8]> {
+    (1..=frames).flat_map(|frame| [frame; 160]).collect()
+}
+
+fn world(frames: u8) -> (World, Sound) {
+    let mut sounds = Sounds::default();
+    sounds.insert(ClipId(3), counting(frames));
+    let mut playlist = Playlist::new();
+    playlist.push(Step::Clip(ClipId(3))).expect("room");
+    let world = World::with(|config| config.sounds = Arc::new(sounds));
+    (world, Sound::Prompt(playlist))
+}
+
+#[test]
+fn a_prompt_is_heard_whole_and_then_the_other_side_again() {
+    let (mut world, sound) = world(10);
+    let mut call = world.call(1);
+    call.talk(3);
+    let (session, side) = (call.session, Side::A);
+    world.send(Command::Play { session, side, play: 5, sound, until_key: false });
+    let heard: Vec<Vec<u8>> = (0..10).map(|_| call.a.hear()).collect();
+    assert_eq!(world.report(), Report::PlayDone { session, side, play: 5 });
+    let said = call.b.speak();
+    let after = call.a.hear();
+    assert_eq!(payload(&after), said);
+    let headers: Vec<Header> = heard
+        .iter()
+        .chain([&after])
+        .map(|packet| Header::parse(packet).expect("valid RTP"))
+        .collect();
+    for (at, pair) in headers.windows(2).enumerate() {
+        assert_eq!(payload(&heard[at]), [at as u8 + 1; 160]);
+        assert_eq!(pair[1].sequence, pair[0].sequence.wrapping_add(1));
+        assert_eq!(pair[1].ssrc, pair[0].ssrc);
+        assert!(pair[1].timestamp.wrapping_sub(pair[0].timestamp) >= 160);
+    }
+}
+
+#[test]
+fn a_caller_whose_call_is_not_joined_hears_a_prompt_until_it_is_stopped() {
+    let (mut world, sound) = world(250);
+    let call = world.open(1);
+    let (session, side) = (call.session, Side::A);
+    world.send(Command::Update { session, side, remote: call.a.remote() });
+    world.send(Command::Play { session, side, play: 1, sound, until_key: false });
+    assert_eq!(payload(&call.a.hear()), [1; 160]);
+    assert_eq!(payload(&call.a.hear()), [2; 160]);
+    world.send(Command::Stop { session, side });
+    world.send(Command::Close { session });
+    assert!(matches!(world.report(), Report::Closed { .. }), "no end of what was stopped");
+}
