@@ -17,6 +17,7 @@ use super::StartError;
 use crate::call::config::CallConfig;
 use crate::config::{Config, Listener, SHARDS_MAX, SoftphoneDigest, Softphones};
 use crate::domain::network;
+use crate::media::sounds::Library;
 use crate::media::{FreePorts, Plane, PlaneConfig};
 use crate::relay::dns::{NameServers, Names};
 use crate::relay::follow::{TRUNKS_EVERY, follow_changes, keep_trunks};
@@ -45,16 +46,18 @@ pub(super) struct Signalling {
     plane: Arc<Plane>,
 }
 
-/// Everything that SIP is served on, bound, and the certificate of TLS.
+/// Everything that SIP is served on, bound, the certificate of TLS, and what can be played.
 pub(super) struct Bound {
     /// Those of each shard, in the order of the settings.
     udp: Vec<Vec<SipSocket>>,
     streams: Vec<(Transport, TcpListener)>,
     tls: Tls,
+    library: Library,
 }
 
-/// Binds the addresses of the settings.
+/// Binds the addresses of the settings, and reads the files that they name.
 pub(super) fn bind(config: &Config) -> Result<Bound, StartError> {
+    let library = Library::load(config.media.prompts.as_deref())?;
     let sip = &config.sip;
     let files = TlsFiles {
         certificate: sip.tls_certificate.clone(),
@@ -76,7 +79,7 @@ pub(super) fn bind(config: &Config) -> Result<Bound, StartError> {
             streams.push((transport, listener));
         }
     }
-    Ok(Bound { udp, streams, tls })
+    Ok(Bound { udp, streams, tls, library })
 }
 
 /// How many shards there are: 0 means one for each processor.
@@ -113,7 +116,7 @@ impl Signalling {
         vault: &Arc<Vault>,
     ) -> Result<Self, StartError> {
         let system = |what| move |error| StartError::System { what, error };
-        let Bound { udp: sockets, streams, tls } = bound;
+        let Bound { udp: sockets, streams, tls, library } = bound;
         let first = sockets.first().expect("there is at least one shard");
         let udp: Vec<SocketAddr> = first
             .iter()
@@ -141,6 +144,7 @@ impl Signalling {
         let trunks = Arc::new(ArcSwap::from_pointee(table));
         let prepared = Prepared::new(sockets, handle).map_err(system("a shard"))?;
         let media = plane_config(config, advertise.ip()).map_err(system("randomness"))?;
+        let media = PlaneConfig { sounds: library.sounds, ..media };
         let (plane, links) =
             Plane::start(&media, prepared.wakers()).map_err(system("the media plane"))?;
         let parts = Parts {
@@ -153,6 +157,7 @@ impl Signalling {
                     .chain(served.iter().copied())
                     .map(|(transport, at)| (transport, advertised_stream(config, at)))
                     .collect(),
+                insurers: library.insurers,
                 ..call_config(config, advertise)
             },
             media: links,

@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::prompt::Insurers;
 use crate::sip::digest::Algorithm;
 use crate::sip::transport::Transport;
 
@@ -49,6 +51,8 @@ pub struct CallConfig {
     pub retry_after: Duration,
     /// The session timer that we ask for, in seconds.
     pub session_expires_s: u32,
+    /// Which insurers have recorded their names.
+    pub insurers: Arc<Insurers>,
 }
 
 impl CallConfig {
@@ -75,6 +79,7 @@ impl CallConfig {
             duration_max: Duration::from_secs(3 * 3_600),
             retry_after: Duration::from_secs(5),
             session_expires_s: 1_800,
+            insurers: Arc::default(),
         }
     }
 }

@@ -9,6 +9,7 @@ use super::Outcome;
 use super::config_check::ConfigFile;
 use crate::app::{self, DatabaseSeen, StartError};
 use crate::config::Config;
+use crate::media::sounds::Library;
 use crate::relay::sip_udp::RECEIVE_BUFFER;
 use crate::store::server::{ServerFacts, TrunkCounts};
 use crate::vault::RootKey;
@@ -50,6 +51,7 @@ pub fn run(args: &Args) -> Outcome {
     let mut findings = vec![
         finding(Health::Good, "settings", "valid"),
         root_key(&config),
+        prompts(&config),
         receive_buffer(&read_number("/proc/sys/net/core/rmem_max")),
         port_range(&config, &read_text("/proc/sys/net/ipv4/ip_local_port_range")),
         file_limit(&config, rustix::process::getrlimit(rustix::process::Resource::Nofile)),
@@ -79,6 +81,18 @@ fn root_key(config: &Config) -> Finding {
         Err(error) => {
             finding(Health::Bad, "root key", format!("{error}; `maskline key init` makes one"))
         }
+    }
+}
+
+fn prompts(config: &Config) -> Finding {
+    let about = "prompts";
+    match Library::load(config.media.prompts.as_deref()) {
+        Ok(Library { replaced, names, .. }) if config.media.prompts.is_some() => {
+            let text = format!("{replaced} of the folder, and {names} names of insurers");
+            finding(Health::Good, about, text)
+        }
+        Ok(_) => finding(Health::Good, about, "the built-in ones"),
+        Err(error) => finding(Health::Bad, about, error.to_string()),
     }
 }
 

@@ -111,6 +111,10 @@ pub(super) const KEYS: &[Key] = &[
     key!(media.port_quarantine, "a used port stays silent this long, so no call hears another"),
     key!(media.silence_timeout, "a call ends when both sides are silent this long"),
     key!(media.threads, "threads that forward packets; 0: one for each processor"),
+    key!(
+        media.prompts,
+        "folder of prompts and insurers' names, see docs/prompts.md; empty: the built-in ones"
+    ),
     key!(recorder.queue_max, "CDRs that may wait for the store; beyond it new calls are refused"),
     key!(log.filter, "which lines are written: a level, or target=level,.."),
     key!(log.format, "json or pretty"),

@@ -118,6 +118,7 @@ pub(super) const ENGINE_PACKAGES: &[&str] = &[
     "hashbrown",
     "arc_swap",
     "moka",
+    "hound",
     "metrics",
     "tracing",
     "thiserror",
