@@ -5,6 +5,7 @@ mod database;
 mod listen;
 mod signalling;
 mod stop;
+mod trunk_faults;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
