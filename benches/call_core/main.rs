@@ -16,6 +16,7 @@ use maskline::call::config::CallConfig;
 use maskline::call::core::CallCore;
 use maskline::call::io::{Input, Output, Peer};
 use maskline::domain::now::Now;
+use maskline::domain::whisper::WhisperPolicy;
 use maskline::rtp::plane::{Command, Report, SideCounts};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
@@ -150,6 +151,8 @@ fn clock() -> Instant {
 
 fn new_bench() -> Bench {
     let mut config = CallConfig::new(peers::us());
+    // A proxy announces nothing either.
+    config.whisper.policy = WhisperPolicy::Off;
     config.recorder_credits = u32::MAX / 2;
     let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
     let now = Now { monotonic: clock(), wall };

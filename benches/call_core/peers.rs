@@ -10,7 +10,9 @@ use maskline::domain::binding::BindingState;
 use maskline::domain::id::{AgentId, BindingId, SubscriberId, TenantId, TrunkId};
 use maskline::domain::network;
 use maskline::domain::number::RealNumber;
-use maskline::domain::route::{Callee, CallerParty, Route, RouteAnswer, RouteQuery, TrunkTarget};
+use maskline::domain::route::{
+    Callee, CallerParty, Hearer, Route, RouteAnswer, RouteQuery, TrunkTarget,
+};
 use maskline::sip::transport::Transport;
 
 const TENANT: TenantId = TenantId::from_u128(1);
@@ -77,6 +79,9 @@ pub(crate) fn find_route(query: RouteQuery) -> RouteAnswer {
             transport: network::Transport::Udp,
         }],
         duration_max: None,
+        hearer: Hearer::default(),
+        agent_number: "4821".into(),
+        do_not_call: Vec::new(),
     }))
 }
 

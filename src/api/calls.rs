@@ -16,7 +16,7 @@ use super::field_error::{FieldError, Rule};
 use super::paging::{Cursor, Limit, ListBody, request};
 use super::values::{Id, RULE_MARK, Time, VirtualNumberField};
 use crate::domain::cause::Cause;
-use crate::domain::cdr::{Cdr, Direction, MediaCounts};
+use crate::domain::cdr::{Cdr, Direction, MediaCounts, Whispered};
 use crate::domain::id::{AgentId, BindingId, CallId, IntentId, SubscriberId, TenantId};
 use crate::domain::purpose::Purpose;
 use crate::relay::handle::{CallStatus, LiveCall, Termination};
@@ -110,6 +110,25 @@ impl From<MediaCounts> for MediaBody {
     }
 }
 
+/// What the subscriber was told before the call was connected, and what came of it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct WhisperBody {
+    /// `announced`, `accepted`, `later`, `refused`, `reported`, `wrong_person`, `timed_out`,
+    /// `hung_up` or `given_up`.
+    result: &'static str,
+    /// What was said: the numbers of its clips.
+    prompt: String,
+    /// When it had been heard, or was interrupted by a key.
+    heard_at: Option<Time>,
+}
+
+impl From<Whispered> for WhisperBody {
+    fn from(whispered: Whispered) -> Self {
+        let Whispered { result, prompt, heard_at } = whispered;
+        Self { result: result.label(), prompt: prompt.into(), heard_at: heard_at.map(Time) }
+    }
+}
+
 /// A call. What comes with its end is null while it is live.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CallBody {
@@ -135,6 +154,9 @@ pub struct CallBody {
     marks: Vec<&'static str>,
     started_at: Time,
     ringing_at: Option<Time>,
+    /// When the callee answered: from then on its carrier counts.
+    callee_answered_at: Option<Time>,
+    /// When the caller was answered and both were connected.
     answered_at: Option<Time>,
     ended_at: Option<Time>,
     /// Answered time, in whole seconds.
@@ -151,6 +173,8 @@ pub struct CallBody {
     q850: Option<u8>,
     caller_media: Option<MediaBody>,
     callee_media: Option<MediaBody>,
+    /// Null where the callee was told nothing.
+    whisper: Option<WhisperBody>,
 }
 
 impl From<Cdr> for CallBody {
@@ -172,6 +196,7 @@ impl From<Cdr> for CallBody {
             marks: cdr.marks.iter().map(|mark| mark.label()).collect(),
             started_at: Time(cdr.started_at),
             ringing_at: cdr.ringing_at.map(Time),
+            callee_answered_at: cdr.callee_answered_at.map(Time),
             answered_at: cdr.answered_at.map(Time),
             ended_at: Some(Time(cdr.ended_at)),
             duration_s: Some(cdr.duration.as_secs()),
@@ -184,6 +209,7 @@ impl From<Cdr> for CallBody {
             q850: Some(cdr.q850),
             caller_media,
             callee_media,
+            whisper: cdr.whisper.map(|whispered| (*whispered).into()),
         }
     }
 }
@@ -208,6 +234,7 @@ impl From<LiveCall> for CallBody {
             marks: Vec::new(),
             started_at: Time(call.started_at),
             ringing_at: None,
+            callee_answered_at: None,
             answered_at: call.answered_at.map(Time),
             ended_at: None,
             duration_s: None,
@@ -220,6 +247,7 @@ impl From<LiveCall> for CallBody {
             q850: None,
             caller_media: None,
             callee_media: None,
+            whisper: None,
         }
     }
 }

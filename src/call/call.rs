@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use super::announce::Announcement;
 use super::branch::{Branch, Meaning};
 use super::coupling::{Action, Coupling, Event, Stage};
 use super::failover::Attempted;
@@ -133,8 +134,11 @@ impl Call {
 
     /// Takes what the gate has allowed: from now on there is somebody to call.
     pub(super) fn take_route(&mut self, wires: &mut Wires, route: Route) -> usize {
+        let purpose = self.record().and_then(|record| record.known().purpose);
+        let announcement = Announcement::of(wires, &route, purpose.unwrap_or_default());
         self.duration_max = route.duration_max.unwrap_or(wires.config.duration_max);
         let Some(set_up) = &mut self.set_up else { return 0 };
+        set_up.announcement = announcement;
         set_up.callee = Some(route.callee);
         let book = wires.accounts.book();
         set_up.targets = pick::arrange(route.targets, &book, TARGETS_MAX, || wires.random_u64());
@@ -174,6 +178,7 @@ impl Call {
         match action {
             Action::OpenMedia => self.order(wires, Command::Open { session: self.session() }),
             Action::CloseMedia => self.order(wires, Command::Close { session: self.session() }),
+            Action::Announce => self.announce(wires, at),
             Action::Bridge => self.bridge(wires),
             Action::TryTarget(position) => return self.try_target(wires, now, position),
             Action::DropTarget(cause) => {
@@ -211,7 +216,9 @@ impl Call {
             Timer::Ring => wires.config.ring_timeout,
             Timer::Duration => self.duration_max,
             Timer::Forks => GIVE_UP,
-            Timer::Answer | Timer::Confirm | Timer::Refresh => crate::sip::timers::T1,
+            Timer::Answer | Timer::Confirm | Timer::Refresh | Timer::Speech => {
+                crate::sip::timers::T1
+            }
             Timer::Offer => OFFER_WAIT,
             Timer::Trying => crate::sip::timers::TRYING_WITHIN,
         }
@@ -341,7 +348,7 @@ impl Call {
             Meaning::Progress => Event::Progress,
             Meaning::Ringing => Event::Ringing,
             Meaning::Answered if self.waits_for_the_caller(body) => return,
-            Meaning::Answered if self.negotiate(wires, body) => Event::Answered,
+            Meaning::Answered if self.negotiate(wires, body) => self.on_answer(now),
             Meaning::Answered => Event::AnsweredUnusable,
             Meaning::Failed(how) => Event::TargetFailed(how),
         };
@@ -365,6 +372,7 @@ impl Call {
     }
 
     fn finish(&mut self, wires: &mut Wires, now: Now, cause: Cause, by: EndedBy) {
+        self.note_whisper(by);
         self.note(wires, CallStatus::Ended, |record| record.ended(now, cause, by));
         if self.media == Media::Closing {
             // The record waits for the last counts, but not for ever.
@@ -406,6 +414,7 @@ impl Call {
             Timer::Offer => self.on_offer_timer(wires, now),
             Timer::Confirm => self.on_confirm_timer(wires, now),
             Timer::Refresh => self.on_refresh_timer(wires, now),
+            Timer::Speech => self.on_speech_timer(wires, now),
             Timer::MediaClose => self.media_closed(wires, None),
             Timer::Forks => {
                 for branch in &mut self.branches {

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::domain::whisper::{OnSilence, WhisperPolicy};
 use crate::prompt::Insurers;
 use crate::sip::digest::Algorithm;
 use crate::sip::transport::Transport;
@@ -51,8 +52,31 @@ pub struct CallConfig {
     pub retry_after: Duration,
     /// The session timer that we ask for, in seconds.
     pub session_expires_s: u32,
-    /// Which insurers have recorded their names.
+    /// What a subscriber hears before a call is bridged.
+    pub whisper: WhisperConfig,
+    /// Which tenants have recorded their names.
     pub insurers: Arc<Insurers>,
+}
+
+/// How subscribers are told who calls.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct WhisperConfig {
+    /// For which calls, and what they need.
+    pub policy: WhisperPolicy,
+    /// How long a key is waited for, each time.
+    pub timeout: Duration,
+    /// What silence means where a yes is needed.
+    pub on_silence: OnSilence,
+}
+
+impl Default for WhisperConfig {
+    fn default() -> Self {
+        Self {
+            policy: WhisperPolicy::default(),
+            timeout: Duration::from_secs(6),
+            on_silence: OnSilence::default(),
+        }
+    }
 }
 
 impl CallConfig {
@@ -79,6 +103,7 @@ impl CallConfig {
             duration_max: Duration::from_secs(3 * 3_600),
             retry_after: Duration::from_secs(5),
             session_expires_s: 1_800,
+            whisper: WhisperConfig::default(),
             insurers: Arc::default(),
         }
     }

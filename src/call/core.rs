@@ -225,11 +225,11 @@ impl CallCore {
                 call.happen(wires, now, Event::Stopped(Cause::MediaTimeout));
             }
             Report::Closed { counts, .. } => call.media_closed(wires, Some(counts)),
-            // Nothing is played and no key is asked for yet.
-            Report::PlayDone { .. }
-            | Report::Key { .. }
-            | Report::Latched { .. }
-            | Report::OneWay { .. } => {}
+            Report::PlayDone { side, play, .. } => call.on_play_done(wires, now, side, play),
+            Report::Key { side, key, .. } => {
+                call.takes_key(wires, now, side, key.sign());
+            }
+            Report::Latched { .. } | Report::OneWay { .. } => {}
         });
     }
 

@@ -18,6 +18,8 @@ pub(super) enum Stage {
         /// The caller has been told that it rings.
         ringing: bool,
     },
+    /// The callee has answered and is told who calls; to the caller it still rings.
+    Announcing,
     /// The callee has answered, and so have we.
     Bridged,
     /// Both legs have been told to end. Nothing is changed by what comes now.
@@ -44,6 +46,12 @@ pub(super) enum Event {
     Ringing,
     /// The callee has answered with media that can be relayed.
     Answered,
+    /// The same, and is to be told who calls before it is connected.
+    AnsweredToHear,
+    /// The callee has heard who calls, and is to be connected.
+    Admitted,
+    /// The callee has heard who calls, and does not want the call.
+    Declined(Cause),
     /// The callee has answered with media that cannot be relayed.
     AnsweredUnusable,
     /// The trunk was asked once more, as it had demanded.
@@ -69,6 +77,8 @@ pub(super) enum Event {
 pub(super) enum Action {
     /// Have ports opened.
     OpenMedia,
+    /// Tell the callee who calls.
+    Announce,
     /// Let media flow between both sides.
     Bridge,
     /// Have the ports closed.
@@ -137,6 +147,7 @@ impl Coupling {
             (Stage::Routing, event) => self.handle_routing(event, actions),
             (Stage::Opening, event) => self.handle_opening(event, actions),
             (Stage::Calling { ringing }, event) => self.handle_calling(ringing, event, actions),
+            (Stage::Announcing, event) => self.handle_announcing(event, actions),
         }
     }
 
@@ -164,6 +175,9 @@ impl Coupling {
             | Event::AskedAgain
             | Event::Ringing
             | Event::Answered
+            | Event::AnsweredToHear
+            | Event::Admitted
+            | Event::Declined(_)
             | Event::AnsweredUnusable
             | Event::TargetFailed(_)
             | Event::CallerCancelled
@@ -190,6 +204,9 @@ impl Coupling {
             | Event::AskedAgain
             | Event::Ringing
             | Event::Answered
+            | Event::AnsweredToHear
+            | Event::Admitted
+            | Event::Declined(_)
             | Event::AnsweredUnusable
             | Event::TargetFailed(_)
             | Event::CallerCancelled
@@ -212,14 +229,16 @@ impl Coupling {
                 }
             }
             Event::Answered => {
-                self.stage = Stage::Bridged;
-                actions.extend([
-                    Action::Disarm(Timer::Failover),
-                    Action::Disarm(Timer::Ring),
-                    Action::Bridge,
-                    Action::AnswerCaller,
-                    Action::Arm(Timer::Duration),
-                ]);
+                actions.extend([Action::Disarm(Timer::Failover), Action::Disarm(Timer::Ring)]);
+                self.bridge(actions);
+            }
+            Event::AnsweredToHear => {
+                actions.extend([Action::Disarm(Timer::Failover), Action::Disarm(Timer::Ring)]);
+                if !ringing {
+                    actions.push(Action::RingCaller);
+                }
+                self.stage = Stage::Announcing;
+                actions.push(Action::Announce);
             }
             Event::AnsweredUnusable => {
                 self.end(Cause::MediaUnacceptable, EndedBy::Callee, actions);
@@ -246,12 +265,44 @@ impl Coupling {
             Event::Allowed { .. }
             | Event::Refused(_)
             | Event::MediaOpened
+            | Event::Admitted
+            | Event::Declined(_)
             | Event::CallerCancelled
             | Event::CallerHungUp
             | Event::CallerVanished
             | Event::Stopped(_)
             | Event::Elapsed(_) => {}
         }
+    }
+
+    fn handle_announcing(&mut self, event: Event, actions: &mut Vec<Action>) {
+        match event {
+            Event::Admitted => self.bridge(actions),
+            Event::Declined(cause) => self.end(cause, EndedBy::Callee, actions),
+            Event::CalleeHungUp => self.end(Cause::CalleeHangup, EndedBy::Callee, actions),
+            Event::MediaFailed => self.end(Cause::NoMediaPort, EndedBy::Relay, actions),
+            // Other phones of a fork may go on for a while.
+            Event::Allowed { .. }
+            | Event::Refused(_)
+            | Event::MediaOpened
+            | Event::Progress
+            | Event::AskedAgain
+            | Event::Ringing
+            | Event::Answered
+            | Event::AnsweredToHear
+            | Event::AnsweredUnusable
+            | Event::TargetFailed(_)
+            | Event::CallerCancelled
+            | Event::CallerHungUp
+            | Event::CallerVanished
+            | Event::Stopped(_)
+            | Event::Elapsed(_) => {}
+        }
+    }
+
+    fn bridge(&mut self, actions: &mut Vec<Action>) {
+        self.stage = Stage::Bridged;
+        actions.extend([Action::Bridge, Action::AnswerCaller, Action::Arm(Timer::Duration)]);
     }
 
     fn handle_bridged(&mut self, event: Event, actions: &mut Vec<Action>) {
@@ -270,6 +321,9 @@ impl Coupling {
             | Event::AskedAgain
             | Event::Ringing
             | Event::Answered
+            | Event::AnsweredToHear
+            | Event::Admitted
+            | Event::Declined(_)
             | Event::AnsweredUnusable
             | Event::TargetFailed(_)
             | Event::CallerCancelled
@@ -314,6 +368,9 @@ impl Coupling {
                 Action::Disarm(Timer::Ring),
                 Action::DropTarget(cause),
             ]),
+            Stage::Announcing => {
+                actions.extend([Action::Disarm(Timer::Speech), Action::EndCallee(cause)]);
+            }
             Stage::Bridged => actions.extend([
                 Action::Disarm(Timer::Duration),
                 Action::EndCaller(cause),
@@ -386,6 +443,47 @@ mod tests {
         assert_eq!(finish(&calling), Some((Cause::CallerCancelled, EndedBy::Caller)));
         let bridged = give_up(&[ALLOWED, Event::MediaOpened, Event::Answered]);
         assert!(bridged.is_empty(), "a CANCEL that crossed the 200 changes nothing");
+    }
+
+    const HEARING: [Event; 3] = [ALLOWED, Event::MediaOpened, Event::AnsweredToHear];
+
+    #[test]
+    fn a_callee_who_is_told_who_calls_is_connected_only_when_admitted() {
+        let (stage, actions) = last_actions(&HEARING);
+        assert_eq!(stage, Stage::Announcing);
+        let told = [Action::RingCaller, Action::Announce];
+        assert!(actions.ends_with(&told), "{actions:?}");
+        let (stage, actions) = last_actions(&[&HEARING[..], &[Event::Admitted]].concat());
+        let bridged = [Action::Bridge, Action::AnswerCaller, Action::Arm(Timer::Duration)];
+        assert_eq!((stage, actions.as_slice()), (Stage::Bridged, &bridged[..]));
+    }
+
+    #[test]
+    fn who_is_told_who_calls_while_it_rings_is_no_news_to_the_caller() {
+        let ringing = [ALLOWED, Event::MediaOpened, Event::Ringing, Event::AnsweredToHear];
+        assert!(!last_actions(&ringing).1.contains(&Action::RingCaller));
+    }
+
+    #[test]
+    fn every_way_out_of_an_announcement_refuses_the_caller_and_ends_the_callee() {
+        let ways = [
+            (Event::Declined(Cause::WhisperRefused), Cause::WhisperRefused, EndedBy::Callee),
+            (Event::CalleeHungUp, Cause::CalleeHangup, EndedBy::Callee),
+            (Event::CallerCancelled, Cause::CallerCancelled, EndedBy::Caller),
+            (Event::Stopped(Cause::BindingExpired), Cause::BindingExpired, EndedBy::Relay),
+            (Event::MediaFailed, Cause::NoMediaPort, EndedBy::Relay),
+        ];
+        for (event, cause, by) in ways {
+            let (stage, actions) = last_actions(&[&HEARING[..], &[event]].concat());
+            let wanted = [
+                Action::Disarm(Timer::Speech),
+                Action::EndCallee(cause),
+                Action::RefuseCaller(cause),
+                Action::CloseMedia,
+                Action::Finish { cause, by },
+            ];
+            assert_eq!((stage, actions.as_slice()), (Stage::Over, &wanted[..]), "{event:?}");
+        }
     }
 
     #[test]
@@ -486,7 +584,10 @@ mod tests {
             let answered = count(|it| matches!(it, Action::AnswerCaller));
             assert_eq!(answered + count(|it| matches!(it, Action::RefuseCaller(_))), 1);
             assert_eq!(answered, count(|it| matches!(it, Action::EndCaller(_))));
-            assert_eq!(answered, count(|it| matches!(it, Action::EndCallee(_))));
+            let announced = count(|it| matches!(it, Action::Announce));
+            let ended = count(|it| matches!(it, Action::EndCallee(_)));
+            assert!(answered.max(announced) == ended && ended <= 1);
+            assert_eq!(answered, count(|it| matches!(it, Action::Bridge)));
             let opened = count(|it| matches!(it, Action::OpenMedia));
             assert_eq!(opened, count(|it| matches!(it, Action::CloseMedia)));
             assert!(matches!(actions.last(), Some(Action::Finish { .. })));
@@ -505,7 +606,7 @@ mod tests {
         }
     }
 
-    const EVENTS: [Event; 22] = [
+    const EVENTS: [Event; 26] = [
         ALLOWED,
         ALLOWED,
         Event::Allowed { targets: 0 },
@@ -516,6 +617,10 @@ mod tests {
         Event::AskedAgain,
         Event::Ringing,
         Event::Answered,
+        Event::AnsweredToHear,
+        Event::AnsweredToHear,
+        Event::Admitted,
+        Event::Declined(Cause::WhisperLater),
         Event::AnsweredUnusable,
         Event::TargetFailed(Attempted::Status(503)),
         Event::TargetFailed(Attempted::Status(486)),

@@ -106,6 +106,9 @@ impl CallCore {
                     call.branch_mut(place.part).is_some_and(|branch| branch.on_bye(message));
                 if ends_call {
                     call.hear_reason(q850);
+                    if call.leaves_announcement(wires, now) {
+                        return;
+                    }
                     call.happen(wires, now, CallEvent::CalleeHungUp);
                 }
             }
@@ -163,6 +166,9 @@ impl Call {
         key: KeyPress,
     ) {
         let Some(side) = self.talking_side(part, request) else { return };
+        if self.takes_key(wires, now, side, key.sign()) {
+            return;
+        }
         if self.stage() != Stage::Bridged || self.insurer_side() != Some(side) {
             return;
         }

@@ -10,6 +10,7 @@ pub mod negotiation;
 pub mod trunks;
 
 mod admission;
+mod announce;
 mod attempt;
 mod b_invite;
 mod branch;
@@ -41,11 +42,11 @@ mod seats;
 mod set_up;
 mod sides;
 mod silence;
+mod speech;
 mod stateless;
 mod table;
 mod talk;
 mod timers;
-#[cfg_attr(not(test), expect(dead_code, reason = "calls are not announced yet"))]
 mod whisper;
 mod wires;
 

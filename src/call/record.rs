@@ -4,16 +4,19 @@ use std::fmt;
 use std::time::Instant;
 
 use super::io::{CallStatus, LiveCall};
+use super::speech;
 use crate::domain::cause::Cause;
-use crate::domain::cdr::{Cdr, Direction, EndedBy, MediaCounts};
+use crate::domain::cdr::{Cdr, Direction, EndedBy, MediaCounts, Whispered};
 use crate::domain::id::{AgentId, CallId, TenantId, TrunkId};
 use crate::domain::mark::Mark;
 use crate::domain::now::Now;
 use crate::domain::number::VirtualNumber;
 use crate::domain::purpose::Stated;
 use crate::domain::route::{CallerParty, Route};
+use crate::domain::whisper::WhisperResult;
 use crate::policy::gate::Attempt;
 use crate::rtp::plane::SideCounts;
+use crate::rtp::sound::Playlist;
 
 /// The final status told to a caller who was answered.
 const ANSWERED_STATUS: u16 = 200;
@@ -56,6 +59,7 @@ impl Record {
             trunk_b: None,
             started_at: now.wall,
             ringing_at: None,
+            callee_answered_at: None,
             answered_at: None,
             ended_at: now.wall,
             duration: std::time::Duration::ZERO,
@@ -67,6 +71,7 @@ impl Record {
             sip_status: Cause::Internal.sip_status(),
             q850: Cause::Internal.q850(),
             media: None,
+            whisper: None,
         };
         Self {
             cdr: Box::new(cdr),
@@ -154,6 +159,35 @@ impl Record {
         self.cdr.ringing_at.get_or_insert(self.time_of(now));
     }
 
+    /// The callee has answered.
+    pub(super) fn callee_answered(&mut self, now: Now) {
+        self.cdr.callee_answered_at.get_or_insert(self.time_of(now));
+    }
+
+    /// The callee is being told this.
+    pub(super) fn told(&mut self, text: &Playlist) {
+        // Until something else comes of it.
+        let result = WhisperResult::GivenUp;
+        self.cdr.whisper.get_or_insert_with(|| {
+            Box::new(Whispered { result, prompt: speech::written(text), heard_at: None })
+        });
+    }
+
+    /// The callee has heard it once.
+    pub(super) fn heard(&mut self, now: Now) {
+        let time = self.time_of(now);
+        if let Some(whisper) = &mut self.cdr.whisper {
+            whisper.heard_at.get_or_insert(time);
+        }
+    }
+
+    /// What came of it.
+    pub(super) fn whispered(&mut self, result: WhisperResult) {
+        if let Some(whisper) = &mut self.cdr.whisper {
+            whisper.result = result;
+        }
+    }
+
     /// Both sides are bridged.
     pub(super) fn answered(&mut self, now: Now) {
         self.cdr.answered_at = Some(self.time_of(now));
@@ -222,8 +256,11 @@ impl Record {
     /// The time on the wall; where that clock was set back, a time that does not make the record
     /// run backwards.
     fn time_of(&self, now: Now) -> std::time::SystemTime {
-        let noted = [self.cdr.ringing_at, self.cdr.answered_at].into_iter().flatten();
-        let last = noted.fold(self.cdr.started_at, std::time::SystemTime::max);
+        let heard_at = self.cdr.whisper.as_ref().and_then(|whisper| whisper.heard_at);
+        let noted =
+            [self.cdr.ringing_at, self.cdr.callee_answered_at, heard_at, self.cdr.answered_at];
+        let last =
+            noted.into_iter().flatten().fold(self.cdr.started_at, std::time::SystemTime::max);
         if now.wall >= last {
             return now.wall;
         }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use super::announce::Announcement;
 use super::b_invite::{self, Facts};
 use super::branch::Branch;
 use super::call::Call;
@@ -17,7 +18,7 @@ use super::wires::Wires;
 use crate::domain::id::TrunkId;
 use crate::domain::route::{Callee, TrunkTarget};
 use crate::rtp::plane::{Command, Side};
-use crate::sdp::{self, CodecSet, Direction, InvalidSdp, Ours, Session, Wish};
+use crate::sdp::{self, Codec, CodecSet, Direction, InvalidSdp, Ours, Session, Wish};
 use crate::sip::message::Message;
 use crate::sip::session_timer;
 
@@ -38,6 +39,8 @@ pub(super) struct SetUp {
     pub(super) sessions: [Option<Agreed>; 2],
     /// The least that a trunk has demanded of ours.
     pub(super) session_min_s: Option<u32>,
+    /// What the callee is told before it is connected.
+    pub(super) announcement: Option<Box<Announcement>>,
 }
 
 /// What is agreed with the caller by PRACK or UPDATE while it rings.
@@ -90,6 +93,7 @@ impl SetUp {
             answer: None,
             sessions: [None, None],
             session_min_s: None,
+            announcement: None,
         }
     }
 
@@ -98,13 +102,22 @@ impl SetUp {
         !matches!(self.offer, Offer::Unusable)
     }
 
+    /// What the callee is offered: what the caller wants, and keys where they are needed.
+    fn wish_of_callee(&self) -> Option<Wish> {
+        let mut wish = self.offer.wish()?;
+        if self.announcement.is_some() {
+            wish.codecs.insert(Codec::TelephoneEvent);
+        }
+        Some(wish)
+    }
+
     /// Joins the callee's answer to what the caller has offered or wants to be offered: the
     /// session, and what the caller is told: nothing more when that was agreed while it rang.
     fn agree(&mut self, session_id: u64, answer: Session) -> Result<(Talk, String), InvalidSdp> {
         let (Some(local), Some(ours_b)) = (self.local, self.ours_b.take()) else {
             return Err(InvalidSdp::NoAudio);
         };
-        let told = self.offer.wish().ok_or(InvalidSdp::NoAudio)?;
+        let told = self.wish_of_callee().ok_or(InvalidSdp::NoAudio)?;
         let offer = std::mem::replace(&mut self.offer, Offer::Unusable);
         let Some(early) = self.early.take() else {
             let ours = [Ours::new(local[Side::A.index()], session_id), ours_b];
@@ -145,7 +158,7 @@ impl Call {
         place: Place,
     ) -> Option<(Branch, TrunkId)> {
         let set_up = self.set_up.as_ref()?;
-        let (wish, local) = (set_up.offer.wish()?, set_up.local?);
+        let (wish, local) = (set_up.wish_of_callee()?, set_up.local?);
         let target = set_up.targets.get(position)?.clone();
         let known = self.record.as_ref()?.known();
         let mut ours = Ours::new(local[Side::B.index()], wires.random_u64());

@@ -68,9 +68,15 @@ impl Call {
         }
     }
 
-    /// The side that an answered part is, if it is the one that talks.
+    /// The side that an answered part is, if it is the one that talks. A callee may say something
+    /// while it is told who calls.
     pub(super) fn talking_side(&mut self, part: Part, request: &Message) -> Option<Side> {
-        if self.stage() != Stage::Bridged || part != self.part_of(side_of(part)) {
+        let talks = match self.stage() {
+            Stage::Bridged => true,
+            Stage::Announcing => side_of(part) == Side::B,
+            Stage::Routing | Stage::Opening | Stage::Calling { .. } | Stage::Over => false,
+        };
+        if !talks || part != self.part_of(side_of(part)) {
             return None;
         }
         let (dialog, _) = self.line(side_of(part))?;

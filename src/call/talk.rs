@@ -5,7 +5,7 @@ use super::clocks::Clocks;
 use super::negotiation::remote_media;
 use super::offer::{Change, Unconfirmed};
 use crate::rtp::plane::{RemoteMedia, Side};
-use crate::sdp::{self, CodecSet, Direction, InvalidSdp, Ours, Session, Wish};
+use crate::sdp::{self, Codec, CodecSet, Direction, InvalidSdp, Ours, Session, Wish};
 
 /// The session of an answered call.
 #[derive(Debug)]
@@ -216,11 +216,23 @@ impl Talk {
         (!is_in_line).then_some(Wish { codecs: self.agreed, ..far })
     }
 
-    /// Where a side's media goes and comes from, once it is known.
+    /// Where a side's media goes and comes from, once it is known. Keys are understood on a leg
+    /// that has agreed on them, whatever the other one has.
     pub(super) fn media(&self, side: Side) -> Option<RemoteMedia> {
         let leg = self.leg(side);
         let theirs = leg.theirs.as_ref()?;
         let far = self.wish_of(side.other()).direction;
-        Some(remote_media(theirs, leg.ours.payloads(self.agreed), self.agreed, far))
+        let mut codecs = self.agreed;
+        if self.has_events(side) {
+            codecs.insert(Codec::TelephoneEvent);
+        }
+        Some(remote_media(theirs, leg.ours.payloads(codecs), codecs, far))
+    }
+
+    /// Whether a side can send keys as events.
+    pub(super) fn has_events(&self, side: Side) -> bool {
+        let leg = self.leg(side);
+        let theirs = leg.theirs.as_ref().map_or(CodecSet::EMPTY, Session::codecs);
+        theirs.intersection(leg.told_codecs).contains(Codec::TelephoneEvent)
     }
 }

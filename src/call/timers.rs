@@ -33,10 +33,12 @@ pub(super) enum Timer {
     Confirm,
     /// A session has to be refreshed, or was not.
     Refresh,
+    /// Something has to be said, takes too long to say, or is not answered by a key.
+    Speech,
 }
 
 impl Timer {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Route,
         Self::Trying,
         Self::MediaOpen,
@@ -49,6 +51,7 @@ impl Timer {
         Self::Offer,
         Self::Confirm,
         Self::Refresh,
+        Self::Speech,
     ];
 }
 

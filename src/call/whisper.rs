@@ -24,13 +24,13 @@ pub(super) enum Reply {
 
 impl Reply {
     /// The meaning of a key, as it stands in DTMF; `None` for keys that mean nothing.
-    pub(super) const fn of_key(key: u8) -> Option<Self> {
-        match key {
-            b'1' => Some(Self::Accept),
-            b'2' => Some(Self::Later),
-            b'3' => Some(Self::NoMore),
-            b'8' => Some(Self::WrongPerson),
-            b'9' => Some(Self::Report),
+    pub(super) const fn of_key(sign: char) -> Option<Self> {
+        match sign {
+            '1' => Some(Self::Accept),
+            '2' => Some(Self::Later),
+            '3' => Some(Self::NoMore),
+            '8' => Some(Self::WrongPerson),
+            '9' => Some(Self::Report),
             _ => None,
         }
     }
@@ -216,17 +216,17 @@ mod tests {
     use super::*;
 
     const ADMITTED: WhisperResult = WhisperResult::Accepted;
-    const REFUSALS: [(u8, WhisperResult); 4] = [
-        (b'2', WhisperResult::Later),
-        (b'3', WhisperResult::Refused),
-        (b'8', WhisperResult::WrongPerson),
-        (b'9', WhisperResult::Reported),
+    const REFUSALS: [(char, WhisperResult); 4] = [
+        ('2', WhisperResult::Later),
+        ('3', WhisperResult::Refused),
+        ('8', WhisperResult::WrongPerson),
+        ('9', WhisperResult::Reported),
     ];
     const MODES: [WhisperMode; 2] = [WhisperMode::Announce, WhisperMode::Accept];
     const FAREWELL: Heard = Heard::Said(3);
     const SILENCE: [Heard; 4] = [Heard::Said(1), Heard::Elapsed, Heard::Said(2), Heard::Elapsed];
 
-    fn key(key: u8) -> Heard {
+    fn key(key: char) -> Heard {
         Heard::Key(Reply::of_key(key).expect("a key that means something"))
     }
 
@@ -275,12 +275,12 @@ mod tests {
     #[test]
     fn one_connects_at_once_and_interrupts_what_is_said() {
         for mode in MODES {
-            let (whisper, acts) = after(mode, OnSilence::Refuse, &[key(b'1')]);
+            let (whisper, acts) = after(mode, OnSilence::Refuse, &[key('1')]);
             assert_eq!(acts, [Act::Hush, Act::Close(ADMITTED)]);
             assert_eq!((whisper.result(), whisper.was_heard()), (Some(ADMITTED), true));
         }
-        let second = [Heard::Said(1), Heard::Elapsed, Heard::Said(2), key(b'1')];
-        for events in [&[Heard::Said(1), key(b'1')][..], &second] {
+        let second = [Heard::Said(1), Heard::Elapsed, Heard::Said(2), key('1')];
+        for events in [&[Heard::Said(1), key('1')][..], &second] {
             assert_eq!(accept(events), [Act::Close(ADMITTED)]);
         }
     }
@@ -310,11 +310,11 @@ mod tests {
     #[test]
     fn what_is_decided_stays_so_whatever_is_typed_and_whoever_leaves_meanwhile() {
         for (typed, result) in REFUSALS {
-            assert_eq!(accept(&[key(typed), key(b'1')]), []);
+            assert_eq!(accept(&[key(typed), key('1')]), []);
             for end in [Heard::Elapsed, Heard::HungUp, Heard::GivenUp] {
                 let close = [Act::Close(result)];
                 assert_eq!(accept(&[key(typed), end]), close);
-                assert_eq!(accept(&[Heard::Said(1), key(typed), key(b'1'), end]), close);
+                assert_eq!(accept(&[Heard::Said(1), key(typed), key('1'), end]), close);
             }
             assert_eq!(accept(&[key(typed), Heard::Said(1)]), [], "of what was interrupted");
         }
@@ -322,7 +322,7 @@ mod tests {
 
     #[test]
     fn other_keys_mean_nothing() {
-        for typed in *b"04567*#ABCD" {
+        for typed in "04567*#ABCD".chars() {
             assert_eq!(Reply::of_key(typed), None);
         }
     }

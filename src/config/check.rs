@@ -45,6 +45,7 @@ fn durations(config: &Config, found: &mut Found) {
         ("sip.gather", config.sip.gather, Duration::ZERO, second / 50),
         ("media.port_quarantine", config.media.port_quarantine, Duration::ZERO, second * 3_600),
         ("media.silence_timeout", config.media.silence_timeout, second, second * 3_600),
+        ("whisper.timeout", config.whisper.timeout, second, second * 30),
     ];
     for (path, value, least, most) in bounds {
         if value < least || most < value {

@@ -112,9 +112,11 @@ pub(super) const KEYS: &[Key] = &[
     key!(media.silence_timeout, "a call ends when both sides are silent this long"),
     key!(media.threads, "threads that forward packets; 0: one for each processor"),
     key!(
-        media.prompts,
-        "folder of prompts and insurers' names, see docs/prompts.md; empty: the built-in ones"
+        whisper.mode,
+        "subscribers hear who calls: by_purpose (some calls need a 1), announce, or off"
     ),
+    key!(whisper.timeout, "a key is waited for so long, twice"),
+    key!(whisper.on_timeout, "what silence means where a 1 is needed: refuse or connect"),
     key!(recorder.queue_max, "CDRs that may wait for the store; beyond it new calls are refused"),
     key!(log.filter, "which lines are written: a level, or target=level,.."),
     key!(log.format, "json or pretty"),

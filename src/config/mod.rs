@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::domain::network::Transport;
+use crate::domain::whisper::{OnSilence, WhisperPolicy};
 pub use load::{ENVIRONMENT_PREFIX, Invalid, Problem};
 
 /// All settings. [`Config::default`] is what `config/maskline.toml` says.
@@ -29,6 +30,8 @@ pub struct Config {
     pub sip: Sip,
     /// The media plane.
     pub media: Media,
+    /// What subscribers are told before a call is connected.
+    pub whisper: Whisper,
     /// The writer of CDRs.
     pub recorder: Recorder,
     /// Log lines.
@@ -190,8 +193,17 @@ pub struct Media {
     pub silence_timeout: Duration,
     /// Threads that forward packets; 0 means one for each processor.
     pub threads: usize,
-    /// The folder of sounds that are played in the place of ours; absent means ours alone.
-    pub prompts: Option<PathBuf>,
+}
+
+/// `[whisper]`
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Whisper {
+    /// Which calls are announced, and which need a yes.
+    pub mode: WhisperPolicy,
+    /// How long a key is waited for, each of two times.
+    pub timeout: Duration,
+    /// What silence means where a yes is needed.
+    pub on_timeout: OnSilence,
 }
 
 /// `[recorder]`
@@ -304,7 +316,11 @@ impl Default for Config {
                 port_quarantine: Duration::from_secs(60),
                 silence_timeout: Duration::from_secs(30),
                 threads: 0,
-                prompts: None,
+            },
+            whisper: Whisper {
+                mode: WhisperPolicy::default(),
+                timeout: Duration::from_secs(6),
+                on_timeout: OnSilence::default(),
             },
             recorder: Recorder { queue_max: 10_000 },
             log: Log { filter: "info".to_owned(), format: LogFormat::Json },

@@ -10,6 +10,7 @@ use super::{
     Advertised, Listener, Listeners, LogFormat, PortRange, Secret, SoftphoneDigest, Softphones,
 };
 use crate::domain::network::Transport;
+use crate::domain::whisper::{OnSilence, WhisperPolicy};
 
 /// A value as found.
 pub(super) enum Raw<'a> {
@@ -287,6 +288,28 @@ impl Setting for SoftphoneDigest {
             Self::Sha256 => "sha-256",
             Self::Md5 => "md5",
         })
+    }
+}
+
+impl Setting for WhisperPolicy {
+    fn read(raw: &Raw<'_>) -> Result<Self, String> {
+        let expected = || "expected \"by_purpose\", \"announce\" or \"off\"".to_owned();
+        Self::find_label(raw.text()?).ok_or_else(expected)
+    }
+
+    fn show(&self) -> String {
+        quoted(self.label())
+    }
+}
+
+impl Setting for OnSilence {
+    fn read(raw: &Raw<'_>) -> Result<Self, String> {
+        let expected = || "expected \"refuse\" or \"connect\"".to_owned();
+        Self::find_label(raw.text()?).ok_or_else(expected)
+    }
+
+    fn show(&self) -> String {
+        quoted(self.label())
     }
 }
 

@@ -7,6 +7,7 @@ use super::id::{AgentId, BindingId, CallId, IntentId, SubscriberId, TenantId, Tr
 use super::mark::Mark;
 use super::number::VirtualNumber;
 use super::purpose::Purpose;
+use super::whisper::WhisperResult;
 
 /// Which way an attempt goes.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -76,6 +77,17 @@ pub struct MediaCounts {
     pub jitter_us: u32,
 }
 
+/// What the subscriber was told before the bridge, and what came of it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Whispered {
+    /// What came of it.
+    pub result: WhisperResult,
+    /// What was said: the numbers of the clips in their order.
+    pub prompt: Box<str>,
+    /// When it had been heard to its end, or was interrupted by a key.
+    pub heard_at: Option<SystemTime>,
+}
+
 /// One attempt, from INVITE to the end of both legs.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Cdr {
@@ -108,11 +120,13 @@ pub struct Cdr {
     pub started_at: SystemTime,
     /// When the callee first rang.
     pub ringing_at: Option<SystemTime>,
-    /// When the callee answered and the sides were bridged.
+    /// When the callee answered: from then on its carrier counts.
+    pub callee_answered_at: Option<SystemTime>,
+    /// When the caller was answered and the sides were bridged.
     pub answered_at: Option<SystemTime>,
     /// When the last leg ended.
     pub ended_at: SystemTime,
-    /// Answered time by the monotonic clock; zero when never answered.
+    /// Bridged time by the monotonic clock; zero when never bridged.
     pub duration: Duration,
     /// INVITE in to the callee's INVITE out, by the monotonic clock; absent when the callee was not
     /// called.
@@ -129,4 +143,6 @@ pub struct Cdr {
     pub q850: u8,
     /// Counted towards the caller and the callee; absent when no media was opened.
     pub media: Option<[MediaCounts; 2]>,
+    /// Absent where the callee was told nothing.
+    pub whisper: Option<Box<Whispered>>,
 }

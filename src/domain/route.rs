@@ -3,14 +3,15 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::binding::BindingState;
 use super::cause::Cause;
 use super::id::{AgentId, BindingId, SubscriberId, TenantId, TrunkId};
+use super::language::Language;
 use super::network::Transport;
 use super::number::{RealNumber, VirtualNumber};
-use super::purpose::Stated;
+use super::purpose::{Purpose, Stated};
 
 /// What the brain asks when an attempt arrives. It is answered by a [`RouteAnswer`]. `Debug` shows
 /// neither what was dialled nor who calls: either may be somebody's own number.
@@ -85,6 +86,21 @@ pub struct Route {
     pub targets: Vec<TrunkTarget>,
     /// The longest answered duration; the configured default when absent.
     pub duration_max: Option<Duration>,
+    /// How the subscriber is spoken to.
+    pub hearer: Hearer,
+    /// The number by which the tenant knows the agent who calls; empty where nobody is known.
+    pub agent_number: Box<str>,
+    /// What the subscriber does not want to be called for, each until a time.
+    pub do_not_call: Vec<(Purpose, SystemTime)>,
+}
+
+/// How a subscriber is spoken to.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Hearer {
+    /// In which language.
+    pub language: Language,
+    /// Slowly, since of a great age.
+    pub slow: bool,
 }
 
 /// Who calls, as far as the route lookup could tell.

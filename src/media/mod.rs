@@ -27,7 +27,6 @@ mod meter;
 mod pace;
 mod plane;
 mod sockets;
-pub mod sounds;
 mod worker;
 
 pub use config::PlaneConfig;

@@ -42,8 +42,9 @@ impl From<Direction> for Attempt {
 /// One rule: the cause for which it refuses, or nothing.
 type Rule = fn(&Route, &Attempt, SystemTime) -> Option<Cause>;
 
-/// In the order in which a caller is told: binding live, tenant, caller, direction.
-const RULES: [Rule; 4] = [binding_is_live, tenant_is_active, caller_is_known, direction_fits];
+/// In the order in which a caller is told: binding live, tenant, caller, direction, do-not-call.
+const RULES: [Rule; 5] =
+    [binding_is_live, tenant_is_active, caller_is_known, direction_fits, call_is_wanted];
 
 /// Decides on an attempt at `now`. Pure and total: no rule can fail, and a rule that is not sure
 /// refuses.
@@ -104,12 +105,22 @@ fn direction_fits(route: &Route, attempt: &Attempt, _now: SystemTime) -> Option<
     (!fits).then_some(Cause::DirectionNotAllowed)
 }
 
+/// The subscriber has not asked to be left alone with calls of this kind.
+fn call_is_wanted(route: &Route, attempt: &Attempt, now: SystemTime) -> Option<Cause> {
+    let is_refused =
+        |(purpose, until): &(_, SystemTime)| *purpose == attempt.stated.purpose && now < *until;
+    let to_subscriber = attempt.direction == Direction::ToSubscriber;
+    (to_subscriber && route.do_not_call.iter().any(is_refused)).then_some(Cause::DoNotCall)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::binding::SuspendReason;
     use crate::domain::id::{AgentId, BindingId, SubscriberId, TenantId};
     use crate::domain::number::{RealNumber, VirtualNumber};
+    use crate::domain::purpose::Purpose;
+    use crate::domain::route::Hearer;
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -138,6 +149,9 @@ mod tests {
             callee,
             targets: Vec::new(),
             duration_max: None,
+            hearer: Hearer::default(),
+            agent_number: "4821".into(),
+            do_not_call: Vec::new(),
         }
     }
 
@@ -157,6 +171,28 @@ mod tests {
     fn an_active_agent_reaches_the_subscriber_of_a_live_binding() {
         let route = route(ACTIVE, agent(true), subscriber());
         assert_eq!(decide(&route, Direction::ToSubscriber, at(1)), Decision::Allow);
+    }
+
+    #[test]
+    fn what_a_subscriber_does_not_want_is_refused_for_its_purpose_and_its_time_alone() {
+        let mut route = route(ACTIVE, agent(true), subscriber());
+        route.do_not_call = vec![(Purpose::Marketing, at(10)), (Purpose::Survey, at(5))];
+        let causes = |purpose, seconds| {
+            let stated = Stated { purpose, intent: None };
+            let attempt = Attempt { direction: Direction::ToSubscriber, stated };
+            refusals(decide(&route, attempt, at(seconds)))
+        };
+        assert_eq!(causes(Purpose::Marketing, 9), [Cause::DoNotCall]);
+        assert_eq!(causes(Purpose::Marketing, 10), []);
+        assert_eq!(causes(Purpose::Survey, 9), []);
+        assert_eq!(causes(Purpose::Claim, 1), []);
+    }
+
+    #[test]
+    fn who_does_not_want_calls_may_still_call() {
+        let mut route = route(ACTIVE, CallerParty::Subscriber, Callee::Desk("600".into()));
+        route.do_not_call = vec![(Purpose::Unspecified, at(10))];
+        assert_eq!(decide(&route, Direction::FromSubscriber, at(1)), Decision::Allow);
     }
 
     #[test]

@@ -78,6 +78,9 @@ fn apply(heard: Heard, handle: &Handle) -> bool {
     match heard {
         Heard::Own => {}
         Heard::Ended(ended) => end(handle, ended),
+        Heard::Binding(binding) => {
+            handle.shared().freshness.forget(Subject::Binding(binding));
+        }
         Heard::Change(RouteTable::Trunk) | Heard::Unknown => handle.trunks_changed(),
         Heard::Change(
             RouteTable::Tenant

@@ -233,6 +233,10 @@ fn count(cdr: &Cdr) {
             .increment(1);
         metrics::counter!("maskline_attempts_refused_total", "cause" => cause).increment(1);
     }
+    if let Some(whisper) = &cdr.whisper {
+        metrics::counter!("maskline_whispers_total", "result" => whisper.result.label())
+            .increment(1);
+    }
     if let Some(setup) = cdr.setup {
         metrics::histogram!("maskline_call_setup_seconds").record(setup);
     }
@@ -304,6 +308,7 @@ mod tests {
             trunk_b: None,
             started_at: SystemTime::UNIX_EPOCH,
             ringing_at: None,
+            callee_answered_at: None,
             answered_at: None,
             ended_at: SystemTime::UNIX_EPOCH,
             duration: Duration::ZERO,
@@ -314,6 +319,7 @@ mod tests {
             sip_status: 404,
             q850: 1,
             media: None,
+            whisper: None,
         })
     }
 

@@ -15,6 +15,7 @@ use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
 use super::behind::Behind;
+use super::freshness::Subject;
 use super::handle::{MarkGone, Shared};
 use super::mailbox::{Inbox, Mailbox};
 use super::now::now;
@@ -29,7 +30,9 @@ use super::trunks::{KnownPeers, TrunkTable};
 use super::ways::Ways;
 use crate::call::core::CallCore;
 use crate::call::io::{Input, Output};
+use crate::domain::cdr::Cdr;
 use crate::domain::now::Now;
+use crate::domain::whisper::WhisperResult;
 use crate::media::Link;
 use crate::rtp::plane::{Command, Report};
 use crate::sip::transport::Transport;
@@ -405,8 +408,18 @@ impl<R: RouteSource> Running<R> {
             Output::TrunkStatus(status) => self.shard.shared.trunk_states.note(status),
             Output::Finished(cdr) => {
                 self.tally.finished += 1;
+                self.forget_unwanted(&cdr);
                 self.shard.recorder.push(cdr);
             }
+        }
+    }
+
+    /// The subscriber does not want such calls any more. The store will say so when it has the
+    /// record, and then every node is told; until then nothing is called from memory here.
+    fn forget_unwanted(&self, cdr: &Cdr) {
+        let refused = cdr.whisper.as_ref().is_some_and(|it| it.result == WhisperResult::Refused);
+        if let Some(binding) = cdr.binding.filter(|_| refused) {
+            self.shard.shared.freshness.forget(Subject::Binding(binding));
         }
     }
 

@@ -2,11 +2,8 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
-
 /// One of the sixteen keys. `Debug` does not show which.
-#[derive(Clone, Copy, Eq, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "u8", into = "u8")]
+#[derive(Clone, Copy, Eq, PartialEq)]
 pub struct Key(u8);
 
 impl Key {
@@ -33,25 +30,6 @@ impl Key {
     #[must_use]
     pub const fn event(self) -> u8 {
         self.0
-    }
-}
-
-/// A telephone event that is no key.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("no key has this event")]
-pub struct NoKey;
-
-impl TryFrom<u8> for Key {
-    type Error = NoKey;
-
-    fn try_from(event: u8) -> Result<Self, NoKey> {
-        Self::of_event(event).ok_or(NoKey)
-    }
-}
-
-impl From<Key> for u8 {
-    fn from(key: Key) -> Self {
-        key.event()
     }
 }
 

@@ -55,6 +55,12 @@ impl KeyPress {
         Ok(Self { key, duration_ms })
     }
 
+    /// What is printed on the key: for a decision about the call alone, never to be written down.
+    #[must_use]
+    pub const fn sign(self) -> char {
+        self.key as char
+    }
+
     /// Our own words for it, as `application/dtmf-relay`.
     #[must_use]
     pub fn write(self) -> String {

@@ -17,11 +17,12 @@ use super::number::read_digits;
 use super::page::{Page, PageRequest};
 use super::{NOBODY, PlatformTx, TenantTx};
 use crate::domain::cause::Cause;
-use crate::domain::cdr::{Cdr, Direction, EndedBy, MediaCounts};
+use crate::domain::cdr::{Cdr, Direction, EndedBy, MediaCounts, Whispered};
 use crate::domain::id::{AgentId, BindingId, CallId, IntentId, SubscriberId, TenantId, TrunkId};
 use crate::domain::mark::Mark;
 use crate::domain::number::VirtualNumber;
 use crate::domain::purpose::Purpose;
+use crate::domain::whisper::WhisperResult;
 
 /// Which calls a list shows.
 #[derive(Clone, Debug, Default)]
@@ -134,6 +135,7 @@ struct CdrRow {
     trunk_b: Option<Uuid>,
     started_at: Timestamp,
     ringing_at: Option<Timestamp>,
+    callee_answered_at: Option<Timestamp>,
     answered_at: Option<Timestamp>,
     ended_at: Timestamp,
     duration_ms: i64,
@@ -144,6 +146,9 @@ struct CdrRow {
     sip_status: i32,
     q850: i16,
     media: Option<Value>,
+    whisper: Option<String>,
+    whisper_prompt: Option<String>,
+    whisper_heard_at: Option<Timestamp>,
 }
 
 impl CdrRow {
@@ -153,6 +158,14 @@ impl CdrRow {
         let reasons: Result<Vec<_>, _> = self.reasons.iter().map(|text| cause(text)).collect();
         let mark = |text: &String| label("cdr.marks", text, Mark::find_label);
         let marks: Result<Vec<_>, _> = self.marks.iter().map(mark).collect();
+        let whisper = self.whisper.map(|text| {
+            Ok::<_, StoreError>(Box::new(Whispered {
+                result: label("cdr.whisper", &text, WhisperResult::find_label)?,
+                prompt: self.whisper_prompt.unwrap_or_default().into(),
+                heard_at: self.whisper_heard_at.map(from_sql),
+            }))
+        });
+        let whisper = whisper.transpose();
         Ok(Cdr {
             call: CallId::from_u128(self.id.as_u128()),
             tenant: (tenant != NOBODY).then_some(tenant),
@@ -171,6 +184,7 @@ impl CdrRow {
             trunk_b: self.trunk_b.map(|id| TrunkId::from_u128(id.as_u128())),
             started_at: from_sql(self.started_at),
             ringing_at: self.ringing_at.map(from_sql),
+            callee_answered_at: self.callee_answered_at.map(from_sql),
             answered_at: self.answered_at.map(from_sql),
             ended_at: from_sql(self.ended_at),
             duration: Duration::from_millis(self.duration_ms.unsigned_abs()),
@@ -183,6 +197,7 @@ impl CdrRow {
             q850: u8::try_from(self.q850)
                 .map_err(|_| StoreError::Unreadable { column: "cdr.q850" })?,
             media: self.media.map(|media| read_media(&media)).transpose()?,
+            whisper: whisper?,
         })
     }
 }

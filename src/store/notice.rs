@@ -65,6 +65,12 @@ impl EndedBinding {
     }
 }
 
+fn read_changed<'a>(mut words: impl Iterator<Item = &'a str>) -> Option<BindingId> {
+    let binding = Uuid::try_parse(words.next()?).ok()?;
+    (words.next()? == CHANGED).then(|| BindingId::from_u128(binding.as_u128()))
+}
+
+const CHANGED: &str = "changed";
 const GO_ON: &str = "go_on";
 const END: &str = "end";
 
@@ -75,17 +81,22 @@ pub(super) struct Notice<'a> {
     pub(super) version: Option<i64>,
     pub(super) node: &'a str,
     pub(super) ended: Option<EndedBinding>,
+    /// What is known of this binding alone has changed.
+    pub(super) changed: Option<BindingId>,
 }
 
 impl<'a> Notice<'a> {
     /// Words that a later program adds are passed over; a word it does not know is none.
     pub(super) fn read(payload: &'a str) -> Self {
         let mut words = payload.split(' ');
+        let [table, version, node] = [words.next(), words.next(), words.next()];
+        let changed = read_changed(words.clone());
         Self {
-            table: words.next().and_then(RouteTable::find_label),
-            version: words.next().and_then(|word| word.parse().ok()),
-            node: words.next().unwrap_or_default(),
+            table: table.and_then(RouteTable::find_label),
+            version: version.and_then(|word| word.parse().ok()),
+            node: node.unwrap_or_default(),
             ended: EndedBinding::read(words),
+            changed,
         }
     }
 }
@@ -147,9 +158,18 @@ mod tests {
             let ended = EndedBinding { binding: BindingId::new(1, 7), cause, calls };
             let payload = format!("binding 12 abc {}", ended.words());
             let table = Some(RouteTable::Binding);
-            let heard = Notice { table, version: Some(12), node: "abc", ended: Some(ended) };
+            let (version, node, changed) = (Some(12), "abc", None);
+            let heard = Notice { table, version, node, ended: Some(ended), changed };
             assert_eq!(Notice::read(&payload), heard);
         }
+    }
+
+    #[test]
+    fn a_changed_binding_is_no_ended_one() {
+        let binding = BindingId::new(1, 7);
+        let words = format!("binding 12 ? {} changed", uuid(binding.as_u128()));
+        let heard = Notice::read(&words);
+        assert_eq!((heard.changed, heard.ended), (Some(binding), None));
     }
 
     #[test]

@@ -2,22 +2,24 @@
 //! The number stays sealed until an attempt is answered.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
 
 use super::RelayPool;
 use super::binding_row::{StateRow, read_duration_max};
-use super::convert::{label, uuid};
+use super::convert::{from_sql, label, uuid};
 use super::error::StoreError;
 use super::number::read_digits;
 use crate::domain::binding::BindingState;
 use crate::domain::cause::Cause;
 use crate::domain::id::{AgentId, BindingId, SubscriberId, TenantId, TrunkId};
+use crate::domain::language::Language;
 use crate::domain::network::{Transport, TrunkPlace};
 use crate::domain::number::{RealNumber, VirtualNumber};
 use crate::domain::number_state::NumberStateKind;
-use crate::domain::route::{AGENT_MARK, Callee, CallerParty, Route, TrunkTarget};
+use crate::domain::purpose::Purpose;
+use crate::domain::route::{AGENT_MARK, Callee, CallerParty, Hearer, Route, TrunkTarget};
 use crate::vault::{SealedNumber, SealedTenantKeys, Vault, VaultError};
 
 /// The most targets of one route: failing over for longer helps nobody.
@@ -95,6 +97,9 @@ pub struct RouteRecord {
     virtual_number: VirtualNumber,
     side: SideRecord,
     targets: Vec<TrunkTarget>,
+    hearer: Hearer,
+    agent_number: Box<str>,
+    do_not_call: Vec<(Purpose, SystemTime)>,
 }
 
 /// What differs by who dials.
@@ -152,6 +157,9 @@ impl RouteRecord {
             callee,
             targets,
             duration_max: self.duration_max,
+            hearer: self.hearer,
+            agent_number: self.agent_number.clone(),
+            do_not_call: self.do_not_call.clone(),
         })
     }
 }
@@ -207,7 +215,7 @@ fn proved_agent(caller: &str) -> Option<AgentId> {
 /// Both queries start at the number and follow one index for each step, so their cost does not
 /// depend on how many bindings there are.
 macro_rules! route_query {
-    ($agent_columns:literal, $agent_join:literal, $targets:literal) => {
+    ($agent_columns:literal, $agent_join:literal, $refused_join:literal, $targets:literal) => {
         concat!(
             "select v.digits, v.state as number_state, v.tenant_id,
                     t.state = 'active' as tenant_active, t.wrapping_key_sealed,
@@ -217,6 +225,7 @@ macro_rules! route_query {
                     b.id as binding_id, b.state, b.starts_at, b.expires_at, b.suspend_reason,
                     b.ended_at, b.duration_max_s,
                     s.id as subscriber_id, s.number_sealed, s.key_sealed, s.lookup_hash,
+                    s.language, s.age_band = 'senior' as is_senior, d.refused, d.refused_until,
                     o.trunks, o.targets, o.transports
              from virtual_number v
              left join tenant t on t.id = v.tenant_id
@@ -224,6 +233,7 @@ macro_rules! route_query {
                  and b.ended_at is null and b.mode <> 'axb' and b.extension is null
              left join subscriber s on s.tenant_id = b.tenant_id and s.id = b.subscriber_id ",
             $agent_join,
+            $refused_join,
             " left join lateral (
                  select array_agg(k.id order by k.priority, k.weight desc, k.id, k.nth) as trunks,
                         array_agg(k.target order by k.priority, k.weight desc, k.id, k.nth)
@@ -242,18 +252,26 @@ macro_rules! route_query {
 
 /// The subscriber is called over the carrier trunks of the number's pool.
 const FROM_INSURER: &str = route_query!(
-    "a.id as agent_id, a.state = 'active' as agent_active",
+    "a.id as agent_id, a.state = 'active' as agent_active, a.employee_id",
     "left join agent_caller_number c on c.tenant_id = $3 and c.caller = $2
      left join agent a on a.tenant_id = $3 and a.id = coalesce($4::uuid, c.agent_id)
          and a.deleted_at is null",
+    " left join lateral (
+          select array_agg(n.purpose order by n.purpose) as refused,
+                 array_agg(n.until order by n.purpose) as refused_until
+          from do_not_call n
+          where n.tenant_id = b.tenant_id and n.subscriber_id = b.subscriber_id
+      ) as d on b.id is not null",
     "(select k.* from pool_trunk p join trunk k on k.id = p.trunk_id and k.role = 'carrier'
       where p.pool_id = v.pool_id) k"
 );
 
 /// The desk is called over the tenant's own trunks.
 const FROM_CARRIER: &str = route_query!(
-    "null::uuid as agent_id, null::boolean as agent_active",
+    "null::uuid as agent_id, null::boolean as agent_active, null::text as employee_id",
     "",
+    " left join (select null::text[] as refused, null::timestamptz[] as refused_until) as d
+         on true",
     "(select k.* from trunk k where k.tenant_id = v.tenant_id and k.role = 'insurer') k"
 );
 
@@ -264,6 +282,7 @@ struct RouteRow {
     tenant_id: Option<Uuid>,
     agent_id: Option<Uuid>,
     agent_active: Option<bool>,
+    employee_id: Option<String>,
     desk_user: Option<String>,
     #[sqlx(flatten)]
     holder: HolderRow,
@@ -294,6 +313,10 @@ struct BoundRow {
     number_sealed: Option<Vec<u8>>,
     key_sealed: Option<Vec<u8>>,
     lookup_hash: Option<Vec<u8>>,
+    language: Option<String>,
+    is_senior: Option<bool>,
+    refused: Option<Vec<String>>,
+    refused_until: Option<Vec<jiff_sqlx::Timestamp>>,
 }
 
 fn judge(
@@ -355,12 +378,35 @@ fn record(row: RouteRow, side: SideRecord) -> Result<RouteRecord, StoreError> {
         lookup_hash: bound.lookup_hash.ok_or(JOINED)?,
         virtual_number: read_digits(&row.digits)?,
         side,
+        hearer: Hearer {
+            language: label(
+                "subscriber.language",
+                &bound.language.ok_or(JOINED)?,
+                Language::find_label,
+            )?,
+            slow: bound.is_senior.unwrap_or(false),
+        },
+        agent_number: row.employee_id.unwrap_or_default().into(),
+        do_not_call: read_refused(
+            &bound.refused.unwrap_or_default(),
+            bound.refused_until.unwrap_or_default(),
+        )?,
         targets: read_targets(
             &row.trunks.unwrap_or_default(),
             &row.targets.unwrap_or_default(),
             &row.transports.unwrap_or_default(),
         )?,
     })
+}
+
+fn read_refused(
+    purposes: &[String],
+    until: Vec<jiff_sqlx::Timestamp>,
+) -> Result<Vec<(Purpose, SystemTime)>, StoreError> {
+    let read = |(purpose, until): (&String, _)| {
+        Ok((label("do_not_call.purpose", purpose, Purpose::find_label)?, from_sql(until)))
+    };
+    purposes.iter().zip(until).map(read).collect()
 }
 
 fn read_targets(

@@ -30,6 +30,8 @@ pub enum Heard {
     Change(RouteTable),
     /// Another node ended this binding.
     Ended(EndedBinding),
+    /// What is known of this binding has changed, on whichever node.
+    Binding(BindingId),
     /// Something was changed, and nobody knows what.
     Unknown,
 }
@@ -85,6 +87,7 @@ impl RouteWatch {
             Notice { table: Some(RouteTable::Binding), ended: Some(ended), .. } => {
                 Heard::Ended(ended)
             }
+            Notice { changed: Some(binding), .. } => Heard::Binding(binding),
             Notice { table: Some(table), .. } => Heard::Change(table),
             Notice { table: None, .. } => Heard::Unknown,
         }

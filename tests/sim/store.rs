@@ -10,7 +10,9 @@ use maskline::domain::cause::Cause;
 use maskline::domain::id::{BindingId, CallId};
 use maskline::domain::network::Transport;
 use maskline::domain::number::{RealNumber, VirtualNumber};
-use maskline::domain::route::{Callee, CallerParty, Route, RouteAnswer, RouteQuery, TrunkTarget};
+use maskline::domain::route::{
+    Callee, CallerParty, Hearer, Route, RouteAnswer, RouteQuery, TrunkTarget,
+};
 use rand_chacha::ChaCha8Rng;
 
 use crate::cast::{EVERYBODY, Place, Who};
@@ -224,6 +226,9 @@ impl Store {
                 })
                 .collect(),
             duration_max: self.duration_max,
+            hearer: Hearer::default(),
+            agent_number: "4821".into(),
+            do_not_call: Vec::new(),
         }
     }
 

@@ -15,6 +15,7 @@ use maskline::domain::cause::Cause;
 use maskline::domain::id::{BindingId, CallId};
 use maskline::domain::now::Now;
 use maskline::domain::route::RouteAnswer;
+use maskline::domain::whisper::WhisperPolicy;
 use maskline::phone::{Phone, PhoneInput, PhoneOutput};
 use maskline::rtp::plane::Report;
 use maskline::sip::transport::Transport;
@@ -103,6 +104,7 @@ impl World {
     pub(crate) fn configured(seed: Seed, change: impl FnOnce(&mut CallConfig)) -> Self {
         let start = epoch();
         let mut config = CallConfig::new(RELAY_SIP);
+        config.whisper.policy = WhisperPolicy::Off;
         change(&mut config);
         Self {
             seed,

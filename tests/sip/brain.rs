@@ -15,7 +15,10 @@ use maskline::domain::id::{AgentId, BindingId, SubscriberId, TenantId, TrunkId};
 use maskline::domain::network;
 use maskline::domain::now::Now;
 use maskline::domain::number::{RealNumber, VirtualNumber};
-use maskline::domain::route::{Callee, CallerParty, Route, RouteAnswer, RouteQuery, TrunkTarget};
+use maskline::domain::route::{
+    Callee, CallerParty, Hearer, Route, RouteAnswer, RouteQuery, TrunkTarget,
+};
+use maskline::domain::whisper::WhisperPolicy;
 use maskline::rtp::plane::{Command, Report, SideCounts};
 use maskline::sip::transport::Transport;
 use rand_chacha::ChaCha20Rng;
@@ -75,6 +78,9 @@ fn route(query: &RouteQuery) -> Route {
             2
         ],
         duration_max: None,
+        hearer: Hearer::default(),
+        agent_number: "4821".into(),
+        do_not_call: Vec::new(),
     }
 }
 
@@ -90,7 +96,8 @@ pub(crate) struct Brain {
 impl Brain {
     #[expect(clippy::disallowed_methods, reason = "an `Instant` can only be had from the clock")]
     pub(crate) fn new(seed: u64) -> Self {
-        let config = CallConfig::new(address("203.0.113.5:5060"));
+        let mut config = CallConfig::new(address("203.0.113.5:5060"));
+        config.whisper.policy = WhisperPolicy::Off;
         let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
         Self {
             core: CallCore::new(config, ChaCha20Rng::seed_from_u64(seed)),

@@ -191,6 +191,7 @@ impl World {
             trunk_b: None,
             started_at: noon(),
             ringing_at: None,
+            callee_answered_at: None,
             answered_at: None,
             ended_at: noon(),
             duration: Duration::ZERO,
@@ -201,6 +202,7 @@ impl World {
             sip_status: 404,
             q850: 1,
             media: None,
+            whisper: None,
         };
         insert_batch(&self.test.database.relay, &[cdr]).await.expect("written");
     }

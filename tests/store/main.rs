@@ -2,6 +2,7 @@
 
 #[path = "../support/mod.rs"]
 mod support;
+mod whispers;
 
 mod bindings;
 mod embedded;

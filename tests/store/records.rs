@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use maskline::domain::cause::Cause;
-use maskline::domain::cdr::{Cdr, Direction, EndedBy, MediaCounts};
+use maskline::domain::cdr::{Cdr, Direction, EndedBy, MediaCounts, Whispered};
 use maskline::domain::id::{CallId, IntentId, TenantId, TrunkId};
 use maskline::domain::mark::Mark;
 use maskline::domain::purpose::Purpose;
+use maskline::domain::whisper::WhisperResult;
 use maskline::store::binding::CallsUp;
 use maskline::store::cdr::{CdrFilter, insert_batch};
 use maskline::store::convert::unix_ms;
@@ -37,6 +38,7 @@ fn answered(insurer: &Insurer, second: u64) -> Cdr {
         trunk_b: Some(TrunkId::new(1, 2)),
         started_at,
         ringing_at: Some(at(800)),
+        callee_answered_at: Some(at(1_000)),
         answered_at: Some(at(2_000)),
         ended_at: at(12_345),
         duration: Duration::from_millis(10_345),
@@ -47,6 +49,11 @@ fn answered(insurer: &Insurer, second: u64) -> Cdr {
         sip_status: 200,
         q850: 16,
         media: Some([media, MediaCounts::default()]),
+        whisper: Some(Box::new(Whispered {
+            result: WhisperResult::Announced,
+            prompt: "1 2 22".into(),
+            heard_at: Some(at(1_990)),
+        })),
     }
 }
 
@@ -55,6 +62,7 @@ fn refused(insurer: &Insurer, second: u64) -> Cdr {
     Cdr {
         trunk_b: None,
         ringing_at: None,
+        callee_answered_at: None,
         answered_at: None,
         duration: Duration::ZERO,
         setup: None,
@@ -64,6 +72,7 @@ fn refused(insurer: &Insurer, second: u64) -> Cdr {
         sip_status: 403,
         q850: 21,
         media: None,
+        whisper: None,
         ..call
     }
 }

@@ -22,7 +22,10 @@ use crate::domain::id::{AgentId, BindingId, CallId, SubscriberId, TenantId, Trun
 use crate::domain::network;
 use crate::domain::now::Now;
 use crate::domain::number::{RealNumber, VirtualNumber};
-use crate::domain::route::{Callee, CallerParty, Route, RouteAnswer, RouteQuery, TrunkTarget};
+use crate::domain::route::{
+    Callee, CallerParty, Hearer, Route, RouteAnswer, RouteQuery, TrunkTarget,
+};
+use crate::domain::whisper::WhisperPolicy;
 use crate::rtp::plane::{Command, Report, SideCounts};
 use crate::sip::transport::{Hop, Transport};
 
@@ -101,6 +104,9 @@ pub(crate) fn route() -> Route {
         callee: Callee::Subscriber(Arc::new(number)),
         targets: vec![target(carrier()), target(second_carrier())],
         duration_max: None,
+        hearer: Hearer::default(),
+        agent_number: "4821".into(),
+        do_not_call: Vec::new(),
     }
 }
 
@@ -151,6 +157,7 @@ impl Harness {
 
     pub(crate) fn with(change: impl FnOnce(&mut CallConfig)) -> Self {
         let mut config = CallConfig::new(us());
+        config.whisper.policy = WhisperPolicy::Off;
         change(&mut config);
         Self {
             core: CallCore::new(config, ChaCha20Rng::seed_from_u64(7)),

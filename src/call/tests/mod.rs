@@ -25,3 +25,4 @@ mod softphone;
 mod strays;
 mod stream;
 mod swarm;
+mod whisper;

@@ -11,7 +11,7 @@ use crate::domain::number::VirtualNumber;
 use crate::domain::purpose::Purpose;
 use crate::store::convert::{to_jiff, to_stored_precision, unix_ms, uuid};
 use crate::store::error::StoreError;
-use crate::store::{NOBODY, RelayPool};
+use crate::store::{NOBODY, ROUTES_CHANNEL, RelayPool};
 use crate::vault::random_u128;
 
 /// The most records of one batch.
@@ -19,7 +19,8 @@ pub const CDRS_BATCH_MAX: usize = 500;
 
 /// One statement is one transaction. A record that is there already brings neither a fact nor an
 /// event again. Digits are kept only if they are a virtual number of ours: what was dialled could
-/// be anybody's. An attempt on a resting number starts its quiet time anew.
+/// be anybody's. An attempt on a resting number starts its quiet time anew. What the subscriber has
+/// answered to who calls takes effect here too, and every node hears of it.
 const INSERT: &str = "
 with incoming as (
     select distinct on (r.tenant_id, r.id) r.*, v.digits as own_digits
@@ -29,31 +30,37 @@ with incoming as (
         ringing_at timestamptz, answered_at timestamptz, ended_at timestamptz, duration_ms bigint,
         setup_us bigint, cause text, reasons text[], ended_by text, sip_status integer,
         q850 smallint, media jsonb, purpose text, intent_id uuid, marks text[], event_id uuid,
-        event_type text, event_data jsonb)
+        event_type text, event_data jsonb, callee_answered_at timestamptz, whisper text,
+        whisper_prompt text, whisper_heard_at timestamptz, whisper_event_id uuid,
+        whisper_event_type text)
     left join virtual_number v on v.digits = r.virtual_number
 ), recorded as (
     insert into cdr (tenant_id, id, binding_id, subscriber_id, agent_id, virtual_number, direction,
         trunk_a, trunk_b, started_at, ringing_at, answered_at, ended_at, duration_ms, setup_us,
-        cause, reasons, ended_by, sip_status, q850, media, purpose, intent_id, marks)
+        cause, reasons, ended_by, sip_status, q850, media, purpose, intent_id, marks,
+        callee_answered_at, whisper, whisper_prompt, whisper_heard_at)
     select tenant_id, id, binding_id, subscriber_id, agent_id, own_digits, direction, trunk_a,
         trunk_b, started_at, ringing_at, answered_at, ended_at, duration_ms, setup_us, cause,
-        reasons, ended_by, sip_status, q850, media, purpose, intent_id, marks
+        reasons, ended_by, sip_status, q850, media, purpose, intent_id, marks,
+        callee_answered_at, whisper, whisper_prompt, whisper_heard_at
     from incoming
     on conflict (tenant_id, id) do nothing
     returning tenant_id, id
 ), facts as (
     insert into call_fact (tenant_id, id, binding_id, subscriber_id, agent_id, virtual_number,
-        direction, started_at, answered, duration_ms, cause, purpose, intent_id, marks)
+        direction, started_at, answered, duration_ms, cause, purpose, intent_id, marks, whisper)
     select tenant_id, id, binding_id, subscriber_id, agent_id, own_digits, direction, started_at,
-        answered_at is not null, duration_ms, cause, purpose, intent_id, marks
+        answered_at is not null, duration_ms, cause, purpose, intent_id, marks, whisper
     from incoming join recorded using (tenant_id, id)
 ), events as (
     insert into event (tenant_id, id, type, subject_id, occurred_at, data)
-    select tenant_id, event_id, event_type, id, ended_at,
+    select tenant_id, told.event_id, told.event_type, id, ended_at,
            event_data || jsonb_build_object('virtual_number', own_digits)
     from incoming join recorded using (tenant_id, id)
-    where event_id is not null
-    order by ended_at
+    cross join lateral (values (1, whisper_event_id, whisper_event_type), (2, event_id, event_type))
+        as told (nth, event_id, event_type)
+    where told.event_id is not null
+    order by ended_at, id, told.nth
 ), dialled as (
     update virtual_number v set attempted_at = latest.started_at
     from (select own_digits, max(started_at) as started_at
@@ -61,8 +68,39 @@ with incoming as (
           where cause = 'cooling' group by own_digits) as latest
     where v.digits = latest.own_digits and v.state = 'cooling'
       and (v.attempted_at is null or v.attempted_at < latest.started_at)
+), unwanted as (
+    select distinct on (tenant_id, subscriber_id, purpose)
+           tenant_id, subscriber_id, purpose, id, ended_at
+    from incoming join recorded using (tenant_id, id)
+    where whisper = 'refused' and subscriber_id is not null and purpose is not null
+    order by tenant_id, subscriber_id, purpose, ended_at desc
+), refusals as (
+    insert into do_not_call as d (tenant_id, subscriber_id, purpose, since, until, source, call_id)
+    select tenant_id, subscriber_id, purpose, ended_at, ended_at + interval '6 months',
+        'whisper', id
+    from unwanted
+    on conflict (tenant_id, subscriber_id, purpose) do update
+    set since = excluded.since, until = excluded.until, source = excluded.source,
+        call_id = excluded.call_id
+    where d.until < excluded.until
+), withdrawals as (
+    update consent c set withdrawn_at = u.ended_at, withdrawn_call_id = u.id
+    from unwanted u
+    where c.tenant_id = u.tenant_id and c.subscriber_id = u.subscriber_id
+      and c.purpose = u.purpose and c.withdrawn_at is null
+), complaints as (
+    insert into complaint (tenant_id, id, subscriber_id, binding_id, agent_id, call_id, purpose,
+        source, state, opened_at)
+    select tenant_id, whisper_event_id, subscriber_id, binding_id, agent_id, id,
+        coalesce(purpose, 'unspecified'), 'whisper', 'open', ended_at
+    from incoming join recorded using (tenant_id, id)
+    where whisper = 'reported' and whisper_event_id is not null
 )
-select count(*) from recorded";
+select (select count(*) from recorded),
+       (select count(pg_notify($2, 'binding ' || nextval('route_version') || ' ? ' || b.id
+                                   || ' changed'))
+        from unwanted u join binding b on b.tenant_id = u.tenant_id
+            and b.subscriber_id = u.subscriber_id and b.ended_at is null)";
 
 /// Writes at most [`CDRS_BATCH_MAX`] records and returns how many were new.
 ///
@@ -70,8 +108,11 @@ select count(*) from recorded";
 /// [`StoreError::Unavailable`] when it is worth trying again; any other error will not go away.
 pub async fn insert_batch(relay: &RelayPool, records: &[Cdr]) -> Result<u64, StoreError> {
     let rows: Result<Vec<Value>, _> = records.iter().take(CDRS_BATCH_MAX).map(row).collect();
-    let count: i64 =
-        sqlx::query_scalar(INSERT).bind(Value::Array(rows?)).fetch_one(&relay.0).await?;
+    let (count, _told): (i64, i64) = sqlx::query_as(INSERT)
+        .bind(Value::Array(rows?))
+        .bind(ROUTES_CHANNEL)
+        .fetch_one(&relay.0)
+        .await?;
     Ok(count.unsigned_abs())
 }
 
@@ -79,10 +120,11 @@ fn row(cdr: &Cdr) -> Result<Value, StoreError> {
     let tenant = cdr.tenant.unwrap_or(NOBODY);
     let id = |bits: u128| uuid(bits).to_string();
     let reasons: Vec<&str> = cdr.reasons.iter().map(|cause| cause.label()).collect();
-    let event_id = match cdr.tenant {
-        Some(_) => Some(EventId::new(unix_ms(cdr.ended_at), random_u128()?)),
-        None => None,
-    };
+    let new_event = || Ok::<_, StoreError>(EventId::new(unix_ms(cdr.ended_at), random_u128()?));
+    let event_id: Option<EventId> = cdr.tenant.map(|_| new_event()).transpose()?;
+    let whisper = cdr.whisper.as_deref();
+    let whisper_event = whisper.and_then(|it| it.result.event()).filter(|_| cdr.tenant.is_some());
+    let whisper_event_id: Option<EventId> = whisper_event.map(|_| new_event()).transpose()?;
     Ok(json!({
         "tenant_id": id(tenant.as_u128()),
         "id": id(cdr.call.as_u128()),
@@ -111,6 +153,12 @@ fn row(cdr: &Cdr) -> Result<Value, StoreError> {
         "event_id": event_id.map(|event| id(event.as_u128())),
         "event_type": event_type(cdr),
         "event_data": event_data(cdr)?,
+        "callee_answered_at": cdr.callee_answered_at.map(moment).transpose()?,
+        "whisper": whisper.map(|it| it.result.label()),
+        "whisper_prompt": whisper.map(|it| &*it.prompt),
+        "whisper_heard_at": whisper.and_then(|it| it.heard_at).map(moment).transpose()?,
+        "whisper_event_id": whisper_event_id.map(|event| id(event.as_u128())),
+        "whisper_event_type": whisper_event,
     }))
 }
 
@@ -154,5 +202,6 @@ fn event_data(cdr: &Cdr) -> Result<Value, StoreError> {
         "answered_at": cdr.answered_at.map(moment).transpose()?,
         "ended_at": moment(cdr.ended_at)?,
         "duration_ms": i64::try_from(cdr.duration.as_millis()).unwrap_or(i64::MAX),
+        "whisper": cdr.whisper.as_ref().map(|whisper| whisper.result.label()),
     }))
 }

@@ -1,0 +1,236 @@
+//! Tells the callee who calls before it is connected, and carries out what comes of that. To the
+//! caller it rings all the while.
+
+use std::time::{Duration, Instant};
+
+use super::call::Call;
+use super::coupling::{Event, Stage};
+use super::io::Output;
+use super::speech::{self, Facts};
+use super::timers::Timer;
+use super::whisper::{Act, Heard, Patience, Reply, Speech, Whisper};
+use super::wires::Wires;
+use crate::domain::cdr::EndedBy;
+use crate::domain::now::Now;
+use crate::domain::purpose::Purpose;
+use crate::domain::route::{Callee, Route};
+use crate::domain::whisper::{WhisperMode, WhisperResult};
+use crate::rtp::plane::{Command, KeyMode, Side};
+use crate::rtp::sound::Sound;
+
+/// No speech takes longer: a media plane that has not told of its end by then is gone.
+const SPEECH_TIME_MAX: Duration = Duration::from_secs(90);
+
+/// What the callee of this call is to be told.
+#[derive(Debug)]
+pub(super) struct Announcement {
+    mode: WhisperMode,
+    facts: Facts,
+    /// From the callee's answer on.
+    whisper: Option<Whisper>,
+}
+
+impl Announcement {
+    /// What an allowed call has to be announced with; `None` where it is bridged at once. Only a
+    /// subscriber is told: a desk knows its own number.
+    pub(super) fn of(wires: &Wires, route: &Route, purpose: Purpose) -> Option<Box<Self>> {
+        let mode = match route.callee {
+            Callee::Subscriber(_) => wires.config.whisper.policy.mode(purpose)?,
+            Callee::Desk(_) => return None,
+        };
+        let facts = Facts {
+            tenant: route.tenant,
+            hearer: route.hearer,
+            agent_number: route.agent_number.clone(),
+            purpose,
+        };
+        Some(Box::new(Self { mode, facts, whisper: None }))
+    }
+
+    /// The call ends: what has come of it, if it was begun.
+    fn end(&mut self, by: EndedBy) -> Option<WhisperResult> {
+        let whisper = self.whisper.as_mut()?;
+        let heard = match by {
+            EndedBy::Callee => Heard::HungUp,
+            EndedBy::Caller | EndedBy::Relay => Heard::GivenUp,
+        };
+        // What is being said ends with the ports.
+        whisper.handle(heard, &mut Vec::new());
+        whisper.result()
+    }
+}
+
+impl Call {
+    /// The callee has answered with media that can be relayed.
+    pub(super) fn on_answer(&mut self, now: Now) -> Event {
+        if let Some(record) = &mut self.record {
+            record.callee_answered(now);
+        }
+        let is_told = self.set_up.as_ref().is_some_and(|set_up| set_up.announcement.is_some());
+        if is_told { Event::AnsweredToHear } else { Event::Answered }
+    }
+
+    /// The callee hears who calls. Nobody else will be called any more.
+    pub(super) fn announce(&mut self, wires: &mut Wires, at: Instant) {
+        let session = self.session();
+        let has_events = self.talk.as_ref().is_some_and(|talk| talk.has_events(Side::B));
+        let Some(set_up) = &mut self.set_up else { return };
+        set_up.callee = None;
+        set_up.targets = Vec::new();
+        let Some(announcement) = &mut set_up.announcement else { return };
+        let (whisper, acts) = Whisper::begin(announcement.mode, wires.config.whisper.on_silence);
+        announcement.whisper = Some(whisper);
+        // Who cannot send keys as events may still send their tones.
+        let mode = KeyMode { report: true, pass: false, inband: !has_events };
+        let keys = Command::Keys { session, side: Side::B, mode };
+        wires.outputs.push_back(Output::Media(keys));
+        for act in acts {
+            self.act(wires, at, act);
+        }
+    }
+
+    /// Something was played to its end.
+    pub(super) fn on_play_done(&mut self, wires: &mut Wires, now: Now, side: Side, play: u32) {
+        if side == Side::B && self.stage() == Stage::Announcing {
+            self.hears(wires, now, Heard::Said(play));
+        }
+    }
+
+    /// A key of this side, in whatever way it came. True when it was taken.
+    pub(super) fn takes_key(
+        &mut self,
+        wires: &mut Wires,
+        now: Now,
+        side: Side,
+        sign: char,
+    ) -> bool {
+        if side != Side::B || self.stage() != Stage::Announcing {
+            return false;
+        }
+        if let Some(reply) = Reply::of_key(sign) {
+            self.hears(wires, now, Heard::Key(reply));
+        }
+        true
+    }
+
+    /// The callee has hung up: true when it was not connected yet, and all is done about it.
+    pub(super) fn leaves_announcement(&mut self, wires: &mut Wires, now: Now) -> bool {
+        let is_announcing = self.stage() == Stage::Announcing;
+        if is_announcing {
+            self.hears(wires, now, Heard::HungUp);
+        }
+        is_announcing
+    }
+
+    /// A time of speech or silence is over.
+    pub(super) fn on_speech_timer(&mut self, wires: &mut Wires, now: Now) {
+        if self.stage() == Stage::Announcing {
+            self.hears(wires, now, Heard::Elapsed);
+        }
+    }
+
+    fn hears(&mut self, wires: &mut Wires, now: Now, heard: Heard) {
+        let set_up = self.set_up.as_mut();
+        let announcement = set_up.and_then(|set_up| set_up.announcement.as_mut());
+        let whisper = announcement.and_then(|announcement| announcement.whisper.as_mut());
+        let Some(whisper) = whisper else { return };
+        let mut acts = Vec::with_capacity(ACTS_USUAL);
+        whisper.handle(heard, &mut acts);
+        if whisper.was_heard()
+            && let Some(record) = &mut self.record
+        {
+            record.heard(now);
+        }
+        for act in acts {
+            match act {
+                Act::Close(result) => self.close_announcement(wires, now, result),
+                Act::Say(_) | Act::Hush | Act::Wait(_) => self.act(wires, now.monotonic, act),
+            }
+        }
+    }
+
+    fn act(&mut self, wires: &mut Wires, at: Instant, act: Act) {
+        let session = self.session();
+        match act {
+            Act::Say(speech) => self.say_to_callee(wires, speech),
+            Act::Hush => {
+                let stop = Command::Stop { session, side: Side::B };
+                wires.outputs.push_back(Output::Media(stop));
+            }
+            Act::Wait(patience) => {
+                let wait = match patience {
+                    Patience::Saying => SPEECH_TIME_MAX,
+                    Patience::Key => wires.config.whisper.timeout,
+                };
+                wires.timers.arm(at, self.serial, Timer::Speech, at + wait);
+            }
+            // Whoever begins does not end it.
+            Act::Close(_) => {}
+        }
+    }
+
+    fn say_to_callee(&mut self, wires: &mut Wires, speech: Speech) {
+        let session = self.session();
+        let set_up = self.set_up.as_ref();
+        let Some(announcement) = set_up.and_then(|set_up| set_up.announcement.as_ref()) else {
+            return;
+        };
+        let text = match speech {
+            Speech::WhoCalls(_) => {
+                let text = speech::who_calls(wires, &announcement.facts, announcement.mode);
+                if let Some(record) = &mut self.record {
+                    record.told(&text);
+                }
+                text
+            }
+            Speech::Farewell(result) => speech::farewell(&announcement.facts, result),
+        };
+        wires.outputs.push_back(Output::Media(Command::Play {
+            session,
+            side: Side::B,
+            play: speech.play(),
+            sound: Sound::Prompt(text),
+            until_key: false,
+        }));
+    }
+
+    fn close_announcement(&mut self, wires: &mut Wires, now: Now, result: WhisperResult) {
+        let event = match result.cause() {
+            Some(cause) => Event::Declined(cause),
+            None if result.admits() => {
+                self.connect(wires, result);
+                Event::Admitted
+            }
+            None => Event::CalleeHungUp,
+        };
+        self.happen(wires, now, event);
+    }
+
+    /// Nothing is said any more, and what the subscriber types is nobody's business.
+    fn connect(&mut self, wires: &mut Wires, result: WhisperResult) {
+        let (session, side) = (self.session(), Side::B);
+        wires.timers.disarm(self.serial, Timer::Speech);
+        let mode = KeyMode::at_open(side);
+        wires.outputs.push_back(Output::Media(Command::Keys { session, side, mode }));
+        if let Some(record) = &mut self.record {
+            record.whispered(result);
+        }
+        // What has changed on one side meanwhile, the other one is told when it is there.
+        if let Some(talk) = &mut self.talk {
+            talk.was_agreed_early = true;
+        }
+    }
+
+    /// The call ends while the callee is being told, or after that: what came of it is written
+    /// down, once.
+    pub(super) fn note_whisper(&mut self, by: EndedBy) {
+        let set_up = self.set_up.as_mut();
+        let announcement = set_up.and_then(|set_up| set_up.announcement.as_mut());
+        let result = announcement.and_then(|announcement| announcement.end(by));
+        if let (Some(record), Some(result)) = (&mut self.record, result) {
+            record.whispered(result);
+        }
+    }
+}
+
+const ACTS_USUAL: usize = 2;

@@ -1,0 +1,213 @@
+//! What a subscriber answers to who calls: it is in force with the record of the call, once, for
+//! the tenant that called alone.
+
+use std::time::Duration;
+
+use maskline::domain::cause::Cause;
+use maskline::domain::cdr::{Cdr, Direction, EndedBy, Whispered};
+use maskline::domain::id::{CallId, SubscriberId};
+use maskline::domain::purpose::Purpose;
+use maskline::domain::route::Route;
+use maskline::domain::whisper::WhisperResult;
+use maskline::policy::gate::{Attempt, Decision, decide};
+use maskline::store::binding::BindingRecord;
+use maskline::store::cdr::insert_batch;
+use maskline::store::convert::unix_ms;
+use maskline::store::route::{RouteKey, RouteLookup, find};
+use maskline::store::watch::{Heard, RouteWatch};
+use sqlx::AssertSqlSafe;
+use uuid::Uuid;
+
+use crate::fixture::{DAY, EXTENSION, Insurer, World, bits};
+use crate::support::noon;
+
+/// A call of an insurer's agent that was announced, and what came of it.
+fn told(insurer: &Insurer, to: &BindingRecord, purpose: Purpose, result: WhisperResult) -> Cdr {
+    let at = |seconds| noon() + Duration::from_secs(seconds);
+    Cdr {
+        call: CallId::new(unix_ms(noon()), bits()),
+        tenant: Some(insurer.id),
+        binding: Some(to.id),
+        subscriber: Some(to.subscriber),
+        agent: Some(insurer.agent),
+        virtual_number: Some(to.virtual_number.clone()),
+        direction: Direction::ToSubscriber,
+        purpose: Some(purpose),
+        intent: None,
+        marks: Vec::new(),
+        trunk_a: insurer.trunk,
+        trunk_b: None,
+        started_at: at(0),
+        ringing_at: Some(at(1)),
+        callee_answered_at: Some(at(2)),
+        answered_at: None,
+        ended_at: at(5),
+        duration: Duration::ZERO,
+        setup: Some(Duration::from_millis(1)),
+        cause: result.cause().unwrap_or(Cause::CallerCancelled),
+        reasons: Vec::new(),
+        ended_by: EndedBy::Callee,
+        sip_status: 603,
+        q850: 21,
+        media: None,
+        whisper: Some(Box::new(Whispered {
+            result,
+            prompt: "1 2 28".into(),
+            heard_at: Some(at(4)),
+        })),
+    }
+}
+
+async fn write(world: &World, records: &[Cdr]) {
+    insert_batch(&world.test.database.relay, records).await.expect("written");
+}
+
+async fn route(world: &World, insurer: &Insurer, to: &BindingRecord) -> Route {
+    let (tenant, dialled) = (insurer.id, &to.virtual_number);
+    let key = RouteKey::FromInsurer { tenant, dialled, caller: EXTENSION };
+    let lookup = find(&world.test.database.relay, key).await.expect("an answer");
+    let RouteLookup::Found(record) = lookup else { panic!("missing") };
+    record.open(&world.test.vault, None).expect("opened")
+}
+
+/// What the gate says of a call for this purpose, so long after noon.
+fn judge(route: &Route, purpose: Purpose, after: Duration) -> Option<Cause> {
+    let stated = maskline::domain::purpose::Stated { purpose, intent: None };
+    let attempt = Attempt { direction: Direction::ToSubscriber, stated };
+    match decide(route, attempt, noon() + after) {
+        Decision::Allow => None,
+        Decision::Refuse { cause, .. } => Some(cause),
+    }
+}
+
+async fn consent(world: &mut World, insurer: &Insurer, to: SubscriberId, purpose: Purpose) {
+    sqlx::query(
+        "insert into consent (tenant_id, id, subscriber_id, purpose, channel, text_hash,
+            captured_at)
+         values ($1, $2, $3, $4, 'form', decode(repeat('00', 32), 'hex'), '2026-01-01')",
+    )
+    .bind(Uuid::from_u128(insurer.id.as_u128()))
+    .bind(Uuid::from_u128(bits()))
+    .bind(Uuid::from_u128(to.as_u128()))
+    .bind(purpose.label())
+    .execute(&mut world.sql)
+    .await
+    .expect("written");
+}
+
+async fn count(world: &mut World, sql: &str) -> i64 {
+    let query = sqlx::query_scalar(AssertSqlSafe(sql.to_owned()));
+    query.fetch_one(&mut world.sql).await.expect("a count")
+}
+
+#[tokio::test]
+async fn a_refused_kind_of_call_is_refused_for_half_a_year_and_no_other_kind() {
+    let mut world = World::new().await;
+    let insurer = world.insurer("A").await;
+    world.numbers(2).await;
+    let to = world.bind(&insurer, "p", 1).await;
+    consent(&mut world, &insurer, to.subscriber, Purpose::Marketing).await;
+    consent(&mut world, &insurer, to.subscriber, Purpose::Survey).await;
+    assert_eq!(judge(&route(&world, &insurer, &to).await, Purpose::Marketing, DAY), None);
+    let no = told(&insurer, &to, Purpose::Marketing, WhisperResult::Refused);
+    write(&world, &[no.clone(), told(&insurer, &to, Purpose::Survey, WhisperResult::Later)]).await;
+    let route = route(&world, &insurer, &to).await;
+    assert_eq!(judge(&route, Purpose::Marketing, DAY), Some(Cause::DoNotCall));
+    assert_eq!(judge(&route, Purpose::Marketing, 180 * DAY), Some(Cause::DoNotCall));
+    assert_eq!(judge(&route, Purpose::Marketing, 185 * DAY), None);
+    assert_eq!(judge(&route, Purpose::Survey, DAY), None);
+    let withdrawn = "select count(*) from consent where withdrawn_call_id is not null
+        and purpose = 'marketing'";
+    assert_eq!(count(&mut world, withdrawn).await, 1);
+    let kept = "select count(*) from consent where withdrawn_at is null";
+    assert_eq!(count(&mut world, kept).await, 1, "the other one holds");
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_to_its_tenant_alone_and_binds_it_alone() {
+    let mut world = World::new().await;
+    let (one, two) = (world.insurer("A").await, world.insurer("B").await);
+    world.numbers(3).await;
+    let (first, second) = (world.bind(&one, "p", 1).await, world.bind(&two, "p", 1).await);
+    write(&world, &[told(&one, &first, Purpose::Marketing, WhisperResult::Refused)]).await;
+    let foreign = route(&world, &two, &second).await;
+    assert_eq!(judge(&foreign, Purpose::Marketing, DAY), None);
+    let told = ["binding.created", "whisper.refused", "call.completed"];
+    assert_eq!(world.events(one.id).await, told);
+    assert_eq!(world.events(two.id).await, ["binding.created"]);
+    for (insurer, own) in [(&one, 1_i64), (&two, 0)] {
+        let mut app = world.test.connect_as("maskline_app").await;
+        sqlx::query("select set_config('maskline.tenant', $1, false)")
+            .bind(Uuid::from_u128(insurer.id.as_u128()).to_string())
+            .execute(&mut app)
+            .await
+            .expect("set");
+        let seen: i64 = sqlx::query_scalar("select count(*) from do_not_call")
+            .fetch_one(&mut app)
+            .await
+            .expect("a count");
+        assert_eq!(seen, own);
+        let lifted = sqlx::query("delete from do_not_call").execute(&mut app).await;
+        assert!(lifted.is_err(), "only the subscriber can lift it");
+    }
+}
+
+#[tokio::test]
+async fn a_report_opens_one_complaint_and_a_repeated_record_none() {
+    let mut world = World::new().await;
+    let insurer = world.insurer("A").await;
+    world.numbers(1).await;
+    let to = world.bind(&insurer, "p", 1).await;
+    let report = told(&insurer, &to, Purpose::Marketing, WhisperResult::Reported);
+    write(&world, std::slice::from_ref(&report)).await;
+    write(&world, std::slice::from_ref(&report)).await;
+    let sql = "select count(*) from complaint where state = 'open' and source = 'whisper'";
+    assert_eq!(count(&mut world, sql).await, 1);
+    assert_eq!(
+        world.events(insurer.id).await.iter().filter(|it| *it == "whisper.reported").count(),
+        1
+    );
+    assert_eq!(judge(&route(&world, &insurer, &to).await, Purpose::Marketing, DAY), None);
+}
+
+#[tokio::test]
+async fn two_refusals_of_one_kind_in_one_batch_are_one_and_the_later_one_counts() {
+    let mut world = World::new().await;
+    let insurer = world.insurer("A").await;
+    world.numbers(1).await;
+    let to = world.bind(&insurer, "p", 1).await;
+    let first = told(&insurer, &to, Purpose::Marketing, WhisperResult::Refused);
+    let ended_at = first.ended_at + DAY;
+    let second = Cdr { call: CallId::new(unix_ms(noon()), bits()), ended_at, ..first.clone() };
+    write(&world, &[second, first]).await;
+    let sql = "select count(*) from do_not_call where until > since + interval '5 months'";
+    assert_eq!(count(&mut world, sql).await, 1);
+    let route = route(&world, &insurer, &to).await;
+    assert_eq!(route.do_not_call.len(), 1);
+}
+
+#[tokio::test]
+async fn every_result_has_its_event_or_none() {
+    let mut world = World::new().await;
+    let insurer = world.insurer("A").await;
+    world.numbers(1).await;
+    let to = world.bind(&insurer, "p", 1).await;
+    for result in WhisperResult::ALL {
+        write(&world, &[told(&insurer, &to, Purpose::Marketing, *result)]).await;
+    }
+    let mut seen = world.events(insurer.id).await;
+    seen.retain(|kind| kind.starts_with("whisper."));
+    let wanted: Vec<_> = WhisperResult::ALL.iter().filter_map(|result| result.event()).collect();
+    assert_eq!(seen, wanted);
+}
+
+#[tokio::test]
+async fn every_node_hears_that_a_binding_has_changed_when_its_subscriber_says_no() {
+    let mut world = World::new().await;
+    let insurer = world.insurer("A").await;
+    world.numbers(1).await;
+    let to = world.bind(&insurer, "p", 1).await;
+    let mut watch = RouteWatch::connect(&world.test.database.relay).await.expect("listening");
+    write(&world, &[told(&insurer, &to, Purpose::Marketing, WhisperResult::Refused)]).await;
+    assert_eq!(watch.next().await.expect("heard"), Heard::Binding(to.id));
+}
