@@ -5,6 +5,7 @@ mod database;
 mod listen;
 mod signalling;
 mod stop;
+mod trunk_faults;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ pub use database::{DatabaseSeen, OpenDatabase, look_at_database, open_database, 
 use crate::api::{self, Api};
 use crate::config::Config;
 use crate::jobs;
+use crate::media::sounds::InvalidSounds;
 use crate::relay::handle::Handle;
 use crate::relay::now::now;
 use crate::store::embedded::EmbeddedError;
@@ -72,6 +74,9 @@ pub enum StartError {
     /// The certificate of SIP over TLS.
     #[error("TLS cannot be served (sip.tls_certificate, sip.tls_key, sip.tls_ca): {0}")]
     Tls(String),
+    /// The folder of sounds.
+    #[error(transparent)]
+    Sounds(#[from] InvalidSounds),
     /// Threads, descriptors, randomness.
     #[error("cannot start {what}: {error}")]
     System {

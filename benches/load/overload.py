@@ -16,6 +16,8 @@ SHARE = 0.25
 HELD = 200
 LADDER_FIRST, LADDER_STEP = 300, 1.2
 FACTORS = ((1, 20), (2, 20), (5, 20), (10, 20))
+STRANGER = "127.0.0.9"
+FLOOD_RATE, FLOOD_BURST = 20_000, 100
 
 
 def percentile(values, part):
@@ -90,6 +92,64 @@ def normal_after(step, usual_ms):
     return max([last] + [at for at, _ in step.refused])
 
 
+class Flood:
+    """INVITE, REGISTER, OPTIONS and garbage from an address that is in no trunk."""
+
+    def __init__(self):
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind((STRANGER, 0))
+        self.socket.connect(("127.0.0.1", service.SIP))
+        own = "%s:%d" % self.socket.getsockname()
+        head = (f"Via: SIP/2.0/UDP {own};branch=z9hG4bKflood;rport\r\nMax-Forwards: 70\r\nFrom: <sip:f@{own}>;tag=f\r\n"
+                f"To: <sip:127.0.0.1>\r\nCall-ID: flood@{own}\r\n")
+        self.packets = [f"{method} sip:127.0.0.1 SIP/2.0\r\n{head}CSeq: 1 {method}\r\nContent-Length: 0\r\n\r\n".encode()
+                        for method in ("INVITE", "REGISTER", "OPTIONS")] + [bytes(range(256)) * 3]
+        self.stopping, self.sent, self.seconds = threading.Event(), 0, 0.0
+        self.thread = threading.Thread(target=self.pour)
+
+    def pour(self):
+        began = time.monotonic()
+        while not self.stopping.is_set():
+            due = (time.monotonic() - began) * FLOOD_RATE
+            while self.sent + FLOOD_BURST <= due:
+                for nth in range(FLOOD_BURST):
+                    self.socket.send(self.packets[nth % len(self.packets)])
+                self.sent += FLOOD_BURST
+            time.sleep(0.001)
+        self.seconds = time.monotonic() - began
+
+    def answers(self):
+        self.socket.setblocking(False)
+        count = 0
+        while True:
+            try:
+                self.socket.recv(65535)
+                count += 1
+            except BlockingIOError:
+                return count
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopping.set()
+        self.thread.join()
+
+
+def under_flood(work, numbers, process, capacity):
+    """Half the capacity from the trunk, and 20,000 packets a second from a stranger."""
+    with Flood() as flood:
+        step = Step(work, numbers, capacity // 2, 20)
+    time.sleep(5)
+    used = process.cpu_ns()
+    time.sleep(2)
+    idle = (process.cpu_ns() - used) / 2e9
+    print(f"a stranger's {flood.sent / flood.seconds:,.0f} packets/s beside {capacity // 2} calls/s: "
+          f"{len(step.served) / step.offered:.1%} served, p99 {step.p99(step.served):.0f} ms; "
+          f"{flood.answers()} answers to the stranger; {idle:.1%} of a core 5 s after")
+
+
 def bench(work, table, numbers_file):
     process, key = service.start(work)
     with process, peers.carrier(work):
@@ -101,7 +161,7 @@ def bench(work, table, numbers_file):
             print(f"{SHARE:.0%} of a core serves C = {capacity} calls/s with nothing refused")
             before = Step(work, numbers, capacity // 2, 10)
             rss = peers.rss_kib(process.pid)
-            spans = sum(seconds + 5 for _, seconds in FACTORS) + 60
+            spans = sum(seconds + 5 for _, seconds in FACTORS) + 90
             held = hold_calls(work, numbers, spans * 1000)
             peers.wait_until(lambda: service.gauge("maskline_calls_active") >= HELD, "the held calls", 60)
             rows = [("load", "offered/s", "answered/s", "served/s", "503s", "503 p99 ms", "200 p99 ms", "unanswered")]
@@ -116,6 +176,7 @@ def bench(work, table, numbers_file):
             table(rows)
             usual = before.p99(before.served)
             print(f"normal again after {normal_after(after, usual):.1f} s; memory {most / rss:.2f} of before")
+            under_flood(work, numbers, process, capacity)
             text = held.communicate()[0].decode(errors="replace")
             good = peers.count(text, "Successful call")
             print(f"{good} of {HELD} calls in progress ended by their caller, as they should")

@@ -5,8 +5,8 @@ use std::fmt;
 use std::io;
 use std::iter;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -14,9 +14,11 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::time::{interval, timeout};
 
 use super::StartError;
+use super::trunk_faults::TrunkFaults;
 use crate::call::config::{CallConfig, WhisperConfig};
 use crate::config::{Config, Listener, SHARDS_MAX, SoftphoneDigest, Softphones};
 use crate::domain::network;
+use crate::media::sounds::Library;
 use crate::media::{FreePorts, Plane, PlaneConfig};
 use crate::relay::dns::{NameServers, Names};
 use crate::relay::follow::{TRUNKS_EVERY, follow_changes, keep_trunks};
@@ -30,6 +32,7 @@ use crate::relay::trunks::{TrunkEntry, TrunkTable};
 use crate::rtp::plane::PlaneAddress;
 use crate::sip::digest::Algorithm;
 use crate::sip::transport::Transport;
+use crate::store::trunk::TrunkFault;
 use crate::store::{Database, RelayPool, Store, StoreError};
 use crate::vault::Vault;
 
@@ -45,16 +48,18 @@ pub(super) struct Signalling {
     plane: Arc<Plane>,
 }
 
-/// Everything that SIP is served on, bound, and the certificate of TLS.
+/// Everything that SIP is served on, bound, the certificate of TLS, and what can be played.
 pub(super) struct Bound {
     /// Those of each shard, in the order of the settings.
     udp: Vec<Vec<SipSocket>>,
     streams: Vec<(Transport, TcpListener)>,
     tls: Tls,
+    library: Library,
 }
 
-/// Binds the addresses of the settings.
+/// Binds the addresses of the settings, and reads the files that they name.
 pub(super) fn bind(config: &Config) -> Result<Bound, StartError> {
+    let library = Library::load(config.media.prompts.as_deref())?;
     let sip = &config.sip;
     let files = TlsFiles {
         certificate: sip.tls_certificate.clone(),
@@ -76,7 +81,7 @@ pub(super) fn bind(config: &Config) -> Result<Bound, StartError> {
             streams.push((transport, listener));
         }
     }
-    Ok(Bound { udp, streams, tls })
+    Ok(Bound { udp, streams, tls, library })
 }
 
 /// How many shards there are: 0 means one for each processor.
@@ -113,7 +118,7 @@ impl Signalling {
         vault: &Arc<Vault>,
     ) -> Result<Self, StartError> {
         let system = |what| move |error| StartError::System { what, error };
-        let Bound { udp: sockets, streams, tls } = bound;
+        let Bound { udp: sockets, streams, tls, library } = bound;
         let first = sockets.first().expect("there is at least one shard");
         let udp: Vec<SocketAddr> = first
             .iter()
@@ -135,12 +140,14 @@ impl Signalling {
             .filter(|ip| !ip.is_unspecified())
             .collect();
         let names = Arc::new(Names::new(name_servers()));
-        let (entries, _) = load_trunks(pool, vault, &names).await?;
+        let faults = Arc::new(Mutex::new(TrunkFaults::default()));
+        let (entries, _) = load_trunks(pool, vault, &names, &faults).await?;
         let table = TrunkTable::new(entries, &TrunkTable::default());
         handle.shared().trunk_states.follow(&table.reach());
         let trunks = Arc::new(ArcSwap::from_pointee(table));
         let prepared = Prepared::new(sockets, handle).map_err(system("a shard"))?;
         let media = plane_config(config, advertise.ip()).map_err(system("randomness"))?;
+        let media = PlaneConfig { sounds: library.sounds, ..media };
         let (plane, links) =
             Plane::start(&media, prepared.wakers()).map_err(system("the media plane"))?;
         let parts = Parts {
@@ -153,6 +160,7 @@ impl Signalling {
                     .chain(served.iter().copied())
                     .map(|(transport, at)| (transport, advertised_stream(config, at)))
                     .collect(),
+                insurers: library.insurers,
                 ..call_config(config, advertise)
             },
             media: links,
@@ -180,7 +188,8 @@ impl Signalling {
         let keep = keep_trunks(Arc::clone(shared), trunks, move || {
             let pool = pool.clone();
             let (vault, names) = (Arc::clone(&vault), Arc::clone(&names));
-            async move { load_trunks(&pool, &vault, &names).await }
+            let faults = Arc::clone(&faults);
+            async move { load_trunks(&pool, &vault, &names, &faults).await }
         });
         relay.adopt(tokio::spawn(keep).abort_handle());
         let more = udp.into_iter().skip(1).collect();
@@ -248,26 +257,25 @@ async fn load_trunks(
     pool: &RelayPool,
     vault: &Vault,
     names: &Arc<Names<NameServers>>,
+    faults: &Mutex<TrunkFaults>,
 ) -> Result<(Vec<TrunkEntry>, Duration), StoreError> {
     let access = pool.load_trunk_access(vault).await?;
     let mut access: BTreeMap<_, _> = access.into_iter().map(|it| (it.trunk, it)).collect();
     let mut entries = Vec::new();
+    let mut found = BTreeMap::new();
     for trunk in pool.load_trunks().await? {
-        let entry = TrunkEntry::from(trunk);
-        let trunk = entry.trunk;
-        if !entry.can_prove() {
-            // The API refuses this; the database may hold it from before.
-            tracing::error!(trunk.id = %trunk, "{trunk} is shut out: it has tls_ca, but not tls");
-            continue;
-        }
-        match access.remove(&trunk) {
-            None => entries.push(entry),
-            Some(access) => match entry.with_access(access) {
-                Some(entry) => entries.push(entry),
-                None => tracing::error!(trunk.id = %trunk, "{trunk} is shut out: bad secret"),
-            },
+        let (id, fault) = (trunk.id, trunk.fault());
+        let entry = match access.remove(&id) {
+            None => Some(TrunkEntry::from(trunk)),
+            Some(access) => TrunkEntry::from(trunk).with_access(access),
+        };
+        let fault = entry.is_none().then_some(TrunkFault::BadSecret).or(fault);
+        fault.map(|fault| found.insert(id, fault));
+        if fault != Some(TrunkFault::NotTls) {
+            entries.extend(entry);
         }
     }
+    faults.lock().unwrap_or_else(PoisonError::into_inner).tell(found);
     let places = |entry: &TrunkEntry| (entry.places.clone(), sip_transport(entry.transport));
     let found = names.find_all(entries.iter().map(places).collect()).await;
     for (entry, targets) in entries.iter_mut().zip(found) {

@@ -9,6 +9,7 @@ use super::hosts::{Hosts, REMEMBERED, addresses_of};
 use super::io::Peer;
 use crate::domain::id::AgentId;
 use crate::sip::transport::Transport;
+use crate::sip::uri::{Scheme, Uri};
 
 /// Places that one agent may be registered from at one time; the one that ends first gives way.
 const CONTACTS_MAX: usize = 5;
@@ -151,12 +152,13 @@ impl Contacts {
         let list = self.by_agent.get(&by.agent).map(Vec::as_slice).unwrap_or_default();
         // An old request that comes late changes nothing; another Call-ID has its own numbers.
         let is_late = |it: &&Contact| *it.call_id == *by.call_id && it.cseq >= by.cseq;
-        if list.iter().filter(is_late).any(|it| wanted.iter().any(|wanted| wanted.means(it, by))) {
+        if wanted.iter().any(|it| list.iter().filter(is_late).any(it.means(list, by))) {
             return Err(500);
         }
         self.make_room(now, by.agent)?;
         for wanted in wanted {
-            self.drop_where(by.agent, |it| wanted.means(it, by));
+            let list = self.by_agent.get(&by.agent).map(Vec::as_slice).unwrap_or_default();
+            self.drop_where(by.agent, wanted.means(list, by));
         }
         for wanted in wanted {
             if let Wanted::For(uri, time) = *wanted {
@@ -210,18 +212,56 @@ impl Contacts {
     }
 }
 
-impl Wanted<'_> {
-    /// Whether a place that is known is one that this ends or replaces.
-    fn means(&self, it: &Contact, by: Registering<'_>) -> bool {
-        match self {
+impl<'a> Wanted<'a> {
+    /// Which of the places that are known this ends or replaces.
+    fn means(self, list: &[Contact], by: Registering<'a>) -> impl Fn(&Contact) -> bool + use<'a> {
+        let named = match self {
+            Self::End(uri) => list.iter().filter_map(|it| it.nearness(uri, by)).max(),
+            Self::EndAll | Self::For(..) => None,
+        };
+        move |it| match self {
             Self::EndAll => true,
-            Self::End(uri) => *it.uri == **uri || it.flow == by.flow,
+            Self::End(uri) => named.is_some() && it.nearness(uri, by) == named,
             // The same phone by another connection, or another Contact of the same connection.
             Self::For(uri, _) => {
-                it.flow == by.flow || (*it.uri == **uri && *it.call_id == *by.call_id)
+                it.flow == by.flow || (is_same_uri(&it.uri, uri) && *it.call_id == *by.call_id)
             }
         }
     }
+}
+
+/// How surely a place is that of a Contact which a phone takes back: by its name alone, since it
+/// came by the same connection, or as the same registration.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Nearness {
+    Name,
+    Connection,
+    Registration,
+}
+
+impl Contact {
+    /// `None` for a place with another Contact: what a phone says of an old one does not concern
+    /// the new one, though both came by one connection.
+    fn nearness(&self, uri: &[u8], by: Registering<'_>) -> Option<Nearness> {
+        is_same_uri(&self.uri, uri).then(|| match () {
+            () if *self.call_id == *by.call_id => Nearness::Registration,
+            () if self.flow == by.flow => Nearness::Connection,
+            () => Nearness::Name,
+        })
+    }
+}
+
+/// Whether two URIs name the same place (RFC 3261 §19.1.4), in what tells phones apart.
+fn is_same_uri(a: &[u8], b: &[u8]) -> bool {
+    if a == b {
+        return true;
+    }
+    let (Ok(a), Ok(b)) = (Uri::parse(a), Uri::parse(b)) else { return false };
+    let transport = |uri: &Uri<'_>| uri.param("transport").map(str::to_ascii_lowercase);
+    a.scheme != Scheme::Other
+        && (a.scheme, a.user, a.port) == (b.scheme, b.user, b.port)
+        && a.host.eq_ignore_ascii_case(b.host)
+        && transport(&a) == transport(&b)
 }
 
 #[cfg(test)]
@@ -283,6 +323,58 @@ mod tests {
         assert!(contacts.is_registered(now, AGENT, flow(2)));
         contacts.register(now, by(AGENT, 3, "b", 1), &[Wanted::For(b"u", HOUR)]).expect("room");
         assert!(contacts.is_registered(now, AGENT, flow(2)), "another phone is another one");
+    }
+
+    /// RFC 3261 §10.3.
+    #[test]
+    fn an_old_contact_that_a_phone_takes_back_leaves_its_new_one() {
+        let (mut contacts, now) = (Contacts::default(), now());
+        contacts.register(now, by(AGENT, 1, "a", 1), &[Wanted::For(b"u", HOUR)]).expect("room");
+        contacts.register(now, by(AGENT, 2, "a", 2), &[Wanted::For(b"v", HOUR)]).expect("room");
+        contacts.register(now, by(AGENT, 2, "a", 3), &[Wanted::End(b"u")]).expect("room");
+        assert!(!contacts.is_registered(now, AGENT, flow(1)));
+        assert!(contacts.is_registered(now, AGENT, flow(2)));
+        // Nor one that nobody knows any more.
+        contacts.register(now, by(AGENT, 2, "a", 4), &[Wanted::End(b"u")]).expect("room");
+        assert!(contacts.is_registered(now, AGENT, flow(2)));
+        contacts.register(now, by(AGENT, 2, "a", 5), &[Wanted::End(b"v")]).expect("room");
+        assert!(!contacts.is_registered(now, AGENT, flow(2)));
+    }
+
+    /// Phones behind different routers, or one that has come back, may have the same Contact.
+    #[test]
+    fn of_places_with_the_same_contact_the_one_of_the_same_registration_is_ended() {
+        let two = || {
+            let (mut contacts, now) = (Contacts::default(), now());
+            for (port, call_id) in [(1, "a"), (2, "b")] {
+                let by = by(AGENT, port, call_id, 1);
+                contacts.register(now, by, &[Wanted::For(b"u", HOUR)]).expect("room");
+            }
+            (contacts, now)
+        };
+        for (port, call_id, left) in [
+            (2, "a", [false, true]), // The old one, by the new connection.
+            (2, "b", [true, false]),
+            (2, "c", [true, false]), // A restarted phone.
+            (3, "c", [false, false]),
+        ] {
+            let (mut contacts, now) = two();
+            let by = by(AGENT, port, call_id, 2);
+            contacts.register(now, by, &[Wanted::End(b"u")]).expect("room");
+            let there = [1, 2].map(|port| contacts.is_registered(now, AGENT, flow(port)));
+            assert_eq!(there, left, "{port} {call_id}");
+        }
+    }
+
+    /// RFC 3261 §19.1.4.
+    #[test]
+    fn a_contact_is_the_same_however_its_host_is_spelled() {
+        let same = |a: &str, b: &str| is_same_uri(a.as_bytes(), b.as_bytes());
+        assert!(same("sip:a@Phone.example:5061;ob", "SIP:a@phone.EXAMPLE:5061"));
+        assert!(same("odd", "odd") && !same("odd", "Odd") && !same("im:a@h", "im:b@h"));
+        for other in ["sip:a@h", "sip:b@h:5061", "sips:a@h:5061", "sip:a@h:5061;transport=tcp"] {
+            assert!(!same("sip:a@h:5061", other), "{other}");
+        }
     }
 
     #[test]

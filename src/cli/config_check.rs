@@ -7,6 +7,7 @@ use clap::Subcommand;
 
 use super::Outcome;
 use crate::config::Config;
+use crate::media::sounds::Library;
 
 /// Check or show the settings.
 #[derive(Debug, clap::Args)]
@@ -50,7 +51,10 @@ impl ConfigFile {
 pub fn run(args: &Args) -> Outcome {
     let config = args.file.load()?;
     let text = match args.action {
-        Action::Check => "The configuration is valid.\n".to_owned(),
+        Action::Check => {
+            Library::load(config.media.prompts.as_deref())?;
+            "The configuration is valid.\n".to_owned()
+        }
         Action::Dump => config.dump(),
     };
     Ok(std::io::stdout().write_all(text.as_bytes())?)

@@ -9,6 +9,7 @@ use super::Outcome;
 use super::config_check::ConfigFile;
 use crate::app::{self, DatabaseSeen, StartError};
 use crate::config::Config;
+use crate::media::sounds::Library;
 use crate::relay::sip_udp::RECEIVE_BUFFER;
 use crate::store::server::{ServerFacts, TrunkCounts};
 use crate::vault::RootKey;
@@ -50,6 +51,7 @@ pub fn run(args: &Args) -> Outcome {
     let mut findings = vec![
         finding(Health::Good, "settings", "valid"),
         root_key(&config),
+        prompts(&config),
         receive_buffer(&read_number("/proc/sys/net/core/rmem_max")),
         port_range(&config, &read_text("/proc/sys/net/ipv4/ip_local_port_range")),
         file_limit(&config, rustix::process::getrlimit(rustix::process::Resource::Nofile)),
@@ -79,6 +81,18 @@ fn root_key(config: &Config) -> Finding {
         Err(error) => {
             finding(Health::Bad, "root key", format!("{error}; `maskline key init` makes one"))
         }
+    }
+}
+
+fn prompts(config: &Config) -> Finding {
+    let about = "prompts";
+    match Library::load(config.media.prompts.as_deref()) {
+        Ok(Library { replaced, names, .. }) if config.media.prompts.is_some() => {
+            let text = format!("{replaced} of the folder, and {names} names of insurers");
+            finding(Health::Good, about, text)
+        }
+        Ok(_) => finding(Health::Good, about, "the built-in ones"),
+        Err(error) => finding(Health::Bad, about, error.to_string()),
     }
 }
 
@@ -159,7 +173,7 @@ async fn database(config: &Config) -> Vec<Finding> {
     match app::look_at_database(config).await {
         Ok(DatabaseSeen::Answers { facts, our_now, trunks }) => {
             let mut findings = vec![schema(&facts), clock(facts.now, our_now)];
-            findings.extend(trunks.map(count));
+            findings.extend(trunks.into_iter().flat_map(count));
             findings
         }
         Ok(DatabaseSeen::Stopped { folder, major }) => {
@@ -206,22 +220,25 @@ fn clock(theirs: SystemTime, ours: SystemTime) -> Finding {
     }
 }
 
-fn count(trunks: Result<TrunkCounts, StartError>) -> Finding {
+fn count(trunks: Result<TrunkCounts, StartError>) -> Vec<Finding> {
     let about = "trunks";
-    match trunks {
-        Ok(TrunkCounts { insurers, carriers }) => {
-            let text = format!("{insurers} of insurers, {carriers} of carriers");
-            if insurers > 0 && carriers > 0 {
-                finding(Health::Good, about, text)
-            } else {
-                finding(Health::Advice, about, format!("{text}: no call is possible"))
-            }
-        }
+    let TrunkCounts { insurers, carriers, faults } = match trunks {
+        Ok(counts) => counts,
         Err(error) => {
             let text = format!("the relay cannot look: {error}; a start sets its password");
-            finding(Health::Bad, about, text)
+            return vec![finding(Health::Bad, about, text)];
         }
+    };
+    let text = format!("{insurers} of insurers, {carriers} of carriers");
+    let mut findings = vec![if insurers > 0 && carriers > 0 {
+        finding(Health::Good, about, text)
+    } else {
+        finding(Health::Advice, about, format!("{text}: no call is possible"))
+    }];
+    for (trunk, fault) in faults {
+        findings.push(finding(Health::Bad, about, format!("{trunk} {}", fault.text())));
     }
+    findings
 }
 
 fn apart(one: SystemTime, other: SystemTime) -> Duration {
@@ -239,6 +256,8 @@ fn read_number(path: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::id::TrunkId;
+    use crate::store::trunk::TrunkFault;
 
     #[test]
     fn overlapping_ports_are_found_with_the_way_out() {
@@ -254,6 +273,16 @@ mod tests {
     fn a_small_receive_buffer_is_advised_against() {
         assert_eq!(receive_buffer(&Some(212_992)).health, Health::Advice);
         assert_eq!(receive_buffer(&Some(RECEIVE_BUFFER)).health, Health::Good);
+    }
+
+    #[test]
+    fn a_trunk_that_will_not_work_is_named() {
+        let trunk = TrunkId::from_u128(7);
+        let faults = vec![(trunk, TrunkFault::NoRoots)];
+        let findings = count(Ok(TrunkCounts { insurers: 1, carriers: 1, faults }));
+        let [counted, bad] = findings.as_slice() else { panic!("{findings:?}") };
+        assert_eq!((counted.health, bad.health), (Health::Good, Health::Bad));
+        assert!(bad.text.starts_with(&trunk.to_string()) && bad.text.contains("no tls_ca"));
     }
 
     #[tokio::test]

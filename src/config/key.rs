@@ -112,6 +112,10 @@ pub(super) const KEYS: &[Key] = &[
     key!(media.silence_timeout, "a call ends when both sides are silent this long"),
     key!(media.threads, "threads that forward packets; 0: one for each processor"),
     key!(
+        media.prompts,
+        "folder of prompts and insurers' names, see docs/prompts.md; empty: the built-in ones"
+    ),
+    key!(
         whisper.mode,
         "subscribers hear who calls: by_purpose (some calls need a 1), announce, or off"
     ),

@@ -193,6 +193,8 @@ pub struct Media {
     pub silence_timeout: Duration,
     /// Threads that forward packets; 0 means one for each processor.
     pub threads: usize,
+    /// The folder of sounds that are played in the place of ours; absent means ours alone.
+    pub prompts: Option<PathBuf>,
 }
 
 /// `[whisper]`
@@ -316,6 +318,7 @@ impl Default for Config {
                 port_quarantine: Duration::from_secs(60),
                 silence_timeout: Duration::from_secs(30),
                 threads: 0,
+                prompts: None,
             },
             whisper: Whisper {
                 mode: WhisperPolicy::default(),

@@ -27,6 +27,7 @@ mod meter;
 mod pace;
 mod plane;
 mod sockets;
+pub mod sounds;
 mod worker;
 
 pub use config::PlaneConfig;

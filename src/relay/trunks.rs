@@ -90,11 +90,6 @@ impl TrunkEntry {
 }
 
 impl TrunkEntry {
-    /// What its certificate must hold can be asked of it: else it would be let in unasked.
-    pub(crate) fn can_prove(&self) -> bool {
-        self.transport == network::Transport::Tls || self.tls == TrunkTls::NOTHING
-    }
-
     /// Whether it may come this way. A trunk of TLS comes by nothing else: its certificate would
     /// prove nothing. Nobody else is it over TLS: perhaps a softphone beside it.
     fn is_heard_over(&self, transport: Transport) -> bool {
@@ -364,20 +359,6 @@ mod tests {
         assert_eq!(peer(Transport::Tls).map(|peer| peer.transport), Some(Transport::Tls));
         assert_eq!(table.tls_of(TrunkId::new(1, 0)).name.as_deref(), Some("carrier.example"));
         assert_eq!(table.tls_of(TrunkId::new(2, 0)), &TrunkTls::default());
-    }
-
-    #[test]
-    fn a_trunk_whose_certificate_is_never_asked_for_cannot_prove_itself() {
-        let mut trunk = entry(1, PeerRole::Carrier, "192.0.2.1:5060", "192.0.2.0/24");
-        assert!(trunk.can_prove(), "nothing is wanted");
-        trunk.tls.name = Some("carrier.example".into());
-        assert!(!trunk.can_prove());
-        trunk.tls = TrunkTls { ca: Some("a list".into()), name: None };
-        assert!(!trunk.can_prove());
-        trunk.transport = network::Transport::Tcp;
-        assert!(!trunk.can_prove());
-        trunk.transport = network::Transport::Tls;
-        assert!(trunk.can_prove());
     }
 
     #[test]

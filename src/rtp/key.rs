@@ -2,8 +2,11 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// One of the sixteen keys. `Debug` does not show which.
-#[derive(Clone, Copy, Eq, PartialEq)]
+#[derive(Clone, Copy, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "u8", into = "u8")]
 pub struct Key(u8);
 
 impl Key {
@@ -30,6 +33,25 @@ impl Key {
     #[must_use]
     pub const fn event(self) -> u8 {
         self.0
+    }
+}
+
+/// A telephone event that is no key.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("no key has this event")]
+pub struct NoKey;
+
+impl TryFrom<u8> for Key {
+    type Error = NoKey;
+
+    fn try_from(event: u8) -> Result<Self, NoKey> {
+        Self::of_event(event).ok_or(NoKey)
+    }
+}
+
+impl From<Key> for u8 {
+    fn from(key: Key) -> Self {
+        key.event()
     }
 }
 

@@ -3,16 +3,18 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use serde::{Deserialize, Serialize};
+
 use super::key::Key;
 use super::sound::Sound;
 
 /// A call as the media plane knows it: an opaque number chosen by the brain, never reused while the
 /// call lives.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub struct SessionId(pub u128);
 
 /// One of the two sides of a call, by who dialled.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub enum Side {
     /// The caller.
     A,
@@ -41,7 +43,7 @@ impl Side {
 }
 
 /// Where one side says it receives media, from its SDP, and how it numbers the payloads.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct RemoteMedia {
     /// RTP, both the only accepted source and the destination.
     pub rtp: SocketAddr,
@@ -60,7 +62,7 @@ pub struct RemoteMedia {
 }
 
 /// What happens to the keys typed by one side.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct KeyMode {
     /// The brain hears of each.
     pub report: bool,
@@ -91,12 +93,12 @@ pub const EVENT_POSITION: usize = 3;
 
 /// Payload types of one side, by position in the call's codec list; `None` where the codec was not
 /// agreed. Position [`EVENT_POSITION`] is that of telephone events.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 pub struct PayloadMap(pub [Option<u8>; PAYLOADS_MAX]);
 
 /// Orders to the media plane. Each names its call; orders for an unknown call are ignored and
 /// counted.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub enum Command {
     /// Open two port pairs. Answered by [`Report::Opened`] or [`Report::Failed`].
     Open {
@@ -178,7 +180,7 @@ impl Command {
 }
 
 /// What the media plane tells the brain.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub enum Report {
     /// Both sides have ports; RTCP is the next odd port.
     Opened {
@@ -259,7 +261,7 @@ impl Report {
 }
 
 /// What arrived from one side's peer.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 pub struct SideCounts {
     /// Packets relayed.
     pub packets: u64,

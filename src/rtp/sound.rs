@@ -6,17 +6,19 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// The most steps of one playlist.
 pub const STEPS_MAX: usize = 40;
 /// Samples of a second.
 pub const RATE_HZ: u32 = 8_000;
 
 /// A clip in the table of [`Sounds`].
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub struct ClipId(pub u16);
 
 /// A part of a prompt.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub enum Step {
     /// Plays a clip. One that is not in the table is passed over.
     Clip(ClipId),
@@ -25,7 +27,8 @@ pub enum Step {
 }
 
 /// What is played one after the other, once.
-#[derive(Clone, Copy, Eq, PartialEq)]
+#[derive(Clone, Copy, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<Step>", into = "Vec<Step>")]
 pub struct Playlist {
     steps: [Step; STEPS_MAX],
     length: u8,
@@ -61,6 +64,22 @@ impl Playlist {
     }
 }
 
+impl TryFrom<Vec<Step>> for Playlist {
+    type Error = PlaylistFull;
+
+    fn try_from(steps: Vec<Step>) -> Result<Self, PlaylistFull> {
+        let mut playlist = Self::new();
+        steps.into_iter().try_for_each(|step| playlist.push(step))?;
+        Ok(playlist)
+    }
+}
+
+impl From<Playlist> for Vec<Step> {
+    fn from(playlist: Playlist) -> Self {
+        playlist.steps().to_vec()
+    }
+}
+
 impl Default for Playlist {
     fn default() -> Self {
         Self::new()
@@ -74,7 +93,7 @@ impl fmt::Debug for Playlist {
 }
 
 /// A tone of the relay's own, as Chinese networks sound them: 450 Hz.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub enum Tone {
     /// One second on, four off, until it is stopped.
     Ring,
@@ -87,7 +106,7 @@ pub enum Tone {
 }
 
 /// Something to be played to one side.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub enum Sound {
     /// Ends by itself.
     Prompt(Playlist),

@@ -10,8 +10,9 @@ use super::convert::from_sql;
 use super::database::{ConnectOptions, open_pool};
 use super::migrate::{Applied, look_at_migrations};
 use super::notice::Node;
-use super::trunk::TrunkSide;
+use super::trunk::{TrunkFault, TrunkSide};
 use super::{RelayPool, StoreError};
+use crate::domain::id::TrunkId;
 use crate::vault::DatabaseRole;
 
 /// A database as it introduces itself to its owner.
@@ -26,12 +27,14 @@ pub struct ServerFacts {
 }
 
 /// The trunks that take part.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct TrunkCounts {
     /// Trunks of tenants.
     pub insurers: usize,
     /// Trunks of carriers.
     pub carriers: usize,
+    /// Those among them with which something is wrong.
+    pub faults: Vec<(TrunkId, TrunkFault)>,
 }
 
 /// Asks a database about itself, as its owner.
@@ -61,7 +64,8 @@ pub async fn count_trunks(relay: ConnectOptions) -> Result<TrunkCounts, StoreErr
     relay.0.close().await;
     let trunks = trunks?;
     let carriers = trunks.iter().filter(|trunk| trunk.side == TrunkSide::Carrier).count();
-    Ok(TrunkCounts { insurers: trunks.len() - carriers, carriers })
+    let faults = trunks.iter().filter_map(|trunk| Some((trunk.id, trunk.fault()?))).collect();
+    Ok(TrunkCounts { insurers: trunks.len() - carriers, carriers, faults })
 }
 
 fn read_only(options: PgConnectOptions) -> PgConnectOptions {

@@ -86,6 +86,48 @@ pub struct Trunk {
     pub updated_at: SystemTime,
 }
 
+/// What is wrong with a trunk in the database. The API refuses such ones; an earlier one, or another
+/// hand, may have stored them.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum TrunkFault {
+    /// A certificate is demanded, and none is ever asked for: it takes no part.
+    NotTls,
+    /// Its certificate has to hold a name, and nothing says what it has to chain to.
+    NoRoots,
+    /// What it and we prove to each other cannot be read: it takes no part.
+    BadSecret,
+}
+
+impl TrunkFault {
+    const fn of(transport: Transport, has_ca: bool, has_name: bool) -> Option<Self> {
+        match transport {
+            Transport::Tls if has_name && !has_ca => Some(Self::NoRoots),
+            Transport::Udp | Transport::Tcp if has_ca || has_name => Some(Self::NotTls),
+            Transport::Udp | Transport::Tcp | Transport::Tls => None,
+        }
+    }
+
+    /// What comes of it, for an operator.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::NotTls => "is shut out: it has tls_ca or tls_name, and its transport is not tls",
+            Self::NoRoots => {
+                "is not heard: it has tls_name and no tls_ca, so that no certificate is its own"
+            }
+            Self::BadSecret => "is shut out: its secret cannot be read",
+        }
+    }
+}
+
+impl Trunk {
+    /// What is wrong with it, as far as its own settings say.
+    #[must_use]
+    pub const fn fault(&self) -> Option<TrunkFault> {
+        TrunkFault::of(self.transport, self.tls_ca.is_some(), self.tls_name.is_some())
+    }
+}
+
 /// A trunk to be made.
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "those of Trunk")]
@@ -415,4 +457,21 @@ impl Store {
 
 fn texts<T: ToString>(items: &[T]) -> Vec<String> {
     items.iter().map(ToString::to_string).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_that_is_never_asked_for_or_cannot_be_verified_proves_nothing() {
+        let of = |transport| {
+            [(false, false), (true, false), (true, true), (false, true)]
+                .map(|(has_ca, has_name)| TrunkFault::of(transport, has_ca, has_name))
+        };
+        let not_tls = Some(TrunkFault::NotTls);
+        assert_eq!(of(Transport::Udp), [None, not_tls, not_tls, not_tls]);
+        assert_eq!(of(Transport::Tcp), of(Transport::Udp));
+        assert_eq!(of(Transport::Tls), [None, None, None, Some(TrunkFault::NoRoots)]);
+    }
 }

@@ -1,7 +1,7 @@
 //! Certificates of the tests, made when the first test wants them: no private key lies in the
 //! repository. Two roots, the relay, a PBX, a carrier, and PBXs that are not to be let in: of the
-//! other root, for another purpose, and with a certificate that has ended. Many carriers have but a certificate
-//! of a server.
+//! other root, for another purpose, and with a certificate that has ended. Many carriers have but a
+//! certificate of a server.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -24,7 +24,7 @@ pub(super) const LAYERS: &[Layer] = &[
     pure("domain", &[], &["zeroize"]),
     pure("sip", &[], SIP_PACKAGES),
     pure("sdp", &[], PACKET_PACKAGES),
-    pure("rtp", &[], PACKET_PACKAGES),
+    pure("rtp", &[], MEDIA_PACKAGES),
     pure("policy", &["domain"], &["jiff", "sha2", "csv"]),
     pure("monitor", &["domain"], &["jiff", "sha2", "csv"]),
     pure("export", &["domain"], &["jiff", "sha2", "csv"]),
@@ -72,6 +72,8 @@ pub(super) const LAYERS: &[Layer] = &[
 
 pub(super) const PACKET_PACKAGES: &[&str] =
     &["bytes", "memchr", "rand_core", "rand_chacha", "slab", "hashbrown", "thiserror"];
+/// The messages of the media plane cross from one process to another.
+const MEDIA_PACKAGES: &[&str] = &["rand_core", "rand_chacha", "thiserror", "serde"];
 /// The hashes are for digest authentication; nothing else may use them.
 pub(super) const SIP_PACKAGES: &[&str] = &[
     "bytes",
@@ -116,6 +118,7 @@ pub(super) const ENGINE_PACKAGES: &[&str] = &[
     "hashbrown",
     "arc_swap",
     "moka",
+    "hound",
     "metrics",
     "tracing",
     "thiserror",
@@ -126,6 +129,7 @@ pub(super) const ENGINE_PACKAGES: &[&str] = &[
     "uuid",
     "serde",
     "serde_json",
+    "postcard",
     "zeroize",
     "memchr",
 ];
