@@ -180,18 +180,22 @@ impl Worker {
             Some(packet) => call.session.receive_rtp(now, side, source, packet),
             None => Err(call.session.refuse_oversized(side)),
         };
-        let forward = match forward {
-            Ok(forward) => forward,
-            Err(why) => return count(&mut counts.dropped, why),
-        };
-        // The session returns a part of the packet it was given.
-        let packet = &self.buffer[forward.bytes];
-        match call.sockets.send(Place::rtp(side.other()), packet, forward.to) {
-            Ok(()) => {
-                counts.packets_out += 1;
-                counts.bytes += packet.len() as u64;
+        match forward {
+            Ok(forward) => {
+                // The session returns a part of the packet it was given.
+                let packet = &self.buffer[forward.bytes];
+                match call.sockets.send(Place::rtp(side.other()), packet, forward.to) {
+                    Ok(()) => {
+                        counts.packets_out += 1;
+                        counts.bytes += packet.len() as u64;
+                    }
+                    Err(_) => counts.send_failed += 1,
+                }
             }
-            Err(_) => counts.send_failed += 1,
+            Err(why) => count(&mut counts.dropped, why),
+        }
+        if call.session.has_news() {
+            self.tell_news(slot);
         }
     }
 
@@ -290,8 +294,9 @@ impl Worker {
                 self.change(session, |call, rng| call.play(now, side, wanted, rng));
             }
             Command::Stop { session, side } => self.change(session, |call, _| call.stop(side)),
-            // Not obeyed yet.
-            Command::Keys { .. } => {}
+            Command::Keys { session, side, mode } => {
+                self.change(session, |call, _| call.keys(side, mode));
+            }
             Command::Close { session } => match self.calls.close(now, session) {
                 Some((link, counts)) => {
                     self.meter.closed(&counts);

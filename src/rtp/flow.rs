@@ -7,8 +7,10 @@ use std::ops::Range;
 use rand_core::Rng;
 
 use super::g711::Law;
-use super::header::{HEADER_BYTES, Header};
-use super::plane::{EVENT_POSITION, PAYLOADS_MAX, PayloadMap};
+use super::header::{HEADER_BYTES, Header, Malformed};
+use super::key::Key;
+use super::keys::{EVENT_BYTES, Ear};
+use super::plane::{EVENT_POSITION, KeyMode, PAYLOADS_MAX, PayloadMap, Side};
 use super::player::FRAME_SAMPLES;
 use super::session::Dropped;
 use super::stats::{Noted, Reception, Timing};
@@ -41,6 +43,10 @@ pub(super) struct Flow {
     to: [u8; PAYLOADS_MAX],
     /// The next packet that leaves has to be joined to what left before.
     joins: bool,
+    /// Keys are looked for in the sound.
+    hears_tones: bool,
+    /// There is something that nobody has asked for yet.
+    has_news: bool,
     reception: Reception,
     /// The number of that next packet.
     sequence_next: u16,
@@ -49,6 +55,9 @@ pub(super) struct Flow {
     /// Packets of our own, and their bytes.
     played: (u32, u32),
     dropped: u64,
+    ear: Ear,
+    /// A key that was pressed.
+    pressed: Option<Key>,
 }
 
 /// Whether a stream has begun.
@@ -97,8 +106,8 @@ impl Source {
 }
 
 impl Flow {
-    /// A direction whose ends are not known yet.
-    pub(super) fn new(rng: &mut impl Rng) -> Self {
+    /// The direction from this side, whose ends are not known yet.
+    pub(super) fn new(side: Side, rng: &mut impl Rng) -> Self {
         Self {
             destination: SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0),
             source: Source::NOBODY,
@@ -117,11 +126,15 @@ impl Flow {
             stage: Stage::Silent,
             gate: Gate::NotBridged,
             joins: true,
+            hears_tones: false,
+            has_news: false,
             reception: Reception::default(),
             sequence_next: rng.next_u32() as u16,
             skipped: 0,
             played: (0, 0),
             dropped: 0,
+            ear: Ear::new(KeyMode::at_open(side)),
+            pressed: None,
         }
     }
 
@@ -144,11 +157,21 @@ impl Flow {
         if self.note(now, &header, position) == Noted::Stray {
             return Err(Dropped::OutOfOrder);
         }
+        let is_event = position == Some(EVENT_POSITION);
+        if is_event {
+            self.hear_event(&mut header, packet)?;
+        } else if self.hears_tones {
+            self.hear_sound(&header, position, packet);
+        }
         match self.gate {
             Gate::Open => {}
             Gate::NotBridged => return Err(Dropped::NotBridged),
             Gate::Held => return Err(Dropped::Held),
             Gate::Playing => return Err(Dropped::Playing),
+        }
+        if is_event && !self.ear.mode().pass {
+            self.skip(before, &header);
+            return Err(Dropped::Key);
         }
         // `from` and `to` have the same length.
         let to = position.map_or(NO_PAYLOAD, |position| self.to[position]);
@@ -160,7 +183,7 @@ impl Flow {
             if self.reception.highest_sequence() != header.sequence {
                 return Err(Dropped::OutOfOrder);
             }
-            self.join(now, &mut header, position);
+            self.join(now, &mut header, is_event);
         } else if self.is_before_seam(header.sequence) {
             return Err(Dropped::OutOfOrder);
         }
@@ -168,7 +191,7 @@ impl Flow {
         header.sequence = header.sequence.wrapping_add(self.sequence_offset);
         header.timestamp = header.timestamp.wrapping_add(self.timestamp_offset);
         header.ssrc = self.ssrc_out;
-        if position != Some(EVENT_POSITION) {
+        if !is_event {
             self.timestamp_out = header.timestamp;
             self.sent_at_units = now.rtp_units();
         }
@@ -196,11 +219,40 @@ impl Flow {
         noted
     }
 
+    /// Of a telephone event no more than the event itself goes on.
+    #[cold]
+    fn hear_event(&mut self, header: &mut Header, packet: &[u8]) -> Result<(), Dropped> {
+        let payload = packet.get(header.payload_start..header.payload_end).unwrap_or_default();
+        match self.ear.hear_event(header, payload) {
+            Ok(key) => self.press(key),
+            Err(Malformed) => return Err(self.drop_as(Dropped::Malformed)),
+        }
+        header.payload_end = header.payload_start + EVENT_BYTES;
+        Ok(())
+    }
+
+    #[cold]
+    fn hear_sound(&mut self, header: &Header, position: Option<usize>, packet: &mut [u8]) {
+        let Some(law) = position.and_then(Law::at_position) else { return };
+        if let Some(payload) = packet.get_mut(header.payload_start..header.payload_end) {
+            let key = self.ear.hear_sound(law, payload);
+            self.press(key);
+        }
+    }
+
+    fn press(&mut self, key: Option<Key>) {
+        if key.is_some() {
+            self.pressed = key;
+            self.has_news = true;
+        }
+    }
+
     /// The peer has begun to send, or has changed its stream. Towards the other side our stream
     /// goes on without a gap.
     #[cold]
     fn begin_stream(&mut self, now: Moment, header: &Header) {
         self.cut();
+        self.ear.forget();
         self.stage = Stage::Running;
         self.ssrc_in = header.ssrc;
         self.reception.start(now, header);
@@ -221,7 +273,7 @@ impl Flow {
 
     /// From this packet on the stream of the peer is what leaves.
     #[cold]
-    fn join(&mut self, now: Moment, header: &mut Header, position: Option<usize>) {
+    fn join(&mut self, now: Moment, header: &mut Header, is_event: bool) {
         self.joins = false;
         self.seam = header.sequence;
         self.skipped = header.sequence.wrapping_sub(1);
@@ -229,7 +281,7 @@ impl Flow {
         let next = self.timestamp_next(now.rtp_units());
         self.timestamp_offset = next.wrapping_sub(header.timestamp);
         // A marked telephone event would be a new one, RFC 4733 §2.3.
-        header.marker |= position != Some(EVENT_POSITION);
+        header.marker |= !is_event;
     }
 
     /// The timestamp of a packet that leaves at this time and does not follow the last one by the
@@ -308,7 +360,11 @@ impl Flow {
     pub(super) fn drop_as(&mut self, why: Dropped) -> Dropped {
         match why {
             Dropped::Stranger | Dropped::Malformed | Dropped::UnknownPayload => self.dropped += 1,
-            Dropped::NotBridged | Dropped::Held | Dropped::Playing | Dropped::OutOfOrder => {}
+            Dropped::NotBridged
+            | Dropped::Held
+            | Dropped::Playing
+            | Dropped::OutOfOrder
+            | Dropped::Key => {}
         }
         why
     }
@@ -331,6 +387,28 @@ impl Flow {
         if gate != Gate::Open {
             self.cut();
         }
+    }
+
+    /// What happens to the keys of the sending side.
+    pub(super) fn set_keys(&mut self, mode: KeyMode) {
+        self.ear.set_mode(mode);
+        self.hears_tones = mode.inband;
+    }
+
+    pub(super) const fn keys(&self) -> KeyMode {
+        self.ear.mode()
+    }
+
+    /// There is something to be asked for.
+    #[inline]
+    pub(super) const fn has_news(&self) -> bool {
+        self.has_news
+    }
+
+    /// A key that was pressed since this was last asked.
+    pub(super) const fn take_pressed(&mut self) -> Option<Key> {
+        self.has_news = false;
+        self.pressed.take()
     }
 
     pub(super) const fn destination(&self) -> SocketAddr {

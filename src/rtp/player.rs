@@ -17,6 +17,8 @@ pub(super) const FRAME: Duration = Duration::from_millis(20);
 pub(super) struct Player {
     /// What the brain calls it.
     pub(super) play: u32,
+    /// A key ends it.
+    pub(super) until_key: bool,
     voice: Voice,
     /// When the first frame was due; later by as much as frames were left out.
     started_at: Moment,
@@ -57,12 +59,12 @@ pub(super) enum Next {
 }
 
 impl Player {
-    pub(super) const fn new(now: Moment, play: u32, sound: Sound) -> Self {
+    pub(super) const fn new(now: Moment, play: u32, sound: Sound, until_key: bool) -> Self {
         let voice = match sound {
             Sound::Prompt(playlist) => Voice::Prompt { playlist, step: 0, played: 0 },
             Sound::Tone(tone) => Voice::Tone(tone),
         };
-        Self { play, voice, started_at: now, frames: 0, begins: true }
+        Self { play, until_key, voice, started_at: now, frames: 0, begins: true }
     }
 
     /// When the next frame is due.
@@ -202,7 +204,7 @@ mod tests {
     }
 
     fn tone(tone: Tone) -> Player {
-        Player::new(ms(0), 1, Sound::Tone(tone))
+        Player::new(ms(0), 1, Sound::Tone(tone), false)
     }
 
     /// Every sample up to a time, or to the end.
@@ -232,7 +234,7 @@ mod tests {
         ] {
             playlist.push(step).expect("room");
         }
-        let mut player = Player::new(ms(0), 1, Sound::Prompt(playlist));
+        let mut player = Player::new(ms(0), 1, Sound::Prompt(playlist), false);
         let heard = listen(&mut player, &sounds, ms(1_000));
         let mut expected = vec![1; 100];
         expected.extend([A_LAW_SILENCE; 80]);
@@ -249,7 +251,7 @@ mod tests {
         sounds.insert(ClipId(1), vec![1; 320].into());
         let mut playlist = Playlist::new();
         playlist.push(Step::Clip(ClipId(1))).expect("room");
-        let mut player = Player::new(ms(0), 1, Sound::Prompt(playlist));
+        let mut player = Player::new(ms(0), 1, Sound::Prompt(playlist), false);
         assert_eq!(listen(&mut player, &sounds, ms(1_000)), [1; 320]);
     }
 

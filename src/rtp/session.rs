@@ -10,7 +10,8 @@ use rand_core::Rng;
 
 use super::flow::{Flow, Gate, OWN_BYTES};
 use super::g711::Law;
-use super::plane::{RemoteMedia, Report, SessionId, Side, SideCounts};
+use super::key::Key;
+use super::plane::{KeyMode, RemoteMedia, Report, SessionId, Side, SideCounts};
 use super::player::{Next, Player};
 use super::rtcp::{self, CNAME_BYTES, REPORT_BYTES_MAX};
 use super::sound::{Sound, Sounds};
@@ -79,6 +80,13 @@ pub enum News {
         /// Which one.
         play: u32,
     },
+    /// A key was pressed.
+    Key {
+        /// Who pressed it.
+        side: Side,
+        /// Which one.
+        key: Key,
+    },
 }
 
 impl News {
@@ -87,6 +95,7 @@ impl News {
     pub const fn report(self, session: SessionId) -> Report {
         match self {
             Self::PlayDone { side, play } => Report::PlayDone { session, side, play },
+            Self::Key { side, key } => Report::Key { session, side, key },
         }
     }
 }
@@ -108,11 +117,13 @@ pub enum Dropped {
     Playing,
     /// Its number is far from the others, or it is older than what was sent in between.
     OutOfOrder,
+    /// A telephone event that is not for the other side.
+    Key,
 }
 
 impl Dropped {
     /// All reasons.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Stranger,
         Self::Malformed,
         Self::UnknownPayload,
@@ -120,6 +131,7 @@ impl Dropped {
         Self::Held,
         Self::Playing,
         Self::OutOfOrder,
+        Self::Key,
     ];
 
     /// The label in metrics.
@@ -133,6 +145,7 @@ impl Dropped {
             Self::Held => "held",
             Self::Playing => "playing",
             Self::OutOfOrder => "out_of_order",
+            Self::Key => "key",
         }
     }
 
@@ -155,7 +168,7 @@ pub struct Due {
 impl Session {
     /// A call whose sides are not known yet: everything is dropped.
     pub fn open(now: Moment, silence_timeout: Duration, rng: &mut impl Rng) -> Self {
-        let flows = [Flow::new(rng), Flow::new(rng)];
+        let flows = [Flow::new(Side::A, rng), Flow::new(Side::B, rng)];
         let legs = [Leg::new(rng), Leg::new(rng)];
         Self {
             flows,
@@ -194,7 +207,7 @@ impl Session {
     /// Plays something to one side, in the place of what is being played to it.
     pub fn play(&mut self, now: Moment, side: Side, wanted: Play, rng: &mut impl Rng) {
         self.report_at.get_or_insert(now + report_interval(rng));
-        let player = Player::new(now, wanted.play, wanted.sound);
+        let player = Player::new(now, wanted.play, wanted.sound, wanted.until_key);
         self.players[side.index()] = Some(Box::new(player));
         self.set_gates();
     }
@@ -203,6 +216,11 @@ impl Session {
     pub fn stop(&mut self, side: Side) {
         self.players[side.index()] = None;
         self.set_gates();
+    }
+
+    /// What happens to the keys typed by one side.
+    pub fn keys(&mut self, side: Side, mode: KeyMode) {
+        self.flows[side.index()].set_keys(mode);
     }
 
     /// The next packet of what is played to a side, if one is due: where it goes. To be called for
@@ -247,8 +265,16 @@ impl Session {
 
     /// The oldest of what the brain shall hear, if there is something. To be asked for after
     /// whatever was done.
+    #[inline]
     pub fn poll_news(&mut self) -> Option<News> {
         self.news.pop_front()
+    }
+
+    /// Whether [`Self::poll_news`] has something.
+    #[inline]
+    #[must_use]
+    pub fn has_news(&self) -> bool {
+        !self.news.is_empty()
     }
 
     fn tell(&mut self, news: News) {
@@ -267,8 +293,26 @@ impl Session {
         packet: &mut [u8],
     ) -> Result<Forward, Dropped> {
         let flow = &mut self.flows[from.index()];
-        let bytes = flow.relay(now, source, packet)?;
-        Ok(Forward { to: flow.destination(), bytes })
+        let relayed = flow.relay(now, source, packet);
+        let to = flow.destination();
+        if flow.has_news() {
+            self.notice(from);
+        }
+        Ok(Forward { to, bytes: relayed? })
+    }
+
+    /// What a packet has brought besides itself.
+    #[cold]
+    fn notice(&mut self, from: Side) {
+        let flow = &mut self.flows[from.index()];
+        let Some(key) = flow.take_pressed() else { return };
+        if flow.keys().report {
+            self.tell(News::Key { side: from, key });
+        }
+        let player = self.players[from.index()].as_ref().filter(|player| player.until_key);
+        if let Some(play) = player.map(|player| player.play) {
+            self.end_play(from, play);
+        }
     }
 
     /// Takes an RTCP packet that reached our RTCP socket of side `from`. It ends here.

@@ -7,6 +7,8 @@ use proptest::prelude::*;
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 
+#[path = "key_tests.rs"]
+mod keys;
 #[path = "play_tests.rs"]
 mod play;
 
@@ -170,6 +172,8 @@ fn names_and_offsets_are_random_and_steps_are_kept() {
 #[test]
 fn payload_types_are_the_receivers_and_unknown_ones_end_here() {
     let mut story = Story::bridged(1);
+    let mode = KeyMode { pass: true, ..KeyMode::at_open(Side::B) };
+    story.session.keys(Side::B, mode);
     let event = story.send(ms(0), Side::A, &packet(97, 1, 1, 1)).expect("relayed");
     assert_eq!(header(&event).payload_type, 101);
     let event = story.send(ms(0), Side::B, &packet(101, 1, 1, 1)).expect("relayed");

@@ -37,6 +37,9 @@ pub(crate) struct Media {
     pub(crate) fails: bool,
     /// What can be played.
     pub(crate) sounds: Sounds,
+    /// What packets have brought besides themselves.
+    told: Vec<Report>,
+    told_at: Option<Instant>,
 }
 
 struct Open {
@@ -62,6 +65,8 @@ impl Media {
             closed_at: BTreeMap::new(),
             fails: false,
             sounds: Sounds::default(),
+            told: Vec::new(),
+            told_at: None,
         }
     }
 
@@ -105,8 +110,10 @@ impl Media {
                 self.sessions.get_mut(&session)?.session.stop(side);
                 None
             }
-            // Not obeyed yet.
-            Command::Keys { .. } => None,
+            Command::Keys { session, side, mode } => {
+                self.sessions.get_mut(&session)?.session.keys(side, mode);
+                None
+            }
             Command::Close { session } => {
                 let open = self.sessions.remove(&session)?;
                 for port in open.ports {
@@ -156,13 +163,20 @@ impl Media {
             return None;
         }
         let mut packet = bytes.to_vec();
-        let forward = open.session.receive_rtp(moment, side, from, &mut packet).ok()?;
+        let forward = open.session.receive_rtp(moment, side, from, &mut packet);
+        let news = std::iter::from_fn(|| open.session.poll_news());
+        self.told.extend(news.map(|news| news.report(id)));
+        self.told_at = Some(now);
+        let forward = forward.ok()?;
         let local = SocketAddr::new(RELAY_HOST, open.ports[side.other().index()]);
         Some((local, forward.to, Bytes::copy_from_slice(&packet[forward.bytes])))
     }
 
     /// When [`Self::handle_timeout`] is due.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        if !self.told.is_empty() {
+            return self.told_at;
+        }
         let due = self.sessions.values().filter_map(|open| open.session.poll_timeout()).min()?;
         Some(self.start? + Duration::from_micros(due.micros()))
     }
@@ -170,7 +184,7 @@ impl Media {
     /// Reports to the brain, and RTCP to the phones.
     pub(crate) fn handle_timeout(&mut self, now: Instant) -> (Vec<Report>, Vec<Leaving>) {
         let moment = self.moment(now);
-        let (mut reports, mut leaving) = (Vec::new(), Vec::new());
+        let (mut reports, mut leaving) = (std::mem::take(&mut self.told), Vec::new());
         for (id, open) in &mut self.sessions {
             if open.session.poll_timeout().is_none_or(|at| at > moment) {
                 continue;
