@@ -11,6 +11,7 @@ pub mod media;
 pub mod phone;
 pub mod policy;
 pub mod prompt;
+pub mod recording;
 pub mod relay;
 pub mod rtp;
 pub mod sdp;

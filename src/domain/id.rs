@@ -96,6 +96,10 @@ ids! {
     CallId = "cal";
     /// What an agent's tool has announced about a call.
     IntentId = "int";
+    /// What was said in a call, on disk.
+    RecordingId = "rec";
+    /// A line of the record of who did what.
+    AuditId = "aud";
     /// A fact told to a tenant.
     EventId = "evt";
 }

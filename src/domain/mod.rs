@@ -11,6 +11,7 @@ pub mod now;
 pub mod number;
 pub mod number_state;
 pub mod purpose;
+pub mod recording;
 pub mod route;
 pub mod trust;
 pub mod whisper;

@@ -9,7 +9,7 @@ use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, Unbou
 use zeroize::Zeroizing;
 
 use super::{SecretKey, VaultError};
-use crate::domain::id::{AgentId, SubscriberId, TenantId, TrunkId};
+use crate::domain::id::{AgentId, RecordingId, SubscriberId, TenantId, TrunkId};
 
 /// AES-256-GCM-SIV (RFC 8452) with a random nonce: a repeated nonce only shows that two values were
 /// equal.
@@ -36,6 +36,8 @@ pub enum Column {
     TrunkLogin,
     /// `agent_login.secret_sealed`
     AgentLogin,
+    /// The header of a recording, and `recording.key_sealed`
+    RecordingKey,
 }
 
 impl Column {
@@ -49,6 +51,7 @@ impl Column {
             Self::TrunkPassword => 6,
             Self::TrunkLogin => 7,
             Self::AgentLogin => 8,
+            Self::RecordingKey => 9,
         }
     }
 }
@@ -84,6 +87,12 @@ impl Cell {
     #[must_use]
     pub const fn of_agent(tenant: TenantId, row: AgentId, column: Column) -> Self {
         Self { tenant, row: row.as_u128(), column }
+    }
+
+    /// The key of a recording.
+    #[must_use]
+    pub const fn of_recording(tenant: TenantId, row: RecordingId) -> Self {
+        Self { tenant, row: row.as_u128(), column: Column::RecordingKey }
     }
 
     /// The answer kept for a repeated request, in the row of this key hash.

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::envelope::{self, SealingKey};
 use super::{Cell, Column, SecretKey, VaultError};
-use crate::domain::id::{SubscriberId, TenantId};
+use crate::domain::id::{RecordingId, SubscriberId, TenantId};
 use crate::domain::number::{DIGITS_MAX, RealNumber, Reveal};
 
 /// Versions start here; rotation counts up.
@@ -104,6 +104,33 @@ impl TenantKeys {
         let padded = key.open(&cell(Column::SubscriberNumber), &sealed.number)?;
         let text = std::str::from_utf8(&padded).map_err(|_| VaultError::Malformed)?;
         RealNumber::parse(text.trim_end_matches('\0')).map_err(|_| VaultError::Malformed)
+    }
+
+    /// Makes the key of a recording; the second is the same, wrapped, to be kept beside it.
+    ///
+    /// # Errors
+    /// [`VaultError::Library`] when the library fails.
+    pub fn create_recording_key(
+        &self,
+        recording: RecordingId,
+    ) -> Result<(SecretKey, Vec<u8>), VaultError> {
+        let key = SecretKey::random()?;
+        let cell = Cell::of_recording(self.tenant, recording);
+        let wrapped = self.wrapping.seal(&cell, key.as_bytes())?;
+        Ok((key, wrapped))
+    }
+
+    /// Opens the key of a recording.
+    ///
+    /// # Errors
+    /// [`VaultError`] when it belongs to another recording or tenant.
+    pub fn open_recording_key(
+        &self,
+        recording: RecordingId,
+        wrapped: &[u8],
+    ) -> Result<SecretKey, VaultError> {
+        let cell = Cell::of_recording(self.tenant, recording);
+        SecretKey::from_bytes(&self.wrapping.open(&cell, wrapped)?)
     }
 
     /// What the number is found by at this tenant: HMAC-SHA-256, cut to 128 bits.

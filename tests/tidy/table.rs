@@ -39,6 +39,12 @@ pub(super) const LAYERS: &[Layer] = &[
         pure: false,
     },
     Layer {
+        module: "recording",
+        modules: &["domain", "rtp", "vault"],
+        packages: &["aws_lc_rs", "thiserror"],
+        pure: false,
+    },
+    Layer {
         module: "store",
         modules: &["domain", "vault", "config", "telemetry"],
         packages: &[
@@ -99,6 +105,7 @@ pub(super) const ENGINE_MODULES: &[&str] = &[
     "phone",
     "prompt",
     "vault",
+    "recording",
     "store",
     "media",
     "relay",
@@ -133,8 +140,17 @@ pub(super) const ENGINE_PACKAGES: &[&str] = &[
     "zeroize",
     "memchr",
 ];
-pub(super) const HTTP_MODULES: &[&str] =
-    &["domain", "policy", "monitor", "vault", "store", "relay::handle", "config", "telemetry"];
+pub(super) const HTTP_MODULES: &[&str] = &[
+    "domain",
+    "policy",
+    "monitor",
+    "vault",
+    "recording",
+    "store",
+    "relay::handle",
+    "config",
+    "telemetry",
+];
 pub(super) const HTTP_PACKAGES: &[&str] = &[
     "axum",
     "tower",

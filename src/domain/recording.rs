@@ -1,0 +1,63 @@
+//! How long a recording is kept.
+
+use std::time::Duration;
+
+macro_rules! classes {
+    ($($(#[$doc:meta])* $name:ident $label:literal $days:literal;)+) => {
+        /// Why a recording is kept for how long.
+        #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+        pub enum Retention {
+            $($(#[$doc])* $name,)+
+        }
+
+        impl Retention {
+            /// All of them, shortest first.
+            pub const ALL: &'static [Self] = &[$(Self::$name),+];
+
+            /// The stable word in the store, the settings, the API and the names of folders.
+            #[must_use]
+            pub const fn label(self) -> &'static str {
+                match self { $(Self::$name => $label,)+ }
+            }
+
+            /// For how long.
+            #[must_use]
+            pub const fn time(self) -> Duration {
+                let days: u64 = match self { $(Self::$name => $days,)+ };
+                Duration::from_secs(days * 86_400)
+            }
+        }
+    };
+}
+
+classes! {
+    /// Calls that no law asks to keep.
+    SixMonths "six_months" 184;
+    /// Sales of a term of up to a year.
+    FiveYears "five_years" 1_827;
+    /// Sales of a longer term.
+    TenYears "ten_years" 3_653;
+}
+
+impl Retention {
+    /// Reads a label back.
+    #[must_use]
+    pub fn find_label(label: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|retention| retention.label() == label)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_class_is_shorter_than_its_years() {
+        let year = Duration::from_secs(365 * 86_400 + 21_600);
+        assert!(Retention::FiveYears.time() >= year * 5);
+        assert!(Retention::TenYears.time() >= year * 10);
+        for class in Retention::ALL {
+            assert_eq!(Retention::find_label(class.label()), Some(*class));
+        }
+    }
+}
