@@ -24,6 +24,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (13, "number_format", include_str!("../../migrations/0013_number_format.sql")),
     (14, "call_marks", include_str!("../../migrations/0014_call_marks.sql")),
     (15, "whisper", include_str!("../../migrations/0015_whisper.sql")),
+    (18, "recordings", include_str!("../../migrations/0018_recordings.sql")),
 ];
 
 /// So many months of records have partitions ahead of time.

@@ -8,6 +8,7 @@
 pub mod agent;
 pub mod agent_login;
 pub mod api_key;
+mod audit;
 pub mod binding;
 mod binding_row;
 pub mod cdr;
@@ -22,6 +23,7 @@ pub mod number;
 pub mod outbox;
 pub mod page;
 pub mod pool;
+pub mod recording;
 pub mod route;
 pub mod server;
 pub mod subscriber;

@@ -9,6 +9,7 @@ mod embedded;
 mod fixture;
 mod isolation;
 mod look;
+mod recordings;
 mod records;
 mod routes;
 mod sweeps;
