@@ -86,8 +86,8 @@ pub struct Trunk {
     pub updated_at: SystemTime,
 }
 
-/// What is wrong with a trunk in the database. The API refuses such ones; an earlier one, or another
-/// hand, may have stored them.
+/// What is wrong with a trunk in the database. The API refuses such ones; an earlier one, or
+/// another hand, may have stored them.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum TrunkFault {
     /// A certificate is demanded, and none is ever asked for: it takes no part.
