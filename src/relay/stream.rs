@@ -369,8 +369,9 @@ impl Running {
         if connection.write().is_err() {
             return self.close(index, "error");
         }
-        if connection.comes_up() {
-            connection.clocks.message = None;
+        if let Some(heard) = connection.comes_up() {
+            let until = now().monotonic + self.streams.limits.message_within;
+            connection.clocks.message = (heard == Heard::Begun).then_some(until);
         }
         // Once full, it has to be emptied: whoever takes a byte now and then is no better.
         let until = || now().monotonic + self.streams.limits.read_within;

@@ -171,14 +171,15 @@ impl Connection {
         if was_timed && !self.is_timed { Heard::Complete } else { Heard::Nothing }
     }
 
-    /// `true` once, when a connection that we have opened is up: its time no longer runs.
-    pub(super) fn comes_up(&mut self) -> bool {
+    /// Once, when a connection that we have opened is up: the time for that no longer runs. What
+    /// has come of a message in the same breath has to be completed like any other.
+    pub(super) fn comes_up(&mut self) -> Option<Heard> {
         let is_up = self.state == State::Open && !self.wire.is_handshaking();
         if !(self.is_opening && is_up) {
-            return false;
+            return None;
         }
-        (self.is_opening, self.is_timed) = (false, false);
-        true
+        (self.is_opening, self.is_timed) = (false, self.framer.is_partial());
+        Some(if self.is_timed { Heard::Begun } else { Heard::Complete })
     }
 }
 
@@ -190,14 +191,32 @@ mod tests {
     use crate::call::io::{NO_TRUNK, PeerRole};
     use crate::sip::transport::Transport;
 
-    #[test]
-    fn whoever_asks_for_life_and_reads_no_answer_costs_no_more_than_the_bound() {
+    fn connection(state: State) -> Connection {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("bound");
         let socket = TcpStream::connect(address).expect("a listener");
         let (transport, trunk, role) = (Transport::Tcp, NO_TRUNK, PeerRole::Softphone);
         let peer = Peer { address, transport, trunk, role };
-        let mut connection = Connection::new(socket, Wire::Plain, peer, State::Open);
+        Connection::new(socket, Wire::Plain, peer, state)
+    }
+
+    #[test]
+    fn what_comes_of_a_message_before_we_know_that_a_connection_is_up_is_timed_too() {
+        let mut opening = connection(State::Connecting);
+        assert_eq!(opening.comes_up(), None);
+        opening.state = State::Open;
+        assert_eq!(opening.hear(b"OPTIONS sip:x", |_| ()), Heard::Nothing, "its time runs yet");
+        assert_eq!(opening.comes_up(), Some(Heard::Begun));
+        assert_eq!(opening.hear(b"@h SIP/2.0\r\n", |_| ()), Heard::Nothing);
+        assert_eq!(opening.hear(b"Content-Length: 0\r\n\r\n", |_| ()), Heard::Complete);
+        let mut silent = connection(State::Connecting);
+        silent.state = State::Open;
+        assert_eq!((silent.comes_up(), silent.comes_up()), (Some(Heard::Complete), None));
+    }
+
+    #[test]
+    fn whoever_asks_for_life_and_reads_no_answer_costs_no_more_than_the_bound() {
+        let mut connection = connection(State::Open);
         let asks = b"\r\n\r\n".repeat(4_096);
         for _ in 0..200 {
             assert_ne!(connection.hear(&asks, |input| panic!("{input:?}")), Heard::Broken);
