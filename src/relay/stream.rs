@@ -140,13 +140,18 @@ impl Streams {
     /// # Errors
     /// No descriptor or no thread is left.
     pub(crate) fn start(self) -> io::Result<JoinHandle<()>> {
+        let running = self.open()?;
+        std::thread::Builder::new().name("sip-streams".to_owned()).spawn(move || running.run())
+    }
+
+    fn open(self) -> io::Result<Running> {
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let token = epoll::EventData::new_u64;
         epoll::add(&poll, self.post.bell_fd(), token(BELL), EventFlags::IN)?;
         for (number, (_, listener)) in (LISTENERS..).zip(&self.listeners) {
             epoll::add(&poll, listener, token(number), EventFlags::IN)?;
         }
-        let running = Running {
+        Ok(Running {
             table: self.trunks.load_full(),
             streams: self,
             poll,
@@ -160,8 +165,7 @@ impl Streams {
             unread: Vec::new(),
             look_at: now().monotonic,
             knocks: Knocks::new(now().monotonic),
-        };
-        std::thread::Builder::new().name("sip-streams".to_owned()).spawn(move || running.run())
+        })
     }
 }
 

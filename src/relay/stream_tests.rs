@@ -88,6 +88,40 @@ pub(super) fn trunk(transport: Transport, tls: TrunkTls) -> TrunkEntry {
     }
 }
 
+/// A connection from one place to another. Several may come from one place, each to another.
+pub(super) fn connect(from: SocketAddr, to: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.set_reuse_address(true).expect("a socket option");
+    socket.bind(&from.into()).expect("a loopback address");
+    socket.connect(&to.into()).expect("a listener");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a socket option");
+    socket.into()
+}
+
+/// What the thread of connections works with, and the shard that it speaks to.
+pub(super) fn streams(
+    transport: Transport,
+    limits: Limits,
+    entries: Vec<TrunkEntry>,
+    files: TlsFiles,
+    softphones: &'static [Transport],
+) -> (Streams, Arc<Inbox>) {
+    let inbox = Arc::new(Inbox::default());
+    let table = TrunkTable::new(entries, &TrunkTable::default());
+    let streams = Streams {
+        listeners: vec![(transport, listen(any_port(Ipv4Addr::LOCALHOST)).expect("a free port"))],
+        sources: vec![Ipv4Addr::LOCALHOST.into()],
+        post: Arc::new(Post::new().expect("a descriptor")),
+        inbox: Arc::clone(&inbox) as _,
+        trunks: Arc::new(ArcSwap::from_pointee(table)),
+        tls: Tls::open(files).expect("the certificates of the tests"),
+        limits,
+        softphones,
+        shared: Arc::clone(Handle::detached().shared()),
+    };
+    (streams, inbox)
+}
+
 impl World {
     pub(super) fn tcp(limits: Limits) -> Self {
         Self::new(Transport::Tcp, limits, TrunkTls::default())
@@ -115,34 +149,16 @@ impl World {
         files: TlsFiles,
         softphones: &'static [Transport],
     ) -> Self {
-        let listener = listen(any_port(Ipv4Addr::LOCALHOST)).expect("a free port");
-        let address = listener.local_addr().expect("bound");
-        let post = Arc::new(Post::new().expect("a descriptor"));
-        let inbox = Arc::new(Inbox::default());
-        let table = TrunkTable::new(entries, &TrunkTable::default());
-        let trunks = Arc::new(ArcSwap::from_pointee(table));
-        let streams = Streams {
-            listeners: vec![(transport, listener)],
-            sources: vec![Ipv4Addr::LOCALHOST.into()],
-            post: Arc::clone(&post),
-            inbox: Arc::clone(&inbox) as _,
-            trunks: Arc::clone(&trunks),
-            tls: Tls::open(files).expect("the certificates of the tests"),
-            limits,
-            softphones,
-            shared: Arc::clone(Handle::detached().shared()),
-        };
+        let (streams, inbox) = streams(transport, limits, entries, files, softphones);
+        let address = streams.listeners[0].1.local_addr().expect("bound");
+        let (post, trunks) = (Arc::clone(&streams.post), Arc::clone(&streams.trunks));
         let shared = Arc::clone(&streams.shared);
         let thread = Some(streams.start().expect("a thread"));
         Self { address, post, inbox, trunks, shared, thread }
     }
 
     pub(super) fn connect(&self, from: Ipv4Addr) -> TcpStream {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-        socket.bind(&any_port(from).into()).expect("a loopback address");
-        socket.connect(&self.address.into()).expect("a listener");
-        socket.set_read_timeout(Some(PATIENCE)).expect("a socket option");
-        socket.into()
+        connect(any_port(from), self.address)
     }
 
     /// Waits until `find` finds something in what has come, and takes all up to it.

@@ -156,6 +156,20 @@ fn own_files() -> TlsFiles {
 }
 
 #[test]
+fn a_source_that_has_its_share_has_no_handshake_prepared() {
+    for per_source_max in [0, 1] {
+        let limits = Limits { per_source_max, ..Limits::default() };
+        let entries = vec![trunk(Transport::Tls, mutual(None))];
+        let (streams, _inbox) = streams(Transport::Tls, limits, entries, own_files(), &[]);
+        let address = streams.listeners[0].1.local_addr().expect("bound");
+        let mut running = streams.open().expect("descriptors");
+        let _peer = connect(any_port(PBX), address);
+        running.accept(0);
+        assert_eq!(running.streams.tls.prepared(), per_source_max);
+    }
+}
+
+#[test]
 fn trunks_of_one_network_are_told_apart_by_their_certificates() {
     let mut entries = vec![
         of_tenant(1, "127.0.0.0/8", mutual(Some("pbx.test"))),

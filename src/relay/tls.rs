@@ -230,6 +230,12 @@ impl Tls {
         is_of_ca && terms.name.as_deref().is_none_or(|name| holds_name(own, name))
     }
 
+    /// How many kinds of handshakes were prepared.
+    #[cfg(test)]
+    pub(crate) fn prepared(&self) -> usize {
+        self.servers.len()
+    }
+
     /// The trunks have changed: what was made for their roots is made anew when needed.
     pub(crate) fn forget(&mut self) {
         self.servers.clear();

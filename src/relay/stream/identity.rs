@@ -35,30 +35,33 @@ impl Running {
     pub(super) fn admit(&mut self, transport: Transport, socket: TcpStream, source: SocketAddr) {
         let hop = Hop::new(transport, source);
         let softphone = self.softphone_at(hop);
-        let (peer, wire) = match transport {
-            Transport::Tls => {
-                let (suspect, mut terms) = self.table.suspects(source).unzip();
-                // A softphone beside a trunk has nothing to show before it is asked for a login.
-                let terms = terms.get_or_insert_default();
-                terms.extend(softphone.map(|_| &TrunkTls::NOTHING));
-                let Some(peer) = suspect.or(softphone) else {
-                    return self.refuse(source, "stranger");
-                };
-                match self.streams.tls.accept(terms) {
-                    Ok(tls) => (peer, Wire::Tls(Box::new(tls.into()))),
-                    Err(error) => {
-                        tracing::warn!(trunk.id = %peer.trunk, %error, "No TLS: {error}");
-                        return self.refuse(source, "no_tls");
-                    }
+        let (suspect, mut terms) = match transport {
+            Transport::Tls => self.table.suspects(source).unzip(),
+            Transport::Udp | Transport::Tcp => (self.table.find(hop), None),
+        };
+        let Some(peer) = suspect.or(softphone) else {
+            return self.refuse(source, "stranger");
+        };
+        // Before anything is made for it: a crowd costs no more than its sockets.
+        if self.is_full(source.ip()) {
+            return self.refuse(source, "too_many");
+        }
+        let wire = if transport == Transport::Tls {
+            // A softphone beside a trunk has nothing to show before it is asked for a login.
+            let terms = terms.get_or_insert_default();
+            terms.extend(softphone.map(|_| &TrunkTls::NOTHING));
+            match self.streams.tls.accept(terms) {
+                Ok(tls) => Wire::Tls(Box::new(tls.into())),
+                Err(error) => {
+                    tracing::warn!(trunk.id = %peer.trunk, %error, "No TLS: {error}");
+                    return self.refuse(source, "no_tls");
                 }
             }
-            Transport::Udp | Transport::Tcp => match self.table.find(hop).or(softphone) {
-                Some(peer) => (peer, Wire::Plain),
-                None => return self.refuse(source, "stranger"),
-            },
+        } else {
+            Wire::Plain
         };
         let is_softphone = peer.role == PeerRole::Softphone;
-        if self.is_full(source.ip()) || is_softphone && !self.has_room_for_softphone() {
+        if is_softphone && !self.has_room_for_softphone() {
             return self.refuse(source, "too_many");
         }
         let within = self.streams.limits.message_within;
