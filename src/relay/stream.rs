@@ -157,6 +157,7 @@ impl Streams {
             poll,
             connections: Slab::new(),
             by_address: HashMap::new(),
+            twins: 0,
             sources: Sources::default(),
             softphones: 0,
             wheel: Wheel::new(),
@@ -169,13 +170,18 @@ impl Streams {
     }
 }
 
+/// A peer's end of a connection, and whose it is.
+type Place = (Transport, SocketAddr, TrunkId);
+
 struct Running {
     streams: Streams,
     poll: rustix::fd::OwnedFd,
     table: Arc<TrunkTable>,
     connections: Slab<Connection>,
     /// Those whose peers are known, by place and owner. Never iterated.
-    by_address: HashMap<(Transport, SocketAddr, TrunkId), usize>,
+    by_address: HashMap<Place, usize>,
+    /// Connections beside those: of the same peer, from the same place, to another listener.
+    twins: usize,
     sources: Sources,
     /// Connections of peers that are no trunk.
     softphones: usize,
@@ -421,10 +427,7 @@ impl Running {
         if connection.is_unidentified {
             return;
         }
-        let place = key(connection.peer.hop());
-        if self.by_address.get(&place) == Some(&index) {
-            self.by_address.remove(&place);
-        }
+        self.forget(index, key(connection.peer.hop()));
         self.softphones -= usize::from(connection.peer.role == PeerRole::Softphone);
         for peer in connection.hops() {
             self.streams.inbox.bring(Input::Unreachable { peer });
@@ -474,7 +477,7 @@ impl Running {
     }
 }
 
-const fn key(hop: Hop) -> (Transport, SocketAddr, TrunkId) {
+const fn key(hop: Hop) -> Place {
     (hop.transport, hop.address, TrunkId::from_u128(hop.owner))
 }
 

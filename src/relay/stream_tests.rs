@@ -60,6 +60,8 @@ impl TakesInputs for Inbox {
 /// The thread of connections at work, with one trunk at 127.0.0.2.
 pub(super) struct World {
     pub(super) address: SocketAddr,
+    /// Another listener of the same transport.
+    other: SocketAddr,
     pub(super) post: Arc<Post>,
     pub(super) inbox: Arc<Inbox>,
     pub(super) trunks: Arc<ArcSwap<TrunkTable>>,
@@ -106,10 +108,11 @@ pub(super) fn streams(
     files: TlsFiles,
     softphones: &'static [Transport],
 ) -> (Streams, Arc<Inbox>) {
+    let listener = || (transport, listen(any_port(Ipv4Addr::LOCALHOST)).expect("a free port"));
     let inbox = Arc::new(Inbox::default());
     let table = TrunkTable::new(entries, &TrunkTable::default());
     let streams = Streams {
-        listeners: vec![(transport, listen(any_port(Ipv4Addr::LOCALHOST)).expect("a free port"))],
+        listeners: vec![listener(), listener()],
         sources: vec![Ipv4Addr::LOCALHOST.into()],
         post: Arc::new(Post::new().expect("a descriptor")),
         inbox: Arc::clone(&inbox) as _,
@@ -151,10 +154,11 @@ impl World {
     ) -> Self {
         let (streams, inbox) = streams(transport, limits, entries, files, softphones);
         let address = streams.listeners[0].1.local_addr().expect("bound");
+        let other = streams.listeners[1].1.local_addr().expect("bound");
         let (post, trunks) = (Arc::clone(&streams.post), Arc::clone(&streams.trunks));
         let shared = Arc::clone(&streams.shared);
         let thread = Some(streams.start().expect("a thread"));
-        Self { address, post, inbox, trunks, shared, thread }
+        Self { address, other, post, inbox, trunks, shared, thread }
     }
 
     pub(super) fn connect(&self, from: Ipv4Addr) -> TcpStream {
@@ -497,6 +501,45 @@ async fn a_panic_of_the_thread_is_known_to_the_process() {
     tokio::time::timeout(PATIENCE, world.shared.thread_gone.notified()).await.expect("told");
     assert_eq!(running(), 0);
     assert!(world.thread.take().expect("running").join().is_err());
+}
+
+/// A PBX may send from one port to each of our listeners.
+#[test]
+fn of_two_connections_from_one_place_each_is_found_when_the_other_is_gone() {
+    for leaves in [0, 1] {
+        let world = World::tcp(Limits::default());
+        let first = world.connect(PBX);
+        let place = first.local_addr().expect("bound");
+        let mut both = vec![first, connect(place, world.other)];
+        for one in &mut both {
+            one.write_all(OPTIONS).expect("taken");
+            assert_eq!(world.message().0.address, place);
+        }
+        drop(both.remove(leaves));
+        let hop = world.unreachable();
+        world.post.send(hop, bytes::Bytes::from_static(b"200"));
+        let mut left = both.remove(0);
+        left.read_exact(&mut [0; 3]).expect("what was sent");
+        drop(left);
+        world.unreachable();
+        world.post.send(hop, bytes::Bytes::from_static(b"200"));
+        assert_eq!(world.unreachable(), hop, "nobody is left");
+    }
+}
+
+#[test]
+fn a_softphone_at_the_place_of_another_one_is_turned_away() {
+    let limits = Limits::default();
+    let world = World::open(Transport::Tcp, limits, TrunkTls::default(), &[Transport::Tcp]);
+    let mut phone = world.connect(STRANGER);
+    world.believe(&mut phone);
+    let place = phone.local_addr().expect("bound");
+    let mut second = connect(place, world.other);
+    second.write_all(OPTIONS).ok();
+    assert_eq!(rest(&mut second), b"");
+    world.post.send(Hop::new(Transport::Tcp, place), bytes::Bytes::from_static(b"200"));
+    phone.read_exact(&mut [0; 3]).expect("what was sent");
+    assert!(world.inbox.inputs.lock().expect("no panic").is_empty());
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::super::trunks::TrunkTable;
 use super::clocks::UNPROVED;
 use super::connection::{Connection, State};
 use super::wire::Wire;
-use super::{Running, TcpStream, key};
+use super::{Place, Running, TcpStream, key};
 use crate::call::io::{NO_TRUNK, Peer, PeerRole};
 use crate::sip::transport::{Hop, Transport};
 
@@ -61,8 +61,8 @@ impl Running {
             Wire::Plain
         };
         let is_softphone = peer.role == PeerRole::Softphone;
-        if is_softphone && !self.has_room_for_softphone() {
-            return self.refuse(source, "too_many");
+        if is_softphone && let Some(why) = self.find_refusal(&peer) {
+            return self.refuse(source, why);
         }
         let within = self.streams.limits.message_within;
         let mut connection = Connection::new(socket, wire, peer, State::Open);
@@ -84,9 +84,9 @@ impl Running {
             return false;
         };
         let is_softphone = peer.role == PeerRole::Softphone;
-        if is_softphone && !self.has_room_for_softphone() {
-            self.refuse(source, "too_many");
-            self.close(index, "too_many");
+        if is_softphone && let Some(why) = self.find_refusal(&peer) {
+            self.refuse(source, why);
+            self.close(index, why);
             return false;
         }
         let Some(connection) = self.connections.get_mut(index) else { return false };
@@ -103,7 +103,38 @@ impl Running {
             self.softphones += 1;
             connection.clocks.proof = Some(now().monotonic + self.streams.limits.proof_within);
         }
-        self.by_address.insert(key(peer.hop()), index);
+        // The latest: of a peer that was started anew, the others may be dead.
+        let before = self.by_address.insert(key(peer.hop()), index);
+        self.twins += usize::from(before.is_some_and(|before| before != index));
+    }
+
+    /// A connection is no more. Another one of the same place is found in its stead.
+    pub(super) fn forget(&mut self, index: usize, place: Place) {
+        if self.by_address.get(&place) != Some(&index) {
+            self.twins = self.twins.saturating_sub(1);
+            return;
+        }
+        let is_twin = |it: &Connection| !it.is_unidentified && key(it.peer.hop()) == place;
+        let twin = match self.twins {
+            0 => None,
+            _ => self.connections.iter().find(|(_, it)| is_twin(it)).map(|(twin, _)| twin),
+        };
+        match twin {
+            Some(twin) => {
+                self.twins -= 1;
+                self.by_address.insert(place, twin);
+            }
+            None => drop(self.by_address.remove(&place)),
+        }
+    }
+
+    /// Why a softphone cannot be let in. One at the place of another, by another listener, could
+    /// not be told from it, and what is for one would reach the other.
+    fn find_refusal(&mut self, softphone: &Peer) -> Option<&'static str> {
+        if self.by_address.contains_key(&key(softphone.hop())) {
+            return Some("taken");
+        }
+        (!self.has_room_for_softphone()).then_some("too_many")
     }
 
     /// Whoever comes takes the place of whoever has shown nothing for the longest time, so that a
