@@ -218,8 +218,9 @@ impl<'l, L: Lookup> Asking<'l, L> {
         let srv = self.ask(&name, Kind::Srv).await;
         let found = self.take(&name, Kind::Srv, srv)?;
         let has_any = found.iter().any(|it| matches!(it, Found::Srv { .. }));
+        // Nobody listens at port 0: such a record leads nowhere, and may be all there is.
         let read = |it| match it {
-            Found::Srv { priority, weight, port, target } if !is_refusal(&target) => {
+            Found::Srv { priority, weight, port, target } if port != 0 && !is_refusal(&target) => {
                 Some(Weighed { item: (target, port), priority, weight })
             }
             Found::Srv { .. } | Found::Naptr(_) | Found::Address(_) => None,
@@ -658,6 +659,22 @@ mod tests {
         age(&names);
         assert!(find("c.example").is_empty(), "RFC 2782");
         assert_eq!(find("c.example:5060"), ["0 192.0.2.9:5060"], "with a port it is a host");
+    }
+
+    #[test]
+    fn a_service_at_port_0_leads_nowhere() {
+        let zone = zone();
+        let names = Names::new(Some(Arc::clone(&zone)));
+        let find = |text| texts(&run(names.find(&[name(text)], Transport::Udp)));
+        let nowhere = ("_sip._udp.c.example", Kind::Srv, srv(0, 0, 0, "a.c.example"));
+        let host = ("c.example", Kind::V4, address("192.0.2.9"));
+        let a = ("a.c.example", Kind::V4, address("192.0.2.1"));
+        let b = ("_sip._udp.c.example", Kind::Srv, srv(1, 0, 5060, "a.c.example"));
+        zone.becomes(vec![nowhere.clone(), b, a.clone(), host.clone()]);
+        assert_eq!(find("c.example"), ["1 192.0.2.1:5060"]);
+        zone.becomes(vec![nowhere, a, host]);
+        age(&names);
+        assert!(find("c.example").is_empty(), "nor to the host, since there is a record");
     }
 
     #[test]
