@@ -174,15 +174,17 @@ impl<R: RouteSource> Routes<R> {
     pub(crate) fn find_login(&self, request: u64, user: Box<str>) {
         let (source, mailbox) = (Arc::clone(&self.source), Arc::clone(&self.mailbox));
         let (deadline, turns) = (self.deadline, Arc::clone(&self.login_turns));
+        let tell = move |answer| mailbox.bring(Input::Login { request, answer });
+        let mut owed = Owed::new(LoginAnswer::Failed, tell);
         self.runtime.spawn(async move {
             let find = async {
                 // It is never closed.
                 let _turn = turns.acquire().await;
                 source.find_login(user).await
             };
-            let found = tokio::time::timeout(deadline, find).await;
-            let answer = found.unwrap_or(LoginAnswer::Failed);
-            mailbox.bring(Input::Login { request, answer });
+            if let Ok(answer) = tokio::time::timeout(deadline, find).await {
+                owed.becomes(answer);
+            }
         });
     }
 
@@ -204,14 +206,44 @@ impl<R: RouteSource> Routes<R> {
         // Taken before the question is asked: a change after this line spoils the answer.
         let mark = self.shared.freshness.mark();
         let (source, mailbox) = (Arc::clone(&self.source), Arc::clone(&self.mailbox));
+        let tell = move |lookup| mailbox.answer(Found { call, mark, lookup });
+        let mut owed = Owed::new(Lookup::Failed, tell);
         self.runtime.spawn(async move {
             let asked_at = now().monotonic;
             let lookup = tokio::time::timeout_at(until.into(), source.find(question)).await;
             metrics::histogram!("maskline_route_lookup_seconds", "source" => "store")
                 .record(now().monotonic.saturating_duration_since(asked_at));
-            let lookup = lookup.unwrap_or(Lookup::Failed);
-            mailbox.answer(Found { call, mark, lookup });
+            if let Ok(lookup) = lookup {
+                owed.becomes(lookup);
+            }
         });
+    }
+}
+
+/// The answer that whoever waits for a lookup is told in any case: without one, and be it since the
+/// lookup has panicked, a place would stay taken for ever.
+struct Owed<T, F: FnOnce(T)> {
+    answer: Option<T>,
+    tell: Option<F>,
+}
+
+impl<T, F: FnOnce(T)> Owed<T, F> {
+    /// `answer` it is, as long as there is no better one.
+    const fn new(answer: T, tell: F) -> Self {
+        Self { answer: Some(answer), tell: Some(tell) }
+    }
+
+    /// The lookup has come to this.
+    fn becomes(&mut self, answer: T) {
+        self.answer = Some(answer);
+    }
+}
+
+impl<T, F: FnOnce(T)> Drop for Owed<T, F> {
+    fn drop(&mut self) {
+        if let (Some(answer), Some(tell)) = (self.answer.take(), self.tell.take()) {
+            tell(answer);
+        }
     }
 }
 
@@ -245,7 +277,8 @@ mod tests {
             Lookup::Found(Known { tenant: TenantId::new(1, 1), binding: binding(), sealed })
         }
 
-        async fn find_login(&self, _user: Box<str>) -> LoginAnswer {
+        async fn find_login(&self, user: Box<str>) -> LoginAnswer {
+            assert_ne!(&*user, BROKEN, "as the test wants it");
             self.logins.fetch_add(1, Ordering::SeqCst);
             std::future::pending().await
         }
@@ -257,6 +290,8 @@ mod tests {
         }
     }
 
+    /// A user whose lookup panics.
+    const BROKEN: &str = "broken";
     /// Longer than any test takes.
     const WITHIN: Duration = Duration::from_secs(60);
 
@@ -376,6 +411,25 @@ mod tests {
         });
         let begun = bench.routes.source.logins.load(Ordering::SeqCst);
         assert_eq!(usize::from(begun), LOGINS_MAX);
+    }
+
+    #[test]
+    fn a_lookup_that_panics_is_answered_and_gives_its_turn_back() {
+        let bench = Bench::new(true, 10);
+        let count = LOGINS_MAX as u64 + 1;
+        (0..count).for_each(|n| bench.routes.find_login(n, BROKEN.into()));
+        bench.routes.find_login(count, "a0123".into());
+        bench.runtime.block_on(async {
+            for _ in 0..1_000 {
+                tokio::task::yield_now().await;
+            }
+        });
+        let mut inbox = Inbox::default();
+        bench.routes.mailbox.take(&mut inbox);
+        let is_failed =
+            |input: &Input| matches!(input, Input::Login { answer: LoginAnswer::Failed, .. });
+        assert_eq!(inbox.streams.iter().filter(|it| is_failed(it)).count() as u64, count);
+        assert_eq!(bench.routes.source.logins.load(Ordering::SeqCst), 1);
     }
 
     #[test]
