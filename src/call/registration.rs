@@ -1,6 +1,7 @@
 //! Our registration at a carrier that wants one: refreshed in time, answered with our account when
 //! it is challenged, tried again ever slower when it fails, and taken back when nobody wants it.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::b_invite::escape_user;
@@ -29,6 +30,8 @@ const BACKOFF: Duration = Duration::from_secs(30);
 const BACKOFF_MAX: Duration = Duration::from_secs(30 * 60);
 /// The longest registration that a carrier may demand with a 423.
 const EXPIRES_MAX_S: u64 = 86_400;
+/// However long a carrier that refuses us wants to be left alone, it is asked again after this.
+const LEFT_ALONE_MAX: Duration = Duration::from_secs(3_600);
 /// A registration is never refreshed more often than this, however short the carrier grants it.
 const REFRESH_MIN: Duration = Duration::from_secs(15);
 
@@ -51,6 +54,8 @@ pub(super) struct Registration {
     failures: u32,
     /// The last failure was the carrier's own word: it may lock out who insists.
     is_refused: bool,
+    /// A target that wants to be left alone, and until when (RFC 3261 §20.33).
+    left_alone: Option<(SocketAddr, Instant)>,
     /// Until when the carrier knows us.
     registered_until: Option<Instant>,
     due_at: Option<Instant>,
@@ -91,6 +96,7 @@ impl Registration {
             tries: Tries::default(),
             failures: 0,
             is_refused: false,
+            left_alone: None,
             registered_until: None,
             due_at: Some(now),
             goal: Goal::Known,
@@ -241,6 +247,7 @@ impl Registration {
             (Goal::Known, 423) => self.on_too_brief(way, response),
             (Goal::Known, _) => {
                 self.is_refused = true;
+                self.leave_alone(way.now.monotonic, response);
                 self.on_refused(way)
             }
         }
@@ -307,6 +314,16 @@ impl Registration {
         }
     }
 
+    /// Somebody may have more to do than it can, and says for how long.
+    fn leave_alone(&mut self, at: Instant, response: &Message) {
+        let digits = |text: &[u8]| text.iter().take_while(|it| it.is_ascii_digit()).count();
+        let asked = response.header(HeaderId::RetryAfter);
+        let asked = asked.and_then(|text| number(text.get(..digits(text))?));
+        let (Some(asked), Some(target)) = (asked, self.target()) else { return };
+        let wait = Duration::from_secs(asked).min(LEFT_ALONE_MAX);
+        self.left_alone = Some((target.address, at + wait));
+    }
+
     fn on_refused(&mut self, way: &mut Way<'_>) -> Option<TrunkStatus> {
         way.wires.counters.registrations_failed += 1;
         self.try_later(way);
@@ -322,8 +339,11 @@ impl Registration {
         self.position = self.position.wrapping_add(1) % self.targets.len().max(1);
         let longest = doubled.min(BACKOFF_MAX);
         let share = u32::try_from(way.wires.random_u64() % 1_000).unwrap_or(0);
-        let wait = longest / 2 + longest / 2 * share / 1_000;
-        self.due_at = Some(way.now.monotonic + wait);
+        let due_at = way.now.monotonic + longest / 2 + longest / 2 * share / 1_000;
+        // Another target of the carrier may have time.
+        let next = self.target().map(|target| target.address);
+        let left_alone = self.left_alone.filter(|(target, _)| Some(*target) == next);
+        self.due_at = Some(left_alone.map_or(due_at, |(_, until)| due_at.max(until)));
     }
 }
 

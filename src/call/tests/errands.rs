@@ -147,6 +147,36 @@ fn a_refused_registration_is_tried_again_ever_slower_and_said_once() {
     assert_eq!(h.core.counters().registrations_failed, 6);
 }
 
+/// RFC 3261 §20.33.
+#[test]
+fn a_carrier_that_wants_to_be_left_alone_is_and_its_other_target_is_not() {
+    for (asked, wait) in [("600", 600), ("900 (maintenance);duration=60", 900), ("99999", 3_600)] {
+        let mut h = Harness::new();
+        tell(&mut h, vec![(carrier(), registering())]);
+        let first = h.take_one(carrier());
+        let line = format!("Retry-After: {asked}\r\n");
+        h.from(carrier(), reply_with(&first, "503 Busy", "reg", &line, ""));
+        h.advance(Duration::from_secs(wait - 1));
+        assert!(h.take(carrier()).is_empty(), "{asked}");
+        h.advance(Duration::from_secs(1));
+        assert_eq!(h.lines(carrier()), ["REGISTER"], "{asked}");
+    }
+    let mut h = Harness::new();
+    let mut terms = registering();
+    let other = TrunkTarget { address: second_carrier().address, ..terms.targets[0].item.clone() };
+    terms.targets.push(Weighed { item: other, priority: 0, weight: 0 });
+    tell(&mut h, vec![(carrier(), terms)]);
+    let (first, began) = (h.take_one(carrier()), h.now);
+    h.from(carrier(), reply_with(&first, "503 Busy", "reg", "Retry-After: 600\r\n", ""));
+    let moved = next_sent(&mut h, second_carrier());
+    let other = Peer { trunk: carrier().trunk, ..second_carrier() };
+    h.from(other, reply_with(&moved, "503 Busy", "reg", "", ""));
+    assert_eq!(start(&next_sent(&mut h, carrier())), "REGISTER");
+    let waited = h.now.monotonic - began.monotonic;
+    assert!((600..=601).contains(&waited.as_secs()), "{waited:?}");
+    assert!(h.take(second_carrier()).is_empty());
+}
+
 #[test]
 fn a_carrier_may_demand_longer_registrations() {
     let mut h = Harness::new();
