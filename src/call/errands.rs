@@ -10,7 +10,7 @@ use super::io::{Output, TrunkStatus};
 use super::names::hop_of;
 use super::probe::Probe;
 use super::registration::Registration;
-use super::trunks::TrunkBook;
+use super::trunks::{TrunkBook, TrunkTerms};
 use super::wires::Wires;
 use crate::domain::id::TrunkId;
 use crate::domain::now::Now;
@@ -269,14 +269,21 @@ fn wanted(
             let errand = Registration::new(trunk, terms, expires, now.monotonic);
             wanted.insert((trunk, Purpose::Register), Errand::Register(Box::new(errand)));
         }
-        if probe_every.is_zero() {
-            continue;
-        }
-        for (index, target) in (0..).zip(&terms.targets) {
-            let errand = Probe::new(target.item.clone(), index, probe_every, now.monotonic);
-            let purpose = Purpose::Probe(target.item.address);
-            wanted.insert((trunk, purpose), Errand::Probe(Box::new(errand)));
-        }
+    }
+    if probe_every.is_zero() {
+        return wanted;
+    }
+    let targets = |(trunk, terms): (TrunkId, &TrunkTerms)| {
+        (0..).zip(terms.targets.clone()).map(move |(index, target)| (trunk, index, target.item))
+    };
+    let targets: Vec<(TrunkId, u8, TrunkTarget)> = book.all().flat_map(targets).collect();
+    // One after the other, and not all in one moment: so they stay.
+    let count = u32::try_from(targets.len()).unwrap_or(u32::MAX);
+    for (turn, (trunk, index, target)) in (1..).zip(targets) {
+        let due_at = now.monotonic + probe_every.mul_f64(f64::from(turn) / f64::from(count));
+        let purpose = Purpose::Probe(target.address);
+        let errand = Probe::new(target, index, probe_every, due_at);
+        wanted.insert((trunk, purpose), Errand::Probe(Box::new(errand)));
     }
     wanted
 }

@@ -33,8 +33,8 @@ pub(super) struct Probe {
 }
 
 impl Probe {
-    pub(super) fn new(target: TrunkTarget, index: u8, every: Duration, now: Instant) -> Self {
-        let due_at = now + every;
+    /// One whose first question is due after a share of the time between two.
+    pub(super) fn new(target: TrunkTarget, index: u8, every: Duration, due_at: Instant) -> Self {
         Self { target, index, every, waiting: None, failures: 0, good_since: None, due_at }
     }
 
