@@ -215,9 +215,13 @@ impl Call {
         if let Some(record) = &mut self.record {
             record.whispered(result);
         }
-        // What has changed on one side meanwhile, the other one is told when it is there.
         if let Some(talk) = &mut self.talk {
+            // What has changed on one side meanwhile, the other one is told when it is there.
             talk.was_agreed_early = true;
+            if let Some(remote) = talk.media(Side::A) {
+                let update = Command::Update { session, side: Side::A, remote };
+                wires.outputs.push_back(Output::Media(update));
+            }
         }
     }
 

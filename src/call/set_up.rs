@@ -218,9 +218,11 @@ impl Call {
         let Ok(answer) = sdp::parse(body) else { return false };
         let Ok((talk, text)) = set_up.agree(session_id, answer) else { return false };
         set_up.answer = Some(text);
-        let updates = [Side::A, Side::B].map(|side| (side, talk.media(side)));
-        for (side, remote) in updates {
-            let Some(remote) = remote else { continue };
+        // A caller that is not answered yet is sent nothing, not even reports.
+        let is_announced = set_up.announcement.is_some();
+        let sides = if is_announced { &[Side::B][..] } else { &[Side::A, Side::B] };
+        for &side in sides {
+            let Some(remote) = talk.media(side) else { continue };
             wires.outputs.push_back(Output::Media(Command::Update { session, side, remote }));
         }
         self.talk = Some(Box::new(talk));

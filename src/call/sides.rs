@@ -139,11 +139,15 @@ impl Call {
         wires: &mut Wires,
         change: impl FnOnce(&mut Talk) -> T,
     ) -> Option<T> {
-        let session = self.session();
+        let (session, stage) = (self.session(), self.stage());
         let talk = self.talk.as_mut()?;
         let before = media_of_both(talk);
         let outcome = change(talk);
+        let is_early = stage == Stage::Announcing;
         for (side, before) in [Side::A, Side::B].into_iter().zip(before) {
+            if is_early && side == Side::A {
+                continue;
+            }
             if let Some(remote) = talk.media(side).filter(|media| before != Some(*media)) {
                 let update = Command::Update { session, side, remote };
                 wires.outputs.push_back(Output::Media(update));

@@ -119,6 +119,17 @@ impl Leg {
         self.state = LegState::Ending;
     }
 
+    /// Tells of a key.
+    pub(super) fn send_key(&mut self, now: Now, line: &mut Line, owner: Owner, event: u8) {
+        let branch = line.new_branch();
+        let body = format!("Signal={event}\r\nDuration=160\r\n");
+        let writer = self.dialog.request(&mut line.scratch, Method::Info, &line.sent_by, branch);
+        let writer = with_extras(writer, &line.config);
+        let info = writer.body("application/dtmf-relay", body.as_bytes());
+        // Nothing depends on its answer.
+        let _ = line.transactions.request(now.monotonic, info, line.config.relay, owner);
+    }
+
     /// Offers new media, or asks for an offer that will be answered late.
     pub(super) fn send_reinvite(
         &mut self,

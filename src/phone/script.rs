@@ -44,6 +44,16 @@ pub enum Step {
     },
     /// Stops to send frames.
     Hush,
+    /// Presses a key, told by telephone events (RFC 4733).
+    Press {
+        /// Its event: 0 to 9, 10 for `*`, 11 for `#`.
+        event: u8,
+    },
+    /// Presses a key, told by an INFO.
+    TellKey {
+        /// Its event, as above.
+        event: u8,
+    },
     /// Ends the call as far as it has come: CANCEL, BYE, or a refusal. A callee that has not
     /// waited for the ACK sends its BYE too early, on purpose.
     HangUp,
@@ -130,6 +140,12 @@ impl Script {
     #[must_use]
     pub fn speak(self, voice: Voice) -> Self {
         self.then(Step::Speak { voice, every: super::speech::FRAME })
+    }
+
+    /// Presses a key.
+    #[must_use]
+    pub fn press(self, event: u8) -> Self {
+        self.then(Step::Press { event })
     }
 
     /// Ends the call.

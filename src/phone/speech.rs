@@ -11,6 +11,8 @@ pub const FRAME: Duration = Duration::from_millis(20);
 pub const FRAME_SAMPLES: usize = 160;
 /// PCMA, RFC 3551.
 pub const PAYLOAD_TYPE: u8 = 8;
+/// Telephone events, as phones and the relay number them.
+pub const EVENT_TYPE: u8 = 101;
 /// RTCP goes out after every so many frames.
 const FRAMES_PER_REPORT: u16 = 250;
 const SAMPLES_PER_SECOND: f64 = 8_000.0;
@@ -102,6 +104,26 @@ impl Stream {
         self.timestamp = self.timestamp.wrapping_add(160);
         self.frames = self.frames.wrapping_add(1);
         packet
+    }
+
+    /// One key as it is pressed and let go, 60 ms long, with the end said three times (RFC 4733).
+    pub fn key_packets(&mut self, event: u8) -> Vec<Vec<u8>> {
+        let durations = [(160_u16, 0_u8), (320, 0), (480, 0x80), (480, 0x80), (480, 0x80)];
+        let begin = self.timestamp;
+        let packets = durations.into_iter().enumerate().map(|(nth, (duration, end))| {
+            let marker = if nth == 0 { 0x80 } else { 0 };
+            let mut packet = vec![0x80, marker | EVENT_TYPE];
+            packet.extend_from_slice(&self.sequence.to_be_bytes());
+            packet.extend_from_slice(&begin.to_be_bytes());
+            packet.extend_from_slice(&self.ssrc.to_be_bytes());
+            packet.extend_from_slice(&[event, end | 10]);
+            packet.extend_from_slice(&duration.to_be_bytes());
+            self.sequence = self.sequence.wrapping_add(1);
+            packet
+        });
+        let packets = packets.collect();
+        self.timestamp = self.timestamp.wrapping_add(480);
+        packets
     }
 
     /// A sender report with a source description (RFC 3550 §6), each time one is due. `cname` is

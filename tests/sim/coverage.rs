@@ -24,22 +24,18 @@ pub(crate) fn note(witness: &Witness) {
     });
 }
 
-/// Causes of later issues: of rules, menus and whispers that do not exist yet; and our own faults.
-const NOT_YET: [Cause; 15] = [
+/// Causes of later issues: of rules and menus that do not exist yet; and our own faults.
+const NOT_YET: [Cause; 11] = [
     Cause::QuietHours,
     Cause::FrequencyCap,
     Cause::PlatformBudget,
     Cause::NoConsent,
-    Cause::DoNotCall,
     Cause::Blocked,
     Cause::AgentNotFiled,
     Cause::PurposeNotAllowed,
     Cause::IntentRequired,
     Cause::DirectionNotAllowed,
     Cause::ExtensionWrong,
-    Cause::WhisperRefused,
-    Cause::WhisperTimeout,
-    Cause::WhisperLater,
     Cause::SharedList,
 ];
 

@@ -14,12 +14,13 @@ use maskline::phone::{CallState, Voice};
 use crate::cast::{EVERYBODY, Who};
 use crate::model::POLICY;
 use crate::store::LOOKUPS_MAX;
+use crate::whispers;
 use crate::wire;
-use crate::witness::{Attempt, Invited};
+use crate::witness::{Attempt, Invited, Witness};
 use crate::world::World;
 
 /// The sentences. (9) and (10) follow from the design pages on failover and on both legs.
-const SENTENCES: [&str; 10] = [
+const SENTENCES: [&str; 12] = [
     "no bytes received by one side contain the other side's real number or address",
     "media arrives only at the other side of the same call, never after its end",
     "every attempt gives exactly one CDR, with times in order",
@@ -30,6 +31,8 @@ const SENTENCES: [&str; 10] = [
     "after an acknowledged unbind or block no new connection goes through it",
     "both legs of a call end alike",
     "never do two trunks ring one subscriber for one call",
+    "the caller is never answered before the callee was told who calls, and accepts",
+    "each announced call has one result, and the keys that were pressed explain it",
 ];
 
 /// After an acknowledged unbind, a ringing call through it is over within this time.
@@ -55,9 +58,9 @@ impl fmt::Display for Broken {
     }
 }
 
-type Verdict = Result<(), Broken>;
+pub(crate) type Verdict = Result<(), Broken>;
 
-fn demand(holds: bool, number: u8, what: impl FnOnce() -> String) -> Verdict {
+pub(crate) fn demand(holds: bool, number: u8, what: impl FnOnce() -> String) -> Verdict {
     if holds { Ok(()) } else { Err(Broken::new(number, what())) }
 }
 
@@ -118,6 +121,12 @@ pub(crate) fn signal_leaves(world: &World, to: SocketAddr, bytes: &[u8]) -> Verd
     let mut witness = world.witness.borrow_mut();
     let invited = witness.relay_sends(world.now, who, bytes);
     let invited = invited.map_err(|what| Broken::new(5, what.to_owned()))?;
+    if matches!(wire::status(bytes), Some(200..=299))
+        && wire::header(bytes, "CSeq").ends_with("INVITE")
+        && let Some(attempt) = witness.attempts.get(wire::header(bytes, "Call-ID"))
+    {
+        whispers::caller_is_answered(world, attempt)?;
+    }
     drop(witness);
     invited.map_or(Ok(()), |invited| somebody_is_called(world, who, &invited))
 }
@@ -158,11 +167,15 @@ pub(crate) fn media_leaves(world: &World, to: SocketAddr, bytes: &[u8]) -> Verdi
     let is_rtp = to.port().is_multiple_of(2);
     let rtp = SocketAddr::new(to.ip(), to.port() & !1);
     let witness = world.witness.borrow();
-    let session = witness
+    let speaker = bytes.get(12..).and_then(Voice::find_signature);
+    let mut open = witness
         .sessions
         .values()
-        .find(|session| session.bridged && !session.closing && session.remote.contains(&Some(rtp)));
-    let Some(session) = session else {
+        .filter(|session| !session.closing && session.remote.contains(&Some(rtp)));
+    if speaker.is_none() && open.clone().any(|session| session.hears_us(rtp, is_rtp)) {
+        return no_header_crosses(&witness, bytes, is_rtp);
+    }
+    let Some(session) = open.find(|session| session.bridged) else {
         return Err(Broken::new(2, format!("media for {to} without a bridged call")));
     };
     let call = session.call.and_then(|call| witness.attempt(call));
@@ -174,16 +187,25 @@ pub(crate) fn media_leaves(world: &World, to: SocketAddr, bytes: &[u8]) -> Verdi
     });
     demand(paired, 2, || format!("media for {to} of nobody's call"))?;
     if is_rtp {
-        let speaker = bytes.get(12..).and_then(Voice::find_signature);
+        if let Some(key) = whispers::key_in_packet(bytes) {
+            let is_insurers = who.tenant().is_some();
+            return demand(!is_insurers, 2, || format!("{} is told of the key {key}", who.name));
+        }
         let from_other_side = speaker
             .is_some_and(|speaker| speaker != rtp && session.remote.contains(&Some(speaker)));
         demand(from_other_side, 2, || format!("{to} hears {speaker:?}"))?;
-        let stream = bytes.get(8..12).and_then(|name| <[u8; 4]>::try_from(name).ok());
-        let is_ours = stream.is_some_and(|name| !witness.streams_of_phones.contains(&name));
-        demand(is_ours, 1, || "the name of a phone's stream crosses".to_owned())?;
-        demand(bytes.first() == Some(&0x80), 1, || "header extensions or CSRC cross".to_owned())?;
     }
-    Ok(())
+    no_header_crosses(&witness, bytes, is_rtp)
+}
+
+fn no_header_crosses(witness: &Witness, bytes: &[u8], is_rtp: bool) -> Verdict {
+    if !is_rtp {
+        return Ok(());
+    }
+    let stream = bytes.get(8..12).and_then(|name| <[u8; 4]>::try_from(name).ok());
+    let is_ours = stream.is_some_and(|name| !witness.streams_of_phones.contains(&name));
+    demand(is_ours, 1, || "the name of a phone's stream crosses".to_owned())?;
+    demand(bytes.first() == Some(&0x80), 1, || "header extensions or CSRC cross".to_owned())
 }
 
 /// A live call changes its status.
@@ -215,6 +237,7 @@ pub(crate) fn record_written(world: &World, cdr: &Cdr) -> Verdict {
     let attempt = witness.attempt(cdr.call).expect("checked above");
     demand(attempt.cdrs.len() == 1, 3, || format!("{} records", attempt.cdrs.len()))?;
     times_are_in_order(world, attempt, cdr)?;
+    whispers::record_fits(world, attempt, cdr)?;
     let invited = !attempt.invited.is_empty();
     demand(cdr.setup.is_some() == invited && cdr.trunk_b.is_some() == invited, 3, || {
         format!("invited: {invited}, but the record says {cdr:?}")
@@ -240,7 +263,9 @@ pub(crate) fn record_written(world: &World, cdr: &Cdr) -> Verdict {
 }
 
 fn times_are_in_order(world: &World, attempt: &Attempt, cdr: &Cdr) -> Verdict {
-    let times = [Some(cdr.started_at), cdr.ringing_at, cdr.answered_at, Some(cdr.ended_at)];
+    let heard_at = cdr.whisper.as_ref().and_then(|whisper| whisper.heard_at);
+    let (rang, told) = (cdr.ringing_at, [cdr.callee_answered_at, heard_at]);
+    let times = [Some(cdr.started_at), rang, told[0], told[1], cdr.answered_at, Some(cdr.ended_at)];
     let times: Vec<_> = times.into_iter().flatten().collect();
     demand(times.is_sorted(), 3, || format!("{cdr:?}"))?;
     demand(cdr.started_at == attempt.arrived.wall, 3, || "it began at another time".to_owned())?;

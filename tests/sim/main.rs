@@ -17,6 +17,7 @@ mod stories;
 mod swarm;
 mod telling;
 mod trace;
+mod whispers;
 mod wire;
 mod witness;
 mod world;

@@ -16,6 +16,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::cast::RELAY_HOST;
 use crate::chance::{Chance, dice};
+use crate::whispers;
 
 /// A used port stays silent this long.
 pub(crate) const QUARANTINE: Duration = Duration::from_secs(60);
@@ -64,7 +65,7 @@ impl Media {
             by_port: BTreeMap::new(),
             closed_at: BTreeMap::new(),
             fails: false,
-            sounds: Sounds::default(),
+            sounds: whispers::sounds(),
             told: Vec::new(),
             told_at: None,
         }

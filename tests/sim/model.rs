@@ -18,6 +18,8 @@ pub(crate) struct Facts {
     pub(crate) suspended_tenants: BTreeSet<Place>,
     /// Virtual numbers that rest.
     pub(crate) cooling: BTreeSet<&'static str>,
+    /// Whose calls a subscriber does not want any more. No agent of the stories names a purpose.
+    pub(crate) unwanted: BTreeSet<(Place, &'static str)>,
 }
 
 /// One binding as everybody understands it.
@@ -56,11 +58,11 @@ impl Facts {
             return Err(Cause::TenantSuspended);
         }
         if insider {
-            return if self.agents.contains(&caller) {
-                Ok(binding.subscriber)
-            } else {
-                Err(Cause::AgentUnknown)
-            };
+            if !self.agents.contains(&caller) {
+                return Err(Cause::AgentUnknown);
+            }
+            let is_unwanted = self.unwanted.contains(&(binding.tenant, binding.subscriber.user));
+            return if is_unwanted { Err(Cause::DoNotCall) } else { Ok(binding.subscriber) };
         }
         let desk = self.desks.iter().find(|desk| desk.place == binding.tenant);
         desk.copied().ok_or(Cause::NoRoute)
@@ -68,7 +70,8 @@ impl Facts {
 }
 
 /// The causes that the model decides on; all others are faults, timers or people.
-pub(crate) const POLICY: [Cause; 6] = [
+pub(crate) const POLICY: [Cause; 7] = [
+    Cause::DoNotCall,
     Cause::TenantSuspended,
     Cause::AgentUnknown,
     Cause::BindingSuspended,

@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use maskline::domain::binding::{BindingState, SuspendReason};
 use maskline::domain::cause::Cause;
 use maskline::domain::id::{BindingId, CallId};
 use maskline::domain::network::Transport;
 use maskline::domain::number::{RealNumber, VirtualNumber};
+use maskline::domain::purpose::Purpose;
 use maskline::domain::route::{
     Callee, CallerParty, Hearer, Route, RouteAnswer, RouteQuery, TrunkTarget,
 };
@@ -95,6 +96,13 @@ impl Store {
 
     pub(crate) fn find_binding_id(&self, x: &str) -> Option<BindingId> {
         self.binding_ids.get(x).copied()
+    }
+
+    /// Whose binding it is, and the subscriber's number.
+    pub(crate) fn find_binding_of(&self, id: Option<BindingId>) -> Option<(Place, &'static str)> {
+        let (x, _) = self.binding_ids.iter().find(|(_, known)| Some(**known) == id)?;
+        let binding = self.facts.bindings.iter().find(|binding| binding.x == *x)?;
+        Some((binding.tenant, binding.subscriber.user))
     }
 
     pub(crate) fn has_carriers(&self, subscriber: Who) -> bool {
@@ -228,7 +236,11 @@ impl Store {
             duration_max: self.duration_max,
             hearer: Hearer::default(),
             agent_number: "4821".into(),
-            do_not_call: Vec::new(),
+            do_not_call: {
+                let party = (binding.tenant, binding.subscriber.user);
+                let is_unwanted = self.facts.unwanted.contains(&party);
+                is_unwanted.then_some((Purpose::Unspecified, for_ever())).into_iter().collect()
+            },
         }
     }
 
@@ -248,4 +260,9 @@ fn tenant_of(place: Place) -> Who {
 
 fn real_number(who: Who) -> RealNumber {
     RealNumber::parse(who.user).expect("subscribers of the cast have real numbers")
+}
+
+/// Longer than any story takes, whatever becomes of its clock.
+fn for_ever() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(100 * 365 * 86_400)
 }

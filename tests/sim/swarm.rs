@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use maskline::domain::whisper::WhisperPolicy;
 use maskline::phone::{Script, Step};
 use rand_chacha::ChaCha8Rng;
 
@@ -38,8 +39,17 @@ fn run(seed: u64) -> u64 {
 fn imagine(seed: u64) -> World {
     let mut rng = dice(seed, 9);
     let tight = rng.permille(150);
+    // Of its own, so that what happened in older seeds still happens.
+    let mut whispers = dice(seed, 10);
+    let policy = whispers.pick(&[
+        WhisperPolicy::ByPurpose,
+        WhisperPolicy::ByPurpose,
+        WhisperPolicy::Announce,
+        WhisperPolicy::Off,
+    ]);
     let mut world = World::configured(Seed(seed), |config| {
         config.ring_timeout = rng.between(secs(3), secs(40));
+        config.whisper.policy = policy;
         if tight {
             config.calls_max = 2;
             config.recorder_credits = 3;
@@ -66,7 +76,7 @@ fn imagine(seed: u64) -> World {
     };
     for who in CALLEES {
         for _ in 0..6 {
-            let script = answering(&mut rng);
+            let script = pressing(answering(&mut rng), &mut whispers);
             world.phone(who).when_called_next(script);
         }
     }
@@ -165,6 +175,15 @@ fn answering(rng: &mut ChaCha8Rng) -> Script {
         }
         _ => early.ring().after(ring_time).answer().once_answered().then(SPEAK),
     }
+}
+
+/// The same, and presses keys until it is tired of that.
+fn pressing(script: Script, rng: &mut ChaCha8Rng) -> Script {
+    (0..rng.below(4)).fold(script, |script, _| {
+        let event = rng.pick(&[1, 1, 1, 2, 3, 8, 9, 0, 11]);
+        let step = if rng.permille(500) { Step::Press { event } } else { Step::TellKey { event } };
+        script.after(rng.between(ms(0), secs(9))).then(step)
+    })
 }
 
 fn misfortune(rng: &mut ChaCha8Rng) -> Action {

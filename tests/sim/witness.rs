@@ -10,11 +10,12 @@ use maskline::domain::cause::Cause;
 use maskline::domain::cdr::Cdr;
 use maskline::domain::id::{BindingId, CallId};
 use maskline::domain::now::Now;
-use maskline::rtp::plane::{Command, Report, SessionId};
+use maskline::rtp::plane::{Command, Report, SessionId, Side};
 
 use crate::cast::Who;
 use crate::coverage::Edge;
 use crate::model::Facts;
+use crate::whispers;
 use crate::wire;
 
 /// One attempt, from the first INVITE that reached the relay.
@@ -29,6 +30,12 @@ pub(crate) struct Attempt {
     pub(crate) routed: Option<Now>,
     /// Whose phones got an INVITE for it, and when.
     pub(crate) invited: Vec<(Now, Who)>,
+    /// The `Call-ID`s of its callee's side.
+    pub(crate) callee_ids: BTreeSet<String>,
+    /// What its callee has pressed, as events.
+    pub(crate) keys: Vec<u8>,
+    /// What was played to its callee has been played to its end.
+    pub(crate) was_told: bool,
     pub(crate) statuses: Vec<CallStatus>,
     pub(crate) cdrs: Vec<Cdr>,
     /// When and what the caller was told finally, as it left the relay.
@@ -43,6 +50,17 @@ pub(crate) struct Session {
     pub(crate) remote: [Option<SocketAddr>; 2],
     pub(crate) bridged: bool,
     pub(crate) closing: bool,
+    /// Something is being played to this side, or was.
+    pub(crate) plays: [Option<bool>; 2],
+}
+
+impl Session {
+    /// Whether the relay itself may send to this address: what it plays, and reports about that.
+    pub(crate) fn hears_us(&self, to: SocketAddr, is_rtp: bool) -> bool {
+        let sides = self.remote.iter().zip(self.plays);
+        let mut of_peer = sides.filter(|(remote, _)| **remote == Some(to));
+        of_peer.any(|(_, plays)| if is_rtp { plays == Some(true) } else { plays.is_some() })
+    }
 }
 
 /// A binding that may no longer be used.
@@ -116,6 +134,7 @@ impl Witness {
         if bytes.starts_with(b"SIP/2.0 ") && wire::header(bytes, "CSeq").ends_with("INVITE") {
             self.note_response(bytes);
         }
+        self.note_key_in_info(bytes);
         if !bytes.starts_with(b"INVITE ") || wire::tag(bytes, "To").is_some() {
             return false;
         }
@@ -131,6 +150,9 @@ impl Witness {
             binding: None,
             routed: None,
             invited: Vec::new(),
+            callee_ids: BTreeSet::new(),
+            keys: Vec::new(),
+            was_told: false,
             statuses: Vec::new(),
             cdrs: Vec::new(),
             final_status: None,
@@ -192,6 +214,7 @@ impl Witness {
         self.asked.insert(branch.clone(), asked);
         let attempt = self.attempt_mut(call).ok_or("an INVITE for no attempt")?;
         attempt.invited.push((now, to));
+        attempt.callee_ids.insert(wire::header(bytes, "Call-ID").to_owned());
         Ok(Some(Invited {
             call,
             dialler: attempt.dialler,
@@ -236,6 +259,7 @@ impl Witness {
                     remote: [None; 2],
                     bridged: false,
                     closing: false,
+                    plays: [None; 2],
                 };
                 self.sessions.insert(session, opened);
             }
@@ -254,7 +278,17 @@ impl Witness {
                     session.bridged = false;
                 }
             }
-            Command::Play { .. } | Command::Stop { .. } | Command::Keys { .. } => {}
+            Command::Play { session, side, .. } => {
+                if let Some(session) = self.sessions.get_mut(&session) {
+                    session.plays[side.index()] = Some(true);
+                }
+            }
+            Command::Stop { session, side } => {
+                if let Some(session) = self.sessions.get_mut(&session) {
+                    session.plays[side.index()] = Some(false);
+                }
+            }
+            Command::Keys { .. } => {}
             Command::Close { session } => {
                 if let Some(session) = self.sessions.get_mut(&session) {
                     session.closing = true;
@@ -274,6 +308,36 @@ impl Witness {
             && let Some(session) = self.sessions.get_mut(&session)
         {
             session.local = Some(local);
+        }
+        if let Report::PlayDone { session, side, .. } = *report
+            && let Some(session) = self.sessions.get_mut(&session)
+        {
+            session.plays[side.index()] = Some(false);
+            let call = session.call;
+            if let Some(attempt) = call.and_then(|call| self.attempt_mut(call)) {
+                attempt.was_told |= side == Side::B;
+            }
+        }
+    }
+
+    /// Somebody presses a key in a packet for this port of ours.
+    pub(crate) fn note_key_in_packet(&mut self, to: SocketAddr, bytes: &[u8]) {
+        let Some(key) = whispers::key_in_packet(bytes) else { return };
+        let open = self.sessions.values().find(|session| {
+            !session.closing && session.local.is_some_and(|[_, b]| b.port() == to.port())
+        });
+        let call = open.and_then(|session| session.call);
+        if let Some(attempt) = call.and_then(|call| self.attempt_mut(call)) {
+            attempt.keys.push(key);
+        }
+    }
+
+    fn note_key_in_info(&mut self, bytes: &[u8]) {
+        let Some(key) = whispers::key_in_info(bytes) else { return };
+        let call_id = wire::header(bytes, "Call-ID");
+        let mut attempts = self.attempts.values_mut();
+        if let Some(attempt) = attempts.find(|attempt| attempt.callee_ids.contains(call_id)) {
+            attempt.keys.push(key);
         }
     }
 

@@ -306,6 +306,9 @@ impl World {
             let stream = bytes.get(8..12).and_then(|name| <[u8; 4]>::try_from(name).ok());
             let is_rtp = to.port().is_multiple_of(2);
             self.witness.borrow_mut().streams_of_phones.extend(stream.filter(|_| is_rtp));
+            if is_rtp {
+                self.witness.borrow_mut().note_key_in_packet(to, &bytes);
+            }
             let relayed = self.media.datagram(self.now.monotonic, to, from, &bytes);
             if let Some((from, to, bytes)) = relayed {
                 let broken = invariants::media_leaves(self, to, &bytes);
@@ -409,6 +412,7 @@ impl World {
                 self.name_call(cdr.call, context);
                 let broken = invariants::record_written(self, &cdr);
                 self.judge(broken);
+                self.note_refusal(&cdr);
                 let wait = self.recorder.push();
                 self.queue_in(wait, Event::Commit);
             }

@@ -106,6 +106,19 @@ fn the_caller_is_answered_only_when_the_callee_accepts() {
 }
 
 #[test]
+fn the_media_plane_knows_nothing_of_the_caller_before() {
+    let mut h = Harness::with(by_purpose);
+    listening(&mut h);
+    let caller_known = |h: &Harness| {
+        let is_it = |order: &Command| matches!(order, Command::Update { side: Side::A, .. });
+        h.orders.iter().any(is_it)
+    };
+    assert!(!caller_known(&h), "or it is sent reports");
+    press(&mut h, Side::B, '1');
+    assert!(caller_known(&h));
+}
+
+#[test]
 fn what_is_only_announced_is_bridged_when_it_is_said() {
     let mut h = Harness::with(announced_only);
     let mut up = listening(&mut h);

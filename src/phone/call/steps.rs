@@ -23,6 +23,13 @@ impl Call {
             Step::Answer { fork } => self.answer(now, line, fork),
             Step::Reject { status } => self.refuse(now, line, status),
             Step::Speak { voice, every } => self.speak(now, line, voice, every),
+            Step::Press { event } => self.press(line, event),
+            Step::TellKey { event } => {
+                let owner = self.owner;
+                if let Some(leg) = self.legs.iter_mut().find(|leg| leg.state == LegState::Up) {
+                    leg.send_key(now, line, owner, event);
+                }
+            }
             Step::Hush => self.speech = None,
             Step::HangUp => self.hang_up(now, line),
             Step::LoseAcks { times } => self.acks_to_lose = times,
@@ -97,6 +104,18 @@ impl Call {
                 line.transactions.cancel(now.monotonic, client);
             }
             None => self.refuse(now, line, 480),
+        }
+    }
+
+    /// Within what it says, or in a stream of its own.
+    fn press(&mut self, line: &mut Line, event: u8) {
+        let Some(to) = self.remote else { return };
+        let (ssrc, timestamp) = (line.next_u32(), line.next_u32());
+        let media = self.record.media;
+        let mut own = Stream::new(Voice::Signature, media, ssrc, 0, timestamp);
+        let stream = self.speech.as_mut().map_or(&mut own, |speech| &mut speech.stream);
+        for packet in stream.key_packets(event) {
+            line.send_media(media, to, packet);
         }
     }
 

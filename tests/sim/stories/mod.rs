@@ -11,6 +11,7 @@ pub(crate) mod overload;
 pub(crate) mod races;
 pub(crate) mod refusals;
 pub(crate) mod unbinding;
+pub(crate) mod whispers;
 
 /// All stories that coverage is measured on.
 pub(crate) fn all() -> impl Iterator<Item = fn()> {
@@ -25,6 +26,7 @@ pub(crate) fn all() -> impl Iterator<Item = fn()> {
         races::STORIES,
         refusals::STORIES,
         unbinding::STORIES,
+        whispers::STORIES,
     ]
     .into_iter()
     .flatten()
