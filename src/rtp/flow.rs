@@ -1,6 +1,10 @@
 //! One direction of a call: packets from one side's peer to the other's. This is what every packet
 //! touches, so the fields it needs lie together.
 
+mod seam;
+
+pub(super) use seam::OWN_BYTES;
+
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
 
@@ -11,7 +15,6 @@ use super::header::{HEADER_BYTES, Header, Malformed};
 use super::key::Key;
 use super::keys::{EVENT_BYTES, Ear};
 use super::plane::{EVENT_POSITION, KeyMode, PAYLOADS_MAX, PayloadMap, Side};
-use super::player::FRAME_SAMPLES;
 use super::session::Dropped;
 use super::stats::{Noted, Reception, Timing};
 use super::time::Moment;
@@ -174,7 +177,10 @@ impl Flow {
             return Err(Dropped::Key);
         }
         // `from` and `to` have the same length.
-        let to = position.map_or(NO_PAYLOAD, |position| self.to[position]);
+        let mut to = position.map_or(NO_PAYLOAD, |position| self.to[position]);
+        if to == NO_PAYLOAD {
+            to = self.turn(&header, position, packet);
+        }
         if to == NO_PAYLOAD {
             self.skip(before, &header);
             return Err(self.drop_as(Dropped::UnknownPayload));
@@ -240,6 +246,18 @@ impl Flow {
         }
     }
 
+    /// The receiving side speaks the other law of G.711 alone: the sound in that one, and its
+    /// number.
+    fn turn(&self, header: &Header, position: Option<usize>, packet: &mut [u8]) -> u8 {
+        let Some(law) = position.and_then(Law::at_position) else { return NO_PAYLOAD };
+        let to = self.to[law.other().position()];
+        let payload = packet.get_mut(header.payload_start..header.payload_end);
+        if to != NO_PAYLOAD {
+            law.turn(payload.unwrap_or_default());
+        }
+        to
+    }
+
     fn press(&mut self, key: Option<Key>) {
         if key.is_some() {
             self.pressed = key;
@@ -256,103 +274,6 @@ impl Flow {
         self.stage = Stage::Running;
         self.ssrc_in = header.ssrc;
         self.reception.start(now, header);
-    }
-
-    /// What leaves next does not follow the last packet by the numbers of the peer.
-    fn cut(&mut self) {
-        self.cut_after(self.reception.highest_sequence());
-    }
-
-    #[cold]
-    fn cut_after(&mut self, highest: u16) {
-        if !self.joins {
-            self.sequence_next = highest.wrapping_add(self.sequence_offset).wrapping_add(1);
-            self.joins = true;
-        }
-    }
-
-    /// From this packet on the stream of the peer is what leaves.
-    #[cold]
-    fn join(&mut self, now: Moment, header: &mut Header, is_event: bool) {
-        self.joins = false;
-        self.seam = header.sequence;
-        self.skipped = header.sequence.wrapping_sub(1);
-        self.sequence_offset = self.sequence_next.wrapping_sub(header.sequence);
-        let next = self.timestamp_next(now.rtp_units());
-        self.timestamp_offset = next.wrapping_sub(header.timestamp);
-        // A marked telephone event would be a new one, RFC 4733 §2.3.
-        header.marker |= !is_event;
-    }
-
-    /// The timestamp of a packet that leaves at this time and does not follow the last one by the
-    /// clock of the peer: at least a packet later.
-    fn timestamp_next(&self, units: u32) -> u32 {
-        let pause = units.wrapping_sub(self.sent_at_units);
-        self.timestamp_out.wrapping_add(pause.max(PACKET_UNITS))
-    }
-
-    /// Whether a packet is older than the first one that was joined to what had left before. The
-    /// seam follows the stream, so that numbers that wrap do not meet it again.
-    fn is_before_seam(&mut self, sequence: u16) -> bool {
-        let ahead = sequence.wrapping_sub(self.seam);
-        if (SEAM_FOLLOWS..OLDER).contains(&ahead) {
-            self.seam = self.seam.wrapping_add(SEAM_FOLLOWS / 2);
-        }
-        ahead >= OLDER
-    }
-
-    /// Leaves a packet out of the stream so that its number is not missed. `before` is the highest
-    /// number that had come before it.
-    #[cold]
-    fn skip(&mut self, before: u16, header: &Header) {
-        let is_newest = self.reception.highest_sequence() == header.sequence;
-        if self.joins || !is_newest || before == header.sequence {
-            return;
-        }
-        // What was lost between two packets that are left out would have been left out, too.
-        let step = if self.skipped == before { header.sequence.wrapping_sub(before) } else { 1 };
-        self.sequence_offset = self.sequence_offset.wrapping_sub(step);
-        self.skipped = header.sequence;
-        self.seam = header.sequence.wrapping_add(1);
-    }
-
-    /// Writes a packet of our own into the stream, as sent at `at`.
-    pub(super) fn write_own(
-        &mut self,
-        at: Moment,
-        marker: bool,
-        law: Law,
-        packet: &mut [u8; OWN_BYTES],
-    ) -> bool {
-        self.cut();
-        let payload_type = self.to[law.position()];
-        if payload_type == NO_PAYLOAD {
-            return false;
-        }
-        let units = at.rtp_units();
-        let header = Header {
-            marker,
-            payload_type,
-            sequence: self.sequence_next,
-            timestamp: self.timestamp_next(units),
-            ssrc: self.ssrc_out,
-            payload_start: HEADER_BYTES,
-            payload_end: OWN_BYTES,
-        };
-        packet[..HEADER_BYTES].copy_from_slice(&header.to_bytes());
-        self.timestamp_out = header.timestamp;
-        self.sent_at_units = units;
-        self.sequence_next = self.sequence_next.wrapping_add(1);
-        let (packets, octets) = self.played;
-        let bytes = (OWN_BYTES - HEADER_BYTES) as u32;
-        self.played = (packets.wrapping_add(1), octets.wrapping_add(bytes));
-        true
-    }
-
-    /// The law in which the receiving side can be spoken to.
-    pub(super) fn law(&self) -> Option<Law> {
-        let speaks = |law: &Law| self.to[law.position()] != NO_PAYLOAD;
-        [Law::A, Law::Mu].into_iter().find(speaks)
     }
 
     /// Counts a packet that went nowhere. What a call on hold or one not yet joined drops is no
@@ -462,15 +383,6 @@ fn numbers(payloads: PayloadMap) -> [u8; PAYLOADS_MAX] {
     payloads.0.map(|number| number.unwrap_or(NO_PAYLOAD))
 }
 
-/// The bytes of a packet of our own: a frame of G.711.
-pub(super) const OWN_BYTES: usize = HEADER_BYTES + FRAME_SAMPLES;
-
-/// Packets mostly hold 20 ms.
-const PACKET_UNITS: u32 = FRAME_SAMPLES as u32;
-/// So far behind the seam is rather before it.
-const OLDER: u16 = 0x8000;
-/// How far the seam may lie behind.
-const SEAM_FOLLOWS: u16 = 0x4000;
 /// No packet has this payload type: it has seven bits.
 const NO_PAYLOAD: u8 = 0xff;
 

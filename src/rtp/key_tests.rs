@@ -1,7 +1,8 @@
 //! Keys typed by one side: who hears of them, and what reaches the other side.
 
 use super::*;
-use crate::rtp::sound::Tone;
+use crate::rtp::key::Key;
+use crate::rtp::sound::{Sound, Tone};
 
 const REPORT: KeyMode = KeyMode { report: true, pass: false, inband: false };
 const PASS: KeyMode = KeyMode { report: false, pass: true, inband: false };

@@ -1,7 +1,7 @@
 //! What is played to one side, and how its stream goes on before and after.
 
 use super::*;
-use crate::rtp::sound::{ClipId, Playlist, Step, Tone};
+use crate::rtp::sound::{ClipId, Playlist, Sound, Step, Tone};
 
 /// A prompt of so many frames whose bytes are 1.
 fn prompt(sounds: &mut Sounds, frames: usize) -> Sound {

@@ -1,21 +1,23 @@
 //! A call's media: two flows, our reports, and silence. Pure: bytes and time in, bytes and facts
 //! out. The media threads and the simulation run this same code.
 
+mod outcome;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::ops::Range;
 use std::time::Duration;
 
 use rand_core::Rng;
 
 use super::flow::{Flow, Gate, OWN_BYTES};
 use super::g711::Law;
-use super::key::Key;
-use super::plane::{KeyMode, RemoteMedia, Report, SessionId, Side, SideCounts};
+use super::plane::{KeyMode, RemoteMedia, Side, SideCounts};
 use super::player::{Next, Player};
 use super::rtcp::{self, CNAME_BYTES, REPORT_BYTES_MAX};
-use super::sound::{Sound, Sounds};
+use super::sound::Sounds;
 use super::time::Moment;
+
+pub use outcome::{Dropped, Due, Forward, News, Play};
 
 /// The bytes of a packet that we make: see [`Session::poll_frame`].
 pub const FRAME_BYTES: usize = OWN_BYTES;
@@ -48,121 +50,6 @@ struct Leg {
     /// What had been sent to it at our last report.
     sent_at_report: u32,
     cname: [u8; CNAME_BYTES],
-}
-
-/// Where a packet has to go, and which part of the buffer it is.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Forward {
-    /// The other side's RTP address; it is sent from our RTP socket of that side.
-    pub to: SocketAddr,
-    /// The bytes to send.
-    pub bytes: Range<usize>,
-}
-
-/// Something to be played.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Play {
-    /// What the brain calls it.
-    pub play: u32,
-    /// What is played.
-    pub sound: Sound,
-    /// A key of the listener ends it.
-    pub until_key: bool,
-}
-
-/// What the brain shall hear of a call.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum News {
-    /// A sound has ended.
-    PlayDone {
-        /// Who heard it.
-        side: Side,
-        /// Which one.
-        play: u32,
-    },
-    /// A key was pressed.
-    Key {
-        /// Who pressed it.
-        side: Side,
-        /// Which one.
-        key: Key,
-    },
-}
-
-impl News {
-    /// The same as a message.
-    #[must_use]
-    pub const fn report(self, session: SessionId) -> Report {
-        match self {
-            Self::PlayDone { side, play } => Report::PlayDone { session, side, play },
-            Self::Key { side, key } => Report::Key { session, side, key },
-        }
-    }
-}
-
-/// Why a packet went nowhere.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Dropped {
-    /// It is not from the address that the side advertised.
-    Stranger,
-    /// Not RTP or RTCP, or its lengths lie.
-    Malformed,
-    /// A payload type that was not agreed.
-    UnknownPayload,
-    /// The sides are not joined.
-    NotBridged,
-    /// The other side does not listen now.
-    Held,
-    /// Something is played to the other side.
-    Playing,
-    /// Its number is far from the others, or it is older than what was sent in between.
-    OutOfOrder,
-    /// A telephone event that is not for the other side.
-    Key,
-}
-
-impl Dropped {
-    /// All reasons.
-    pub const ALL: [Self; 8] = [
-        Self::Stranger,
-        Self::Malformed,
-        Self::UnknownPayload,
-        Self::NotBridged,
-        Self::Held,
-        Self::Playing,
-        Self::OutOfOrder,
-        Self::Key,
-    ];
-
-    /// The label in metrics.
-    #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Stranger => "stranger",
-            Self::Malformed => "malformed",
-            Self::UnknownPayload => "unknown_payload",
-            Self::NotBridged => "not_bridged",
-            Self::Held => "held",
-            Self::Playing => "playing",
-            Self::OutOfOrder => "out_of_order",
-            Self::Key => "key",
-        }
-    }
-
-    /// The position in [`Self::ALL`].
-    #[must_use]
-    pub const fn index(self) -> usize {
-        self as usize
-    }
-}
-
-/// What is due at a timeout.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Due {
-    /// Send our reports to both sides: [`Session::write_report`].
-    pub reports: bool,
-    /// Both sides have been silent for too long. Told again after the same time.
-    pub silent: bool,
 }
 
 impl Session {

@@ -184,6 +184,27 @@ fn payload_types_are_the_receivers_and_unknown_ones_end_here() {
 }
 
 #[test]
+fn sides_of_different_laws_hear_each_other() {
+    let mut story = Story::bridged(1);
+    let mut payloads = PayloadMap::default();
+    payloads.0[1] = Some(0);
+    let mu = RemoteMedia { payloads_to: payloads, payloads_from: payloads, ..remote(Side::B) };
+    story.session.update(ms(0), Side::B, &mu);
+    let said: Vec<u8> = (0..160).collect();
+    let turned = |law: Law| {
+        let mut bytes = said.clone();
+        law.turn(&mut bytes);
+        bytes
+    };
+    for (from, law, kinds) in [(Side::A, Law::A, (8, 0)), (Side::B, Law::Mu, (0, 8))] {
+        let bytes = [&packet(kinds.0, 1, 1, 1)[..12], &said].concat();
+        let out = story.send(ms(0), from, &bytes).expect("relayed");
+        assert_eq!(header(&out).payload_type, kinds.1);
+        assert_eq!(out[12..], turned(law));
+    }
+}
+
+#[test]
 fn contributors_extensions_and_padding_do_not_pass_and_the_payload_does() {
     let mut bytes = packet(8, 5, 500, 1)[..12].to_vec();
     bytes[0] |= 0x20 | 0x10 | 2;

@@ -1,0 +1,118 @@
+//! Where our stream goes on from something else: after a pause, after what we have played, after
+//! packets that were left out. Its numbers never jump and are never used twice.
+
+use super::{Flow, NO_PAYLOAD};
+use crate::rtp::g711::Law;
+use crate::rtp::header::{HEADER_BYTES, Header};
+use crate::rtp::player::FRAME_SAMPLES;
+use crate::rtp::time::Moment;
+
+impl Flow {
+    /// What leaves next does not follow the last packet by the numbers of the peer.
+    pub(super) fn cut(&mut self) {
+        self.cut_after(self.reception.highest_sequence());
+    }
+
+    #[cold]
+    pub(super) fn cut_after(&mut self, highest: u16) {
+        if !self.joins {
+            self.sequence_next = highest.wrapping_add(self.sequence_offset).wrapping_add(1);
+            self.joins = true;
+        }
+    }
+
+    /// From this packet on the stream of the peer is what leaves.
+    #[cold]
+    pub(super) fn join(&mut self, now: Moment, header: &mut Header, is_event: bool) {
+        self.joins = false;
+        self.seam = header.sequence;
+        self.skipped = header.sequence.wrapping_sub(1);
+        self.sequence_offset = self.sequence_next.wrapping_sub(header.sequence);
+        let next = self.timestamp_next(now.rtp_units());
+        self.timestamp_offset = next.wrapping_sub(header.timestamp);
+        // A marked telephone event would be a new one, RFC 4733 §2.3.
+        header.marker |= !is_event;
+    }
+
+    /// The timestamp of a packet that leaves at this time and does not follow the last one by the
+    /// clock of the peer: at least a packet later.
+    fn timestamp_next(&self, units: u32) -> u32 {
+        let pause = units.wrapping_sub(self.sent_at_units);
+        self.timestamp_out.wrapping_add(pause.max(PACKET_UNITS))
+    }
+
+    /// Whether a packet is older than the first one that was joined to what had left before. The
+    /// seam follows the stream, so that numbers that wrap do not meet it again.
+    #[inline]
+    pub(super) fn is_before_seam(&mut self, sequence: u16) -> bool {
+        let ahead = sequence.wrapping_sub(self.seam);
+        if (SEAM_FOLLOWS..OLDER).contains(&ahead) {
+            self.seam = self.seam.wrapping_add(SEAM_FOLLOWS / 2);
+        }
+        ahead >= OLDER
+    }
+
+    /// Leaves a packet out of the stream so that its number is not missed. `before` is the highest
+    /// number that had come before it.
+    #[cold]
+    pub(super) fn skip(&mut self, before: u16, header: &Header) {
+        let is_newest = self.reception.highest_sequence() == header.sequence;
+        if self.joins || !is_newest || before == header.sequence {
+            return;
+        }
+        // What was lost between two packets that are left out would have been left out, too.
+        let step = if self.skipped == before { header.sequence.wrapping_sub(before) } else { 1 };
+        self.sequence_offset = self.sequence_offset.wrapping_sub(step);
+        self.skipped = header.sequence;
+        self.seam = header.sequence.wrapping_add(1);
+    }
+
+    /// Writes a packet of our own into the stream, as sent at `at`.
+    pub(in crate::rtp) fn write_own(
+        &mut self,
+        at: Moment,
+        marker: bool,
+        law: Law,
+        packet: &mut [u8; OWN_BYTES],
+    ) -> bool {
+        self.cut();
+        let payload_type = self.to[law.position()];
+        if payload_type == NO_PAYLOAD {
+            return false;
+        }
+        let units = at.rtp_units();
+        let header = Header {
+            marker,
+            payload_type,
+            sequence: self.sequence_next,
+            timestamp: self.timestamp_next(units),
+            ssrc: self.ssrc_out,
+            payload_start: HEADER_BYTES,
+            payload_end: OWN_BYTES,
+        };
+        packet[..HEADER_BYTES].copy_from_slice(&header.to_bytes());
+        self.timestamp_out = header.timestamp;
+        self.sent_at_units = units;
+        self.sequence_next = self.sequence_next.wrapping_add(1);
+        let (packets, octets) = self.played;
+        let bytes = (OWN_BYTES - HEADER_BYTES) as u32;
+        self.played = (packets.wrapping_add(1), octets.wrapping_add(bytes));
+        true
+    }
+
+    /// The law in which the receiving side can be spoken to.
+    pub(in crate::rtp) fn law(&self) -> Option<Law> {
+        let speaks = |law: &Law| self.to[law.position()] != NO_PAYLOAD;
+        [Law::A, Law::Mu].into_iter().find(speaks)
+    }
+}
+
+/// The bytes of a packet of our own: a frame of G.711.
+pub(in crate::rtp) const OWN_BYTES: usize = HEADER_BYTES + FRAME_SAMPLES;
+
+/// Packets mostly hold 20 ms.
+const PACKET_UNITS: u32 = FRAME_SAMPLES as u32;
+/// So far behind the seam is rather before it.
+const OLDER: u16 = 0x8000;
+/// How far the seam may lie behind.
+const SEAM_FOLLOWS: u16 = 0x4000;
