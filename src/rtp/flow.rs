@@ -16,6 +16,7 @@ use super::key::Key;
 use super::keys::{EVENT_BYTES, Ear};
 use super::plane::{EVENT_POSITION, KeyMode, PAYLOADS_MAX, PayloadMap, Side};
 use super::session::Dropped;
+use super::source::{Latch, Source};
 use super::stats::{Noted, Reception, Timing};
 use super::time::Moment;
 
@@ -48,6 +49,8 @@ pub(super) struct Flow {
     joins: bool,
     /// Keys are looked for in the sound.
     hears_tones: bool,
+    /// The port of the peer is still looked for.
+    learns: bool,
     /// There is something that nobody has asked for yet.
     has_news: bool,
     reception: Reception,
@@ -61,6 +64,9 @@ pub(super) struct Flow {
     ear: Ear,
     /// A key that was pressed.
     pressed: Option<Key>,
+    latch: Latch,
+    /// Where the peer was found.
+    latched: Option<SocketAddr>,
 }
 
 /// Whether a stream has begun.
@@ -87,27 +93,6 @@ pub(super) enum Gate {
     Open,
 }
 
-/// The one place a side may send from. IPv4 addresses are mapped, as a socket for both families
-/// sees them.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct Source {
-    ip: Ipv6Addr,
-    port: u16,
-}
-
-impl Source {
-    /// Nobody sends from here.
-    const NOBODY: Self = Self { ip: Ipv6Addr::UNSPECIFIED, port: 0 };
-
-    fn of(address: SocketAddr) -> Self {
-        let ip = match address.ip() {
-            IpAddr::V4(v4) => v4.to_ipv6_mapped(),
-            IpAddr::V6(v6) => v6,
-        };
-        Self { ip, port: address.port() }
-    }
-}
-
 impl Flow {
     /// The direction from this side, whose ends are not known yet.
     pub(super) fn new(side: Side, rng: &mut impl Rng) -> Self {
@@ -130,6 +115,7 @@ impl Flow {
             gate: Gate::NotBridged,
             joins: true,
             hears_tones: false,
+            learns: false,
             has_news: false,
             reception: Reception::default(),
             sequence_next: rng.next_u32() as u16,
@@ -138,6 +124,8 @@ impl Flow {
             dropped: 0,
             ear: Ear::new(KeyMode::at_open(side)),
             pressed: None,
+            latch: Latch::default(),
+            latched: None,
         }
     }
 
@@ -149,7 +137,8 @@ impl Flow {
         source: SocketAddr,
         packet: &mut [u8],
     ) -> Result<Range<usize>, Dropped> {
-        if Source::of(source) != self.source {
+        let is_known = Source::of(source) == self.source;
+        if (self.learns || !is_known) && !self.admit(source, packet) {
             return Err(self.drop_as(Dropped::Stranger));
         }
         let Ok(mut header) = Header::parse(packet) else {
@@ -208,6 +197,23 @@ impl Flow {
         let start = header.payload_start - HEADER_BYTES;
         packet[start..header.payload_start].copy_from_slice(&header.to_bytes());
         Ok(start..header.payload_end)
+    }
+
+    /// Whether a packet is heard that came while the port of the peer is looked for, or from
+    /// somewhere else.
+    #[cold]
+    fn admit(&mut self, address: SocketAddr, packet: &[u8]) -> bool {
+        let from = Source::of(address);
+        if !self.learns || !from.is_beside(self.source) {
+            return false;
+        }
+        if let Ok(header) = Header::parse(packet)
+            && self.latch.hear(self.source, from, &header)
+        {
+            (self.source, self.learns) = (from, false);
+            (self.latched, self.has_news) = (Some(address), true);
+        }
+        from == self.source
     }
 
     fn note(&mut self, now: Moment, header: &Header, position: Option<usize>) -> Noted {
@@ -290,16 +296,26 @@ impl Flow {
         why
     }
 
-    /// Where packets come from.
-    pub(super) fn set_source(&mut self, address: SocketAddr, payloads: PayloadMap) {
-        self.source =
-            if address.ip().is_unspecified() { Source::NOBODY } else { Source::of(address) };
-        self.from = numbers(payloads);
+    /// Where packets come from. `learns`: another port of this address may turn out to be it.
+    pub(super) fn set_source(&mut self, address: SocketAddr, learns: bool) {
+        let is_known = !address.ip().is_unspecified();
+        self.source = if is_known { Source::of(address) } else { Source::NOBODY };
+        self.learns = learns && is_known;
+        self.latch = Latch::default();
     }
 
     /// Where packets go.
-    pub(super) fn set_destination(&mut self, address: SocketAddr, payloads: PayloadMap) {
+    pub(super) fn set_destination(&mut self, address: SocketAddr) {
         self.destination = address;
+    }
+
+    /// The numbers of payloads from the sending side.
+    pub(super) fn set_payloads_from(&mut self, payloads: PayloadMap) {
+        self.from = numbers(payloads);
+    }
+
+    /// The numbers of payloads to the receiving side.
+    pub(super) fn set_payloads_to(&mut self, payloads: PayloadMap) {
         self.to = numbers(payloads);
     }
 
@@ -326,10 +342,15 @@ impl Flow {
         self.has_news
     }
 
-    /// A key that was pressed since this was last asked.
-    pub(super) const fn take_pressed(&mut self) -> Option<Key> {
+    /// A key that was pressed, and where the peer was found, since this was last asked.
+    pub(super) const fn take_news(&mut self) -> (Option<Key>, Option<SocketAddr>) {
         self.has_news = false;
-        self.pressed.take()
+        (self.pressed.take(), self.latched.take())
+    }
+
+    /// The port of the peer is still looked for.
+    pub(super) const fn learns(&self) -> bool {
+        self.learns
     }
 
     pub(super) const fn destination(&self) -> SocketAddr {

@@ -12,5 +12,6 @@ pub mod ports;
 pub mod rtcp;
 pub mod session;
 pub mod sound;
+mod source;
 pub mod stats;
 pub mod time;

@@ -12,6 +12,8 @@ pub const CNAME_BYTES: usize = 24;
 /// What we keep of a peer's compound packet.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Incoming {
+    /// The stream of who sent it.
+    pub ssrc: u32,
     /// The middle 32 bits of the NTP time of its sender report.
     pub sender_report: Option<u32>,
 }
@@ -45,6 +47,9 @@ pub fn parse(packet: &[u8]) -> Result<Incoming, Malformed> {
                 return Err(Malformed);
             }
             _ => {}
+        }
+        if let Some(&[s0, s1, s2, s3]) = part.get(4..8).filter(|_| is_first) {
+            incoming.ssrc = u32::from_be_bytes([s0, s1, s2, s3]);
         }
         rest = after;
         is_first = false;

@@ -43,6 +43,10 @@ pub struct Session {
 #[derive(Clone, Debug)]
 struct Leg {
     remote: Option<RemoteMedia>,
+    /// Where its RTCP comes from and goes to.
+    rtcp: Option<SocketAddr>,
+    /// That may turn out to be another port.
+    rtcp_learns: bool,
     /// When its peer last sent RTCP.
     rtcp_heard_at: Moment,
     /// The peer's last sender report, and when it came.
@@ -71,9 +75,16 @@ impl Session {
 
     /// The SDP of one side is known or has changed.
     pub fn update(&mut self, now: Moment, side: Side, remote: &RemoteMedia) {
-        self.flows[side.index()].set_source(remote.rtp, remote.payloads_from);
-        self.flows[side.other().index()].set_destination(remote.rtp, remote.payloads_to);
-        self.legs[side.index()].remote = Some(*remote);
+        let leg = &mut self.legs[side.index()];
+        let before = leg.remote.replace(*remote);
+        // What was found by learning stays until the peer announces another place.
+        if before.is_none_or(|before| before.place() != remote.place()) {
+            (leg.rtcp, leg.rtcp_learns) = (Some(remote.rtcp), remote.learning);
+            self.flows[side.index()].set_source(remote.rtp, remote.learning);
+            self.flows[side.other().index()].set_destination(remote.rtp);
+        }
+        self.flows[side.index()].set_payloads_from(remote.payloads_from);
+        self.flows[side.other().index()].set_payloads_to(remote.payloads_to);
         self.bridged_since = self.bridged_since.map(|_| now);
         self.set_gates();
     }
@@ -192,8 +203,14 @@ impl Session {
     #[cold]
     fn notice(&mut self, from: Side) {
         let flow = &mut self.flows[from.index()];
-        let Some(key) = flow.take_pressed() else { return };
-        if flow.keys().report {
+        let (key, latched) = flow.take_news();
+        let reports_keys = flow.keys().report;
+        if let Some(address) = latched {
+            self.flows[from.other().index()].set_destination(address);
+            self.tell(News::Latched { side: from });
+        }
+        let Some(key) = key else { return };
+        if reports_keys {
             self.tell(News::Key { side: from, key });
         }
         let player = self.players[from.index()].as_ref().filter(|player| player.until_key);
@@ -212,11 +229,19 @@ impl Session {
     ) -> Result<(), Dropped> {
         let flow = &mut self.flows[from.index()];
         let leg = &mut self.legs[from.index()];
-        let advertised = leg.remote.map(|remote| remote.rtcp);
-        if !advertised.is_some_and(|rtcp| same_place(rtcp, source)) {
+        let is_known = leg.rtcp.is_some_and(|rtcp| same_place(rtcp, source));
+        // Behind a NAT: once, after the peer was found, and only who knows the name of its stream.
+        let is_beside = leg.rtcp.is_some_and(|rtcp| same_host(rtcp, source));
+        let may_learn = leg.rtcp_learns && !flow.learns() && is_beside;
+        if !is_known && !may_learn {
             return Err(flow.drop_as(Dropped::Stranger));
         }
         let incoming = rtcp::parse(packet).map_err(|_| flow.drop_as(Dropped::Malformed))?;
+        if may_learn && flow.ssrc_in() == Some(incoming.ssrc) {
+            (leg.rtcp, leg.rtcp_learns) = (Some(source), false);
+        } else if !is_known {
+            return Err(flow.drop_as(Dropped::Stranger));
+        }
         leg.rtcp_heard_at = now;
         if let Some(ntp) = incoming.sender_report {
             leg.sender_report = Some((ntp, now));
@@ -250,7 +275,7 @@ impl Session {
         buffer: &mut [u8; REPORT_BYTES_MAX],
     ) -> Option<(SocketAddr, usize)> {
         let leg = &mut self.legs[side.index()];
-        let to = leg.remote.map(|remote| remote.rtcp).filter(|to| !to.ip().is_unspecified())?;
+        let to = leg.rtcp.filter(|to| !to.ip().is_unspecified())?;
         let outgoing = &self.flows[side.other().index()];
         let (packets, octets) = outgoing.sent();
         let ssrc = outgoing.ssrc_out();
@@ -330,7 +355,15 @@ impl Leg {
             digits.copy_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
         }
         let rtcp_heard_at = Moment::default();
-        Self { remote: None, rtcp_heard_at, sender_report: None, sent_at_report: 0, cname }
+        Self {
+            remote: None,
+            rtcp: None,
+            rtcp_learns: false,
+            rtcp_heard_at,
+            sender_report: None,
+            sent_at_report: 0,
+            cname,
+        }
     }
 }
 
@@ -339,11 +372,20 @@ impl RemoteMedia {
     fn is_reachable(&self) -> bool {
         self.receives && !self.rtp.ip().is_unspecified()
     }
+
+    /// Where its packets come from and go to.
+    const fn place(&self) -> (SocketAddr, SocketAddr, bool) {
+        (self.rtp, self.rtcp, self.learning)
+    }
 }
 
 /// The same address and port; an IPv4 address may be written as an IPv6 one.
 fn same_place(a: SocketAddr, b: SocketAddr) -> bool {
-    a.port() == b.port() && a.ip().to_canonical() == b.ip().to_canonical()
+    a.port() == b.port() && same_host(a, b)
+}
+
+fn same_host(a: SocketAddr, b: SocketAddr) -> bool {
+    a.ip().to_canonical() == b.ip().to_canonical()
 }
 
 /// RFC 3550 §6.3.1: five seconds, half to one and a half times, so that reports do not march in

@@ -11,6 +11,8 @@ use rand_core::SeedableRng;
 mod keys;
 #[path = "play_tests.rs"]
 mod play;
+#[path = "source_tests.rs"]
+mod source;
 
 const SILENCE: Duration = Duration::from_secs(30);
 

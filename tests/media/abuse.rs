@@ -36,6 +36,25 @@ fn a_stranger_gets_nothing_from_any_port_of_idle_and_running_calls() {
 }
 
 #[test]
+fn a_stranger_gets_nothing_from_any_port_of_the_range() {
+    let ports = 43_000..=43_063_u16;
+    let mut world = World::with(|config| config.ports = ports.clone());
+    let idle = world.open(1);
+    let mut running = world.call(2);
+    let stranger = world.stranger();
+    for port in ports {
+        for probe in probes() {
+            // Closed ports answer with an error of the system, which the next send would tell.
+            let _ = stranger.send_to(&probe, (world.ip, port));
+        }
+    }
+    running.talk(8);
+    while stranger.take_error().is_ok_and(|error| error.is_some()) {}
+    assert_silent(&stranger);
+    assert_silent(&idle.a.rtp);
+}
+
+#[test]
 fn a_stranger_who_speaks_first_wins_nothing() {
     let mut world = World::new();
     let mut call = world.open(1);

@@ -37,6 +37,11 @@ pub enum News {
         /// Which one.
         play: u32,
     },
+    /// The peer of a side that may learn was found.
+    Latched {
+        /// Whose peer.
+        side: Side,
+    },
     /// A key was pressed.
     Key {
         /// Who pressed it.
@@ -52,6 +57,7 @@ impl News {
     pub const fn report(self, session: SessionId) -> Report {
         match self {
             Self::PlayDone { side, play } => Report::PlayDone { session, side, play },
+            Self::Latched { side } => Report::Latched { session, side },
             Self::Key { side, key } => Report::Key { session, side, key },
         }
     }
