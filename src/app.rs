@@ -1,8 +1,10 @@
 //! The composition root: settings, keys, database, media plane, shards, listeners, jobs, and their
 //! end in the opposite order.
 
+mod addresses;
 mod database;
 mod listen;
+mod media;
 mod signalling;
 mod stop;
 mod trunk_faults;
@@ -18,10 +20,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use database::{DatabaseSeen, OpenDatabase, look_at_database, open_database, open_store};
+pub use media::{MediaService, start_media};
 
 use crate::api::{self, Api};
 use crate::config::Config;
 use crate::jobs;
+use crate::media::ServerError;
 use crate::media::sounds::InvalidSounds;
 use crate::relay::handle::Handle;
 use crate::relay::now::now;
@@ -77,6 +81,14 @@ pub enum StartError {
     /// The folder of sounds.
     #[error(transparent)]
     Sounds(#[from] InvalidSounds),
+    /// The socket of the media plane.
+    #[error(transparent)]
+    MediaSocket(#[from] ServerError),
+    /// `maskline media` without a socket.
+    #[error(
+        "media.socket names no socket: without one, `maskline serve` has the media plane itself"
+    )]
+    NoMediaSocket,
     /// Threads, descriptors, randomness.
     #[error("cannot start {what}: {error}")]
     System {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::iter;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,12 +14,14 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::time::{interval, timeout};
 
 use super::StartError;
+use super::addresses::{advertised, main_address};
+use super::media::{MediaPlane, processors};
 use super::trunk_faults::TrunkFaults;
 use crate::call::config::{CallConfig, WhisperConfig};
 use crate::config::{Config, Listener, SHARDS_MAX, SoftphoneDigest, Softphones};
 use crate::domain::network;
+use crate::media::FreePorts;
 use crate::media::sounds::Library;
-use crate::media::{FreePorts, Plane, PlaneConfig};
 use crate::relay::dns::{NameServers, Names};
 use crate::relay::follow::{TRUNKS_EVERY, follow_changes, keep_trunks};
 use crate::relay::handle::Handle;
@@ -29,7 +31,6 @@ use crate::relay::stored::{StoreRecords, StoreRoutes};
 use crate::relay::stream::{self, Limits};
 use crate::relay::tls::{Tls, TlsFiles};
 use crate::relay::trunks::{TrunkEntry, TrunkTable};
-use crate::rtp::plane::PlaneAddress;
 use crate::sip::digest::Algorithm;
 use crate::sip::transport::Transport;
 use crate::store::trunk::TrunkFault;
@@ -45,7 +46,7 @@ pub(super) struct Signalling {
     /// Where it is served over streams.
     pub(super) streams: Vec<(Transport, SocketAddr)>,
     relay: Relay,
-    plane: Arc<Plane>,
+    plane: Arc<MediaPlane>,
 }
 
 /// Everything that SIP is served on, bound, the certificate of TLS, and what can be played.
@@ -85,7 +86,7 @@ pub(super) fn bind(config: &Config) -> Result<Bound, StartError> {
 }
 
 /// How many shards there are: 0 means one for each processor.
-fn shards(config: &Config) -> usize {
+pub(super) fn shards(config: &Config) -> usize {
     match config.sip.shards {
         0 => processors().min(SHARDS_MAX),
         count => count,
@@ -146,10 +147,8 @@ impl Signalling {
         handle.shared().trunk_states.follow(&table.reach());
         let trunks = Arc::new(ArcSwap::from_pointee(table));
         let prepared = Prepared::new(sockets, handle).map_err(system("a shard"))?;
-        let media = plane_config(config, advertise.ip()).map_err(system("randomness"))?;
-        let media = PlaneConfig { sounds: library.sounds, ..media };
         let (plane, links) =
-            Plane::start(&media, prepared.wakers()).map_err(system("the media plane"))?;
+            MediaPlane::start(config, advertise.ip(), library.sounds, prepared.wakers())?;
         let parts = Parts {
             gather: config.sip.gather,
             call: CallConfig {
@@ -340,42 +339,6 @@ fn call_config(config: &Config, advertise: SocketAddr) -> CallConfig {
     }
 }
 
-fn plane_config(config: &Config, sip_address: IpAddr) -> io::Result<PlaneConfig> {
-    let media = &config.media;
-    let threads = if media.threads == 0 { processors() } else { media.threads };
-    let advertise = media.advertise.unwrap_or(sip_address);
-    let mut seed = [0; 32];
-    aws_lc_rs::rand::fill(&mut seed).map_err(|_| io::Error::other("no randomness"))?;
-    Ok(PlaneConfig {
-        address: PlaneAddress { bind: media.bind, advertise },
-        ports: media.ports.first..=media.ports.last,
-        port_quarantine: media.port_quarantine,
-        silence_timeout: media.silence_timeout,
-        threads,
-        sessions_max: config.sip.calls_max,
-        sounds: Arc::default(),
-        seed,
-    })
-}
-
-fn processors() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-/// What peers are told: the setting, else the address we listen on, else this machine's own.
-fn advertised(config: &Config, bound: SocketAddr) -> SocketAddr {
-    match config.sip.advertise.map(|advertised| advertised.0) {
-        Some(address) if address.port() == 0 => SocketAddr::new(address.ip(), bound.port()),
-        Some(address) => address,
-        None if bound.ip().is_unspecified() => {
-            let address = SocketAddr::new(main_address(bound), bound.port());
-            tracing::info!(%address, "Peers are told {address}; sip.advertise changes it");
-            address
-        }
-        None => bound,
-    }
-}
-
 /// The same for a stream: the address of the setting where it is of that family, the port in use.
 fn advertised_stream(config: &Config, bound: SocketAddr) -> SocketAddr {
     let setting = config.sip.advertise.map(|advertised| advertised.0.ip());
@@ -386,20 +349,6 @@ fn advertised_stream(config: &Config, bound: SocketAddr) -> SocketAddr {
         None => bound.ip(),
     };
     SocketAddr::new(ip, bound.port())
-}
-
-/// The address that this machine would send from. Connecting a UDP socket sends nothing.
-fn main_address(bound: SocketAddr) -> IpAddr {
-    let (from, to, loopback) = if bound.is_ipv4() {
-        let elsewhere = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
-        (IpAddr::V4(Ipv4Addr::UNSPECIFIED), elsewhere, IpAddr::V4(Ipv4Addr::LOCALHOST))
-    } else {
-        let elsewhere = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1));
-        (IpAddr::V6(Ipv6Addr::UNSPECIFIED), elsewhere, IpAddr::V6(Ipv6Addr::LOCALHOST))
-    };
-    UdpSocket::bind((from, 0))
-        .and_then(|socket| socket.connect((to, 9)).and_then(|()| socket.local_addr()))
-        .map_or(loopback, |address| address.ip())
 }
 
 #[cfg(test)]

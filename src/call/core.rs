@@ -224,6 +224,7 @@ impl CallCore {
             Report::Silent { .. } => {
                 call.happen(wires, now, Event::Stopped(Cause::MediaTimeout));
             }
+            Report::Lost { .. } => call.happen(wires, now, Event::Stopped(Cause::MediaLost)),
             Report::Closed { counts, .. } => call.media_closed(wires, Some(counts)),
             Report::PlayDone { side, play, .. } => call.on_play_done(wires, now, side, play),
             Report::Key { side, key, .. } => {
@@ -244,6 +245,7 @@ impl CallCore {
             | Report::Key { .. }
             | Report::Latched { .. }
             | Report::OneWay { .. }
+            | Report::Lost { .. }
             | Report::Closed { .. } => {}
         }
     }

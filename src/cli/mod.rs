@@ -8,6 +8,7 @@ pub mod demo;
 pub mod doctor;
 pub mod health;
 pub mod key;
+pub mod media;
 pub mod numbers;
 pub mod output;
 pub mod serve;
@@ -35,6 +36,8 @@ struct Cli {
 enum Command {
     /// Serve calls and the API.
     Serve(serve::Args),
+    /// Forward the sound of calls for `maskline serve`, as a process of its own.
+    Media(media::Args),
     /// Show one relayed call on this machine, from nothing.
     Demo(demo::Args),
     /// Find out what would go wrong.
@@ -58,6 +61,7 @@ enum Command {
 pub fn run() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),
+        Command::Media(args) => media::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Config(args) => config_check::run(&args),

@@ -116,6 +116,11 @@ pub(super) const KEYS: &[Key] = &[
         "folder of prompts and insurers' names, see docs/prompts.md; empty: the built-in ones"
     ),
     key!(
+        media.socket,
+        "Unix socket of a `maskline media` that has the media plane; empty: this process has it"
+    ),
+    key!(media.admin, "/healthz and /metrics of `maskline media`; empty: none"),
+    key!(
         whisper.mode,
         "subscribers hear who calls: by_purpose (some calls need a 1), announce, or off"
     ),

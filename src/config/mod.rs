@@ -195,6 +195,10 @@ pub struct Media {
     pub threads: usize,
     /// The folder of sounds that are played in the place of ours; absent means ours alone.
     pub prompts: Option<PathBuf>,
+    /// The socket of `maskline media`; absent means that this process has the media plane itself.
+    pub socket: Option<PathBuf>,
+    /// Where `maskline media` serves health and metrics.
+    pub admin: Option<SocketAddr>,
 }
 
 /// `[whisper]`
@@ -319,6 +323,8 @@ impl Default for Config {
                 silence_timeout: Duration::from_secs(30),
                 threads: 0,
                 prompts: None,
+                socket: None,
+                admin: None,
             },
             whisper: Whisper {
                 mode: WhisperPolicy::default(),

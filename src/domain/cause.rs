@@ -131,6 +131,8 @@ causes! {
     NoMediaPort "no_media_port" 503 34 TryLater;
     /// Both sides were silent for too long.
     MediaTimeout "media_timeout" 480 31 Silent;
+    /// The media plane ended while the call was up.
+    MediaLost "media_lost" 503 41 TryLater;
     /// A side did not confirm in time that it is still there: no session refresh, or no PRACK.
     SessionExpired "session_expired" 504 102 Silent;
     /// No codec in common, or a body or an offer that cannot be read or relayed.

@@ -17,6 +17,7 @@
 //! # }
 //! ```
 
+mod apart;
 mod calls;
 mod clock;
 mod config;
@@ -30,6 +31,7 @@ mod sockets;
 pub mod sounds;
 mod worker;
 
+pub use apart::{Outside, RemoteLink, Server, ServerError, ShardLink, listen};
 pub use config::PlaneConfig;
 pub use free_ports::FreePorts;
 pub use link::{COMMANDS_MAX, Full, Link, OPENS_WAITING_MAX, REPORTS_MAX, Waker};

@@ -33,7 +33,7 @@ use crate::call::io::{Input, Output};
 use crate::domain::cdr::Cdr;
 use crate::domain::now::Now;
 use crate::domain::whisper::WhisperResult;
-use crate::media::Link;
+use crate::media::ShardLink;
 use crate::rtp::plane::{Command, Report};
 use crate::sip::transport::Transport;
 
@@ -61,7 +61,7 @@ pub(crate) struct Shard<R: RouteSource> {
     pub(crate) sockets: Vec<SipSocket>,
     pub(crate) post: Arc<Post>,
     pub(crate) mailbox: Arc<Mailbox<Found<R::Sealed>>>,
-    pub(crate) media: Link,
+    pub(crate) media: ShardLink,
     pub(crate) routes: Routes<R>,
     pub(crate) recorder: Recorder,
     pub(crate) trunks: Arc<ArcSwap<TrunkTable>>,

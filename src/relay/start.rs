@@ -24,7 +24,7 @@ use super::trunks::TrunkTable;
 use super::ways::{SOFTPHONES_AT, TakesPassed, Ways};
 use crate::call::config::CallConfig;
 use crate::call::core::CallCore;
-use crate::media::{Link, Waker};
+use crate::media::{ShardLink, Waker};
 use crate::sip::transport::Transport;
 
 /// Shards that can be rung, but do not run yet.
@@ -42,7 +42,7 @@ pub(crate) struct Parts<R, S> {
     /// How long a busy shard lets datagrams gather.
     pub(crate) gather: Duration,
     /// One for each.
-    pub(crate) media: Vec<Link>,
+    pub(crate) media: Vec<ShardLink>,
     pub(crate) routes: Arc<R>,
     pub(crate) records: S,
     pub(crate) trunks: Arc<ArcSwap<TrunkTable>>,

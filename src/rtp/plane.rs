@@ -234,6 +234,11 @@ pub enum Report {
         /// Who is not heard.
         side: Side,
     },
+    /// The media plane has ended while the session was open, and knows nothing of it any more.
+    Lost {
+        /// The call.
+        session: SessionId,
+    },
     /// The ports are closed.
     Closed {
         /// The call.
@@ -255,6 +260,7 @@ impl Report {
             | Self::Key { session, .. }
             | Self::Latched { session, .. }
             | Self::OneWay { session, .. }
+            | Self::Lost { session }
             | Self::Closed { session, .. } => *session,
         }
     }

@@ -6,6 +6,7 @@ mod calls;
 mod certificates;
 mod demo;
 mod leaks;
+mod media_process;
 mod peers;
 #[path = "../protos/mod.rs"]
 mod protos;

@@ -20,6 +20,8 @@ use crate::peers::{CARRIER, INSURER, Process, Scenario, Sipp, free_port, until};
 pub(crate) struct Service {
     pub(crate) folder: PathBuf,
     pub(crate) process: Process,
+    /// `maskline media`, where the service has no media plane itself.
+    pub(crate) media: Option<Process>,
     pub(crate) admin: SocketAddr,
     /// Where trunks send SIP by UDP and TCP.
     pub(crate) sip: SocketAddr,
@@ -44,6 +46,13 @@ fn run(folder: &Path, arguments: &[&str]) -> String {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "maskline {arguments:?} failed:\n{errors}");
     String::from_utf8(output.stdout).expect("text")
+}
+
+/// Starts the binary with this command and lets it run.
+fn spawn(folder: &Path, command: &str, log: &str) -> Process {
+    let mut process = Command::new(env!("CARGO_BIN_EXE_maskline"));
+    process.arg(command).arg("--config").arg(folder.join("maskline.toml"));
+    Process::start(process, folder.join(log))
 }
 
 fn free_tcp_port() -> u16 {
@@ -75,6 +84,15 @@ impl Service {
 
     /// The same with more listeners, each behind a comma.
     pub(crate) fn start_on(name: &str, more: &str, listeners: &str) -> Self {
+        Self::start_in(name, more, listeners, false)
+    }
+
+    /// The same with the media plane in a process of its own.
+    pub(crate) fn start_apart(name: &str) -> Self {
+        Self::start_in(name, "", "", true)
+    }
+
+    fn start_in(name: &str, more: &str, listeners: &str, is_apart: bool) -> Self {
         let folder =
             std::env::temp_dir().join(format!("maskline-e2e-{}-{name}", std::process::id()));
         fs::create_dir_all(&folder).expect("a writable folder for temporary files");
@@ -84,13 +102,18 @@ impl Service {
             [free_tcp_port(), free_tcp_port()].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
         let sip = SocketAddr::from(([127, 0, 0, 1], free_port("127.0.0.1")));
         let sip_tls = SocketAddr::from(([127, 0, 0, 1], free_tcp_port()));
+        let socket = if is_apart {
+            format!("socket = \"{}/media.sock\"\n", folder.display())
+        } else {
+            String::new()
+        };
         let config = format!(
             "drain_timeout = \"2s\"\n[database]\ndata_dir = \"{0}/pg\"\n\
              [keys]\nroot_file = \"{0}/root.key\"\n[api]\nlisten = \"{api}\"\n\
              [admin]\nlisten = \"{admin}\"\n[sip]\n{more}probe_interval = \"0s\"\n\
              listen = [\"{sip}\", \"tcp:{sip}\", \"tls:{sip_tls}\"{listeners}]\n\
              tls_certificate = \"{1}/relay.pem\"\ntls_key = \"{1}/relay.key\"\n\
-             [media]\nbind = \"127.0.0.1\"\nthreads = 1\n[log]\nfilter = \"trace\"\n",
+             [media]\nbind = \"127.0.0.1\"\nthreads = 1\n{socket}[log]\nfilter = \"trace\"\n",
             folder.display(),
             certificates::folder().display()
         );
@@ -98,9 +121,8 @@ impl Service {
         run(&folder, &["key", "init"]);
         let operator_key =
             run(&folder, &["key", "create", "--role", "operator", "--quiet"]).trim().to_owned();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_maskline"));
-        command.arg("serve").arg("--config").arg(folder.join("maskline.toml"));
-        let process = Process::start(command, folder.join("service.log"));
+        let media = is_apart.then(|| spawn(&folder, "media", "media.log"));
+        let process = spawn(&folder, "serve", "service.log");
         until("the service", || {
             http_get(api, "/openapi.json").filter(|(status, _)| *status == 200)
         });
@@ -119,7 +141,7 @@ impl Service {
         until("readiness", || http_get(admin, "/readyz").filter(|(status, _)| *status == 200));
         let endpoint = maskline::cli::client::Endpoint { url: url.clone(), key: Some(key()) };
         let operator = Client::new(&endpoint).expect("a key is given");
-        Self { folder, process, admin, sip, sip_tls, sides, made, operator, runtime }
+        Self { folder, process, media, admin, sip, sip_tls, sides, made, operator, runtime }
     }
 
     /// Binds a policy to a virtual number.
@@ -198,6 +220,17 @@ impl Service {
     /// Everything it has logged.
     pub(crate) fn log(&self) -> Vec<u8> {
         fs::read(&self.process.output).expect("its output")
+    }
+
+    /// Ends it as a fault of the machine would, and starts it again.
+    pub(crate) fn kill_and_start_again(&mut self) {
+        self.process.signal(Signal::KILL);
+        self.process.wait();
+        self.process = spawn(&self.folder, "serve", "service-2.log");
+        let admin = self.admin;
+        until("readiness", || http_get(admin, "/readyz").filter(|(status, _)| *status == 200));
+        // The client's connection has ended with the process; its first request finds that out.
+        until("the API", || self.runtime.block_on(self.made.crm.get("/v1/calls")).ok());
     }
 
     /// Asks it to end and waits for its good end.

@@ -11,9 +11,16 @@ use maskline::rtp::header::Header;
 use maskline::rtp::plane::{Command, PayloadMap, RemoteMedia, Report, SessionId, Side};
 
 /// Longer than anything takes that is waited for; reports come at most 7.5 s apart.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 static WORLDS: AtomicU8 = AtomicU8::new(1);
+
+/// An address that no other test has, and its number.
+pub(crate) fn next_ip() -> (u8, IpAddr) {
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    let number = WORLDS.fetch_add(1, Ordering::Relaxed);
+    (number, IpAddr::V4(Ipv4Addr::new(127, high.max(1), low, number)))
+}
 
 pub(crate) struct World {
     pub(crate) plane: Plane,
@@ -28,9 +35,7 @@ impl World {
 
     /// A world whose plane differs from the usual.
     pub(crate) fn with(change: impl FnOnce(&mut PlaneConfig)) -> Self {
-        let [_, _, high, low] = std::process::id().to_be_bytes();
-        let number = WORLDS.fetch_add(1, Ordering::Relaxed);
-        let ip = IpAddr::V4(Ipv4Addr::new(127, high.max(1), low, number));
+        let (number, ip) = next_ip();
         let mut config = PlaneConfig::on(ip, [number; 32]);
         change(&mut config);
         let (plane, mut links) =
@@ -52,12 +57,7 @@ impl World {
         self.send(Command::Open { session });
         let report = self.report();
         let Report::Opened { local, .. } = report else { panic!("{report:?}") };
-        Call {
-            session,
-            relay: local,
-            a: Phone::new(self.ip, local[0]),
-            b: Phone::new(self.ip, local[1]),
-        }
+        Call::new(session, local, self.ip)
     }
 
     /// Joins the sides, and waits until they are.
@@ -112,6 +112,10 @@ pub(crate) struct Call {
 }
 
 impl Call {
+    pub(crate) fn new(session: SessionId, relay: [SocketAddr; 2], ip: IpAddr) -> Self {
+        Self { session, relay, a: Phone::new(ip, relay[0]), b: Phone::new(ip, relay[1]) }
+    }
+
     /// RTP and RTCP of both sides.
     pub(crate) fn relay_ports(&self) -> [SocketAddr; 4] {
         let rtcp = |rtp: SocketAddr| SocketAddr::new(rtp.ip(), rtp.port() + 1);
@@ -120,7 +124,7 @@ impl Call {
     }
 
     /// A speaks until B hears it.
-    fn knock(&mut self) {
+    pub(crate) fn knock(&mut self) {
         let turn = Duration::from_millis(5);
         self.b.rtp.set_read_timeout(Some(turn)).expect("an option");
         let mut buffer = [0; 64];

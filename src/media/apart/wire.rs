@@ -1,0 +1,150 @@
+//! What the two processes say to each other: frames of a length (16 bits, little end first) and a
+//! message in postcard's format.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::rtp::plane::{Command, Report, SessionId};
+
+/// Changes whenever a message does: the two processes have to be of the same kind.
+pub(super) const VERSION: u16 = 1;
+/// The longest message. A prompt of all its steps has less than half of that.
+pub(super) const FRAME_BYTES_MAX: usize = 1_024;
+const LENGTH_BYTES: usize = 2;
+
+/// From signalling to the media plane.
+#[derive(Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub(super) enum Down {
+    /// The first frame of a connection.
+    Hello {
+        /// [`VERSION`].
+        version: u16,
+        /// Which of the shards.
+        shard: u16,
+        /// How many there are.
+        shards: u16,
+    },
+    Command(Command),
+}
+
+/// From the media plane to signalling.
+#[derive(Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub(super) enum Up {
+    /// The answer to a hello that does not fit; the connection ends.
+    Refused {
+        version: u16,
+        shards: u16,
+    },
+    /// A session of this shard that is open. All of them follow the hello.
+    Known(SessionId),
+    /// All have been named.
+    Settled,
+    Report(Report),
+    /// Port pairs that a new call can take, and all; every second.
+    Ports {
+        free: u32,
+        all: u32,
+    },
+}
+
+/// What has come is no frame of ours.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the peer of the media socket has sent what is no message")]
+pub(super) struct Broken;
+
+/// Adds a frame.
+pub(super) fn put<T: Serialize>(message: &T, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(&[0; LENGTH_BYTES]);
+    let mut body = [0; FRAME_BYTES_MAX];
+    let body = postcard::to_slice(message, &mut body).expect("messages are shorter than frames");
+    out.extend_from_slice(body);
+    let length = (body.len() as u16).to_le_bytes();
+    out[start..start + LENGTH_BYTES].copy_from_slice(&length);
+}
+
+/// Takes the first whole frame from the front of `bytes`: its message, and how long it was.
+pub(super) fn take<T: DeserializeOwned>(bytes: &[u8]) -> Result<Option<(T, usize)>, Broken> {
+    let Some((length, rest)) = bytes.split_first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
+    let length = usize::from(u16::from_le_bytes(*length));
+    if length > FRAME_BYTES_MAX {
+        return Err(Broken);
+    }
+    let Some(body) = rest.get(..length) else { return Ok(None) };
+    match postcard::take_from_bytes(body) {
+        Ok((message, [])) => Ok(Some((message, LENGTH_BYTES + length))),
+        Ok(_) | Err(_) => Err(Broken),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::rtp::plane::Side;
+    use crate::rtp::sound::{ClipId, Playlist, STEPS_MAX, Sound, Step};
+
+    fn longest() -> Down {
+        let mut playlist = Playlist::new();
+        for _ in 0..STEPS_MAX {
+            playlist.push(Step::Clip(ClipId(u16::MAX))).expect("room");
+        }
+        Down::Command(Command::Play {
+            session: SessionId(u128::MAX),
+            side: Side::B,
+            play: u32::MAX,
+            sound: Sound::Prompt(playlist),
+            until_key: true,
+        })
+    }
+
+    #[test]
+    fn a_message_comes_out_as_it_went_in_and_only_when_it_is_whole() {
+        let opened = Report::Opened {
+            session: SessionId(7),
+            local: ["127.0.0.1:20000", "[::1]:20002"].map(|at| at.parse().expect("an address")),
+        };
+        let mut bytes = Vec::new();
+        put(&Up::Report(opened), &mut bytes);
+        for length in 0..bytes.len() {
+            assert_eq!(take::<Up>(&bytes[..length]), Ok(None), "{length} bytes");
+        }
+        let length = bytes.len();
+        bytes.push(0);
+        assert_eq!(take::<Up>(&bytes), Ok(Some((Up::Report(opened), length))));
+    }
+
+    #[test]
+    fn the_longest_message_has_room() {
+        let mut bytes = Vec::new();
+        put(&longest(), &mut bytes);
+        assert!(bytes.len() < FRAME_BYTES_MAX / 2, "{} bytes", bytes.len());
+        assert_eq!(take::<Down>(&bytes), Ok(Some((longest(), bytes.len()))));
+    }
+
+    #[test]
+    fn a_playlist_with_too_many_steps_is_no_message() {
+        let mut bytes = Vec::new();
+        put(&longest(), &mut bytes);
+        let count = bytes.iter().position(|byte| usize::from(*byte) == STEPS_MAX).expect("there");
+        bytes[count] += 1;
+        bytes.extend_from_slice(&[1, 0]);
+        let length = (bytes.len() - LENGTH_BYTES) as u16;
+        bytes[..LENGTH_BYTES].copy_from_slice(&length.to_le_bytes());
+        assert_eq!(take::<Down>(&bytes), Err(Broken));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_message_or_none_and_never_a_panic(
+            bytes in proptest::collection::vec(any::<u8>(), 0..300),
+        ) {
+            let down = take::<Down>(&bytes);
+            let up = take::<Up>(&bytes);
+            for length in [down.ok().flatten().map(|it| it.1), up.ok().flatten().map(|it| it.1)] {
+                prop_assert!(length.is_none_or(|length| length <= bytes.len()));
+            }
+        }
+    }
+}
