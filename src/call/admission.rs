@@ -22,6 +22,7 @@ const SOURCES_MAX: usize = 4_096;
 /// messages, and messages about calls of others. Silence for the rest.
 const ODD_ANSWERS_MAX: u32 = 200;
 /// Datagrams may wait longer than wished for so long before attempts are refused: a burst is none.
+/// The longer they wait, the shorter: after a wait of twice what is wished for, half of it.
 const BURST_TIME: Duration = Duration::from_millis(100);
 /// Not so within this time of the last refusal, and half the delay will do: the overload is not
 /// over, and whoever is let in while the queue is long makes all the others wait for their 503.
@@ -52,7 +53,9 @@ impl Backlog {
             return;
         }
         let since = *self.late_since.get_or_insert(now);
-        let patience = if is_relapse { Duration::ZERO } else { BURST_TIME };
+        // A queue that grows fast is no burst, and whoever is refused in the end has waited in it.
+        let share = delay_max.as_secs_f64() / delay.as_secs_f64();
+        let patience = if is_relapse { Duration::ZERO } else { BURST_TIME.mul_f64(share) };
         self.refusing |= now.saturating_duration_since(since) >= patience;
         if self.refusing {
             self.refused_at = Some(now);
@@ -330,7 +333,9 @@ mod tests {
         let (mut backlog, mut now) =
             (Backlog::default(), crate::call::tests::harness::epoch().monotonic);
         for _ in 0..20 {
-            assert_eq!(run(&mut backlog, &mut now, 90, 2 * LATE), 0);
+            assert_eq!(run(&mut backlog, &mut now, 90, LATE + MS), 0);
+            run(&mut backlog, &mut now, 1, LATE);
+            assert_eq!(run(&mut backlog, &mut now, 50, 2 * LATE), 0);
             run(&mut backlog, &mut now, 1, LATE);
         }
     }
@@ -339,15 +344,44 @@ mod tests {
     fn a_queue_that_stays_long_refuses_until_it_is_short_and_comes_back_faster() {
         let (mut backlog, mut now) =
             (Backlog::default(), crate::call::tests::harness::epoch().monotonic);
-        assert_eq!(run(&mut backlog, &mut now, 200, 2 * LATE), 100);
+        assert_eq!(run(&mut backlog, &mut now, 200, 2 * LATE), 150);
         assert_eq!(run(&mut backlog, &mut now, 5, LATE / 2), 0);
         assert_eq!(run(&mut backlog, &mut now, 100, LATE), 100, "a relapse is seen at once");
         run(&mut backlog, &mut now, 2_000, Duration::ZERO);
         assert_eq!(
-            run(&mut backlog, &mut now, 90, 2 * LATE),
+            run(&mut backlog, &mut now, 40, 2 * LATE),
             0,
             "after a quiet time all is forgotten"
         );
+    }
+
+    /// A queue that is served at its capacity while `load` times as much comes, from `waiting` on:
+    /// how long the last datagram had waited when attempts were refused, if they were.
+    fn overload(load: f64, waiting: Duration) -> Option<Duration> {
+        let start = crate::call::tests::harness::epoch().monotonic;
+        let (mut backlog, mut delay) = (Backlog::default(), waiting.as_secs_f64());
+        for at in 1..1_000 {
+            // What is at the head of the queue now came when so much less had been served.
+            delay = (delay + (1.0 - 1.0 / load) * MS.as_secs_f64()).max(0.0);
+            let delay = Duration::from_secs_f64(delay);
+            backlog.note(start + at * MS, delay, LATE);
+            if backlog.refusing {
+                return Some(delay);
+            }
+        }
+        None
+    }
+
+    /// RFC 6357: whoever is refused shall hear it within 50 ms, the first ones too.
+    #[test]
+    fn the_more_comes_the_sooner_it_is_refused_and_a_pause_of_ours_is_no_overload() {
+        for load in [1.5, 2.0, 5.0, 10.0] {
+            let waited = overload(load, Duration::ZERO).expect("more comes than is served");
+            assert!(waited < 40 * MS, "{load}: {waited:?}");
+        }
+        for pause in [10, 40, 70] {
+            assert_eq!(overload(0.4, pause * MS), None, "{pause}");
+        }
     }
 
     #[test]
