@@ -84,6 +84,7 @@ impl Bench {
                 Command::Update { .. }
                 | Command::Bridge { .. }
                 | Command::Hold { .. }
+                | Command::Record { .. }
                 | Command::Play { .. }
                 | Command::Stop { .. }
                 | Command::Keys { .. },

@@ -75,6 +75,7 @@ fn settings(config: &Config, sip: IpAddr, sounds: Arc<Sounds>) -> io::Result<Pla
         threads,
         sessions_max: config.sip.calls_max,
         sounds,
+        tape: None,
         seed,
     })
 }

@@ -238,6 +238,7 @@ impl Call {
             Command::Update { .. }
             | Command::Bridge { .. }
             | Command::Hold { .. }
+            | Command::Record { .. }
             | Command::Play { .. }
             | Command::Stop { .. }
             | Command::Keys { .. } => {}

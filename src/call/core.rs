@@ -230,7 +230,7 @@ impl CallCore {
             Report::Key { side, key, .. } => {
                 call.takes_key(wires, now, side, key.sign());
             }
-            Report::Latched { .. } | Report::OneWay { .. } => {}
+            Report::Latched { .. } | Report::OneWay { .. } | Report::Recording { .. } => {}
         });
     }
 
@@ -246,6 +246,7 @@ impl CallCore {
             | Report::Latched { .. }
             | Report::OneWay { .. }
             | Report::Lost { .. }
+            | Report::Recording { .. }
             | Report::Closed { .. } => {}
         }
     }

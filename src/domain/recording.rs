@@ -20,6 +20,12 @@ macro_rules! classes {
                 match self { $(Self::$name => $label,)+ }
             }
 
+            /// As it stands in messages.
+            #[must_use]
+            pub const fn code(self) -> u8 {
+                self as u8
+            }
+
             /// For how long.
             #[must_use]
             pub const fn time(self) -> Duration {
@@ -40,6 +46,12 @@ classes! {
 }
 
 impl Retention {
+    /// Reads a code back.
+    #[must_use]
+    pub fn find_code(code: u8) -> Option<Self> {
+        Self::ALL.iter().copied().find(|retention| retention.code() == code)
+    }
+
     /// Reads a label back.
     #[must_use]
     pub fn find_label(label: &str) -> Option<Self> {
@@ -58,6 +70,7 @@ mod tests {
         assert!(Retention::TenYears.time() >= year * 10);
         for class in Retention::ALL {
             assert_eq!(Retention::find_label(class.label()), Some(*class));
+            assert_eq!(Retention::find_code(class.code()), Some(*class));
         }
     }
 }

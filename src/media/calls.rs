@@ -15,7 +15,8 @@ use slab::Slab;
 use super::free_ports::PortsSeen;
 use super::link::{SPARES_MAX, Spare};
 use super::sockets::{Sockets, for_family};
-use crate::rtp::plane::{PlaneAddress, RemoteMedia, SessionId, Side, SideCounts};
+use super::tape::Taping;
+use crate::rtp::plane::{PlaneAddress, RemoteMedia, SessionId, Side};
 use crate::rtp::ports::Ports;
 use crate::rtp::session::Session;
 use crate::rtp::time::Moment;
@@ -27,6 +28,8 @@ pub(super) struct Call {
     pub(super) id: SessionId,
     /// Who opened it, and hears about it.
     pub(super) link: usize,
+    /// What is kept of it.
+    pub(super) taping: Option<Taping>,
     /// The number of its latest timer.
     pub(super) timer: u64,
     ports: [u16; 2],
@@ -210,7 +213,8 @@ impl Calls {
     ) -> io::Result<[SocketAddr; 2]> {
         let Ready { sockets, ports, link } = ready;
         let session = Session::open(now, self.silence_timeout, rng);
-        let slot = self.slots.insert(Call { session, sockets, id, link, timer: 0, ports });
+        let slot =
+            self.slots.insert(Call { session, sockets, id, link, taping: None, timer: 0, ports });
         self.by_id.insert(id, slot);
         if let Err(error) = self.slots[slot].sockets.watch(poller, slot) {
             self.close(now, id);
@@ -276,7 +280,7 @@ impl Calls {
     }
 
     /// Closes the ports of a call; who opened it and what was counted, if it is known.
-    pub(super) fn close(&mut self, now: Moment, id: SessionId) -> Option<(usize, [SideCounts; 2])> {
+    pub(super) fn close(&mut self, now: Moment, id: SessionId) -> Option<Call> {
         let slot = self.by_id.remove(&id)?;
         let call = self.slots.try_remove(slot)?;
         for port in call.ports {
@@ -287,7 +291,7 @@ impl Calls {
         if self.slots.is_empty() && self.slots.capacity() > KEPT {
             (self.slots, self.by_id) = (Slab::new(), HashMap::new());
         }
-        Some((call.link, call.session.counts()))
+        Some(call)
     }
 }
 

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::tape::Tape;
 use crate::rtp::plane::PlaneAddress;
 use crate::rtp::sound::Sounds;
 
@@ -25,6 +26,8 @@ pub struct PlaneConfig {
     pub sessions_max: usize,
     /// What can be played, loaded once.
     pub sounds: Arc<Sounds>,
+    /// Where recordings go; without it nothing is recorded.
+    pub tape: Option<Tape>,
     /// From the system's random source. Ports, SSRCs, offsets and names of RTCP come from it.
     pub seed: [u8; 32],
 }
@@ -41,6 +44,7 @@ impl PlaneConfig {
             threads: 1,
             sessions_max: 10_000,
             sounds: Arc::default(),
+            tape: None,
             seed,
         }
     }

@@ -254,6 +254,7 @@ impl CommandQueue {
                 Command::Update { .. }
                 | Command::Bridge { .. }
                 | Command::Hold { .. }
+                | Command::Record { .. }
                 | Command::Play { .. }
                 | Command::Stop { .. }
                 | Command::Keys { .. }

@@ -29,6 +29,7 @@ mod pace;
 mod plane;
 mod sockets;
 pub mod sounds;
+pub mod tape;
 mod worker;
 
 pub use apart::{Outside, RemoteLink, Server, ServerError, ShardLink, listen};

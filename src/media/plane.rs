@@ -46,9 +46,9 @@ impl Plane {
             let room = Arc::clone(&room);
             let calls = Calls::new(config.address, ports, config.silence_timeout, room, seen);
             let queue = Arc::clone(queue);
-            let sounds = Arc::clone(&config.sounds);
+            let library = (Arc::clone(&config.sounds), config.tape.clone());
             let reporters = ends.reporters.clone();
-            let worker = Worker::new(part, clock, queue, reporters, calls, sounds, rng)?;
+            let worker = Worker::new(part, clock, queue, reporters, calls, library, rng)?;
             let thread = thread::Builder::new().name(format!("media-{part}"));
             plane.threads.push(thread.spawn(move || worker.run())?);
         }

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::io;
+use std::mem;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,8 @@ use super::link::{CommandQueue, News, Order, Reporter};
 use super::meter::{FLUSH_INTERVAL, Meter};
 use super::pace::Pace;
 use super::sockets::{Channel, PACKET_BYTES_MAX, Place};
-use crate::rtp::plane::{Command, Report, SessionId, Side};
+use super::tape::{Tape, Taping};
+use crate::rtp::plane::{Command, RecordAs, Report, SessionId, Side};
 use crate::rtp::rtcp::REPORT_BYTES_MAX;
 use crate::rtp::session::{Dropped, FRAME_BYTES, Play, Session};
 use crate::rtp::sound::Sounds;
@@ -46,6 +48,10 @@ pub(super) struct Worker {
     has_more: bool,
     calls: Calls,
     sounds: Arc<Sounds>,
+    /// Where recordings go.
+    tape: Option<Tape>,
+    /// Recordings that are over, and whose recorder is behind.
+    untold: Vec<Taping>,
     timers: BinaryHeap<Reverse<Timer>>,
     /// Reports that found no room yet. While there are some, no command is taken.
     unsent: VecDeque<(usize, Report)>,
@@ -72,7 +78,7 @@ impl Worker {
         queue: Arc<CommandQueue>,
         reporters: Vec<Reporter>,
         calls: Calls,
-        sounds: Arc<Sounds>,
+        library: (Arc<Sounds>, Option<Tape>),
         rng: ChaCha20Rng,
     ) -> io::Result<Self> {
         let poller = epoll::create(epoll::CreateFlags::CLOEXEC)?;
@@ -86,7 +92,9 @@ impl Worker {
             queue,
             has_more: false,
             calls,
-            sounds,
+            sounds: library.0,
+            tape: library.1,
+            untold: Vec::new(),
             timers: BinaryHeap::new(),
             unsent: VecDeque::new(),
             to_wake: Vec::with_capacity(reporters.len()),
@@ -114,6 +122,7 @@ impl Worker {
             let packets = self.take_packets(now, &events);
             self.run_timers(now);
             self.wake_links();
+            self.end_recordings();
             self.meter.flush_if_due(now);
             if let Some(time) = self.pace.after_round(now, packets) {
                 pause(time);
@@ -188,6 +197,9 @@ impl Worker {
                     Ok(()) => {
                         counts.packets_out += 1;
                         counts.bytes += packet.len() as u64;
+                        if let (Some(taping), Some(tape)) = (&mut call.taping, &self.tape) {
+                            tape.add(taping, now, side, &call.session, packet);
+                        }
                     }
                     Err(_) => counts.send_failed += 1,
                 }
@@ -297,13 +309,40 @@ impl Worker {
             Command::Keys { session, side, mode } => {
                 self.change(session, |call, _| call.keys(side, mode));
             }
+            Command::Record { session, recording } => self.record(now, session, recording),
             Command::Close { session } => match self.calls.close(now, session) {
-                Some((link, counts)) => {
+                Some(call) => {
+                    self.untold.extend(call.taping);
+                    self.end_recordings();
+                    let counts = call.session.counts();
                     self.meter.closed(&counts);
-                    self.report(link, Report::Closed { session, counts });
+                    self.report(call.link, Report::Closed { session, counts });
                 }
                 None => self.meter.counts.unknown_session += 1,
             },
+        }
+    }
+
+    fn record(&mut self, now: Moment, session: SessionId, recording: RecordAs) {
+        let slot = self.calls.find(session);
+        let Some(call) = slot.and_then(|slot| self.calls.at(slot)) else {
+            self.meter.counts.unknown_session += 1;
+            return;
+        };
+        let begun = self.tape.as_ref().and_then(|tape| tape.begin(now, recording));
+        let report = Report::Recording { session, begun: begun.is_some() };
+        self.untold.extend(mem::replace(&mut call.taping, begun));
+        let link = call.link;
+        self.report(link, report);
+    }
+
+    /// Tells the recorder of recordings that are over, as far as it has room.
+    fn end_recordings(&mut self) {
+        while let (Some(taping), Some(tape)) = (self.untold.pop(), &self.tape) {
+            if let Err(taping) = tape.end(taping) {
+                self.untold.push(taping);
+                break;
+            }
         }
     }
 

@@ -452,6 +452,7 @@ impl<R: RouteSource> Running<R> {
             Command::Update { .. }
             | Command::Bridge { .. }
             | Command::Hold { .. }
+            | Command::Record { .. }
             | Command::Play { .. }
             | Command::Stop { .. }
             | Command::Keys { .. }

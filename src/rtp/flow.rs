@@ -353,6 +353,11 @@ impl Flow {
         self.learns
     }
 
+    /// The codec of a packet that left, by its position in the call's list.
+    pub(super) fn codec_sent(&self, payload_type: u8) -> Option<usize> {
+        self.to.iter().position(|to| *to == payload_type)
+    }
+
     pub(super) const fn destination(&self) -> SocketAddr {
         self.destination
     }

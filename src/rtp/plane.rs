@@ -96,6 +96,21 @@ pub const EVENT_POSITION: usize = 3;
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 pub struct PayloadMap(pub [Option<u8>; PAYLOADS_MAX]);
 
+/// A recording that is to be made. What the numbers mean is not known here.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct RecordAs {
+    /// Its name.
+    pub recording: u128,
+    /// Whose key it gets.
+    pub tenant: u128,
+    /// What is recorded.
+    pub call: u128,
+    /// When it begins, in Unix milliseconds.
+    pub started_ms: u64,
+    /// How long it is kept.
+    pub retention: u8,
+}
+
 /// Orders to the media plane. Each names its call; orders for an unknown call are ignored and
 /// counted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
@@ -155,6 +170,14 @@ pub enum Command {
         /// What happens to them.
         mode: KeyMode,
     },
+    /// Keep what passes between the sides from now on, until [`Command::Close`]. Prompts and keys
+    /// are not kept. Answered by [`Report::Recording`].
+    Record {
+        /// The call.
+        session: SessionId,
+        /// As what.
+        recording: RecordAs,
+    },
     /// Close the ports and put them in quarantine. Answered by [`Report::Closed`].
     Close {
         /// The call.
@@ -174,6 +197,7 @@ impl Command {
             | Self::Play { session, .. }
             | Self::Stop { session, .. }
             | Self::Keys { session, .. }
+            | Self::Record { session, .. }
             | Self::Close { session } => *session,
         }
     }
@@ -239,6 +263,13 @@ pub enum Report {
         /// The call.
         session: SessionId,
     },
+    /// A recording was asked for.
+    Recording {
+        /// The call.
+        session: SessionId,
+        /// It has begun; otherwise nothing is kept, since there is no room or nothing to keep it.
+        begun: bool,
+    },
     /// The ports are closed.
     Closed {
         /// The call.
@@ -261,6 +292,7 @@ impl Report {
             | Self::Latched { session, .. }
             | Self::OneWay { session, .. }
             | Self::Lost { session }
+            | Self::Recording { session, .. }
             | Self::Closed { session, .. } => *session,
         }
     }

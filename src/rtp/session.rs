@@ -199,6 +199,13 @@ impl Session {
         Ok(Forward { to, bytes: relayed? })
     }
 
+    /// The codec of a packet that came from this side and was sent on, by its position in the
+    /// call's list.
+    #[must_use]
+    pub fn codec_sent(&self, from: Side, payload_type: u8) -> Option<usize> {
+        self.flows[from.index()].codec_sent(payload_type)
+    }
+
     /// What a packet has brought besides itself.
     #[cold]
     fn notice(&mut self, from: Side) {

@@ -6,4 +6,5 @@ mod learning;
 mod lifecycle;
 mod peers;
 mod playing;
+mod recording;
 mod rewriting;

@@ -97,6 +97,7 @@ impl Media {
                 open.session.bridge(moment, &mut self.rng);
                 None
             }
+            Command::Record { .. } => None,
             Command::Hold { session } => {
                 self.sessions.get_mut(&session)?.session.hold();
                 None

@@ -273,6 +273,7 @@ impl Witness {
                     session.bridged = true;
                 }
             }
+            Command::Record { .. } => {}
             Command::Hold { session } => {
                 if let Some(session) = self.sessions.get_mut(&session) {
                     session.bridged = false;

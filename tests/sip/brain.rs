@@ -149,6 +149,7 @@ impl Brain {
                 Command::Update { .. }
                 | Command::Bridge { .. }
                 | Command::Hold { .. }
+                | Command::Record { .. }
                 | Command::Play { .. }
                 | Command::Stop { .. }
                 | Command::Keys { .. },

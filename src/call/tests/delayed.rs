@@ -29,6 +29,7 @@ fn updated(h: &mut Harness) -> Vec<(Side, String)> {
         Command::Open { .. }
         | Command::Bridge { .. }
         | Command::Hold { .. }
+        | Command::Record { .. }
         | Command::Play { .. }
         | Command::Stop { .. }
         | Command::Keys { .. }

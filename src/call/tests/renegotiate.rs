@@ -50,6 +50,7 @@ fn updates(h: &Harness) -> Vec<(Side, bool)> {
         Command::Open { .. }
         | Command::Bridge { .. }
         | Command::Hold { .. }
+        | Command::Record { .. }
         | Command::Play { .. }
         | Command::Stop { .. }
         | Command::Keys { .. }

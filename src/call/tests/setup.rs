@@ -59,6 +59,7 @@ fn media_is_opened_joined_and_closed_in_this_order() {
             }
             Command::Bridge { .. } => "bridge",
             Command::Hold { .. } => "hold",
+            Command::Record { .. } => "record",
             Command::Play { .. } => "play",
             Command::Stop { .. } => "stop",
             Command::Keys { .. } => "keys",

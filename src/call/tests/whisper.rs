@@ -44,6 +44,7 @@ fn played(h: &Harness) -> Vec<(u32, Playlist)> {
         | Command::Update { .. }
         | Command::Bridge { .. }
         | Command::Hold { .. }
+        | Command::Record { .. }
         | Command::Play { .. }
         | Command::Stop { .. }
         | Command::Keys { .. }
@@ -328,6 +329,7 @@ fn the_callee_is_offered_keys_although_the_caller_has_none() {
             | Command::Update { .. }
             | Command::Bridge { .. }
             | Command::Hold { .. }
+            | Command::Record { .. }
             | Command::Play { .. }
             | Command::Stop { .. }
             | Command::Keys { .. }

@@ -174,6 +174,7 @@ impl Bridge {
                 Command::Update { .. }
                 | Command::Bridge { .. }
                 | Command::Hold { .. }
+                | Command::Record { .. }
                 | Command::Play { .. }
                 | Command::Stop { .. }
                 | Command::Keys { .. }
@@ -213,7 +214,8 @@ impl Bridge {
             | Report::PlayDone { .. }
             | Report::Key { .. }
             | Report::Latched { .. }
-            | Report::OneWay { .. } => {}
+            | Report::OneWay { .. }
+            | Report::Recording { .. } => {}
         }
         if let Some(pipe) = &mut self.pipe {
             pipe.put(&Up::Report(report));

@@ -43,6 +43,7 @@ impl Shared {
             Command::Update { .. }
             | Command::Bridge { .. }
             | Command::Hold { .. }
+            | Command::Record { .. }
             | Command::Play { .. }
             | Command::Stop { .. }
             | Command::Keys { .. }

@@ -249,6 +249,7 @@ impl Courier {
             Command::Update { .. }
             | Command::Bridge { .. }
             | Command::Hold { .. }
+            | Command::Record { .. }
             | Command::Play { .. }
             | Command::Stop { .. }
             | Command::Keys { .. }
@@ -286,6 +287,7 @@ impl Courier {
                 Command::Update { .. }
                 | Command::Bridge { .. }
                 | Command::Hold { .. }
+                | Command::Record { .. }
                 | Command::Play { .. }
                 | Command::Stop { .. }
                 | Command::Keys { .. } => {}

@@ -1,0 +1,209 @@
+//! Recording, as the media threads see it: packets that were relayed are handed to a thread of its
+//! own, which alone touches the disk. A media thread never waits for it.
+
+mod deck;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::thread::{self, JoinHandle};
+
+use crate::domain::id::{RecordingId, TenantId};
+use crate::recording::{About, PAYLOAD_BYTES_MAX, Place, Totals};
+use crate::rtp::g711::Law;
+use crate::rtp::header::{HEADER_BYTES, Header};
+use crate::rtp::plane::{EVENT_POSITION, RecordAs, Side};
+use crate::rtp::session::Session;
+use crate::rtp::time::Moment;
+use crate::vault::SecretKey;
+use deck::Deck;
+
+/// The most packets that may wait for the disk: at 1,000 recorded calls the sixth part of a second.
+/// Beyond it they are lost to the recording, which counts them.
+pub const TAPE_QUEUE_MAX: usize = 16_384;
+
+/// Makes and opens the keys of recordings. It may wait for the store, but not for long.
+pub trait TapeKeys: Send {
+    /// A new key, and the same wrapped by the tenant's; `None` when there is none to be had now.
+    fn create(&mut self, tenant: TenantId, id: RecordingId) -> Option<(SecretKey, Vec<u8>)>;
+
+    /// Opens a wrapped key.
+    fn open(&mut self, tenant: TenantId, id: RecordingId, wrapped: &[u8]) -> Option<SecretKey>;
+}
+
+/// A recording that is on the disk under its partial name, and ready to be told to the store.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Taped {
+    /// Where it is.
+    pub place: Place,
+    /// Whose it is.
+    pub about: About,
+    /// What it holds.
+    pub totals: Totals,
+    /// SHA-256 of the file.
+    pub sha256: [u8; 32],
+    /// Its length.
+    pub bytes: u64,
+    /// It is whole.
+    pub complete: bool,
+}
+
+/// What the recorder has to be told at its start.
+pub struct TapeConfig {
+    /// Where recordings are kept.
+    pub folder: PathBuf,
+    /// Their keys.
+    pub keys: Box<dyn TapeKeys>,
+    /// Takes each one that is done, and those that a crash has left. It must not wait.
+    pub done: Box<dyn Fn(Taped) + Send>,
+}
+
+/// The running recorder. It ends, and all files are whole, when every [`Tape`] is gone.
+pub struct Recorder {
+    tape: Option<Tape>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Recorder {
+    /// Starts the thread. What a crash has left is told first.
+    ///
+    /// # Errors
+    /// The folder cannot be made, or the thread cannot start.
+    pub fn start(config: TapeConfig) -> std::io::Result<Self> {
+        let (sender, orders) = sync_channel(TAPE_QUEUE_MAX);
+        let healthy = Arc::new(AtomicBool::new(true));
+        let deck = Deck::new(config, orders, Arc::clone(&healthy))?;
+        let thread = thread::Builder::new().name("recorder".to_owned());
+        let thread = thread.spawn(move || deck.run())?;
+        let tape = Tape { orders: sender, healthy, number: Arc::default() };
+        Ok(Self { tape: Some(tape), thread: Some(thread) })
+    }
+
+    /// The way to it, for the media plane.
+    #[must_use]
+    pub fn tape(&self) -> Option<Tape> {
+        self.tape.clone()
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        self.tape = None;
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked has said so already.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The way of a media thread to the recorder.
+#[derive(Clone, Debug)]
+pub struct Tape {
+    orders: SyncSender<Order>,
+    healthy: Arc<AtomicBool>,
+    /// The next recording.
+    number: Arc<AtomicU64>,
+}
+
+impl PartialEq for Tape {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.number, &other.number)
+    }
+}
+
+impl Eq for Tape {}
+
+/// What the recorder is told.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are packets")]
+enum Order {
+    Begin { number: u64, about: RecordAs },
+    Packet(Packet),
+    End { number: u64, lost: u64 },
+}
+
+/// A packet that was relayed; the samples lie in the queue itself, so nothing is allocated.
+#[derive(Debug)]
+struct Packet {
+    number: u64,
+    from: Side,
+    law: Law,
+    at_ms: u32,
+    timestamp: u32,
+    length: u16,
+    samples: [u8; PAYLOAD_BYTES_MAX],
+}
+
+/// The recording of one call, at its media thread.
+#[derive(Debug)]
+pub(super) struct Taping {
+    number: u64,
+    begun_at: Moment,
+    lost: u64,
+}
+
+impl Tape {
+    /// Begins a recording; `None` when the disk has no room or the recorder is behind.
+    pub(super) fn begin(&self, now: Moment, about: RecordAs) -> Option<Taping> {
+        if !self.healthy.load(Ordering::Relaxed) {
+            return None;
+        }
+        let number = self.number.fetch_add(1, Ordering::Relaxed);
+        self.orders.try_send(Order::Begin { number, about }).ok()?;
+        Some(Taping { number, begun_at: now, lost: 0 })
+    }
+
+    /// Hands a packet over as it was sent on. Keys are nobody's business.
+    pub(super) fn add(
+        &self,
+        taping: &mut Taping,
+        now: Moment,
+        from: Side,
+        session: &Session,
+        packet: &[u8],
+    ) {
+        let Ok(header) = Header::parse(packet) else { return };
+        let law = match session.codec_sent(from, header.payload_type) {
+            Some(EVENT_POSITION) => return,
+            position => position.and_then(Law::at_position),
+        };
+        let Some(law) = law else {
+            taping.lost += 1;
+            return;
+        };
+        let body = packet.get(HEADER_BYTES..).unwrap_or_default();
+        let mut samples = [0; PAYLOAD_BYTES_MAX];
+        let Some(room) = samples.get_mut(..body.len()) else {
+            taping.lost += 1;
+            return;
+        };
+        room.copy_from_slice(body);
+        let at = now.since(taping.begun_at).as_millis();
+        let packet = Packet {
+            number: taping.number,
+            from,
+            law,
+            at_ms: u32::try_from(at).unwrap_or(u32::MAX),
+            timestamp: header.timestamp,
+            length: body.len() as u16,
+            samples,
+        };
+        if self.orders.try_send(Order::Packet(packet)).is_err() {
+            taping.lost += 1;
+        }
+    }
+
+    /// Ends a recording. It comes back when the recorder is behind: try again.
+    pub(super) fn end(&self, taping: Taping) -> Result<(), Taping> {
+        let order = Order::End { number: taping.number, lost: taping.lost };
+        match self.orders.try_send(order) {
+            // A recorder that is gone has closed its files.
+            Ok(()) | Err(TrySendError::Disconnected(_)) => Ok(()),
+            Err(TrySendError::Full(_)) => Err(taping),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
