@@ -189,7 +189,8 @@ impl Service {
         self.runtime.block_on(self.operator.post(path, body)).expect("an answer")
     }
 
-    /// Makes another trunk of the tenant, where its PBX is, with these terms.
+    /// Makes another trunk of the tenant, where its PBX is, with these terms, and waits until the
+    /// relay knows it.
     pub(crate) fn add_pbx(&self, terms: &Value) -> Value {
         let trunks = self.runtime.block_on(self.operator.get("/v1/trunks")).expect("an answer");
         let trunks = trunks["data"].as_array().expect("a list");
@@ -200,7 +201,14 @@ impl Service {
                 trunk[field] = known[field].clone();
             }
         }
-        self.operate("/v1/trunks", &trunk)
+        let made = self.operate("/v1/trunks", &trunk);
+        let id = made["id"].as_str().expect("an identifier");
+        let is_known = |(_, page): &(u16, String)| {
+            page.lines()
+                .any(|line| line.starts_with("maskline_trunk_targets{") && line.contains(id))
+        };
+        until("the new trunk", || http_get(self.admin, "/metrics").filter(is_known));
+        made
     }
 
     /// The text of a problem: a request of the CRM that must be refused.
