@@ -33,6 +33,8 @@ ports = "20000-59999"
 port_quarantine = "{quarantine}"
 threads = 1
 silence_timeout = "1h"
+[whisper]
+mode = "off"
 [recorder]
 queue_max = 60000
 [log]

@@ -17,11 +17,11 @@ pub enum WhisperMode {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum WhisperPolicy {
     /// As the purpose of the call demands.
+    #[default]
     ByPurpose,
     /// Announced whatever it is for, and bridged.
     Announce,
     /// Bridged at once.
-    #[default]
     Off,
 }
 

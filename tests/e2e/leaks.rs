@@ -103,7 +103,7 @@ fn careless_requests(service: &Service) -> Vec<(String, Vec<u8>)> {
 
 #[test]
 fn the_real_number_is_found_nowhere_but_at_the_carrier() {
-    let mut service = Service::start("leaks");
+    let mut service = Service::start_whispering("leaks");
     let mark = service.folder.join("begun");
     fs::write(&mark, "").expect("a writable folder");
     let begun = fs::metadata(&mark).and_then(|facts| facts.modified()).expect("a time");
@@ -121,7 +121,7 @@ fn the_real_number_is_found_nowhere_but_at_the_carrier() {
 
     let call = cast.talk(x).expect("a call");
     assert_eq!(cast.state(Column::Agent, call), Some(CallState::Over(Ending::HungUp)));
-    assert!(cast.heard().both(), "{:?}", cast.heard());
+    assert!(cast.heard().both() && cast.heard().was_told(), "{:?}", cast.heard());
     let back = cast.call_back(x).expect("a call");
     assert_eq!(cast.state(Column::Subscriber, back), Some(CallState::Over(Ending::HungUp)));
     let refused = cast.call_back("17000000009").expect("an attempt");

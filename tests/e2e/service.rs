@@ -35,6 +35,15 @@ pub(crate) struct Service {
     runtime: tokio::runtime::Runtime,
 }
 
+/// What differs between the services of the tests.
+#[derive(Clone, Copy)]
+struct Shape {
+    /// The media plane is a process of its own.
+    is_apart: bool,
+    /// `whisper.mode`.
+    whisper: &'static str,
+}
+
 /// Starts the binary with this arguments and waits for its good end; its standard output.
 fn run(folder: &Path, arguments: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_maskline"))
@@ -82,17 +91,24 @@ impl Service {
         Self::start_on(name, more, "")
     }
 
-    /// The same with more listeners, each behind a comma.
+    /// The same with more listeners, each behind a comma. Subscribers hear nothing before the
+    /// bridge.
     pub(crate) fn start_on(name: &str, more: &str, listeners: &str) -> Self {
-        Self::start_in(name, more, listeners, false)
+        Self::start_in(name, more, listeners, Shape { is_apart: false, whisper: "off" })
+    }
+
+    /// With calls that are announced as their purpose demands.
+    pub(crate) fn start_whispering(name: &str) -> Self {
+        Self::start_in(name, "", "", Shape { is_apart: false, whisper: "by_purpose" })
     }
 
     /// The same with the media plane in a process of its own.
     pub(crate) fn start_apart(name: &str) -> Self {
-        Self::start_in(name, "", "", true)
+        Self::start_in(name, "", "", Shape { is_apart: true, whisper: "off" })
     }
 
-    fn start_in(name: &str, more: &str, listeners: &str, is_apart: bool) -> Self {
+    fn start_in(name: &str, more: &str, listeners: &str, shape: Shape) -> Self {
+        let Shape { is_apart, whisper } = shape;
         let folder =
             std::env::temp_dir().join(format!("maskline-e2e-{}-{name}", std::process::id()));
         fs::create_dir_all(&folder).expect("a writable folder for temporary files");
@@ -113,7 +129,8 @@ impl Service {
              [admin]\nlisten = \"{admin}\"\n[sip]\n{more}probe_interval = \"0s\"\n\
              listen = [\"{sip}\", \"tcp:{sip}\", \"tls:{sip_tls}\"{listeners}]\n\
              tls_certificate = \"{1}/relay.pem\"\ntls_key = \"{1}/relay.key\"\n\
-             [media]\nbind = \"127.0.0.1\"\nthreads = 1\n{socket}[log]\nfilter = \"trace\"\n",
+             [media]\nbind = \"127.0.0.1\"\nthreads = 1\n{socket}\
+             [whisper]\nmode = \"{whisper}\"\n[log]\nfilter = \"trace\"\n",
             folder.display(),
             certificates::folder().display()
         );

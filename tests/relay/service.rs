@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use maskline::app::{RootKeyFile, Running, start};
 use maskline::config::{Config, Listeners, Secret};
+use maskline::domain::whisper::WhisperPolicy;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::database;
@@ -27,6 +28,7 @@ pub(crate) async fn node(owner: &str, root_key: &std::path::Path) -> Running {
 
 pub(crate) fn settings(owner: &str) -> Config {
     let mut config = Config::default();
+    config.whisper.mode = WhisperPolicy::Off;
     config.database.url = Some(Secret::new(owner));
     config.api.listen = any_port("127.0.0.1");
     config.admin.listen = any_port("127.0.0.1");
@@ -71,6 +73,7 @@ async fn a_taken_address_is_named_with_its_key() {
     let test = database().await;
     let taken = std::net::TcpListener::bind(any_port("127.0.0.1")).expect("a free port");
     let mut config = Config::default();
+    config.whisper.mode = WhisperPolicy::Off;
     config.database.url = Some(Secret::new(url(&test)));
     config.sip.probe_interval = Duration::ZERO;
     config.sip.listen = Listeners::udp(any_port("127.0.0.1"));
@@ -83,6 +86,7 @@ async fn a_taken_address_is_named_with_its_key() {
 #[tokio::test]
 async fn without_a_root_key_the_way_to_make_one_is_named() {
     let mut config = Config::default();
+    config.whisper.mode = WhisperPolicy::Off;
     config.keys.root_file = PathBuf::from("/nowhere/root.key");
     let error = start(config, RootKeyFile::MustExist).await.expect_err("no key");
     assert!(error.to_string().contains("maskline key init"), "{error}");

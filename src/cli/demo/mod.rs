@@ -92,8 +92,9 @@ fn show(
     let masked = text(&binding, "masked");
     progress.note(&format!("X is {x}; of the real number the API says {masked}"))?;
 
-    progress
-        .step(&format!("Agent 4821 dials {x}; the subscriber's phone rings; both talk for 2 s"))?;
+    progress.step(&format!(
+        "Agent 4821 dials {x}; the subscriber hears who calls and presses 1; both talk"
+    ))?;
     let places = places(service, sides);
     let mut cast = Cast::enter(places, COUNTRY, NATIONAL)?;
     cast.stop_at(interrupt);

@@ -48,7 +48,9 @@ impl<'p> Report<'p> {
         let both = format!(
             "{agent}; the subscriber heard the agent's {AGENT_HZ} Hz: {by_subscriber:.1} %"
         );
-        self.promise(&both, heard.both())
+        self.promise(&both, heard.both())?;
+        let told = "the subscriber heard who calls before that, and pressed 1";
+        self.promise(told, heard.was_told())
     }
 
     /// The number may be nowhere on the insurer's side, and must be on the carrier's: that shows
@@ -81,6 +83,8 @@ impl<'p> Report<'p> {
             self.progress.note(line)?;
         }
         self.promise("the record says caller_hangup", record["cause"] == "caller_hangup")?;
+        let accepted = record["whisper"]["result"] == "accepted";
+        self.promise("and that the subscriber accepted the call", accepted)?;
         Ok(())
     }
 

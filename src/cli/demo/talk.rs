@@ -11,7 +11,7 @@ use super::leak::{Canary, Hit};
 use super::provision::AGENT;
 use super::stage::{Stage, free_ports};
 use crate::phone::log::{Entry, Kind, Way};
-use crate::phone::speech::tone_share;
+use crate::phone::speech::{FRAME, tone_share};
 use crate::phone::{CallState, PhoneConfig, Script, Voice};
 use crate::relay::now::now;
 
@@ -22,12 +22,18 @@ pub const SUBSCRIBER_HZ: u16 = 880;
 /// The least share of the energy that makes a tone "heard".
 const HEARD_SHARE_MIN: f64 = 0.9;
 const RING_TIME: Duration = Duration::from_millis(400);
+/// So long the subscriber listens to who calls before pressing a key.
+const LISTEN_TIME: Duration = Duration::from_millis(2_500);
+/// The event of the key that accepts.
+const ACCEPT: u8 = 1;
 const TALK_TIME: Duration = Duration::from_secs(2);
 const CALL_TIME_MAX: Duration = Duration::from_secs(30);
 /// The bytes of a plain RTP header: the relay adds nothing to it.
 const RTP_HEADER_BYTES: usize = 12;
 /// Frames at the beginning of a call that may be lost or half silent.
 const FRAMES_SKIPPED: usize = 10;
+/// The last frames of a call, in which both surely talk.
+const FRAMES_HEARD: usize = 80;
 
 /// Both phones with their sockets.
 pub struct Cast {
@@ -80,6 +86,8 @@ impl Cast {
             .after(RING_TIME)
             .answer()
             .once_answered()
+            .after(LISTEN_TIME)
+            .press(ACCEPT)
             .speak(Voice::Tone { hz: SUBSCRIBER_HZ });
         subscriber.extra_headers = [
             ("P-Asserted-Identity", format!("<tel:{real}>")),
@@ -189,16 +197,21 @@ impl Cast {
     /// What share of the sound that each side heard was the other's tone.
     #[must_use]
     pub fn heard(&self) -> Heard {
-        let audio = |place: usize| -> Vec<u8> {
+        let frames = |place: usize| -> Vec<&[u8]> {
             let entries = self.stage.phone(place).log().entries().iter();
             let frames = entries.filter(|e| e.kind == Kind::Rtp && e.way == Way::In);
-            let payloads = frames.filter_map(|entry| entry.bytes.get(RTP_HEADER_BYTES..));
-            payloads.skip(FRAMES_SKIPPED).flatten().copied().collect()
+            frames.filter_map(|entry| entry.bytes.get(RTP_HEADER_BYTES..)).collect()
         };
-        let (agent, subscriber) = (audio(self.agent), audio(self.subscriber));
+        // Who was told who calls, or hears it ring, hears the other side only at the end.
+        let talk = |frames: &[&[u8]]| -> Vec<u8> {
+            let begin = frames.len().saturating_sub(FRAMES_HEARD);
+            frames.iter().skip(begin.max(FRAMES_SKIPPED)).copied().flatten().copied().collect()
+        };
+        let (agent, subscriber) = (frames(self.agent), frames(self.subscriber));
         Heard {
-            by_agent: tone_share(&agent, SUBSCRIBER_HZ),
-            by_subscriber: tone_share(&subscriber, AGENT_HZ),
+            by_agent: tone_share(&talk(&agent), SUBSCRIBER_HZ),
+            by_subscriber: tone_share(&talk(&subscriber), AGENT_HZ),
+            told: FRAME * u32::try_from(subscriber.len()).unwrap_or(u32::MAX),
         }
     }
 
@@ -226,9 +239,17 @@ pub struct Heard {
     pub by_agent: f64,
     /// The share of the agent's tone at the subscriber's phone.
     pub by_subscriber: f64,
+    /// How much the subscriber heard in all: who calls, and the talk.
+    pub told: Duration,
 }
 
 impl Heard {
+    /// The subscriber heard more than the talk.
+    #[must_use]
+    pub fn was_told(&self) -> bool {
+        self.told > TALK_TIME + LISTEN_TIME / 2
+    }
+
     /// Both sides heard each other.
     #[must_use]
     pub fn both(&self) -> bool {
