@@ -83,6 +83,7 @@ pub fn metrics_page() -> Result<PrometheusHandle, TelemetryError> {
     let page = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Full("maskline_call_duration_seconds".into()), CALL_S)?
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), LATENCY_S)?
+        .set_buckets_for_metric(Matcher::Full("maskline_rtp_mos".into()), OPINION)?
         .install_recorder()?;
     describe();
     Ok(PAGE.get_or_init(|| page).clone())
@@ -93,6 +94,8 @@ const LATENCY_S: &[f64] = &[
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
     5.0, 10.0,
 ];
+/// Mean opinion scores: below 3.6 many are dissatisfied, G.107 annex B.
+const OPINION: &[f64] = &[1.5, 2.0, 2.6, 3.1, 3.6, 4.0, 4.2, 4.3, 4.35, 4.4];
 /// Bounds of histograms of calls, in seconds.
 const CALL_S: &[f64] = &[1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_800.0, 3_600.0];
 

@@ -41,6 +41,7 @@ pub(super) struct Meter {
     lost: Counter,
     one_way: Counter,
     jitter: Histogram,
+    opinion: Histogram,
     ports: [PortGauge; 3],
 }
 
@@ -72,6 +73,7 @@ impl Meter {
             lost: counter!("maskline_rtp_lost_packets_total"),
             one_way: counter!("maskline_rtp_one_way_total"),
             jitter: histogram!("maskline_rtp_jitter_seconds"),
+            opinion: histogram!("maskline_rtp_mos"),
             ports: ["open", "free", "quarantine"].map(port_gauge),
         }
     }
@@ -106,6 +108,7 @@ impl Meter {
         for side in counts.iter().filter(|side| side.packets > 0) {
             self.lost.increment(side.lost);
             self.jitter.record(f64::from(side.jitter_us) / 1e6);
+            self.opinion.record(f64::from(side.mos_centi) / 100.0);
         }
         if (a.packets == 0) != (b.packets == 0) {
             self.one_way.increment(1);

@@ -142,7 +142,7 @@ impl Flow {
             return Err(self.drop_as(Dropped::Stranger));
         }
         let Ok(mut header) = Header::parse(packet) else {
-            return Err(self.drop_as(Dropped::Malformed));
+            return Err(self.drop_as(Dropped::unreadable(packet)));
         };
         let position = self.from.iter().position(|from| *from == header.payload_type);
         let before = self.reception.highest_sequence();
@@ -286,7 +286,11 @@ impl Flow {
     /// fault.
     pub(super) fn drop_as(&mut self, why: Dropped) -> Dropped {
         match why {
-            Dropped::Stranger | Dropped::Malformed | Dropped::UnknownPayload => self.dropped += 1,
+            Dropped::Stranger
+            | Dropped::Malformed
+            | Dropped::Stun
+            | Dropped::Dtls
+            | Dropped::UnknownPayload => self.dropped += 1,
             Dropped::NotBridged
             | Dropped::Held
             | Dropped::Playing

@@ -79,6 +79,27 @@ impl Header {
     }
 }
 
+/// What a packet is that is not RTP, by its first byte (RFC 7983 §7).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Foreign {
+    /// STUN, by which ICE looks for ways.
+    Stun,
+    /// DTLS, by which SRTP agrees on keys.
+    Dtls,
+}
+
+impl Foreign {
+    /// The protocol of a packet; `None` when it is neither.
+    #[must_use]
+    pub fn of(packet: &[u8]) -> Option<Self> {
+        match *packet.first()? {
+            0..=3 => Some(Self::Stun),
+            20..=63 => Some(Self::Dtls),
+            _ => None,
+        }
+    }
+}
+
 const VERSION: u8 = 2;
 const PADDING: u8 = 0b0010_0000;
 const EXTENSION: u8 = 0b0001_0000;

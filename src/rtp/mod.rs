@@ -9,6 +9,7 @@ mod keys;
 pub mod plane;
 mod player;
 pub mod ports;
+pub mod quality;
 pub mod rtcp;
 pub mod session;
 pub mod sound;

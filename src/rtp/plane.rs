@@ -309,6 +309,17 @@ pub struct SideCounts {
     pub dropped: u64,
     /// Interarrival jitter in microseconds, RFC 3550 §A.8.
     pub jitter_us: u32,
+    /// To the peer and back, as its last RTCP told; zero when it has told nothing.
+    pub round_trip_us: u32,
+    /// How it sounded when it reached us: the mean opinion score of the E-model in hundredths, from
+    /// 100 to 441; zero when nothing was heard.
+    pub mos_centi: u16,
+}
+
+impl SideCounts {
+    /// Of a side that was never heard.
+    pub const NOTHING: Self =
+        Self { packets: 0, lost: 0, dropped: 0, jitter_us: 0, round_trip_us: 0, mos_centi: 0 };
 }
 
 /// Where the media plane's sockets are bound and what is written into SDP.

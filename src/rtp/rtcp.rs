@@ -1,6 +1,8 @@
 //! RTCP ends at the relay: what peers send is checked and consumed, and our own reports are written
 //! from our own counts. Nothing of one side's RTCP is ever in the other's.
 
+use std::time::Duration;
+
 use super::header::Malformed;
 use super::stats::Block;
 
@@ -16,6 +18,44 @@ pub struct Incoming {
     pub ssrc: u32,
     /// The middle 32 bits of the NTP time of its sender report.
     pub sender_report: Option<u32>,
+    /// How many packets it says it has sent.
+    pub packets_sent: Option<u32>,
+    /// What it says about the first stream that it hears.
+    pub echo: Option<Echo>,
+}
+
+/// The part of a report block that tells how far away its sender is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Echo {
+    /// The stream it is about.
+    pub ssrc: u32,
+    /// The middle 32 bits of the last sender report it has got of that stream; zero for none.
+    pub last_report: u32,
+    /// How long it has had that, in 65536ths of a second.
+    pub since_last_report: u32,
+}
+
+impl Echo {
+    fn read(block: &[u8]) -> Option<Self> {
+        let word = |at: usize| {
+            let bytes = block.get(at..at + 4)?.first_chunk()?;
+            Some(u32::from_be_bytes(*bytes))
+        };
+        let (ssrc, last_report) = (word(0)?, word(16)?);
+        Some(Self { ssrc, last_report, since_last_report: word(20)? })
+    }
+
+    /// The time to the peer and back, when it is now `middle` by the clock of our reports.
+    #[must_use]
+    pub fn round_trip(&self, middle: u32) -> Option<Duration> {
+        if self.last_report == 0 {
+            return None;
+        }
+        let units = middle.wrapping_sub(self.last_report).checked_sub(self.since_last_report)?;
+        let round_trip = Duration::from_micros((u64::from(units) * 1_000_000) >> 16);
+        // Longer than that is no distance but a lie.
+        (round_trip < ROUND_TRIP_MAX).then_some(round_trip)
+    }
 }
 
 /// Checks a compound packet: each part within the bytes, a report first (RFC 3550 §A.2).
@@ -42,9 +82,19 @@ pub fn parse(packet: &[u8]) -> Result<Incoming, Malformed> {
                     return Err(Malformed);
                 }
                 incoming.sender_report = Some(u32::from_be_bytes([n2, n3, n4, n5]));
+                let packets = part.get(20..24).and_then(<[u8]>::first_chunk);
+                incoming.packets_sent = packets.map(|packets| u32::from_be_bytes(*packets));
+                incoming.echo = part
+                    .get(SENDER_REPORT_BYTES..SENDER_REPORT_BYTES + blocks)
+                    .and_then(Echo::read);
             }
             RECEIVER_REPORT if part.len() < RECEIVER_REPORT_BYTES + blocks => {
                 return Err(Malformed);
+            }
+            RECEIVER_REPORT if is_first => {
+                incoming.echo = part
+                    .get(RECEIVER_REPORT_BYTES..RECEIVER_REPORT_BYTES + blocks)
+                    .and_then(Echo::read);
             }
             _ => {}
         }
@@ -160,6 +210,7 @@ impl Writer<'_> {
     }
 }
 
+const ROUND_TRIP_MAX: Duration = Duration::from_secs(10);
 const SENDER_REPORT: u8 = 200;
 const RECEIVER_REPORT: u8 = 201;
 const SOURCE_DESCRIPTION: u8 = 202;

@@ -1,6 +1,7 @@
 //! A call's media: two flows, our reports, and silence. Pure: bytes and time in, bytes and facts
 //! out. The media threads and the simulation run this same code.
 
+mod one_way;
 mod outcome;
 
 use std::collections::VecDeque;
@@ -13,10 +14,12 @@ use super::flow::{Flow, Gate, OWN_BYTES};
 use super::g711::Law;
 use super::plane::{KeyMode, RemoteMedia, Side, SideCounts};
 use super::player::{Next, Player};
+use super::quality::Heard;
 use super::rtcp::{self, CNAME_BYTES, REPORT_BYTES_MAX};
 use super::sound::Sounds;
 use super::time::Moment;
 
+use one_way::Watch;
 pub use outcome::{Dropped, Due, Forward, News, Play};
 
 /// The bytes of a packet that we make: see [`Session::poll_frame`].
@@ -51,6 +54,9 @@ struct Leg {
     rtcp_heard_at: Moment,
     /// The peer's last sender report, and when it came.
     sender_report: Option<(u32, Moment)>,
+    /// To the peer and back.
+    round_trip: Duration,
+    watch: Watch,
     /// What had been sent to it at our last report.
     sent_at_report: u32,
     cname: [u8; CNAME_BYTES],
@@ -243,15 +249,23 @@ impl Session {
         if !is_known && !may_learn {
             return Err(flow.drop_as(Dropped::Stranger));
         }
-        let incoming = rtcp::parse(packet).map_err(|_| flow.drop_as(Dropped::Malformed))?;
+        let incoming = rtcp::parse(packet);
+        let incoming = incoming.map_err(|_| flow.drop_as(Dropped::unreadable(packet)))?;
         if may_learn && flow.ssrc_in() == Some(incoming.ssrc) {
             (leg.rtcp, leg.rtcp_learns) = (Some(source), false);
         } else if !is_known {
             return Err(flow.drop_as(Dropped::Stranger));
         }
         leg.rtcp_heard_at = now;
+        leg.watch.hear_rtcp(now, incoming.packets_sent);
         if let Some(ntp) = incoming.sender_report {
             leg.sender_report = Some((ntp, now));
+        }
+        let ours = self.flows[from.other().index()].ssrc_out();
+        let middle = (ntp(now.since(self.opened_at)) >> 16) as u32;
+        let echo = incoming.echo.filter(|echo| echo.ssrc == ours);
+        if let Some(round_trip) = echo.and_then(|echo| echo.round_trip(middle)) {
+            leg.round_trip = round_trip;
         }
         Ok(())
     }
@@ -271,6 +285,7 @@ impl Session {
         if due.silent {
             self.bridged_since = Some(now);
         }
+        self.find_one_way(now);
         due
     }
 
@@ -312,19 +327,24 @@ impl Session {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Moment> {
         let frames = self.players.iter().flatten().map(|player| player.due_at());
-        frames.chain(self.report_at).chain(self.silent_at()).min()
+        frames.chain(self.report_at).chain(self.silent_at()).chain(self.one_way_at()).min()
     }
 
     /// What each side's peer has sent.
     #[must_use]
     pub fn counts(&self) -> [SideCounts; 2] {
         [0, 1].map(|side| {
-            let flow = &self.flows[side];
+            let (flow, round_trip) = (&self.flows[side], self.legs[side].round_trip);
+            let jitter = Duration::from_micros(flow.reception().jitter_us().into());
+            let (received, lost) = (flow.reception().received(), flow.reception().lost());
+            let heard = Heard { received, lost, jitter, round_trip };
             SideCounts {
                 packets: u64::from(flow.relayed()),
                 lost: flow.reception().lost(),
                 dropped: flow.dropped(),
                 jitter_us: flow.reception().jitter_us(),
+                round_trip_us: u32::try_from(round_trip.as_micros()).unwrap_or(u32::MAX),
+                mos_centi: heard.mos_centi().unwrap_or(0),
             }
         })
     }
@@ -368,6 +388,8 @@ impl Leg {
             rtcp_learns: false,
             rtcp_heard_at,
             sender_report: None,
+            round_trip: Duration::ZERO,
+            watch: Watch::default(),
             sent_at_report: 0,
             cname,
         }

@@ -11,6 +11,8 @@ use rand_core::SeedableRng;
 mod keys;
 #[path = "play_tests.rs"]
 mod play;
+#[path = "quality_tests.rs"]
+mod quality;
 #[path = "source_tests.rs"]
 mod source;
 
@@ -221,6 +223,19 @@ fn contributors_extensions_and_padding_do_not_pass_and_the_payload_does() {
     assert_eq!(out.len(), 172);
     assert_eq!(out[0], 0x80);
     assert_eq!(out[12..], payload);
+}
+
+#[test]
+fn stun_and_dtls_of_the_peer_are_counted_apart_on_both_ports() {
+    let mut story = Story::bridged(1);
+    let stun = [&[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42][..], &[7; 12]].concat();
+    let dtls = [&[22, 0xfe, 0xfd][..], &[0; 40]].concat();
+    for (bytes, why) in [(stun, Dropped::Stun), (dtls, Dropped::Dtls)] {
+        assert_eq!(story.send(ms(0), Side::A, &bytes), Err(why));
+        let taken = story.session.receive_rtcp(ms(0), Side::A, remote(Side::A).rtcp, &bytes);
+        assert_eq!(taken, Err(why));
+    }
+    assert_eq!(story.session.counts()[0].dropped, 4);
 }
 
 #[test]

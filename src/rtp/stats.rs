@@ -18,8 +18,9 @@ pub struct Reception {
     first: u32,
     /// The sequence number that would confirm a jump.
     after_jump: u32,
-    /// Lost in earlier streams of the same side.
+    /// Lost in earlier streams of the same side, and received.
     lost_before: u64,
+    received_before: u64,
     expected_at_report: u32,
     received_at_report: u32,
 }
@@ -64,8 +65,8 @@ pub enum Noted {
 impl Reception {
     /// A new stream begins with this packet. What was lost before stays counted.
     pub fn start(&mut self, now: Moment, header: &Header) {
-        let lost_before = self.lost();
-        *self = Self { lost_before, ..Self::default() };
+        let (lost_before, received_before) = (self.lost(), self.received());
+        *self = Self { lost_before, received_before, ..Self::default() };
         self.restart(header.sequence);
         self.received = 1;
         self.transit = now.rtp_units().wrapping_sub(header.timestamp);
@@ -84,7 +85,7 @@ impl Reception {
                 return Noted::Stray;
             }
             noted = Noted::Restarted { before: self.highest_sequence() };
-            self.lost_before = self.lost();
+            (self.lost_before, self.received_before) = (self.lost(), self.received());
             self.restart(header.sequence);
             self.received = 0;
             self.expected_at_report = 0;
@@ -108,6 +109,12 @@ impl Reception {
     #[must_use]
     pub fn lost(&self) -> u64 {
         self.lost_before + u64::from(self.expected().saturating_sub(self.received))
+    }
+
+    /// Packets that arrived, over all streams of this side.
+    #[must_use]
+    pub const fn received(&self) -> u64 {
+        self.received_before + self.received as u64
     }
 
     /// Interarrival jitter in microseconds.

@@ -328,4 +328,4 @@ impl Courier {
     }
 }
 
-const NOTHING: [SideCounts; 2] = [SideCounts { packets: 0, lost: 0, dropped: 0, jitter_us: 0 }; 2];
+const NOTHING: [SideCounts; 2] = [SideCounts::NOTHING; 2];

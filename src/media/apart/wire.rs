@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::rtp::plane::{Command, Report, SessionId};
 
 /// Changes whenever a message does: the two processes have to be of the same kind.
-pub(super) const VERSION: u16 = 1;
+pub(super) const VERSION: u16 = 2;
 /// The longest message. A prompt of all its steps has less than half of that.
 pub(super) const FRAME_BYTES_MAX: usize = 1_024;
 const LENGTH_BYTES: usize = 2;

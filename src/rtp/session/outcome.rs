@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::ops::Range;
 
+use crate::rtp::header::Foreign;
 use crate::rtp::key::Key;
 use crate::rtp::plane::{Report, SessionId, Side};
 use crate::rtp::sound::Sound;
@@ -42,6 +43,11 @@ pub enum News {
         /// Whose peer.
         side: Side,
     },
+    /// One side is not heard while the other is, and nothing explains it.
+    OneWay {
+        /// Who is not heard.
+        side: Side,
+    },
     /// A key was pressed.
     Key {
         /// Who pressed it.
@@ -58,6 +64,7 @@ impl News {
         match self {
             Self::PlayDone { side, play } => Report::PlayDone { session, side, play },
             Self::Latched { side } => Report::Latched { session, side },
+            Self::OneWay { side } => Report::OneWay { session, side },
             Self::Key { side, key } => Report::Key { session, side, key },
         }
     }
@@ -70,6 +77,10 @@ pub enum Dropped {
     Stranger,
     /// Not RTP or RTCP, or its lengths lie.
     Malformed,
+    /// STUN: we never agree to ICE.
+    Stun,
+    /// DTLS: we never agree to it.
+    Dtls,
     /// A payload type that was not agreed.
     UnknownPayload,
     /// The sides are not joined.
@@ -86,9 +97,11 @@ pub enum Dropped {
 
 impl Dropped {
     /// All reasons.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Stranger,
         Self::Malformed,
+        Self::Stun,
+        Self::Dtls,
         Self::UnknownPayload,
         Self::NotBridged,
         Self::Held,
@@ -97,12 +110,24 @@ impl Dropped {
         Self::Key,
     ];
 
+    /// What a packet is that could not be read.
+    #[cold]
+    pub(in crate::rtp) fn unreadable(packet: &[u8]) -> Self {
+        match Foreign::of(packet) {
+            Some(Foreign::Stun) => Self::Stun,
+            Some(Foreign::Dtls) => Self::Dtls,
+            None => Self::Malformed,
+        }
+    }
+
     /// The label in metrics.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
             Self::Stranger => "stranger",
             Self::Malformed => "malformed",
+            Self::Stun => "stun",
+            Self::Dtls => "dtls",
             Self::UnknownPayload => "unknown_payload",
             Self::NotBridged => "not_bridged",
             Self::Held => "held",
