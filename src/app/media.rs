@@ -16,6 +16,7 @@ use super::{StartError, listen};
 use crate::config::Config;
 use crate::domain::network::Transport;
 use crate::media::sounds::Library;
+use crate::media::tape::Tape;
 use crate::media::{self, FreePorts, Outside, Plane, PlaneConfig, Server, ShardLink, Waker};
 use crate::rtp::plane::PlaneAddress;
 use crate::rtp::sound::Sounds;
@@ -33,6 +34,7 @@ impl MediaPlane {
         config: &Config,
         sip_address: IpAddr,
         sounds: Arc<Sounds>,
+        tape: Option<Tape>,
         wakers: Vec<Waker>,
     ) -> Result<(Self, Vec<ShardLink>), StartError> {
         let wrong = |error| StartError::System { what: "the media plane", error };
@@ -41,6 +43,7 @@ impl MediaPlane {
             return Ok((Self::Outside(outside), links.into_iter().map(ShardLink::Apart).collect()));
         }
         let settings = settings(config, sip_address, sounds).map_err(wrong)?;
+        let settings = PlaneConfig { tape, ..settings };
         let (plane, links) = Plane::start(&settings, wakers).map_err(wrong)?;
         Ok((Self::Own(plane), links.into_iter().map(ShardLink::Own).collect()))
     }

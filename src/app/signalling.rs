@@ -17,11 +17,12 @@ use super::StartError;
 use super::addresses::{advertised, main_address};
 use super::media::{MediaPlane, processors};
 use super::trunk_faults::TrunkFaults;
-use crate::call::config::{CallConfig, WhisperConfig};
+use crate::call::config::{CallConfig, RecordingRules, WhisperConfig};
 use crate::config::{Config, Listener, SHARDS_MAX, SoftphoneDigest, Softphones};
 use crate::domain::network;
 use crate::media::FreePorts;
 use crate::media::sounds::Library;
+use crate::media::tape::Recorder;
 use crate::relay::dns::{NameServers, Names};
 use crate::relay::follow::{TRUNKS_EVERY, follow_changes, keep_trunks};
 use crate::relay::handle::Handle;
@@ -47,6 +48,7 @@ pub(super) struct Signalling {
     pub(super) streams: Vec<(Transport, SocketAddr)>,
     relay: Relay,
     plane: Arc<MediaPlane>,
+    recorder: Option<Recorder>,
 }
 
 /// Everything that SIP is served on, bound, the certificate of TLS, and what can be played.
@@ -117,8 +119,10 @@ impl Signalling {
         handle: &Handle,
         pool: &RelayPool,
         vault: &Arc<Vault>,
+        recorder: Option<Recorder>,
     ) -> Result<Self, StartError> {
         let system = |what| move |error| StartError::System { what, error };
+        let tape = recorder.as_ref().and_then(Recorder::tape);
         let Bound { udp: sockets, streams, tls, library } = bound;
         let first = sockets.first().expect("there is at least one shard");
         let udp: Vec<SocketAddr> = first
@@ -148,7 +152,7 @@ impl Signalling {
         let trunks = Arc::new(ArcSwap::from_pointee(table));
         let prepared = Prepared::new(sockets, handle).map_err(system("a shard"))?;
         let (plane, links) =
-            MediaPlane::start(config, advertise.ip(), library.sounds, prepared.wakers())?;
+            MediaPlane::start(config, advertise.ip(), library.sounds, tape, prepared.wakers())?;
         let parts = Parts {
             gather: config.sip.gather,
             call: CallConfig {
@@ -192,7 +196,7 @@ impl Signalling {
         });
         relay.adopt(tokio::spawn(keep).abort_handle());
         let more = udp.into_iter().skip(1).collect();
-        Ok(Self { address, more, streams: served, relay, plane: Arc::new(plane) })
+        Ok(Self { address, more, streams: served, relay, plane: Arc::new(plane), recorder })
     }
 
     /// Reads the certificates again.
@@ -213,7 +217,11 @@ impl Signalling {
     /// Ends the shards, then the recorder, then the media plane; `true` when records are left.
     pub(super) async fn stop(self, flush: Duration) -> bool {
         let unwritten = self.relay.stop(flush).await;
-        drop(self.plane);
+        let (plane, recorder) = (self.plane, self.recorder);
+        // Recordings end when the media threads have.
+        let ended = tokio::task::spawn_blocking(move || drop((plane, recorder)));
+        // A thread that panicked has said so already.
+        let _ = ended.await;
         unwritten
     }
 
@@ -330,6 +338,10 @@ fn call_config(config: &Config, advertise: SocketAddr) -> CallConfig {
         },
         ring_timeout: sip.ring_timeout,
         duration_max: sip.duration_max,
+        recording: RecordingRules {
+            purposes: config.recording.purposes.0.clone(),
+            retention: config.recording.retention,
+        },
         whisper: WhisperConfig {
             policy: config.whisper.mode,
             timeout: config.whisper.timeout,

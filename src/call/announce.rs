@@ -43,6 +43,7 @@ impl Announcement {
             hearer: route.hearer,
             agent_number: route.agent_number.clone(),
             purpose,
+            recorded: wires.config.recording.purposes.contains(&purpose),
         };
         Some(Box::new(Self { mode, facts, whisper: None }))
     }
@@ -80,6 +81,7 @@ impl Call {
         let Some(announcement) = &mut set_up.announcement else { return };
         let (whisper, acts) = Whisper::begin(announcement.mode, wires.config.whisper.on_silence);
         announcement.whisper = Some(whisper);
+        self.to_record = announcement.facts.recorded.then_some(announcement.facts.tenant);
         // Who cannot send keys as events may still send their tones.
         let mode = KeyMode { report: true, pass: false, inband: !has_events };
         let keys = Command::Keys { session, side: Side::B, mode };

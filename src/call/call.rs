@@ -21,10 +21,10 @@ use super::timers::Timer;
 use super::wires::{GIVE_UP, Wires};
 use crate::domain::cause::Cause;
 use crate::domain::cdr::EndedBy;
-use crate::domain::id::{BindingId, CallId};
+use crate::domain::id::{BindingId, CallId, RecordingId, TenantId};
 use crate::domain::now::Now;
 use crate::domain::route::Route;
-use crate::rtp::plane::{Command, SessionId, Side, SideCounts};
+use crate::rtp::plane::{Command, RecordAs, SessionId, Side, SideCounts};
 use crate::sip::message::Message;
 
 /// One A-to-B relay, until nothing of it is left.
@@ -43,6 +43,8 @@ pub(super) struct Call {
     /// The session, from the answer to the end.
     pub(super) talk: Option<Box<Talk>>,
     duration_max: Duration,
+    /// Whose recording begins with the bridge: its callee has been told.
+    pub(super) to_record: Option<TenantId>,
     media: Media,
     pub(super) seats: Seats,
 }
@@ -78,6 +80,7 @@ impl Call {
             set_up: Some(Box::new(set_up)),
             talk: None,
             duration_max: Duration::ZERO,
+            to_record: None,
             media: Media::Unused,
             seats,
         }
@@ -179,7 +182,7 @@ impl Call {
             Action::OpenMedia => self.order(wires, Command::Open { session: self.session() }),
             Action::CloseMedia => self.order(wires, Command::Close { session: self.session() }),
             Action::Announce => self.announce(wires, at),
-            Action::Bridge => self.bridge(wires),
+            Action::Bridge => self.bridge(wires, now),
             Action::TryTarget(position) => return self.try_target(wires, now, position),
             Action::DropTarget(cause) => {
                 if let Some(branch) = self.branches.last_mut() {
@@ -356,8 +359,20 @@ impl Call {
         self.happen(wires, now, event);
     }
 
-    fn bridge(&mut self, wires: &mut Wires) {
-        self.order(wires, Command::Bridge { session: self.session() });
+    fn bridge(&mut self, wires: &mut Wires, now: Now) {
+        let session = self.session();
+        self.order(wires, Command::Bridge { session });
+        if let Some(tenant) = self.to_record.take() {
+            let started_ms = now.unix_ms();
+            let recording = RecordAs {
+                recording: RecordingId::new(started_ms, wires.random_u128()).as_u128(),
+                tenant: tenant.as_u128(),
+                call: self.id.as_u128(),
+                started_ms,
+                retention: wires.config.recording.retention.code(),
+            };
+            self.order(wires, Command::Record { session, recording });
+        }
     }
 
     fn answer_caller(&mut self, wires: &mut Wires, now: Now) {

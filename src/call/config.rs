@@ -5,6 +5,8 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::domain::purpose::Purpose;
+use crate::domain::recording::Retention;
 use crate::domain::whisper::{OnSilence, WhisperPolicy};
 use crate::prompt::Insurers;
 use crate::sip::digest::Algorithm;
@@ -56,6 +58,17 @@ pub struct CallConfig {
     pub whisper: WhisperConfig,
     /// Which tenants have recorded their names.
     pub insurers: Arc<Insurers>,
+    /// What is recorded.
+    pub recording: RecordingRules,
+}
+
+/// Which calls are recorded. All of them are said to be, and none without that.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RecordingRules {
+    /// Those for these purposes.
+    pub purposes: Vec<Purpose>,
+    /// How long the recordings are kept.
+    pub retention: Retention,
 }
 
 /// How subscribers are told who calls.
@@ -105,6 +118,7 @@ impl CallConfig {
             session_expires_s: 1_800,
             whisper: WhisperConfig::default(),
             insurers: Arc::default(),
+            recording: RecordingRules { purposes: Vec::new(), retention: Retention::FiveYears },
         }
     }
 }

@@ -16,6 +16,8 @@ pub(super) struct Facts {
     /// As the tenant writes it: only its digits are said.
     pub(super) agent_number: Box<str>,
     pub(super) purpose: Purpose,
+    /// It will be recorded, and is said to be.
+    pub(super) recorded: bool,
 }
 
 impl std::fmt::Debug for Facts {
@@ -38,7 +40,7 @@ pub(super) fn who_calls(wires: &Wires, facts: &Facts, mode: WhisperMode) -> Play
         agent_digits: &facts.agent_number,
         purpose: facts.purpose,
         needs_accept: mode == WhisperMode::Accept,
-        recorded: false,
+        recorded: facts.recorded,
         code: "",
     };
     prompt::whisper(&facts.voice(), &text)

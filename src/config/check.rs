@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::load::{Loading, Problem};
 use super::{Config, Listener, Listeners, PortRange, SHARDS_MAX};
 use crate::domain::network::Transport;
+use crate::domain::whisper::WhisperPolicy;
 
 /// The fewest ports that make a relay: one call.
 const PORTS_MIN: u16 = 4;
@@ -106,6 +107,7 @@ fn addresses(config: &Config, found: &mut Found) {
         found.push(("media.ports", "must begin with an even port and end with an odd one".into()));
     }
     listeners(config, found);
+    recording(config, found);
     if config.sip.advertise.is_some_and(|address| address.0.ip().is_unspecified()) {
         found.push(("sip.advertise", "must be an address that trunks can reach".to_owned()));
     }
@@ -153,6 +155,22 @@ fn listeners(config: &Config, found: &mut Found) {
     }
     if sip.tls_certificate.is_some() && sip.tls_key.is_none() {
         found.push(("sip.tls_key", "is needed beside tls_certificate".to_owned()));
+    }
+}
+
+fn recording(config: &Config, found: &mut Found) {
+    let is_wanted = !config.recording.purposes.0.is_empty();
+    let has_folder = config.recording.folder.is_some();
+    if is_wanted && !has_folder {
+        found.push(("recording.folder", "is needed beside recording.purposes".to_owned()));
+    }
+    if has_folder && config.media.socket.is_some() {
+        let what = "cannot be used with media.socket: a media plane apart records nothing yet";
+        found.push(("recording.folder", what.to_owned()));
+    }
+    if is_wanted && config.whisper.mode == WhisperPolicy::Off {
+        let what = "nothing is recorded unannounced: whisper.mode must not be off";
+        found.push(("recording.purposes", what.to_owned()));
     }
 }
 

@@ -127,6 +127,12 @@ pub(super) const KEYS: &[Key] = &[
     key!(whisper.timeout, "a key is waited for so long, twice"),
     key!(whisper.on_timeout, "what silence means where a 1 is needed: refuse or connect"),
     key!(recorder.queue_max, "CDRs that may wait for the store; beyond it new calls are refused"),
+    key!(recording.folder, "where recordings are kept, encrypted; empty: nothing is recorded"),
+    key!(
+        recording.purposes,
+        "what is recorded, and said to be: all, or words such as \"claim, complaint_reply\""
+    ),
+    key!(recording.retention, "how long they are kept: six_months, five_years, ten_years"),
     key!(log.filter, "which lines are written: a level, or target=level,.."),
     key!(log.format, "json or pretty"),
 ];

@@ -161,6 +161,7 @@ pub(super) fn load(
 mod tests {
     use super::*;
     use crate::config::Listeners;
+    use crate::domain::purpose::Purpose;
 
     fn in_file(text: &str) -> Result<Config, Invalid> {
         with_environment(text, &[])
@@ -303,5 +304,26 @@ mod tests {
         let config = in_file(text).expect("valid");
         assert_eq!(config.sip.failover_timeout.as_millis(), 1_500);
         assert_eq!(in_file(&config.dump()), Ok(config));
+    }
+
+    #[test]
+    fn recordings_are_announced_have_a_folder_and_are_made_here() {
+        let folder = "[recording]\nfolder = \"/var/lib/recordings\"\n";
+        let found = in_file(&format!("{folder}purposes = \"claim, marketing,claim\"\n"));
+        let purposes = found.expect("valid").recording.purposes;
+        assert_eq!(purposes.0, [Purpose::Claim, Purpose::Marketing]);
+        let all = in_file(&format!("{folder}purposes = \"all\"\n")).expect("valid");
+        assert_eq!(all.recording.purposes.0.len(), Purpose::ALL.len() + 1);
+        let wrong = [
+            "[recording]\npurposes = \"all\"\n".to_owned(),
+            format!("{folder}purposes = \"claims\"\n"),
+            format!("{folder}retention = \"for ever\"\n"),
+            format!("{folder}purposes = \"all\"\n[whisper]\nmode = \"off\"\n"),
+            format!("{folder}[media]\nsocket = \"/run/media\"\n"),
+        ];
+        for text in wrong {
+            let found = problems(&text);
+            assert!(found.len() == 1 && found[0].contains("recording."), "{text}: {found:?}");
+        }
     }
 }

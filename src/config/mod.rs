@@ -12,6 +12,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::domain::network::Transport;
+use crate::domain::purpose::Purpose;
+use crate::domain::recording::Retention;
 use crate::domain::whisper::{OnSilence, WhisperPolicy};
 pub use load::{ENVIRONMENT_PREFIX, Invalid, Problem};
 
@@ -34,6 +36,8 @@ pub struct Config {
     pub whisper: Whisper,
     /// The writer of CDRs.
     pub recorder: Recorder,
+    /// What is kept of calls.
+    pub recording: Recording,
     /// Log lines.
     pub log: Log,
     /// How long a graceful stop waits for calls to end by themselves.
@@ -219,6 +223,21 @@ pub struct Recorder {
     pub queue_max: usize,
 }
 
+/// `[recording]`
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Recording {
+    /// The folder of recordings; absent means that nothing is recorded.
+    pub folder: Option<PathBuf>,
+    /// Calls for these purposes are recorded.
+    pub purposes: Purposes,
+    /// How long recordings are kept.
+    pub retention: Retention,
+}
+
+/// Some of the closed list of purposes.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Purposes(pub Vec<Purpose>);
+
 /// `[log]`
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Log {
@@ -332,6 +351,11 @@ impl Default for Config {
                 on_timeout: OnSilence::default(),
             },
             recorder: Recorder { queue_max: 10_000 },
+            recording: Recording {
+                folder: None,
+                purposes: Purposes::default(),
+                retention: Retention::FiveYears,
+            },
             log: Log { filter: "info".to_owned(), format: LogFormat::Json },
             drain_timeout: Duration::from_secs(300),
         }

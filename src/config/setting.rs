@@ -7,9 +7,12 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::{
-    Advertised, Listener, Listeners, LogFormat, PortRange, Secret, SoftphoneDigest, Softphones,
+    Advertised, Listener, Listeners, LogFormat, PortRange, Purposes, Secret, SoftphoneDigest,
+    Softphones,
 };
 use crate::domain::network::Transport;
+use crate::domain::purpose::Purpose;
+use crate::domain::recording::Retention;
 use crate::domain::whisper::{OnSilence, WhisperPolicy};
 
 /// A value as found.
@@ -294,6 +297,44 @@ impl Setting for SoftphoneDigest {
 impl Setting for WhisperPolicy {
     fn read(raw: &Raw<'_>) -> Result<Self, String> {
         let expected = || "expected \"by_purpose\", \"announce\" or \"off\"".to_owned();
+        Self::find_label(raw.text()?).ok_or_else(expected)
+    }
+
+    fn show(&self) -> String {
+        quoted(self.label())
+    }
+}
+
+impl Setting for Purposes {
+    fn read(raw: &Raw<'_>) -> Result<Self, String> {
+        let text = raw.text()?.trim();
+        let expected = || "expected \"all\", or purposes parted by commas".to_owned();
+        match text {
+            "" => Ok(Self::default()),
+            "all" => {
+                Ok(Self(Purpose::ALL.iter().chain(&[Purpose::Unspecified]).copied().collect()))
+            }
+            text => {
+                let words = text.split(',').map(|word| Purpose::find_label(word.trim()));
+                let mut purposes: Vec<_> = words.collect::<Option<_>>().ok_or_else(expected)?;
+                purposes.sort();
+                purposes.dedup();
+                Ok(Self(purposes))
+            }
+        }
+    }
+
+    fn show(&self) -> String {
+        match self.0.len() {
+            all if all > Purpose::ALL.len() => quoted("all"),
+            _ => quoted(&self.0.iter().map(|it| it.label()).collect::<Vec<_>>().join(", ")),
+        }
+    }
+}
+
+impl Setting for Retention {
+    fn read(raw: &Raw<'_>) -> Result<Self, String> {
+        let expected = || "expected \"six_months\", \"five_years\" or \"ten_years\"".to_owned();
         Self::find_label(raw.text()?).ok_or_else(expected)
     }
 

@@ -1,11 +1,16 @@
 //! L3: what runs by itself now and then. Every job may run on several nodes at once.
 
+mod recordings;
 mod sequence;
 mod sweep;
 
+use std::path::Path;
+
+use tokio::sync::mpsc::Receiver;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::media::tape::Taped;
 use crate::relay::handle::Handle;
 use crate::store::{RelayPool, Store};
 
@@ -22,4 +27,16 @@ pub(crate) fn start(
     tasks.spawn(expiry);
     tasks.spawn(sweep::rest(store.clone(), stop.clone()));
     tasks.spawn(sweep::partitions(store.clone(), stop.clone()));
+}
+
+/// Starts the jobs of recordings in this folder; they end at `stop`.
+pub(crate) fn keep_recordings(
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+    pool: &RelayPool,
+    folder: &Path,
+    taped: Receiver<Taped>,
+) {
+    tasks.spawn(recordings::keep(pool.clone(), folder.to_owned(), taped, stop.clone()));
+    tasks.spawn(recordings::erase(pool.clone(), folder.to_owned(), stop.clone()));
 }

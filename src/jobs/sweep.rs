@@ -63,7 +63,7 @@ pub(super) async fn partitions(store: Store, stop: CancellationToken) {
 }
 
 /// Does something now and then until `stop`; a failure is told and tried again the next time.
-async fn every<F>(
+pub(super) async fn every<F>(
     period: Duration,
     stop: &CancellationToken,
     failing: &'static str,

@@ -7,11 +7,13 @@ use crate::call::io::{CallStatus, Control, Input};
 use crate::domain::cause::Cause;
 use crate::domain::cdr::Whispered;
 use crate::domain::purpose::Purpose;
+use crate::domain::recording::Retention;
 use crate::domain::route::RouteAnswer;
 use crate::domain::whisper::{OnSilence, WhisperPolicy, WhisperResult};
+use crate::prompt::{Clip, Voice};
 use crate::rtp::key::Key;
-use crate::rtp::plane::{Command, KeyMode, Report, SessionId, Side};
-use crate::rtp::sound::{Playlist, Sound};
+use crate::rtp::plane::{Command, KeyMode, RecordAs, Report, SessionId, Side};
+use crate::rtp::sound::{Playlist, Sound, Step};
 
 fn by_purpose(config: &mut CallConfig) {
     config.whisper.policy = WhisperPolicy::ByPurpose;
@@ -398,4 +400,59 @@ fn what_was_said_is_written_down_and_names_the_purpose() {
     let (claim, survey) = (told(Purpose::Claim), told(Purpose::Survey));
     assert!(!claim.is_empty() && claim != survey);
     assert!(claim.split(' ').all(|clip| clip.parse::<u16>().is_ok()), "{claim}");
+}
+
+/// What was recorded of the calls, and whether it was before or after the bridge.
+fn recorded(h: &Harness) -> Vec<(RecordAs, bool)> {
+    let mut bridged = false;
+    let mut found = Vec::new();
+    for order in &h.orders {
+        match order {
+            Command::Bridge { .. } => bridged = true,
+            Command::Record { recording, .. } => found.push((*recording, bridged)),
+            Command::Open { .. }
+            | Command::Update { .. }
+            | Command::Hold { .. }
+            | Command::Play { .. }
+            | Command::Stop { .. }
+            | Command::Keys { .. }
+            | Command::Close { .. } => {}
+        }
+    }
+    found
+}
+
+fn says_that_it_is_recorded(h: &Harness) -> bool {
+    let says = |voice| Step::Clip(Clip::Recorded.id(voice));
+    let (_, text) = *played(h).first().expect("something was said");
+    Voice::ALL.into_iter().any(|voice| text.steps().contains(&says(voice)))
+}
+
+#[test]
+fn a_call_is_recorded_from_the_bridge_on_where_its_purpose_is_and_the_callee_was_told() {
+    let mut h = Harness::with(|config| {
+        announced_only(config);
+        config.recording.purposes = vec![Purpose::Unspecified];
+    });
+    listening(&mut h);
+    assert!(says_that_it_is_recorded(&h));
+    assert_eq!(recorded(&h), [], "not before it is bridged");
+    said(&mut h);
+    let [(recording, true)] = recorded(&h)[..] else { panic!("one, after the bridge") };
+    assert_eq!(SessionId(recording.call), session(&h));
+    assert_eq!(recording.retention, Retention::FiveYears.code());
+    assert_ne!(recording.recording, recording.call);
+}
+
+#[test]
+fn a_call_for_another_purpose_is_neither_recorded_nor_said_to_be() {
+    let mut h = Harness::with(|config| {
+        announced_only(config);
+        config.recording.purposes = vec![Purpose::Claim];
+    });
+    listening(&mut h);
+    assert!(!says_that_it_is_recorded(&h));
+    said(&mut h);
+    assert!(is_bridged(&h));
+    assert_eq!(recorded(&h), []);
 }
