@@ -33,6 +33,7 @@ ports = "20000-59999"
 port_quarantine = "{quarantine}"
 threads = 1
 silence_timeout = "1h"
+announce_refusals = false
 [whisper]
 mode = "off"
 [recorder]

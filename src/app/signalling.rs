@@ -342,6 +342,7 @@ fn call_config(config: &Config, advertise: SocketAddr) -> CallConfig {
             purposes: config.recording.purposes.0.clone(),
             retention: config.recording.retention,
         },
+        announce_refusals: config.media.announce_refusals,
         whisper: WhisperConfig {
             policy: config.whisper.mode,
             timeout: config.whisper.timeout,

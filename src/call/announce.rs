@@ -93,8 +93,12 @@ impl Call {
 
     /// Something was played to its end.
     pub(super) fn on_play_done(&mut self, wires: &mut Wires, now: Now, side: Side, play: u32) {
-        if side == Side::B && self.stage() == Stage::Announcing {
-            self.hears(wires, now, Heard::Said(play));
+        match side {
+            Side::A => self.refusal_is_told(wires, now),
+            Side::B if self.stage() == Stage::Announcing => {
+                self.hears(wires, now, Heard::Said(play));
+            }
+            Side::B => {}
         }
     }
 
@@ -128,6 +132,8 @@ impl Call {
     pub(super) fn on_speech_timer(&mut self, wires: &mut Wires, now: Now) {
         if self.stage() == Stage::Announcing {
             self.hears(wires, now, Heard::Elapsed);
+        } else {
+            self.refusal_is_told(wires, now);
         }
     }
 

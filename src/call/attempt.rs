@@ -3,7 +3,7 @@
 use super::call::Call;
 use super::clocks::Agreed;
 use super::core::CallCore;
-use super::coupling::{Action, Event};
+use super::coupling::Action;
 use super::io::{Output, Peer, PeerRole};
 use super::leg_a::LegA;
 use super::place::{Part, Place, Serial};
@@ -141,7 +141,8 @@ impl CallCore {
                 if let Some(record) = call.record_mut() {
                     record.missing(Cause::NumberUnknown, None);
                 }
-                call.happen(wires, now, Event::Refused(Cause::NumberUnknown));
+                let event = call.refused(wires, Cause::NumberUnknown);
+                call.happen(wires, now, event);
             }
         });
     }

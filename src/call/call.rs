@@ -181,6 +181,7 @@ impl Call {
         match action {
             Action::OpenMedia => self.order(wires, Command::Open { session: self.session() }),
             Action::CloseMedia => self.order(wires, Command::Close { session: self.session() }),
+            Action::SpeakRefusal(cause) => self.speak_refusal(wires, at, cause),
             Action::Announce => self.announce(wires, at),
             Action::Bridge => self.bridge(wires, now),
             Action::TryTarget(position) => return self.try_target(wires, now, position),

@@ -54,6 +54,8 @@ pub struct CallConfig {
     pub retry_after: Duration,
     /// The session timer that we ask for, in seconds.
     pub session_expires_s: u32,
+    /// Callers hear why they are refused.
+    pub announce_refusals: bool,
     /// What a subscriber hears before a call is bridged.
     pub whisper: WhisperConfig,
     /// Which tenants have recorded their names.
@@ -116,6 +118,7 @@ impl CallConfig {
             duration_max: Duration::from_secs(3 * 3_600),
             retry_after: Duration::from_secs(5),
             session_expires_s: 1_800,
+            announce_refusals: true,
             whisper: WhisperConfig::default(),
             insurers: Arc::default(),
             recording: RecordingRules { purposes: Vec::new(), retention: Retention::FiveYears },

@@ -157,6 +157,8 @@ impl CallCore {
         if before == Stage::Routing && after != Stage::Routing {
             self.pending_routes -= 1;
         }
+        let is_told = |stage| usize::from(matches!(stage, Stage::Refusing(_)));
+        self.wires.refusals = self.wires.refusals + is_told(after) - is_told(before);
         if before != Stage::Over && after == Stage::Over {
             self.live -= 1;
         }
@@ -199,7 +201,7 @@ impl CallCore {
                     if let Some(record) = call.record_mut() {
                         record.missing(cause, tenant);
                     }
-                    Event::Refused(cause)
+                    call.refused(wires, cause)
                 }
                 RouteAnswer::Failed => Event::Refused(Cause::StoreUnavailable),
             };
@@ -361,7 +363,7 @@ fn judge(call: &mut Call, wires: &mut Wires, now: Now, route: Route) -> Event {
     match gate::decide(&route, record.attempt(), now.wall) {
         Decision::Refuse { cause, reasons } => {
             record.refused(reasons);
-            Event::Refused(cause)
+            call.refused(wires, cause)
         }
         Decision::Allow if !call.can_be_relayed() => Event::Refused(Cause::MediaUnacceptable),
         Decision::Allow => Event::Allowed { targets: call.take_route(wires, route) },

@@ -11,6 +11,8 @@ use crate::domain::cdr::EndedBy;
 pub(super) enum Stage {
     /// The route is being looked up.
     Routing,
+    /// It is refused for this, and the caller is told why; nobody is called.
+    Refusing(Cause),
     /// The gate has allowed it; ports are being opened.
     Opening,
     /// A trunk has been asked for the callee.
@@ -36,6 +38,10 @@ pub(super) enum Event {
     },
     /// The attempt ends before the callee was asked.
     Refused(Cause),
+    /// The same, and the caller is to be told why.
+    RefusedAloud(Cause),
+    /// The caller was told.
+    Told,
     /// Both sides have ports.
     MediaOpened,
     /// There are no ports.
@@ -77,6 +83,8 @@ pub(super) enum Event {
 pub(super) enum Action {
     /// Have ports opened.
     OpenMedia,
+    /// Tell the caller why it is refused.
+    SpeakRefusal(Cause),
     /// Tell the callee who calls.
     Announce,
     /// Let media flow between both sides.
@@ -133,6 +141,8 @@ impl Coupling {
     pub(super) fn handle(&mut self, event: Event, actions: &mut Vec<Action>) {
         match (self.stage, event) {
             (Stage::Over, _) => {}
+            // Why it is refused stays the same, whoever is tired of hearing it.
+            (Stage::Refusing(cause), event) => self.handle_refusing(cause, event, actions),
             (_, Event::Stopped(cause)) => self.end(cause, EndedBy::Relay, actions),
             (_, Event::CallerVanished) => {
                 self.end(Cause::CallerHangup, EndedBy::Relay, actions);
@@ -164,11 +174,21 @@ impl Coupling {
                     Action::Arm(Timer::MediaOpen),
                 ]);
             }
+            Event::RefusedAloud(cause) => {
+                self.stage = Stage::Refusing(cause);
+                self.has_media = true;
+                actions.extend([
+                    Action::Disarm(Timer::Route),
+                    Action::OpenMedia,
+                    Action::Arm(Timer::MediaOpen),
+                ]);
+            }
             Event::Elapsed(Timer::Route) => {
                 self.end(Cause::StoreUnavailable, EndedBy::Relay, actions);
             }
             // Late, repeated, or handled for all stages alike.
             Event::Refused(_)
+            | Event::Told
             | Event::MediaOpened
             | Event::MediaFailed
             | Event::Progress
@@ -189,6 +209,34 @@ impl Coupling {
         }
     }
 
+    fn handle_refusing(&mut self, cause: Cause, event: Event, actions: &mut Vec<Action>) {
+        match event {
+            Event::MediaOpened => {
+                actions.extend([Action::Disarm(Timer::MediaOpen), Action::SpeakRefusal(cause)]);
+            }
+            Event::Told
+            | Event::MediaFailed
+            | Event::CallerCancelled
+            | Event::CallerHungUp
+            | Event::CallerVanished
+            | Event::Stopped(_)
+            | Event::Elapsed(_) => self.end(cause, EndedBy::Relay, actions),
+            Event::Allowed { .. }
+            | Event::Refused(_)
+            | Event::RefusedAloud(_)
+            | Event::Progress
+            | Event::AskedAgain
+            | Event::Ringing
+            | Event::Answered
+            | Event::AnsweredToHear
+            | Event::Admitted
+            | Event::Declined(_)
+            | Event::AnsweredUnusable
+            | Event::TargetFailed(_)
+            | Event::CalleeHungUp => {}
+        }
+    }
+
     fn handle_opening(&mut self, event: Event, actions: &mut Vec<Action>) {
         match event {
             Event::MediaOpened => {
@@ -200,6 +248,8 @@ impl Coupling {
             }
             Event::Allowed { .. }
             | Event::Refused(_)
+            | Event::RefusedAloud(_)
+            | Event::Told
             | Event::Progress
             | Event::AskedAgain
             | Event::Ringing
@@ -264,6 +314,8 @@ impl Coupling {
             }
             Event::Allowed { .. }
             | Event::Refused(_)
+            | Event::RefusedAloud(_)
+            | Event::Told
             | Event::MediaOpened
             | Event::Admitted
             | Event::Declined(_)
@@ -284,6 +336,8 @@ impl Coupling {
             // Other phones of a fork may go on for a while.
             Event::Allowed { .. }
             | Event::Refused(_)
+            | Event::RefusedAloud(_)
+            | Event::Told
             | Event::MediaOpened
             | Event::Progress
             | Event::AskedAgain
@@ -316,6 +370,8 @@ impl Coupling {
             // A CANCEL that crossed our 200 changes nothing: the caller has to send BYE.
             Event::Allowed { .. }
             | Event::Refused(_)
+            | Event::RefusedAloud(_)
+            | Event::Told
             | Event::MediaOpened
             | Event::Progress
             | Event::AskedAgain
@@ -363,6 +419,9 @@ impl Coupling {
         match self.stage {
             Stage::Routing => actions.extend([Action::Disarm(Timer::Route)]),
             Stage::Opening => actions.extend([Action::Disarm(Timer::MediaOpen)]),
+            Stage::Refusing(_) => {
+                actions.extend([Action::Disarm(Timer::MediaOpen), Action::Disarm(Timer::Speech)])
+            }
             Stage::Calling { .. } => actions.extend([
                 Action::Disarm(Timer::Failover),
                 Action::Disarm(Timer::Ring),
@@ -487,6 +546,29 @@ mod tests {
     }
 
     #[test]
+    fn a_caller_is_told_why_and_refused_for_that_whatever_happens_meanwhile() {
+        let cause = Cause::NumberUnknown;
+        let told = [Event::RefusedAloud(cause), Event::MediaOpened];
+        let (stage, actions) = last_actions(&told);
+        assert_eq!(stage, Stage::Refusing(cause));
+        assert!(actions.contains(&Action::SpeakRefusal(cause)));
+        let ends = [
+            Event::Told,
+            Event::CallerCancelled,
+            Event::MediaFailed,
+            Event::Stopped(Cause::Draining),
+            Event::Elapsed(Timer::Speech),
+        ];
+        for end in ends {
+            let (stage, actions) = last_actions(&[&told[..], &[end]].concat());
+            assert_eq!(stage, Stage::Over);
+            assert!(actions.contains(&Action::RefuseCaller(cause)), "{end:?}");
+            assert!(actions.contains(&Action::CloseMedia), "{end:?}");
+            assert_eq!(finish(&actions), Some((cause, EndedBy::Relay)));
+        }
+    }
+
+    #[test]
     fn several_ringing_phones_ring_the_caller_once() {
         let (_, actions) =
             last_actions(&[ALLOWED, Event::MediaOpened, Event::Ringing, Event::Ringing]);
@@ -606,10 +688,12 @@ mod tests {
         }
     }
 
-    const EVENTS: [Event; 26] = [
+    const EVENTS: [Event; 28] = [
         ALLOWED,
         ALLOWED,
         Event::Allowed { targets: 0 },
+        Event::RefusedAloud(Cause::NumberUnknown),
+        Event::Told,
         Event::MediaOpened,
         Event::MediaOpened,
         Event::MediaFailed,

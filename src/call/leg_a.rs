@@ -159,26 +159,45 @@ impl LegA {
 
     /// Tells the caller that it rings. Only a reliable response can carry an offer.
     pub(super) fn ring(&mut self, wires: &mut Wires, now: Instant, offer: Option<&str>) {
+        let offer = offer.filter(|_| self.rings_reliably());
+        self.progress(wires, now, 180, (offer, offer.is_some()));
+    }
+
+    /// Lets the caller hear something before any final status: our answer to its offer.
+    pub(super) fn tell_early(
+        &mut self,
+        wires: &mut Wires,
+        now: Instant,
+        status: u16,
+        answer: &str,
+    ) {
+        self.progress(wires, now, status, (Some(answer), false));
+    }
+
+    fn progress(
+        &mut self,
+        wires: &mut Wires,
+        now: Instant,
+        status: u16,
+        (body, is_offer): (Option<&str>, bool),
+    ) {
         let State::Invited(invited) = &mut self.state else { return };
         wires.timers.disarm(self.serial, Timer::Trying);
-        let rseq = match &mut invited.reliable {
-            Some(reliable) => reliable.next_rseq(|| wires.random_u64()),
-            None => {
-                let response = open(wires, self.to, invited, 180).finish();
-                return wires.transactions.respond(now, invited.server, 180, response);
-            }
-        };
-        let writer = open(wires, self.to, invited, 180)
-            .header(REQUIRE, reliable::OPTION)
-            .header(RSEQ, rseq.to_string())
-            .header(ALLOW, ALLOWED_METHODS);
-        let response = match offer {
+        let rseq = invited.reliable.as_mut().map(|it| it.next_rseq(|| wires.random_u64()));
+        let mut writer = open(wires, self.to, invited, status);
+        if let Some(rseq) = rseq {
+            writer = writer
+                .header(REQUIRE, reliable::OPTION)
+                .header(RSEQ, rseq.to_string())
+                .header(ALLOW, ALLOWED_METHODS);
+        }
+        let response = match body {
             Some(text) => writer.body(SDP, text.as_bytes()),
             None => writer.finish(),
         };
-        wires.transactions.respond(now, invited.server, 180, response.clone());
+        wires.transactions.respond(now, invited.server, status, response.clone());
         if let Some(reliable) = &mut invited.reliable {
-            reliable.sent(now, 180, response, offer.is_some());
+            reliable.sent(now, status, response, is_offer);
             wires.timers.arm(now, self.serial, Timer::Answer, now + T1);
         }
     }

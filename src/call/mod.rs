@@ -33,6 +33,7 @@ mod place;
 mod probe;
 mod receive;
 mod record;
+mod refusal;
 mod registrar;
 mod registration;
 mod reliably;

@@ -74,7 +74,11 @@ impl Call {
         let talks = match self.stage() {
             Stage::Bridged => true,
             Stage::Announcing => side_of(part) == Side::B,
-            Stage::Routing | Stage::Opening | Stage::Calling { .. } | Stage::Over => false,
+            Stage::Routing
+            | Stage::Refusing(_)
+            | Stage::Opening
+            | Stage::Calling { .. }
+            | Stage::Over => false,
         };
         if !talks || part != self.part_of(side_of(part)) {
             return None;

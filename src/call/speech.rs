@@ -1,5 +1,6 @@
 //! Joins calls and prompts: which words belong to which situation, in whose language.
 
+use crate::domain::cause::Cause;
 use crate::domain::id::TenantId;
 use crate::domain::purpose::Purpose;
 use crate::domain::route::Hearer;
@@ -61,6 +62,12 @@ pub(super) fn farewell(facts: &Facts, result: WhisperResult) -> Playlist {
         | WhisperResult::GivenUp => Ending::NoChoice,
     };
     prompt::ending(&facts.voice(), ending)
+}
+
+/// What a caller hears before it is refused; `None` where nothing is said. It is the same for
+/// everybody, so that nobody learns from the language whose number it is.
+pub(super) fn refusal(cause: Cause) -> Option<Playlist> {
+    prompt::refusal(&Voice::default(), cause.row().announcement)
 }
 
 /// A text as it is written down: the numbers of its clips.

@@ -40,6 +40,8 @@ pub(super) struct Wires {
     /// Seconds, as in Session-Expires.
     pub(super) session_expires: Box<str>,
     pub(super) shard: Shard,
+    /// Callers that are being told why they are refused.
+    pub(super) refusals: usize,
     pub(super) rng: ChaCha20Rng,
 }
 
@@ -57,6 +59,7 @@ impl Wires {
             retry_after: config.retry_after.as_secs().to_string().into(),
             session_expires: config.session_expires_s.to_string().into(),
             shard: Shard::new(u16::from(config.shard)).expect("a u8 is below the maximum"),
+            refusals: 0,
             rng,
             config,
         }

@@ -115,6 +115,7 @@ pub(super) const KEYS: &[Key] = &[
         media.prompts,
         "folder of prompts and insurers' names, see docs/prompts.md; empty: the built-in ones"
     ),
+    key!(media.announce_refusals, "callers hear why they are refused, before the final status"),
     key!(
         media.socket,
         "Unix socket of a `maskline media` that has the media plane; empty: this process has it"

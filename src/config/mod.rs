@@ -199,6 +199,8 @@ pub struct Media {
     pub threads: usize,
     /// The folder of sounds that are played in the place of ours; absent means ours alone.
     pub prompts: Option<PathBuf>,
+    /// Callers hear why they are refused before they get the final status.
+    pub announce_refusals: bool,
     /// The socket of `maskline media`; absent means that this process has the media plane itself.
     pub socket: Option<PathBuf>,
     /// Where `maskline media` serves health and metrics.
@@ -342,6 +344,7 @@ impl Default for Config {
                 silence_timeout: Duration::from_secs(30),
                 threads: 0,
                 prompts: None,
+                announce_refusals: true,
                 socket: None,
                 admin: None,
             },

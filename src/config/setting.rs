@@ -208,6 +208,20 @@ impl Setting for usize {
     }
 }
 
+impl Setting for bool {
+    fn read(raw: &Raw<'_>) -> Result<Self, String> {
+        match raw {
+            Raw::Text("true") | Raw::Toml(DeValue::Boolean(true)) => Ok(true),
+            Raw::Text("false") | Raw::Toml(DeValue::Boolean(false)) => Ok(false),
+            Raw::Text(_) | Raw::Toml(_) => Err("expected true or false".to_owned()),
+        }
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
 impl Setting for u32 {
     fn read(raw: &Raw<'_>) -> Result<Self, String> {
         raw.whole_number()?.try_into().map_err(|_| "the number is too large".to_owned())

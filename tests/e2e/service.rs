@@ -129,7 +129,7 @@ impl Service {
              [admin]\nlisten = \"{admin}\"\n[sip]\n{more}probe_interval = \"0s\"\n\
              listen = [\"{sip}\", \"tcp:{sip}\", \"tls:{sip_tls}\"{listeners}]\n\
              tls_certificate = \"{1}/relay.pem\"\ntls_key = \"{1}/relay.key\"\n\
-             [media]\nbind = \"127.0.0.1\"\nthreads = 1\n{socket}\
+             [media]\nbind = \"127.0.0.1\"\nthreads = 1\n{socket}announce_refusals = false\n\
              [whisper]\nmode = \"{whisper}\"\n[log]\nfilter = \"trace\"\n",
             folder.display(),
             certificates::folder().display()

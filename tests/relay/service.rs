@@ -29,6 +29,7 @@ pub(crate) async fn node(owner: &str, root_key: &std::path::Path) -> Running {
 pub(crate) fn settings(owner: &str) -> Config {
     let mut config = Config::default();
     config.whisper.mode = WhisperPolicy::Off;
+    config.media.announce_refusals = false;
     config.database.url = Some(Secret::new(owner));
     config.api.listen = any_port("127.0.0.1");
     config.admin.listen = any_port("127.0.0.1");

@@ -303,7 +303,9 @@ pub(crate) fn after_step(world: &World) -> Verdict {
         if ended.acknowledged + UNBIND_TIME_MAX >= world.now.monotonic {
             continue;
         }
-        for attempt in witness.attempts.values().filter(|a| a.binding == Some(*binding)) {
+        // Where nobody was called, the caller may still be hearing why.
+        let called = |a: &&Attempt| a.binding == Some(*binding) && !a.invited.is_empty();
+        for attempt in witness.attempts.values().filter(called) {
             let talks = attempt.statuses.contains(&CallStatus::Answered);
             let over = attempt.statuses.last().is_none_or(|last| *last == CallStatus::Ended)
                 && attempt.final_status.is_some();

@@ -50,6 +50,7 @@ fn imagine(seed: u64) -> World {
     let mut world = World::configured(Seed(seed), |config| {
         config.ring_timeout = rng.between(secs(3), secs(40));
         config.whisper.policy = policy;
+        config.announce_refusals = whispers.permille(500);
         if tight {
             config.calls_max = 2;
             config.recorder_credits = 3;

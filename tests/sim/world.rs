@@ -105,6 +105,7 @@ impl World {
         let start = epoch();
         let mut config = CallConfig::new(RELAY_SIP);
         config.whisper.policy = WhisperPolicy::Off;
+        config.announce_refusals = false;
         change(&mut config);
         Self {
             seed,

@@ -98,6 +98,7 @@ impl Brain {
     pub(crate) fn new(seed: u64) -> Self {
         let mut config = CallConfig::new(address("203.0.113.5:5060"));
         config.whisper.policy = WhisperPolicy::Off;
+        config.announce_refusals = false;
         let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
         Self {
             core: CallCore::new(config, ChaCha20Rng::seed_from_u64(seed)),

@@ -158,6 +158,7 @@ impl Harness {
     pub(crate) fn with(change: impl FnOnce(&mut CallConfig)) -> Self {
         let mut config = CallConfig::new(us());
         config.whisper.policy = WhisperPolicy::Off;
+        config.announce_refusals = false;
         change(&mut config);
         Self {
             core: CallCore::new(config, ChaCha20Rng::seed_from_u64(7)),

@@ -18,6 +18,7 @@ mod keys;
 mod privacy;
 mod purpose;
 mod races;
+mod refusal;
 mod reliable;
 mod renegotiate;
 mod setup;
