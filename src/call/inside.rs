@@ -182,7 +182,8 @@ impl Call {
         let _ = wires.transactions.request(now.monotonic, request, hop, place.to_owner());
     }
 
-    fn insurer_side(&self) -> Option<Side> {
+    /// Where the insurer is.
+    pub(super) fn insurer_side(&self) -> Option<Side> {
         self.record.as_ref().map(|record| match record.known().direction {
             Direction::ToSubscriber => Side::A,
             Direction::FromSubscriber => Side::B,

@@ -1,6 +1,8 @@
 //! INFO in a dialog: keys of the phone, and who may hear of them. And the reasons that peers give.
 
 #[cfg(test)]
+use crate::rtp::plane::{Command, KeyMode, Side};
+
 use super::harness::*;
 use crate::call::io::Peer;
 use crate::domain::cause::Cause;
@@ -170,4 +172,29 @@ fn a_cancel_says_why_in_our_own_codes() {
     assert_eq!(start(&cancel), "CANCEL");
     assert_eq!(header(&cancel, "Reason"), "SIP;cause=487, Q.850;cause=16");
     assert_eq!((h.cdr().cause, h.cdr().q850), (Cause::CallerCancelled, 31));
+}
+
+#[test]
+fn events_of_the_subscriber_stay_here_whoever_has_dialled() {
+    let modes = |h: &Harness| -> Vec<(Side, bool)> {
+        let keys = h.orders.iter().filter_map(|order| match order {
+            Command::Keys { side, mode, .. } => Some((*side, mode.pass)),
+            Command::Open { .. }
+            | Command::Update { .. }
+            | Command::Bridge { .. }
+            | Command::Hold { .. }
+            | Command::Record { .. }
+            | Command::Play { .. }
+            | Command::Stop { .. }
+            | Command::Close { .. } => None,
+        });
+        keys.collect()
+    };
+    let mut h = Harness::new();
+    desk_call(&mut h);
+    assert_eq!(modes(&h), [(Side::A, false), (Side::B, true)]);
+    let mut h = Harness::new();
+    h.bridged();
+    assert_eq!(modes(&h), [], "the media plane begins like this");
+    assert!(KeyMode::at_open(Side::A).pass && !KeyMode::at_open(Side::B).pass);
 }
