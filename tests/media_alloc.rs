@@ -1,4 +1,5 @@
-//! A relayed packet costs no allocation: counted by the allocator of this test's own process.
+//! A packet that is relayed or played costs no allocation: counted by the allocator of this test's
+//! own process.
 #![expect(unsafe_code, reason = "a counting allocator has to implement an unsafe trait")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use maskline::media::{Plane, PlaneConfig};
 use maskline::rtp::plane::{Command, PayloadMap, RemoteMedia, Report, SessionId, Side};
+use maskline::rtp::sound::{Sound, Tone};
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
@@ -91,5 +93,21 @@ fn relaying_allocates_nothing() {
     relay(5_000);
     let after = ALLOCATIONS.load(Ordering::Relaxed);
     assert_eq!(after - before, 0, "allocations while 20,000 packets were relayed");
+
+    // The same for what is played: a tone to both sides.
+    for side in [Side::A, Side::B] {
+        let (play, sound, until_key) = (1, Sound::Tone(Tone::Ring), false);
+        links[0].send(Command::Play { session, side, play, sound, until_key }).expect("room");
+    }
+    let mut listen = |frames: usize| {
+        for _ in 0..frames {
+            assert!(phones.iter().all(|phone| phone.recv(&mut buffer).is_ok_and(|n| n == 172)));
+        }
+    };
+    listen(20);
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    listen(100);
+    let after = ALLOCATIONS.load(Ordering::Relaxed);
+    assert_eq!(after - before, 0, "allocations while 200 frames were played");
     plane.stop();
 }

@@ -1,12 +1,14 @@
 //! What the relay plays on real sockets.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use maskline::rtp::header::Header;
-use maskline::rtp::plane::{Command, Report, Side};
-use maskline::rtp::sound::{ClipId, Playlist, Sound, Sounds, Step};
+use maskline::rtp::plane::{Command, RemoteMedia, Report, Side};
+use maskline::rtp::sound::{ClipId, Playlist, Sound, Sounds, Step, Tone};
 
-use crate::peers::{World, payload};
+use crate::peers::{World, payload, socket};
 
 /// A clip of so many frames, each of which says its number.
 fn counting(frames: u8) -> Arc<[u8]> {
@@ -59,4 +61,39 @@ fn a_caller_whose_call_is_not_joined_hears_a_prompt_until_it_is_stopped() {
     world.send(Command::Stop { session, side });
     world.send(Command::Close { session });
     assert!(matches!(world.report(), Report::Closed { .. }), "no end of what was stopped");
+}
+
+/// Times between the frames of 500 ring tones that begin together, seen by one receiver.
+#[test]
+#[ignore = "a figure that wants a quiet machine: run it alone, in release, with --ignored"]
+#[expect(clippy::disallowed_methods, reason = "it measures when packets arrive")]
+#[expect(clippy::print_stdout, reason = "it is for the figure it prints")]
+fn five_hundred_prompts_at_once_keep_their_twenty_milliseconds() {
+    let mut world = World::with(|config| config.ports = 50_000..=54_999);
+    let receiver = socket(world.ip);
+    let place = receiver.local_addr().expect("bound");
+    let calls: Vec<_> = (0..500).map(|number| world.open(number)).collect();
+    for call in &calls {
+        let (session, side) = (call.session, Side::A);
+        let remote = RemoteMedia { rtp: place, rtcp: call.a.remote().rtcp, ..call.a.remote() };
+        world.send(Command::Update { session, side, remote });
+    }
+    for call in &calls {
+        let (session, side, sound) = (call.session, Side::A, Sound::Tone(Tone::Ring));
+        world.send(Command::Play { session, side, play: 1, sound, until_key: false });
+    }
+    let mut last = BTreeMap::new();
+    let mut off_us = Vec::new();
+    let mut buffer = [0; 256];
+    while off_us.len() < 500 * 150 {
+        let (_, from) = receiver.recv_from(&mut buffer).expect("a frame");
+        let now = Instant::now();
+        if let Some(before) = last.insert(from, now) {
+            off_us.push((now - before).as_micros().abs_diff(20_000));
+        }
+    }
+    off_us.sort_unstable();
+    let [p50, p99] = [50, 99].map(|part| off_us[off_us.len() * part / 100]);
+    println!("500 prompts: frames are {p50} us (p50) and {p99} us (p99) from their 20 ms");
+    assert!(p99 <= 2_000);
 }
