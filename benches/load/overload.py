@@ -3,7 +3,9 @@ progress, and how soon all is as before."""
 
 import pathlib
 import shutil
+import socket
 import subprocess
+import threading
 import time
 
 import peers
