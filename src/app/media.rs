@@ -15,7 +15,7 @@ use super::signalling::shards;
 use super::{StartError, listen};
 use crate::config::Config;
 use crate::domain::network::Transport;
-use crate::media::sounds::Library;
+use crate::media::sounds::{Library, library_hash};
 use crate::media::tape::Tape;
 use crate::media::{self, FreePorts, Outside, Plane, PlaneConfig, Server, ShardLink, Waker};
 use crate::rtp::plane::PlaneAddress;
@@ -39,7 +39,8 @@ impl MediaPlane {
     ) -> Result<(Self, Vec<ShardLink>), StartError> {
         let wrong = |error| StartError::System { what: "the media plane", error };
         if let Some(path) = &config.media.socket {
-            let (outside, links) = Outside::connect(path, wakers).map_err(wrong)?;
+            let (outside, links) =
+                Outside::connect(path, wakers, library_hash(&sounds)).map_err(wrong)?;
             return Ok((Self::Outside(outside), links.into_iter().map(ShardLink::Apart).collect()));
         }
         let settings = settings(config, sip_address, sounds).map_err(wrong)?;
@@ -133,7 +134,8 @@ pub async fn start_media(config: &Config) -> Result<MediaService, StartError> {
     let library = Library::load(config.media.prompts.as_deref())?;
     let sip = config.sip.listen.of(Transport::Udp).next();
     let sip = sip.expect("the settings were checked: one listener is UDP");
-    let listener = media::listen(path)?;
+    let socket = media::listen(path)?;
+    let sounds = library_hash(&library.sounds);
     let admin = match config.media.admin {
         Some(address) => Some(listen::bind("media.admin", address).await?),
         None => None,
@@ -142,7 +144,8 @@ pub async fn start_media(config: &Config) -> Result<MediaService, StartError> {
     let mut server = Server::new(shards(config)).map_err(wrong)?;
     let (plane, links) = Plane::start(&settings.map_err(wrong)?, server.wakers()).map_err(wrong)?;
     let plane = Arc::new(plane);
-    server.serve(listener, &plane, links).map_err(wrong)?;
+    let orphan_time = config.sip.duration_max;
+    server.serve(socket, &plane, links, sounds, orphan_time).map_err(wrong)?;
     let stop = CancellationToken::new();
     let admin = admin.map(|bound| {
         let alive = Arc::downgrade(&plane);

@@ -1,5 +1,5 @@
-//! `maskline media`: the media plane as a process of its own, so that calls speak on while
-//! `maskline serve` is restarted.
+//! `maskline media`: the media plane as a process of its own, so that calls speak on when
+//! `maskline serve` crashes.
 
 use std::time::Duration;
 

@@ -32,7 +32,7 @@ pub mod sounds;
 pub mod tape;
 mod worker;
 
-pub use apart::{Outside, RemoteLink, Server, ServerError, ShardLink, listen};
+pub use apart::{MediaSocket, Outside, RemoteLink, Server, ServerError, ShardLink, listen};
 pub use config::PlaneConfig;
 pub use free_ports::FreePorts;
 pub use link::{COMMANDS_MAX, Full, Link, OPENS_WAITING_MAX, REPORTS_MAX, Waker};

@@ -111,6 +111,22 @@ pub fn playlist_hash(sounds: &Sounds, playlist: &Playlist) -> [u8; 32] {
             }
         }
     }
+    finish(context)
+}
+
+/// SHA-256 of a whole library: two with the same hash mean the same by each number.
+#[must_use]
+pub fn library_hash(sounds: &Sounds) -> [u8; 32] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for (clip, samples) in sounds.clips() {
+        context.update(&clip.0.to_be_bytes());
+        context.update(&(samples.len() as u64).to_be_bytes());
+        context.update(samples);
+    }
+    finish(context)
+}
+
+fn finish(context: digest::Context) -> [u8; 32] {
     let mut hash = [0; 32];
     for (to, from) in hash.iter_mut().zip(context.finish().as_ref()) {
         *to = *from;

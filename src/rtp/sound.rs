@@ -132,6 +132,11 @@ impl Sounds {
         self.clips.get(&clip).map(|samples| &**samples)
     }
 
+    /// All clips, by number.
+    pub fn clips(&self) -> impl Iterator<Item = (ClipId, &[u8])> {
+        self.clips.iter().map(|(clip, samples)| (*clip, &**samples))
+    }
+
     /// Is there such a clip?
     #[must_use]
     pub fn has(&self, clip: ClipId) -> bool {

@@ -13,9 +13,13 @@ use std::time::Duration;
 use maskline::media::{
     Outside, Plane, PlaneConfig, RemoteLink, Server, ServerError, Waker, listen,
 };
-use maskline::rtp::plane::{Command, Report, SessionId, Side};
+use maskline::rtp::plane::{Command, RemoteMedia, Report, SessionId, Side};
 
 use crate::peers::{Call, PATIENCE, next_ip};
+
+const SOUNDS: [u8; 32] = [7; 32];
+/// Longer than any test, but for the one that is about it.
+const ORPHAN_TIME: Duration = Duration::from_secs(100);
 
 /// The process of the media plane.
 struct MediaProcess {
@@ -26,11 +30,15 @@ struct MediaProcess {
 
 impl MediaProcess {
     fn start(path: &Path, config: &PlaneConfig) -> Self {
+        Self::start_for(path, config, ORPHAN_TIME)
+    }
+
+    fn start_for(path: &Path, config: &PlaneConfig, orphan_time: Duration) -> Self {
         let mut server = Server::new(1).expect("descriptors");
         let (plane, links) = Plane::start(config, server.wakers()).expect("a running plane");
         let plane = Arc::new(plane);
-        let listener = listen(path).expect("a socket");
-        server.serve(listener, &plane, links).expect("threads");
+        let socket = listen(path).expect("a socket");
+        server.serve(socket, &plane, links, SOUNDS, orphan_time).expect("threads");
         Self { _server: server, _plane: plane }
     }
 }
@@ -49,7 +57,7 @@ impl Signalling {
             // It has been woken already, or the test has ended.
             let _ = bell.try_send(());
         });
-        let (outside, mut links) = Outside::connect(path, vec![waker]).expect("a thread");
+        let (outside, mut links) = Outside::connect(path, vec![waker], SOUNDS).expect("a thread");
         Self { link: links.remove(0), woken, outside }
     }
 
@@ -177,8 +185,7 @@ fn calls_of_a_plane_that_ended_are_lost_and_new_ones_get_ports_when_it_is_back()
     assert_eq!(signalling.report(), Report::Lost { session: call.session });
     // The brain ends the call, and waits for the last word about its ports.
     signalling.send(Command::Close { session: call.session });
-    let last = signalling.report();
-    assert!(matches!(last, Report::Closed { session, .. } if session == call.session), "{last:?}");
+    assert_eq!(signalling.report(), Report::Failed { session: call.session });
     signalling.call(2, &config);
 }
 
@@ -207,19 +214,78 @@ fn one_socket_has_one_server_and_what_an_ended_one_left_is_no_obstacle() {
 }
 
 #[test]
-fn what_is_no_message_and_another_number_of_shards_are_turned_away() {
+fn what_is_no_message_is_cut_off() {
     let (path, config) = setting();
     let _media = MediaProcess::start(&path, &config);
-    // A length, and bytes that are no message; a hello of one shard too many.
-    for bytes in [&[2, 0, 0xff, 0xff][..], &[4, 0, 0, 1, 0, 2]] {
-        let mut stream = UnixStream::connect(&path).expect("a listener");
-        stream.write_all(bytes).expect("sent");
-        stream.set_read_timeout(Some(PATIENCE)).expect("an option");
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).expect("the end of the stream");
-        assert!(answer.len() < 8, "{answer:?}");
-    }
+    let mut stream = UnixStream::connect(&path).expect("a listener");
+    // A length, and bytes that are no message.
+    stream.write_all(&[2, 0, 0xff, 0xff]).expect("sent");
+    stream.set_read_timeout(Some(PATIENCE)).expect("an option");
+    assert_eq!(stream.read(&mut [0; 8]).expect("the end of the stream"), 0);
     Signalling::start(&path).call(1, &config);
+}
+
+#[test]
+fn a_signalling_with_other_sounds_or_shards_gets_no_ports_and_harms_nobody() {
+    let (path, config) = setting();
+    let _media = MediaProcess::start(&path, &config);
+    let mut signalling = Signalling::start(&path);
+    let mut call = signalling.call(1, &config);
+    let waker = || Box::new(|| {}) as Waker;
+    for (wakers, sounds) in [(vec![waker()], [8; 32]), (vec![waker(), waker()], SOUNDS)] {
+        let (outside, mut links) = Outside::connect(&path, wakers, sounds).expect("threads");
+        assert_eq!(links[0].queue(Command::Open { session: SessionId(2) }), Ok(None));
+        links[0].flush();
+        let report = loop {
+            match links[0].try_report() {
+                Some(report) => break report,
+                None => thread::yield_now(),
+            }
+        };
+        assert_eq!(report, Report::Failed { session: SessionId(2) });
+        assert!(!outside.is_connected());
+    }
+    call.talk(1);
+}
+
+#[test]
+fn a_second_signalling_is_turned_away_while_the_first_one_lives() {
+    let (path, config) = setting();
+    let _media = MediaProcess::start(&path, &config);
+    let mut first = Signalling::start(&path);
+    let mut call = first.call(1, &config);
+    let mut second = Signalling::start(&path);
+    second.send(Command::Open { session: SessionId(2) });
+    assert_eq!(second.report(), Report::Failed { session: SessionId(2) });
+    call.talk(1);
+    // It gets its turn when the first one has ended.
+    drop(first);
+    second.call(3, &config);
+    call.talk(1);
+}
+
+#[test]
+fn a_held_call_without_signalling_ends_in_the_end() {
+    let (path, mut config) = setting();
+    config.port_quarantine = Duration::ZERO;
+    let media = MediaProcess::start_for(&path, &config, Duration::from_millis(500));
+    let mut signalling = Signalling::start(&path);
+    let call = signalling.call(1, &config);
+    let remote = RemoteMedia { receives: false, ..call.b.remote() };
+    signalling.send(Command::Update { session: call.session, side: Side::B, remote });
+    drop(signalling);
+    while UdpSocket::bind(call.relay[0]).is_err() {
+        thread::yield_now();
+    }
+    drop(media);
+}
+
+#[test]
+fn a_file_that_is_no_socket_is_left_alone() {
+    let (path, _) = setting();
+    std::fs::write(&path, "somebody's words").expect("a writable folder");
+    assert!(matches!(listen(&path), Err(ServerError::System { .. })));
+    assert_eq!(std::fs::read_to_string(&path).expect("it is there"), "somebody's words");
 }
 
 #[test]

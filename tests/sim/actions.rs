@@ -5,6 +5,7 @@ use std::time::Duration;
 use maskline::call::io::{Control, Input};
 use maskline::domain::cause::Cause;
 use maskline::domain::id::BindingId;
+use maskline::rtp::plane::Report;
 
 use crate::cast::{Place, Who};
 use crate::chance::Chance;
@@ -42,6 +43,8 @@ pub(crate) enum Action {
     StoreFails(bool),
     RecorderStalls(bool),
     PortsFail(bool),
+    /// The process of the media plane ends, and another one takes its place.
+    MediaPlaneEnds,
     PullCable(Who),
     /// The host of this phone answers with ICMP "port unreachable".
     Unplug(Who),
@@ -101,6 +104,11 @@ impl World {
             Action::StoreFails(fails) => self.store.failing = fails,
             Action::RecorderStalls(stalls) => self.recorder.stalled = stalls,
             Action::PortsFail(fails) => self.media.fails = fails,
+            Action::MediaPlaneEnds => {
+                for session in self.media.end_all(self.now.monotonic) {
+                    self.queue_in(Duration::ZERO, Event::Report(Report::Lost { session }));
+                }
+            }
             Action::PullCable(who) => {
                 self.net.darken(who.ip());
                 self.people.borrow_mut().cut_off.insert(who);

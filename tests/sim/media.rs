@@ -1,7 +1,7 @@
 //! The media plane without sockets: the real sessions and the real port pool, commanded by the
 //! brain's messages, fed by the world.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -34,6 +34,8 @@ pub(crate) struct Media {
     by_port: BTreeMap<u16, (SessionId, Side)>,
     /// When a port was last closed.
     closed_at: BTreeMap<u16, Instant>,
+    /// Those that ended with the process of the plane, and that the brain has not closed yet.
+    lost: BTreeSet<SessionId>,
     /// Ports cannot be opened for now.
     pub(crate) fails: bool,
     /// What can be played.
@@ -65,6 +67,7 @@ impl Media {
             by_port: BTreeMap::new(),
             closed_at: BTreeMap::new(),
             fails: false,
+            lost: BTreeSet::new(),
             sounds: whispers::sounds(),
             told: Vec::new(),
             told_at: None,
@@ -117,15 +120,35 @@ impl Media {
                 None
             }
             Command::Close { session } => {
-                let open = self.sessions.remove(&session)?;
-                for port in open.ports {
-                    self.by_port.remove(&port);
-                    self.closed_at.insert(port, now);
-                    self.ports.release(moment, port);
-                }
+                let Some(open) = self.close(now, session) else {
+                    // No last word will come of what ended with its process.
+                    let was_lost = self.lost.remove(&session);
+                    return was_lost.then_some((wait, Report::Failed { session }));
+                };
                 Some((wait, Report::Closed { session, counts: open.session.counts() }))
             }
         }
+    }
+
+    fn close(&mut self, now: Instant, session: SessionId) -> Option<Open> {
+        let moment = self.moment(now);
+        let open = self.sessions.remove(&session)?;
+        for port in open.ports {
+            self.by_port.remove(&port);
+            self.closed_at.insert(port, now);
+            self.ports.release(moment, port);
+        }
+        Some(open)
+    }
+
+    /// All sessions end without a word.
+    pub(crate) fn end_all(&mut self, now: Instant) -> Vec<SessionId> {
+        let all: Vec<_> = self.sessions.keys().copied().collect();
+        for session in &all {
+            self.close(now, *session);
+        }
+        self.lost.extend(&all);
+        all
     }
 
     fn open(&mut self, now: Instant, id: SessionId) -> Option<[SocketAddr; 2]> {

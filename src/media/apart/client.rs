@@ -11,7 +11,9 @@ use std::thread::{self, JoinHandle};
 
 use super::bell::Bell;
 use super::courier::Courier;
+use super::wire::{Hello, VERSION};
 use crate::media::free_ports::FreePorts;
+use crate::media::limits::sessions_by_descriptors;
 use crate::media::link::{COMMANDS_MAX, Full, OPENS_WAITING_MAX, REPORTS_MAX, Waker};
 use crate::rtp::plane::{Command, Report};
 
@@ -103,20 +105,28 @@ pub struct Outside {
 }
 
 impl Outside {
-    /// Connects to the plane that serves `path`, now or as soon as it does. There is one link for
-    /// each waker, in order. Until it is connected, and whenever it is not, calls get no ports.
+    /// Connects to the plane that serves `path`, now or as soon as it does, if it plays what has
+    /// the hash `sounds`. There is one link for each waker, in order. Until it is connected, and
+    /// whenever it is not, calls get no ports. Raises the file limit to the hard limit, as a plane
+    /// of this process would.
     ///
     /// # Errors
     /// No descriptor or no thread is left.
-    pub fn connect(path: &Path, wakers: Vec<Waker>) -> io::Result<(Self, Vec<RemoteLink>)> {
-        let count = wakers.len();
+    pub fn connect(
+        path: &Path,
+        wakers: Vec<Waker>,
+        sounds: [u8; 32],
+    ) -> io::Result<(Self, Vec<RemoteLink>)> {
+        sessions_by_descriptors();
+        let count = wakers.len() as u16;
         let mut this = Self { shards: Vec::new(), threads: Vec::new() };
         let mut links = Vec::new();
-        for (shard, waker) in wakers.into_iter().enumerate() {
+        for (shard, waker) in (0..).zip(wakers) {
             let shared = Arc::new(Shared::new()?);
             let (sender, reports) = sync_channel(REPORTS_MAX);
-            let path = path.to_owned();
-            let courier = Courier::new(path, (shard, count), Arc::clone(&shared), sender, waker);
+            let hello = Hello { version: VERSION, shard, shards: count, is_known: false, sounds };
+            let to = (path.to_owned(), hello);
+            let courier = Courier::new(to, Arc::clone(&shared), sender, waker);
             let thread = thread::Builder::new().name(format!("media-link-{shard}"));
             this.shards.push(Arc::clone(&shared));
             this.threads.push(thread.spawn(move || courier.run())?);

@@ -10,18 +10,21 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 
+use super::bell::timespec;
 use super::client::Shared;
-use super::pipe::Pipe;
-use super::wire::{Down, Up, VERSION};
+use super::pipe::{Filled, Pipe};
+use super::server::check_peer;
+use super::wire::{Down, Hello, Up};
 use crate::media::clock::Clock;
 use crate::media::link::Waker;
-use crate::rtp::plane::{Command, Report, SessionId, SideCounts};
+use crate::rtp::plane::{Command, Report, SessionId};
 use crate::rtp::time::Moment;
 
-/// How often a plane that is away is looked for.
+/// How often a plane that is away is looked for, and how long one may take to answer a hello.
 const RETRY: Duration = Duration::from_millis(200);
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// After so long the sessions of a plane that does not come back are taken for lost.
 const LOST_AFTER: Duration = Duration::from_secs(3);
 /// A report that found no room is offered again so soon.
@@ -29,19 +32,19 @@ const OFFER_AGAIN: Duration = Duration::from_millis(5);
 
 pub(super) struct Courier {
     path: PathBuf,
-    /// Which of how many.
-    shard: (usize, usize),
+    hello: Hello,
     shared: Arc<Shared>,
     reports: SyncSender<Report>,
     waker: Waker,
     state: State,
+    /// Since when there is no connection that works.
+    away_since: Moment,
+    /// Why there is none, as it was logged.
+    told: Option<String>,
     /// Our sessions there.
     sessions: BTreeSet<SessionId>,
     /// Those that the plane has named after the hello.
     known: BTreeSet<SessionId>,
-    /// The first connection of this process has been settled: what the plane knows beside ours
-    /// then is left over from an earlier process, later it is an error.
-    has_settled: bool,
     /// The link has no room for these yet. While there are some, nothing is read.
     unsent: VecDeque<Report>,
     clock: Clock,
@@ -49,18 +52,19 @@ pub(super) struct Courier {
 
 enum State {
     Away {
-        since: Moment,
         retry_at: Moment,
     },
     /// The plane names the sessions it knows; commands wait.
-    Settling(Pipe),
+    Settling {
+        pipe: Pipe,
+        until: Moment,
+    },
     Up(Pipe),
 }
 
 impl Courier {
     pub(super) fn new(
-        path: PathBuf,
-        shard: (usize, usize),
+        (path, hello): (PathBuf, Hello),
         shared: Arc<Shared>,
         reports: SyncSender<Report>,
         waker: Waker,
@@ -69,14 +73,15 @@ impl Courier {
         let now = clock.now();
         Self {
             path,
-            shard,
+            hello,
             shared,
             reports,
             waker,
-            state: State::Away { since: now, retry_at: now },
+            state: State::Away { retry_at: now },
+            away_since: now,
+            told: None,
             sessions: BTreeSet::new(),
             known: BTreeSet::new(),
-            has_settled: false,
             unsent: VecDeque::new(),
             clock,
         }
@@ -87,86 +92,95 @@ impl Courier {
             let is_readable = self.wait();
             self.shared.bell.clear();
             self.send_unsent();
-            let done = if matches!(self.state, State::Away { .. }) {
-                self.look_for_it()
-            } else {
-                self.carry(is_readable)
+            let done = match self.state {
+                State::Away { .. } => self.look_for_it(),
+                State::Settling { .. } | State::Up(_) => self.carry(is_readable),
             };
             if let Err(error) = done {
                 self.part(&error);
+            }
+            if !matches!(self.state, State::Up(_))
+                && self.clock.now() >= self.away_since + LOST_AFTER
+            {
+                self.lose(|_| true);
             }
             if matches!(self.state, State::Away { .. }) {
                 self.answer_alone();
             }
         }
-        // What the brain has ordered last shall be done.
+        // What the brain has ordered last shall be done; nobody hears of it any more.
         let _ = self.send_orders();
     }
 
+    /// True when the connection has something to read, or has ended.
     fn wait(&mut self) -> bool {
         let now = self.clock.now();
-        let retry = match &self.state {
-            State::Away { retry_at, .. } => Some(retry_at.since(now)),
-            State::Settling(_) | State::Up(_) => None,
+        let at = match &self.state {
+            State::Away { retry_at } => Some(*retry_at),
+            State::Settling { until, .. } => Some((*until).min(self.away_since + LOST_AFTER)),
+            State::Up(_) => None,
         };
+        // At least a little, so that a time that has passed does not keep the thread busy.
+        let at = at.map(|at| at.since(now).max(OFFER_AGAIN));
         let offer = (!self.unsent.is_empty()).then_some(OFFER_AGAIN);
-        let limit = [retry, offer].into_iter().flatten().min().map(|limit| Timespec {
-            tv_sec: limit.as_secs() as i64,
-            tv_nsec: limit.subsec_nanos().into(),
-        });
+        let limit = [at, offer].into_iter().flatten().min().map(timespec);
         let bell = PollFd::new(&self.shared.bell, PollFlags::IN);
         // A signal ends the wait early, and that does no harm.
         match &self.state {
-            State::Away { .. } => {
-                let _ = poll(&mut [bell], limit.as_ref());
-                false
-            }
-            State::Settling(pipe) | State::Up(pipe) => {
-                let mut both = [bell, PollFd::new(pipe, pipe.wants(self.unsent.is_empty()))];
+            State::Settling { pipe, .. } | State::Up(pipe) if self.unsent.is_empty() => {
+                let mut both = [bell, PollFd::new(pipe, pipe.wants(true))];
                 let _ = poll(&mut both, limit.as_ref());
                 both[1].revents().intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR)
+            }
+            State::Away { .. } | State::Settling { .. } | State::Up(_) => {
+                let _ = poll(&mut [bell], limit.as_ref());
+                false
             }
         }
     }
 
     fn look_for_it(&mut self) -> io::Result<()> {
-        let State::Away { since, retry_at } = &mut self.state else { return Ok(()) };
         let now = self.clock.now();
-        if now < *retry_at {
-            return Ok(());
+        match &mut self.state {
+            State::Away { retry_at } if now >= *retry_at => *retry_at = now + RETRY,
+            State::Away { .. } | State::Settling { .. } | State::Up(_) => return Ok(()),
         }
-        *retry_at = now + RETRY;
-        let since = *since;
-        let Ok(stream) = UnixStream::connect(&self.path) else {
-            if now >= since + LOST_AFTER {
-                self.lose(|_| true);
-            }
-            return Ok(());
-        };
+        let stream = UnixStream::connect(&self.path)?;
+        check_peer(&stream)?;
         let mut pipe = Pipe::new(stream)?;
-        let (shard, shards) = (self.shard.0 as u16, self.shard.1 as u16);
-        pipe.put(&Down::Hello { version: VERSION, shard, shards });
+        pipe.put(&Down::Hello(self.hello));
         pipe.flush()?;
         self.known.clear();
-        self.state = State::Settling(pipe);
+        self.state = State::Settling { pipe, until: now + ANSWER_WITHIN };
         Ok(())
     }
 
     fn carry(&mut self, is_readable: bool) -> io::Result<()> {
-        let (State::Settling(pipe) | State::Up(pipe)) = &mut self.state else { return Ok(()) };
-        let mut ended = false;
-        if is_readable && self.unsent.is_empty() {
-            ended = !pipe.fill()?;
+        if let State::Settling { until, .. } = &self.state
+            && self.clock.now() >= *until
+        {
+            return Err(io::Error::other("it does not answer"));
         }
+        let Some(pipe) = self.pipe() else { return Ok(()) };
+        let filled = if is_readable { pipe.fill()? } else { Filled::Nothing };
         self.take_messages()?;
-        self.send_orders()?;
-        if ended { Err(io::Error::other("it has closed its end")) } else { Ok(()) }
+        let sent = self.send_orders();
+        match filled {
+            Filled::End => Err(io::Error::other("it has closed its end")),
+            Filled::Some | Filled::Nothing => sent,
+        }
+    }
+
+    fn pipe(&mut self) -> Option<&mut Pipe> {
+        match &mut self.state {
+            State::Away { .. } => None,
+            State::Settling { pipe, .. } | State::Up(pipe) => Some(pipe),
+        }
     }
 
     fn take_messages(&mut self) -> io::Result<()> {
-        loop {
-            let (State::Settling(pipe) | State::Up(pipe)) = &mut self.state else { return Ok(()) };
-            let Some(message) = pipe.take::<Up>().map_err(io::Error::other)? else { return Ok(()) };
+        while let Some(pipe) = self.pipe() {
+            let Some(message) = pipe.take::<Up>().map_err(io::Error::other)? else { break };
             match message {
                 Up::Known(session) => {
                     self.known.insert(session);
@@ -182,57 +196,54 @@ impl Courier {
                     self.shared.free.store(free, Ordering::SeqCst);
                     self.shared.all.store(all, Ordering::SeqCst);
                 }
-                Up::Refused { .. } => {
-                    let what = "it is of another version, or has other sip.shards";
-                    return Err(io::Error::other(what));
-                }
+                Up::Refused(unfit) => return Err(io::Error::other(unfit)),
             }
         }
+        Ok(())
     }
 
     /// The plane has named all it knows.
     fn settle(&mut self) {
-        let away = State::Away { since: self.clock.now(), retry_at: self.clock.now() };
-        let pipe = match std::mem::replace(&mut self.state, away) {
-            State::Settling(pipe) => pipe,
-            other @ (State::Away { .. } | State::Up(_)) => {
-                self.state = other;
-                return;
-            }
+        let away = State::Away { retry_at: self.clock.now() };
+        self.state = match std::mem::replace(&mut self.state, away) {
+            State::Settling { pipe, .. } => State::Up(pipe),
+            other @ (State::Away { .. } | State::Up(_)) => other,
         };
-        self.state = State::Up(pipe);
         let known = std::mem::take(&mut self.known);
         self.lose(|session| !known.contains(session));
         let strange: Vec<_> = known.difference(&self.sessions).copied().collect();
-        tracing::info!(
-            shard = self.shard.0,
-            sessions = known.len(),
-            found = strange.len(),
-            "Connected to the media plane; {} sessions of an earlier process speak on",
-            strange.len()
-        );
-        if self.has_settled {
+        let (shard, sessions, found) = (self.hello.shard, known.len(), strange.len());
+        tracing::info!(shard, sessions, found, "Connected to the media plane");
+        if self.hello.is_known {
+            // Given up in the meantime.
             for session in strange {
                 self.send(Command::Close { session });
             }
         } else {
-            metrics::counter!("maskline_media_sessions_found_total")
-                .increment(strange.len() as u64);
+            // Of the process before this one.
+            metrics::counter!("maskline_media_sessions_found_total").increment(found as u64);
             self.sessions.extend(strange);
         }
-        self.has_settled = true;
+        self.hello.is_known = true;
+        self.told = None;
         self.shared.is_connected.store(true, Ordering::SeqCst);
     }
 
     fn send_orders(&mut self) -> io::Result<()> {
-        while let State::Up(pipe) = &self.state
-            && pipe.has_room()
-            && let Some(command) = self.shared.pop()
-        {
-            self.send(command);
+        loop {
+            while let State::Up(pipe) = &self.state
+                && pipe.has_room()
+                && let Some(command) = self.shared.pop()
+            {
+                self.send(command);
+            }
+            let Some(pipe) = self.pipe() else { return Ok(()) };
+            let had_room = pipe.has_room();
+            pipe.flush()?;
+            if had_room || !pipe.has_room() {
+                return Ok(());
+            }
         }
-        let (State::Settling(pipe) | State::Up(pipe)) = &mut self.state else { return Ok(()) };
-        pipe.flush()
     }
 
     fn send(&mut self, command: Command) {
@@ -241,10 +252,10 @@ impl Courier {
             Command::Open { session } => {
                 self.sessions.insert(session);
             }
-            // Lost before, or never ours: the plane says nothing of what it does not know.
+            // Lost before: the plane says nothing of what it does not know.
             Command::Close { session } if !self.sessions.contains(&session) => {
                 pipe.put(&Down::Command(command));
-                return self.offer(Report::Closed { session, counts: NOTHING });
+                return self.offer(Report::Failed { session });
             }
             Command::Update { .. }
             | Command::Bridge { .. }
@@ -258,18 +269,20 @@ impl Courier {
         pipe.put(&Down::Command(command));
     }
 
-    /// The connection is gone.
+    /// There is no connection, or none any more.
     fn part(&mut self, error: &io::Error) {
-        let was_up = self.shared.is_connected.swap(false, Ordering::SeqCst);
         let now = self.clock.now();
-        self.state = State::Away { since: now, retry_at: now + RETRY };
+        if self.shared.is_connected.swap(false, Ordering::SeqCst) {
+            self.away_since = now;
+        }
+        self.state = State::Away { retry_at: now + RETRY };
         self.shared.free.store(0, Ordering::SeqCst);
-        if was_up {
-            tracing::error!(%error, shard = self.shard.0, sessions = self.sessions.len(),
-                "The media plane is away: {error}");
-        } else {
-            let shard = self.shard.0;
-            tracing::warn!(%error, shard, "The media plane is not to be had: {error}");
+        // Once for each reason, not with each try.
+        let reason = error.to_string();
+        if self.told.as_ref() != Some(&reason) {
+            tracing::error!(%error, shard = self.hello.shard, sessions = self.sessions.len(),
+                "The media plane is away, new calls get no ports: {error}");
+            self.told = Some(reason);
         }
     }
 
@@ -278,19 +291,21 @@ impl Courier {
         while self.unsent.is_empty()
             && let Some(command) = self.shared.pop()
         {
+            let session = command.session();
             match command {
-                Command::Open { session } => self.offer(Report::Failed { session }),
-                Command::Close { session } => {
+                // There are no ports; and no last word will come.
+                Command::Open { .. } | Command::Close { .. } => {
                     self.sessions.remove(&session);
-                    self.offer(Report::Closed { session, counts: NOTHING });
+                    self.offer(Report::Failed { session });
                 }
+                // A session that has missed an order is of no use any more.
                 Command::Update { .. }
                 | Command::Bridge { .. }
                 | Command::Hold { .. }
                 | Command::Record { .. }
                 | Command::Play { .. }
                 | Command::Stop { .. }
-                | Command::Keys { .. } => {}
+                | Command::Keys { .. } => self.lose(|it| *it == session),
             }
         }
     }
@@ -327,5 +342,3 @@ impl Courier {
         !matches!(self.reports.try_send(report), Err(TrySendError::Full(_)))
     }
 }
-
-const NOTHING: [SideCounts; 2] = [SideCounts::NOTHING; 2];

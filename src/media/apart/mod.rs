@@ -15,4 +15,4 @@ mod wire;
 
 pub use client::{Outside, RemoteLink};
 pub use either::ShardLink;
-pub use server::{Server, ServerError, listen};
+pub use server::{MediaSocket, Server, ServerError, listen};

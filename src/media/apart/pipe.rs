@@ -16,6 +16,17 @@ const UNSENT_BYTES_MAX: usize = 256 * 1_024;
 /// What one look at the socket may bring.
 const READ_BYTES: usize = 64 * 1_024;
 
+/// What one look at the socket has brought.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Filled {
+    /// Bytes; there may be more.
+    Some,
+    /// Nothing now.
+    Nothing,
+    /// The peer has closed its end, and all it has said was read.
+    End,
+}
+
 pub(super) struct Pipe {
     stream: UnixStream,
     /// What has come and was not taken yet, from `taken` on.
@@ -52,15 +63,13 @@ impl Pipe {
                 Err(error) => return Err(error),
             }
         }
-        if self.gone == self.to_go.len() {
-            self.to_go.clear();
-            self.gone = 0;
-        }
+        self.to_go.drain(..self.gone);
+        self.gone = 0;
         Ok(())
     }
 
-    /// Reads once what is there; false at the end of the stream.
-    pub(super) fn fill(&mut self) -> io::Result<bool> {
+    /// Reads once what is there.
+    pub(super) fn fill(&mut self) -> io::Result<Filled> {
         self.come.drain(..self.taken);
         self.taken = 0;
         let length = self.come.len();
@@ -68,8 +77,9 @@ impl Pipe {
         let read = self.stream.read(&mut self.come[length..]);
         self.come.truncate(length + read.as_ref().map_or(0, |count| *count));
         match read {
-            Ok(count) => Ok(count > 0),
-            Err(error) if is_for_later(&error) => Ok(true),
+            Ok(0) => Ok(Filled::End),
+            Ok(_) => Ok(Filled::Some),
+            Err(error) if is_for_later(&error) => Ok(Filled::Nothing),
             Err(error) => Err(error),
         }
     }

@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::rtp::plane::{Command, Report, SessionId};
 
-/// Changes whenever a message does: the two processes have to be of the same kind.
-pub(super) const VERSION: u16 = 2;
+/// Changes whenever a message does: the two processes have to be of the same kind. A test holds the
+/// bytes of this version.
+pub(super) const VERSION: u16 = 3;
 /// The longest message. A prompt of all its steps has less than half of that.
 pub(super) const FRAME_BYTES_MAX: usize = 1_024;
 const LENGTH_BYTES: usize = 2;
@@ -16,25 +17,41 @@ const LENGTH_BYTES: usize = 2;
 #[derive(Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub(super) enum Down {
     /// The first frame of a connection.
-    Hello {
-        /// [`VERSION`].
-        version: u16,
-        /// Which of the shards.
-        shard: u16,
-        /// How many there are.
-        shards: u16,
-    },
+    Hello(Hello),
     Command(Command),
+}
+
+/// Who wants to be connected.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub(super) struct Hello {
+    /// [`VERSION`].
+    pub(super) version: u16,
+    /// Which of the shards.
+    pub(super) shard: u16,
+    /// How many there are.
+    pub(super) shards: u16,
+    /// The process was connected before, and knows its sessions.
+    pub(super) is_known: bool,
+    /// Of the clips that its prompts are made of: both have to mean the same by a number.
+    pub(super) sounds: [u8; 32],
+}
+
+/// What does not fit. The connection ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize, thiserror::Error)]
+pub(super) enum Unfit {
+    #[error("maskline media is of another version")]
+    Version,
+    #[error("maskline media has other sip.shards")]
+    Shards,
+    #[error("maskline media has read other files of media.prompts; it has to be restarted first")]
+    Sounds,
 }
 
 /// From the media plane to signalling.
 #[derive(Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub(super) enum Up {
-    /// The answer to a hello that does not fit; the connection ends.
-    Refused {
-        version: u16,
-        shards: u16,
-    },
+    /// The answer to a hello that does not fit.
+    Refused(Unfit),
     /// A session of this shard that is open. All of them follow the hello.
     Known(SessionId),
     /// All have been named.
@@ -79,11 +96,14 @@ pub(super) fn take<T: DeserializeOwned>(bytes: &[u8]) -> Result<Option<(T, usize
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use proptest::prelude::*;
 
     use super::*;
-    use crate::rtp::plane::Side;
-    use crate::rtp::sound::{ClipId, Playlist, STEPS_MAX, Sound, Step};
+    use crate::rtp::key::Key;
+    use crate::rtp::plane::{KeyMode, PayloadMap, RemoteMedia, Side};
+    use crate::rtp::sound::{ClipId, Playlist, STEPS_MAX, Sound, Step, Tone};
 
     fn longest() -> Down {
         let mut playlist = Playlist::new();
@@ -113,6 +133,66 @@ mod tests {
         let length = bytes.len();
         bytes.push(0);
         assert_eq!(take::<Up>(&bytes), Ok(Some((Up::Report(opened), length))));
+    }
+
+    /// Two builds that greet each other as equal have to mean the same by the same bytes. Where
+    /// this fails, a message has changed: raise [`VERSION`], and put the new sum here.
+    #[test]
+    fn the_bytes_of_this_version_are_as_they_were() {
+        let session = SessionId(1);
+        let side = Side::B;
+        let at = SocketAddr::from(([192, 0, 2, 1], 20_000));
+        let payloads = PayloadMap([Some(8), None, None, Some(101), None, None, None, None]);
+        let remote = RemoteMedia {
+            rtp: at,
+            rtcp: at,
+            payloads_to: payloads,
+            payloads_from: payloads,
+            receives: true,
+            learning: false,
+        };
+        let mode = KeyMode { report: true, pass: false, inband: false };
+        let tone = Sound::Tone(Tone::Hold);
+        let key = Key::of_event(11).expect("a key");
+        let mut bytes = Vec::new();
+        for command in [
+            Command::Open { session },
+            Command::Update { session, side, remote },
+            Command::Bridge { session },
+            Command::Hold { session },
+            Command::Play { session, side, play: 7, sound: tone, until_key: true },
+            Command::Stop { session, side },
+            Command::Keys { session, side, mode },
+            Command::Close { session },
+        ] {
+            put(&Down::Command(command), &mut bytes);
+        }
+        put(&longest(), &mut bytes);
+        let (is_known, sounds) = (true, [7; 32]);
+        let hello = Hello { version: 0, shard: 1, shards: 2, is_known, sounds };
+        put(&Down::Hello(hello), &mut bytes);
+        for report in [
+            Report::Opened { session, local: [at, at] },
+            Report::Failed { session },
+            Report::Silent { session },
+            Report::PlayDone { session, side, play: 7 },
+            Report::Key { session, side, key },
+            Report::Latched { session, side },
+            Report::OneWay { session, side },
+            Report::Lost { session },
+            Report::Closed { session, counts: Default::default() },
+        ] {
+            put(&Up::Report(report), &mut bytes);
+        }
+        let refused = Up::Refused(Unfit::Sounds);
+        for up in [refused, Up::Known(session), Up::Settled, Up::Ports { free: 1, all: 2 }] {
+            put(&up, &mut bytes);
+        }
+        // FNV-1a.
+        let sum = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
+            (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        assert_eq!((VERSION, bytes.len(), sum), (3, 415, 8_210_078_354_561_379_448));
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub(crate) const STORIES: &[fn()] = &[
     the_caller_gives_up_while_it_rings,
     the_longest_duration_ends_a_call,
     two_silent_phones_lose_their_call,
+    calls_end_with_the_media_plane,
     one_who_speaks_keeps_the_call,
     an_operator_ends_a_call,
     an_operator_ends_a_ringing_call,
@@ -147,6 +148,22 @@ fn two_silent_phones_lose_their_call() {
     assert_eq!((cdr.cause, cdr.ended_by), (Cause::MediaTimeout, EndedBy::Relay));
     assert!((39..=41).contains(&cdr.duration.as_secs()), "{:?}", cdr.duration);
     world.check_invariants();
+}
+
+#[test]
+fn calls_end_with_the_media_plane() {
+    for after in [ms(2_500), secs(10)] {
+        let world = World::new(seed(10)).bind(ALICE, X, BOB);
+        world.phone(BOB).when_called(answering_after(secs(5)));
+        let mut world = world.when(after, Action::MediaPlaneEnds);
+        let call = world.phone(ALICE).dial(X).talk();
+        world.run_until_idle();
+        let cdr = call.cdr();
+        assert_eq!((cdr.cause, cdr.ended_by), (Cause::MediaLost, EndedBy::Relay));
+        assert_eq!(cdr.answered_at.is_some(), after > secs(5), "while it rings, and in talk");
+        assert_eq!(cdr.media, None, "nobody knows what was said");
+        world.check_invariants();
+    }
 }
 
 #[test]
