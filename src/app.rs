@@ -160,7 +160,11 @@ pub async fn start(config: Config, root_key: RootKeyFile) -> Result<Running, Sta
     let watch = signalling.watch(&relay, store.clone(), pools.clone(), metrics.clone());
     tasks.spawn(stop.clone().run_until_cancelled_owned(watch));
     let (api, admin) = (api_listener.address, admin_listener.address);
-    let router = api::router(Api::new(store.clone(), relay.clone(), Arc::new(now)));
+    let api_state = Api::new(store.clone(), relay.clone(), Arc::new(now));
+    let router = api::router(match &config.recording.folder {
+        Some(folder) => api_state.with_recordings(folder.clone()),
+        None => api_state,
+    });
     tasks.spawn(api_listener.serve(router, stop.clone()));
     tasks.close();
     let pages = admin_pages(&config, &relay, metrics);

@@ -22,6 +22,7 @@ pub mod numbers;
 pub mod openapi;
 pub mod paging;
 pub mod pools;
+pub mod recordings;
 pub mod request_id;
 pub mod roles;
 pub mod secrets;
@@ -35,6 +36,7 @@ pub mod values;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::Router;
@@ -63,6 +65,7 @@ struct Shared {
     clock: Clock,
     request_hasher: RequestHasher,
     keys: KeyCache,
+    recordings: Option<PathBuf>,
 }
 
 impl Api {
@@ -74,7 +77,20 @@ impl Api {
             .max_capacity(auth::KEY_CACHE_MAX)
             .time_to_live(auth::KEY_CACHE_TIME)
             .build();
-        Self(Arc::new(Shared { store, relay, clock, request_hasher, keys }))
+        Self(Arc::new(Shared { store, relay, clock, request_hasher, keys, recordings: None }))
+    }
+
+    /// The same, with recordings in this folder. To be called before it is shared.
+    #[must_use]
+    pub fn with_recordings(mut self, folder: PathBuf) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.0) {
+            shared.recordings = Some(folder);
+        }
+        self
+    }
+
+    fn recordings(&self) -> Option<&Path> {
+        self.0.recordings.as_deref()
     }
 
     fn store(&self) -> &Store {
@@ -124,6 +140,7 @@ pub fn router(api: Api) -> Router {
         .route_layer(from_fn_with_state(api.clone(), auth::admit));
     operations
         .merge(openapi::pages(document))
+        .merge(recordings::downloads())
         .fallback(layers::not_found)
         .method_not_allowed_fallback(layers::method_not_allowed)
         .layer(CatchPanicLayer::custom(layers::panicked))

@@ -39,7 +39,9 @@ async fn the_binary_has_no_route_beside_the_file() {
     for text in table.split('"').skip(1).step_by(2).filter(|text| text.starts_with('/')) {
         let is_fallback = text == "/" || text.contains("__private__axum_fallback");
         let is_page = is_fallback || text == "/openapi.json" || text.starts_with("/docs");
-        if !is_page && !routes.contains(&text) {
+        // A link is a secret of its own: it is given out by an operation, and is none.
+        let is_link = text == "/recordings/{token}";
+        if !is_page && !is_link && !routes.contains(&text) {
             routes.push(text);
         }
     }

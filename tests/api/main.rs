@@ -10,6 +10,7 @@ mod bad_input;
 mod contract;
 mod isolation;
 mod nouns;
+mod recordings;
 mod repeated;
 mod roles;
 mod sip_access;

@@ -209,6 +209,8 @@ impl World {
             "trunk" => "select count(*) from trunk",
             "pool" => "select count(*) from pool",
             "virtual_number" => "select count(*) from virtual_number",
+            "audit_entry" => "select count(*) from audit_entry",
+            "recording_link" => "select count(*) from recording_link",
             "bound" => "select count(*) from virtual_number where state = 'bound'",
             _ => panic!("no such table here"),
         };

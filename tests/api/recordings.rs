@@ -1,0 +1,123 @@
+//! Recordings: listed by those who may, fetched once by a link.
+
+use std::io::Cursor;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Request};
+use maskline::api::{Api, router};
+use maskline::domain::id::{CallId, RecordingId, TenantId};
+use maskline::domain::recording::Retention;
+use maskline::recording::{About, Frame, Place, Track, Writer};
+use maskline::rtp::g711::Law;
+use maskline::rtp::plane::Side;
+use maskline::store::recording::Recording;
+use tower::ServiceExt as _;
+
+use crate::world::{World, key_of, now};
+
+const STARTED_MS: u64 = 1_700_000_000_000;
+
+/// A folder of its own that goes with the test.
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Writes a recording of a second of one level to the disk and into the store.
+async fn recorded(world: &World, folder: &Folder) -> Recording {
+    let tenant = TenantId::parse(&world.tenant).expect("an id");
+    let (id, call) = (RecordingId::new(STARTED_MS, 5), CallId::new(STARTED_MS, 6));
+    let (retention, started_ms) = (Retention::FiveYears, STARTED_MS);
+    let place = Place { recording: id, retention, started_ms };
+    std::fs::create_dir_all(place.folder(&folder.0)).expect("a folder");
+    let keys = world.db.database.relay.tenant_keys(&world.db.vault, tenant).await.expect("keys");
+    let (key, wrapped) = keys.create_recording_key(id).expect("a key");
+    let about = About { tenant, recording: id, call, started_ms };
+    let file = std::fs::File::create(place.kept(&folder.0)).expect("a file");
+    let mut writer = Writer::begin(file, &about, &key, &wrapped).expect("a header");
+    for at in 0..50 {
+        let (track, law) = (Track(Side::B), Law::A);
+        let frame =
+            Frame { track, law, at_ms: at * 20, timestamp: at * 160, samples: &[0x2a; 160] };
+        writer.add(&frame).expect("a frame");
+    }
+    let finished = writer.finish().expect("an end");
+    let started_at = SystemTime::UNIX_EPOCH + Duration::from_millis(STARTED_MS);
+    let recording = Recording {
+        tenant,
+        id,
+        call,
+        retention,
+        started_at,
+        duration: Duration::from_secs(1),
+        bytes: finished.bytes,
+        frames: finished.totals.frames,
+        lost: 0,
+        complete: true,
+        sha256: finished.sha256,
+        retain_until: started_at + retention.time(),
+        erased_at: None,
+    };
+    world.db.database.relay.insert_recording(&recording, now().wall).await.expect("written");
+    recording
+}
+
+/// Follows a link without a key.
+async fn follow(world: &World, folder: &Folder, path: &str) -> (u16, HeaderMap, Vec<u8>) {
+    let at = now();
+    let api = Api::new(world.db.store.clone(), world.relay.clone(), Arc::new(move || at));
+    let app = router(api.with_recordings(folder.0.clone()));
+    let request = Request::get(path).body(Body::empty()).expect("a request");
+    let response = app.oneshot(request).await.expect("an answer");
+    let (parts, body) = response.into_parts();
+    let body = to_bytes(body, 1 << 20).await.expect("a body");
+    (parts.status.as_u16(), parts.headers, body.to_vec())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recording_is_fetched_once_by_a_link_and_heard() {
+    let world = World::new().await;
+    let name = format!("maskline-api-recordings-{}", std::process::id());
+    let folder = Folder(std::env::temp_dir().join(name));
+    let recording = recorded(&world, &folder).await;
+    let listed = world.admin.get("/v1/recordings").await.gave(200);
+    assert_eq!(listed.body["data"][0]["id"], recording.id.to_string());
+    assert_eq!(listed.body["data"][0]["complete"], true);
+    let links = format!("/v1/recordings/{}/links", recording.id);
+    let link = world.admin.post(&links, serde_json::json!({})).await.gave(201);
+    let path = link.body["path"].as_str().expect("a path");
+    let (status, headers, wav) = follow(&world, &folder, path).await;
+    assert_eq!((status, &headers["content-type"]), (200, &"audio/wav".parse().expect("a value")));
+    assert_eq!(
+        (&headers["cache-control"], &headers["x-recording-complete"]),
+        (&"no-store".parse().expect("a value"), &"true".parse().expect("a value"),)
+    );
+    let mut reader = hound::WavReader::new(Cursor::new(wav)).expect("a WAV file");
+    assert_eq!((reader.spec().channels, reader.duration()), (2, 8_000));
+    let samples: Vec<i16> = reader.samples().map(|sample| sample.expect("a sample")).collect();
+    let level = Law::A.decode(0x2a);
+    assert!(samples.chunks(2).all(|moment| *moment == [0, level]), "only the callee spoke");
+    assert_eq!(follow(&world, &folder, path).await.0, 404, "once");
+    assert_eq!(follow(&world, &folder, "/recordings/guess").await.0, 404);
+    assert_eq!(world.count("audit_entry").await, 2, "made and used");
+}
+
+#[tokio::test]
+async fn nobody_links_what_another_tenant_recorded_and_a_crm_links_nothing() {
+    let world = World::new().await;
+    let name = format!("maskline-api-foreign-{}", std::process::id());
+    let folder = Folder(std::env::temp_dir().join(name));
+    let recording = recorded(&world, &folder).await;
+    let links = format!("/v1/recordings/{}/links", recording.id);
+    let stranger = world.stranger().await;
+    stranger.post(&links, serde_json::json!({})).await.refused(404, "not_found");
+    let crm = key_of(&world.operator, &world.tenant, "insurer_crm").await;
+    crm.post(&links, serde_json::json!({})).await.refused(403, "forbidden");
+    assert_eq!(world.count("recording_link").await, 0);
+}
