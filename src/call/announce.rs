@@ -16,7 +16,7 @@ use crate::domain::purpose::Purpose;
 use crate::domain::route::{Callee, Route};
 use crate::domain::whisper::{WhisperMode, WhisperResult};
 use crate::rtp::plane::{Command, KeyMode, Side};
-use crate::rtp::sound::Sound;
+use crate::rtp::sound::{Sound, Tone};
 
 /// No speech takes longer: a media plane that has not told of its end by then is gone.
 const SPEECH_TIME_MAX: Duration = Duration::from_secs(90);
@@ -126,6 +126,27 @@ impl Call {
             self.hears(wires, now, Heard::HungUp);
         }
         is_announcing
+    }
+
+    /// So long before its end both are warned, where the call may last much longer than that.
+    pub(super) fn warned_before(&self) -> Duration {
+        if self.duration_max > 2 * WARNED_BEFORE { WARNED_BEFORE } else { Duration::ZERO }
+    }
+
+    /// The longest duration is nearly over: both hear a beep. False when it is over.
+    pub(super) fn warns(&mut self, wires: &mut Wires, now: Now) -> bool {
+        let talked = self.record.as_ref().and_then(|record| record.talked_for(now));
+        let left = talked.map(|talked| self.duration_max.saturating_sub(talked));
+        let Some(left) = left.filter(|left| !left.is_zero()) else { return false };
+        let (session, sound) = (self.session(), Sound::Tone(Tone::Warning));
+        for side in [Side::A, Side::B] {
+            let play = WARNING;
+            let beep = Command::Play { session, side, play, sound, until_key: false };
+            wires.outputs.push_back(Output::Media(beep));
+        }
+        let at = now.monotonic;
+        wires.timers.arm(at, self.serial, Timer::Duration, at + left);
+        true
     }
 
     /// A time of speech or silence is over.
@@ -246,3 +267,6 @@ impl Call {
 }
 
 const ACTS_USUAL: usize = 2;
+const WARNED_BEFORE: Duration = Duration::from_secs(30);
+/// The number of the beep: it differs from that of every speech.
+const WARNING: u32 = 100;

@@ -42,7 +42,7 @@ pub(super) struct Call {
     pub(super) set_up: Option<Box<SetUp>>,
     /// The session, from the answer to the end.
     pub(super) talk: Option<Box<Talk>>,
-    duration_max: Duration,
+    pub(super) duration_max: Duration,
     /// Whose recording begins with the bridge: its callee has been told.
     pub(super) to_record: Option<TenantId>,
     media: Media,
@@ -218,7 +218,7 @@ impl Call {
             Timer::MediaOpen | Timer::MediaClose => wires.config.media_deadline,
             Timer::Failover => wires.config.failover_timeout,
             Timer::Ring => wires.config.ring_timeout,
-            Timer::Duration => self.duration_max,
+            Timer::Duration => self.duration_max.saturating_sub(self.warned_before()),
             Timer::Forks => GIVE_UP,
             Timer::Answer | Timer::Confirm | Timer::Refresh | Timer::Speech => {
                 crate::sip::timers::T1
@@ -421,6 +421,7 @@ impl Call {
     /// A timer of this call has come.
     pub(super) fn on_timer(&mut self, wires: &mut Wires, now: Now, timer: Timer) {
         match timer {
+            Timer::Duration if self.warns(wires, now) => {}
             Timer::Route | Timer::MediaOpen | Timer::Failover | Timer::Ring | Timer::Duration => {
                 self.happen(wires, now, Event::Elapsed(timer));
             }

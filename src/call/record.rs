@@ -194,6 +194,11 @@ impl Record {
         self.answered = Some(now.monotonic);
     }
 
+    /// For how long both have been talking.
+    pub(super) fn talked_for(&self, now: Now) -> Option<std::time::Duration> {
+        self.answered.map(|answered| now.monotonic.saturating_duration_since(answered))
+    }
+
     pub(super) fn was_answered_before(&self, time: Instant) -> bool {
         self.answered.is_some_and(|answered| answered < time)
     }

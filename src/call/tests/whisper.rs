@@ -13,7 +13,7 @@ use crate::domain::whisper::{OnSilence, WhisperPolicy, WhisperResult};
 use crate::prompt::{Clip, Voice};
 use crate::rtp::key::Key;
 use crate::rtp::plane::{Command, KeyMode, RecordAs, Report, SessionId, Side};
-use crate::rtp::sound::{Playlist, Sound, Step};
+use crate::rtp::sound::{Playlist, Sound, Step, Tone};
 
 fn by_purpose(config: &mut CallConfig) {
     config.whisper.policy = WhisperPolicy::ByPurpose;
@@ -455,4 +455,26 @@ fn a_call_for_another_purpose_is_neither_recorded_nor_said_to_be() {
     said(&mut h);
     assert!(is_bridged(&h));
     assert_eq!(recorded(&h), []);
+}
+
+#[test]
+fn both_hear_a_beep_half_a_minute_before_the_longest_duration_ends() {
+    for (longest, beeps) in [(ms(120_000), 2), (ms(50_000), 0)] {
+        let mut h = Harness::with(|config| config.duration_max = longest);
+        h.bridged();
+        let beeped = |h: &Harness| {
+            let is_beep = |order: &&Command| {
+                matches!(order, Command::Play { sound: Sound::Tone(Tone::Warning), .. })
+            };
+            h.orders.iter().filter(is_beep).count()
+        };
+        h.advance(longest - ms(30_001));
+        assert_eq!(beeped(&h), 0);
+        h.advance(ms(30_000));
+        assert_eq!((beeped(&h), h.cdrs.len()), (beeps, 0));
+        h.advance(ms(1));
+        h.confirm(pbx(), "BYE");
+        h.confirm(carrier(), "BYE");
+        assert_eq!((h.cdr().cause, h.cdr().duration), (Cause::MaxDuration, longest));
+    }
 }
