@@ -91,12 +91,20 @@ impl Call {
         }
     }
 
-    /// Something was played to its end.
-    pub(super) fn on_play_done(&mut self, wires: &mut Wires, now: Now, side: Side, play: u32) {
+    /// Something was played to its end, or nobody was there to hear all of it.
+    pub(super) fn on_play_done(
+        &mut self,
+        wires: &mut Wires,
+        now: Now,
+        side: Side,
+        play: u32,
+        was_sent: bool,
+    ) {
         match side {
             Side::A => self.refusal_is_told(wires, now),
             Side::B if self.stage() == Stage::Announcing => {
-                self.hears(wires, now, Heard::Said(play));
+                let heard = if was_sent { Heard::Said(play) } else { Heard::Unheard(play) };
+                self.hears(wires, now, heard);
             }
             Side::B => {}
         }
@@ -246,9 +254,11 @@ impl Call {
         }
         if let Some(talk) = &mut self.talk {
             // What has changed on one side meanwhile, the other one is told when it is there.
-            talk.was_agreed_early = true;
-            if let Some(remote) = talk.media(Side::A) {
-                let update = Command::Update { session, side: Side::A, remote };
+            talk.unsettled = Some(Side::B);
+            talk.is_apart = false;
+            for side in [Side::B, Side::A] {
+                let Some(remote) = talk.media(side) else { continue };
+                let update = Command::Update { session, side, remote };
                 wires.outputs.push_back(Output::Media(update));
             }
         }

@@ -228,7 +228,9 @@ impl CallCore {
             }
             Report::Lost { .. } => call.happen(wires, now, Event::Stopped(Cause::MediaLost)),
             Report::Closed { counts, .. } => call.media_closed(wires, Some(counts)),
-            Report::PlayDone { side, play, .. } => call.on_play_done(wires, now, side, play),
+            Report::PlayDone { side, play, was_sent, .. } => {
+                call.on_play_done(wires, now, side, play, was_sent);
+            }
             Report::Key { side, key, .. } => {
                 call.takes_key(wires, now, side, key.sign());
             }

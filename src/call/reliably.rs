@@ -143,10 +143,9 @@ impl Call {
     /// less.
     pub(super) fn settle_what_was_early(&mut self, wires: &mut Wires, at: Instant) {
         let Some(talk) = &mut self.talk else { return };
-        if std::mem::take(&mut talk.was_agreed_early) {
-            self.bring_in_line(wires, at, Side::A);
-            self.bring_in_line(wires, at, Side::B);
-        }
+        let Some(first) = talk.unsettled.take() else { return };
+        self.bring_in_line(wires, at, first);
+        self.bring_in_line(wires, at, first.other());
     }
 
     /// Whether the caller may make offers before the callee has answered the call.

@@ -102,11 +102,15 @@ impl SetUp {
         !matches!(self.offer, Offer::Unusable)
     }
 
-    /// What the callee is offered: what the caller wants, and keys where they are needed.
+    /// What the callee is offered: what the caller wants. One that is told who calls has to hear us
+    /// and to type keys, whatever the caller wants.
     fn wish_of_callee(&self) -> Option<Wish> {
         let mut wish = self.offer.wish()?;
         if self.announcement.is_some() {
-            wish.codecs.insert(Codec::TelephoneEvent);
+            wish.direction = Direction::SendRecv;
+            for codec in [Codec::Pcma, Codec::Pcmu, Codec::TelephoneEvent] {
+                wish.codecs.insert(codec);
+            }
         }
         Some(wish)
     }
@@ -216,10 +220,11 @@ impl Call {
         let session_id = wires.random_u64();
         let Some(set_up) = &mut self.set_up else { return false };
         let Ok(answer) = sdp::parse(body) else { return false };
-        let Ok((talk, text)) = set_up.agree(session_id, answer) else { return false };
+        let Ok((mut talk, text)) = set_up.agree(session_id, answer) else { return false };
         set_up.answer = Some(text);
         // A caller that is not answered yet is sent nothing, not even reports.
         let is_announced = set_up.announcement.is_some();
+        talk.is_apart = is_announced;
         let sides = if is_announced { &[Side::B][..] } else { &[Side::A, Side::B] };
         for &side in sides {
             let Some(remote) = talk.media(side) else { continue };

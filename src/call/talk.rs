@@ -19,8 +19,11 @@ pub(super) struct Talk {
     pub(super) unconfirmed: [Option<Box<Unconfirmed>>; 2],
     /// Our offer in a 2xx waits for the answer of this side in its ACK.
     pub(super) offered: Option<Side>,
-    /// Each side has agreed by itself, before it was known what the other one can do.
-    pub(super) was_agreed_early: bool,
+    /// Each side has agreed by itself, before it was known what the other one can do: who is to be
+    /// brought in line first.
+    pub(super) unsettled: Option<Side>,
+    /// The sides are not joined yet: what one says means nothing to the other.
+    pub(super) is_apart: bool,
     /// Session timers, if a side has one.
     pub(super) clocks: Option<Box<Clocks>>,
 }
@@ -86,7 +89,7 @@ impl Talk {
         let mut talk = Self::blank(ours, sdp::agree(&theirs, &answer)?);
         talk.leg_mut(Side::A).agrees(theirs, told_a);
         talk.leg_mut(Side::B).agrees(answer, told_b);
-        talk.was_agreed_early = true;
+        talk.unsettled = Some(Side::A);
         Ok(talk)
     }
 
@@ -100,7 +103,8 @@ impl Talk {
             change: None,
             unconfirmed,
             offered: None,
-            was_agreed_early: false,
+            unsettled: None,
+            is_apart: false,
             clocks: None,
         }
     }
@@ -217,12 +221,15 @@ impl Talk {
     }
 
     /// Where a side's media goes and comes from, once it is known. Keys are understood on a leg
-    /// that has agreed on them, whatever the other one has.
+    /// that has agreed on them, whatever the other one has. While the sides are apart, the other
+    /// one counts for nothing.
     pub(super) fn media(&self, side: Side) -> Option<RemoteMedia> {
         let leg = self.leg(side);
         let theirs = leg.theirs.as_ref()?;
-        let far = self.wish_of(side.other()).direction;
-        let mut codecs = self.agreed;
+        let (mut codecs, mut far) = (self.agreed, self.wish_of(side.other()).direction);
+        if self.is_apart {
+            (codecs, far) = (theirs.codecs().intersection(leg.told_codecs), Direction::SendRecv);
+        }
         if self.has_events(side) {
             codecs.insert(Codec::TelephoneEvent);
         }

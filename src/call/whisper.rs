@@ -70,6 +70,8 @@ impl Speech {
 pub(super) enum Heard {
     /// The speech of this number is over.
     Said(u32),
+    /// That is over too, but not all of it has reached the subscriber.
+    Unheard(u32),
     /// A key that means something.
     Key(Reply),
     /// The time that was waited for has come.
@@ -165,20 +167,23 @@ impl Whisper {
             }
             // Whoever should speak is silent: in doubt nobody is connected.
             (State::Saying(_), Heard::Elapsed) => self.close(WhisperResult::TimedOut, acts),
+            (State::Saying(nth), Heard::Unheard(play)) if play == u32::from(nth) => {
+                self.close(WhisperResult::TimedOut, acts);
+            }
             (State::Listening(nth), Heard::Elapsed) if nth < SAID_MAX => {
                 self.state = State::Saying(nth + 1);
                 acts.extend([Act::Say(Speech::WhoCalls(nth + 1)), Act::Wait(Patience::Saying)]);
             }
             (State::Listening(_), Heard::Elapsed) => self.decide(self.after_silence(), acts),
             // Late, or about what was interrupted.
-            (State::Saying(_) | State::Listening(_), Heard::Said(_)) => {}
+            (State::Saying(_) | State::Listening(_), Heard::Said(_) | Heard::Unheard(_)) => {}
         }
     }
 
     /// The farewell ends when it is said, or when anybody is tired of it.
     fn handle_parting(&mut self, result: WhisperResult, heard: Heard, acts: &mut Vec<Act>) {
         let is_over = match heard {
-            Heard::Said(play) => play == Speech::Farewell(result).play(),
+            Heard::Said(play) | Heard::Unheard(play) => play == Speech::Farewell(result).play(),
             Heard::Elapsed | Heard::HungUp | Heard::GivenUp => true,
             Heard::Key(_) => false,
         };
@@ -343,9 +348,11 @@ mod tests {
     #[test]
     fn nobody_is_connected_who_heard_nothing() {
         for mode in MODES {
-            let (whisper, acts) = after(mode, OnSilence::Connect, &[Heard::Elapsed]);
-            assert_eq!(acts, [Act::Hush, Act::Close(WhisperResult::TimedOut)]);
-            assert!(!whisper.was_heard());
+            for event in [Heard::Elapsed, Heard::Unheard(1)] {
+                let (whisper, acts) = after(mode, OnSilence::Connect, &[event]);
+                assert_eq!(acts, [Act::Hush, Act::Close(WhisperResult::TimedOut)]);
+                assert!(!whisper.was_heard());
+            }
         }
     }
 
@@ -372,10 +379,12 @@ mod tests {
     #[test]
     fn whatever_happens_in_whatever_order_there_is_one_result() {
         use rand_core::{Rng, SeedableRng};
-        const EVENTS: [Heard; 12] = [
+        const EVENTS: [Heard; 14] = [
             Heard::Said(1),
             Heard::Said(2),
             FAREWELL,
+            Heard::Unheard(1),
+            Heard::Unheard(2),
             Heard::Elapsed,
             Heard::Elapsed,
             Heard::Key(Reply::Accept),

@@ -64,7 +64,7 @@ fn any_key_ends_what_waits_for_one_though_nobody_asked_which() {
     let _ = story.send(ms(20), Side::A, &packet(97, 1, 1, 1));
     assert_eq!(story.told(), [], "a key of the other side does not");
     let _ = story.send(ms(20), Side::B, &event(1, 1, 0));
-    assert_eq!(story.told(), [News::PlayDone { side: Side::B, play: 4 }]);
+    assert_eq!(story.told(), [News::PlayDone { side: Side::B, play: 4, was_sent: false }]);
     let wanted = Play { until_key: false, ..wanted };
     story.session.play(ms(40), Side::B, wanted, &mut story.rng);
     let _ = story.send(ms(40), Side::B, &event(1, 9, 3_200));

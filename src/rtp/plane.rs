@@ -233,6 +233,9 @@ pub enum Report {
         side: Side,
         /// What it was, in the brain's words.
         play: u32,
+        /// All of it was sent: false when there was nothing to send or no codec to say it in, and
+        /// when the side did not listen for a part of it.
+        was_sent: bool,
     },
     /// A key was pressed, and the brain has asked for the keys of this side. Once a press.
     Key {

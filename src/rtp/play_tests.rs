@@ -55,7 +55,7 @@ fn a_prompt_needs_one_side_alone_leaves_every_20_ms_and_tells_its_end() {
         assert_eq!(this.timestamp, first.timestamp.wrapping_add(at as u32 * 160));
         assert_eq!(packet[12..], [1; 160]);
     }
-    assert_eq!(told, [News::PlayDone { side: Side::A, play: 7 }]);
+    assert_eq!(told, [News::PlayDone { side: Side::A, play: 7, was_sent: true }]);
 }
 
 #[test]
@@ -108,7 +108,8 @@ fn a_side_that_has_no_codec_of_ours_is_told_off_as_done() {
     story.session.update(ms(0), Side::A, &RemoteMedia { payloads_to: payloads, ..remote(Side::A) });
     story.play(ms(0), Side::A, 3, Sound::Tone(Tone::Ring));
     let (frames, told) = story.listen(Side::A, &Sounds::default(), ms(5_000));
-    assert_eq!((frames.len(), told), (0, vec![News::PlayDone { side: Side::A, play: 3 }]));
+    let done = News::PlayDone { side: Side::A, play: 3, was_sent: false };
+    assert_eq!((frames.len(), told), (0, vec![done]));
 }
 
 #[test]
@@ -121,7 +122,8 @@ fn a_side_on_hold_hears_nothing_and_its_prompt_goes_on_in_time() {
     assert_eq!(story.listen(Side::A, &sounds, ms(99)).0.len(), 0);
     story.session.update(ms(100), Side::A, &remote(Side::A));
     let (frames, told) = story.listen(Side::A, &sounds, ms(500));
-    assert_eq!((frames.len(), told.len()), (5, 1));
+    let done = News::PlayDone { side: Side::A, play: 1, was_sent: false };
+    assert_eq!((frames.len(), told), (5, vec![done]));
     assert_eq!(frames[0].0, 100);
 }
 
@@ -133,7 +135,8 @@ fn what_is_stopped_or_replaced_tells_no_end() {
     assert_eq!(story.listen(Side::A, &sounds, ms(49)).0.len(), 3);
     story.play(ms(50), Side::A, 2, sound);
     let (frames, told) = story.listen(Side::A, &sounds, ms(1_000));
-    assert_eq!((frames.len(), told), (5, vec![News::PlayDone { side: Side::A, play: 2 }]));
+    let done = News::PlayDone { side: Side::A, play: 2, was_sent: true };
+    assert_eq!((frames.len(), told), (5, vec![done]));
     story.play(ms(1_000), Side::A, 3, Sound::Tone(Tone::Busy));
     story.session.stop(Side::A);
     let (frames, told) = story.listen(Side::A, &sounds, ms(2_000));

@@ -23,6 +23,8 @@ pub(super) struct Player {
     /// When the first frame was due; later by as much as frames were left out.
     started_at: Moment,
     frames: u64,
+    /// Some of them went nowhere.
+    pub(super) has_gaps: bool,
     /// The next frame begins a talk spurt.
     begins: bool,
 }
@@ -64,7 +66,12 @@ impl Player {
             Sound::Prompt(playlist) => Voice::Prompt { playlist, step: 0, played: 0 },
             Sound::Tone(tone) => Voice::Tone(tone),
         };
-        Self { play, until_key, voice, started_at: now, frames: 0, begins: true }
+        Self { play, until_key, voice, started_at: now, frames: 0, has_gaps: false, begins: true }
+    }
+
+    /// Everything that was due has been sent, and that was something.
+    pub(super) const fn was_sent(&self) -> bool {
+        self.frames > 0 && !self.has_gaps
     }
 
     /// When the next frame is due.

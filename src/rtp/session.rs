@@ -142,9 +142,12 @@ impl Session {
             let law = flow.law();
             match player.next(now, sounds)? {
                 // There is no codec to say it in.
-                Next::Frame(_) if law.is_none() && listens.is_some() => {}
+                Next::Frame(_) if law.is_none() && listens.is_some() => player.has_gaps = true,
                 Next::Frame(frame) => {
-                    let (Some(law), true) = (law, listens.is_some()) else { continue };
+                    let (Some(law), true) = (law, listens.is_some()) else {
+                        player.has_gaps = true;
+                        continue;
+                    };
                     let payload = &mut packet[FRAME_BYTES - frame.samples.len()..];
                     payload.copy_from_slice(&frame.samples);
                     if law == Law::Mu {
@@ -155,16 +158,19 @@ impl Session {
                 }
                 Next::Done => {}
             }
-            let play = player.play;
-            self.end_play(side, play);
+            self.end_play(side);
             return None;
         }
         None
     }
 
-    fn end_play(&mut self, side: Side, play: u32) {
-        self.stop(side);
-        self.tell(News::PlayDone { side, play });
+    fn end_play(&mut self, side: Side) {
+        let player = self.players[side.index()].take();
+        self.set_gates();
+        if let Some(player) = player {
+            let (play, was_sent) = (player.play, player.was_sent());
+            self.tell(News::PlayDone { side, play, was_sent });
+        }
     }
 
     /// The oldest of what the brain shall hear, if there is something. To be asked for after
@@ -226,9 +232,8 @@ impl Session {
         if reports_keys {
             self.tell(News::Key { side: from, key });
         }
-        let player = self.players[from.index()].as_ref().filter(|player| player.until_key);
-        if let Some(play) = player.map(|player| player.play) {
-            self.end_play(from, play);
+        if self.players[from.index()].as_ref().is_some_and(|player| player.until_key) {
+            self.end_play(from);
         }
     }
 

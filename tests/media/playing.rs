@@ -32,7 +32,7 @@ fn a_prompt_is_heard_whole_and_then_the_other_side_again() {
     let (session, side) = (call.session, Side::A);
     world.send(Command::Play { session, side, play: 5, sound, until_key: false });
     let heard: Vec<Vec<u8>> = (0..10).map(|_| call.a.hear()).collect();
-    assert_eq!(world.report(), Report::PlayDone { session, side, play: 5 });
+    assert_eq!(world.report(), Report::PlayDone { session, side, play: 5, was_sent: true });
     let said = call.b.speak();
     let after = call.a.hear();
     assert_eq!(payload(&after), said);

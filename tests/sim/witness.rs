@@ -310,13 +310,13 @@ impl Witness {
         {
             session.local = Some(local);
         }
-        if let Report::PlayDone { session, side, .. } = *report
+        if let Report::PlayDone { session, side, was_sent, .. } = *report
             && let Some(session) = self.sessions.get_mut(&session)
         {
             session.plays[side.index()] = Some(false);
             let call = session.call;
             if let Some(attempt) = call.and_then(|call| self.attempt_mut(call)) {
-                attempt.was_told |= side == Side::B;
+                attempt.was_told |= side == Side::B && was_sent;
             }
         }
     }

@@ -12,6 +12,7 @@ mod errands;
 mod failing;
 mod guessing;
 pub(crate) mod harness;
+mod hearing;
 mod identity;
 mod intruder;
 mod keys;

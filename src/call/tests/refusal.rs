@@ -27,7 +27,7 @@ fn spoken(h: &Harness) -> Option<Playlist> {
 
 fn said(h: &mut Harness) {
     let session = h.orders.first().expect("ports were opened").session();
-    h.input(Input::Media(Report::PlayDone { session, side: Side::A, play: 1 }));
+    h.input(Input::Media(Report::PlayDone { session, side: Side::A, play: 1, was_sent: true }));
 }
 
 fn confirm(h: &mut Harness) {

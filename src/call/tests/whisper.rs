@@ -15,16 +15,16 @@ use crate::rtp::key::Key;
 use crate::rtp::plane::{Command, KeyMode, RecordAs, Report, SessionId, Side};
 use crate::rtp::sound::{Playlist, Sound, Step, Tone};
 
-fn by_purpose(config: &mut CallConfig) {
+pub(super) fn by_purpose(config: &mut CallConfig) {
     config.whisper.policy = WhisperPolicy::ByPurpose;
 }
 
-fn announced_only(config: &mut CallConfig) {
+pub(super) fn announced_only(config: &mut CallConfig) {
     config.whisper.policy = WhisperPolicy::Announce;
 }
 
 /// The callee has answered and hears who calls; the caller hears it ring.
-fn listening(h: &mut Harness) -> Up {
+pub(super) fn listening(h: &mut Harness) -> Up {
     let up = h.ringing();
     h.from(carrier(), up.reply("200 OK"));
     assert_eq!(h.lines(carrier()), ["ACK"]);
@@ -32,12 +32,12 @@ fn listening(h: &mut Harness) -> Up {
     up
 }
 
-fn session(h: &Harness) -> SessionId {
+pub(super) fn session(h: &Harness) -> SessionId {
     h.orders.first().expect("ports were opened").session()
 }
 
 /// What the media plane was told to play to the callee, by number.
-fn played(h: &Harness) -> Vec<(u32, Playlist)> {
+pub(super) fn played(h: &Harness) -> Vec<(u32, Playlist)> {
     let plays = h.orders.iter().filter_map(|order| match order {
         Command::Play { side: Side::B, play, sound: Sound::Prompt(text), .. } => {
             Some((*play, *text))
@@ -55,7 +55,7 @@ fn played(h: &Harness) -> Vec<(u32, Playlist)> {
     plays.collect()
 }
 
-fn is_bridged(h: &Harness) -> bool {
+pub(super) fn is_bridged(h: &Harness) -> bool {
     h.orders.iter().any(|order| matches!(order, Command::Bridge { .. }))
 }
 
@@ -63,20 +63,20 @@ fn is_bridged(h: &Harness) -> bool {
 fn said(h: &mut Harness) {
     let (play, _) = *played(h).last().expect("something was said");
     let session = session(h);
-    h.input(Input::Media(Report::PlayDone { session, side: Side::B, play }));
+    h.input(Input::Media(Report::PlayDone { session, side: Side::B, play, was_sent: true }));
 }
 
-fn press(h: &mut Harness, side: Side, sign: char) {
+pub(super) fn press(h: &mut Harness, side: Side, sign: char) {
     let (session, key) = (session(h), Key::of_sign(sign).expect("a key"));
     h.input(Input::Media(Report::Key { session, side, key }));
 }
 
-fn whispered(h: &Harness) -> Whispered {
+pub(super) fn whispered(h: &Harness) -> Whispered {
     *h.cdr().whisper.clone().expect("the callee was told something")
 }
 
 /// The final status that the caller was sent, and the callee's BYE, confirmed.
-fn end(h: &mut Harness, up: &Up) -> String {
+pub(super) fn end(h: &mut Harness, up: &Up) -> String {
     h.confirm(carrier(), "BYE");
     let refusal = h.take_one(pbx());
     h.from(up.caller.peer, up.caller.with("ACK", "a1", up.caller.cseq, "", ""));

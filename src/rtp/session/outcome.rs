@@ -37,6 +37,8 @@ pub enum News {
         side: Side,
         /// Which one.
         play: u32,
+        /// All of it was sent.
+        was_sent: bool,
     },
     /// The peer of a side that may learn was found.
     Latched {
@@ -62,7 +64,9 @@ impl News {
     #[must_use]
     pub const fn report(self, session: SessionId) -> Report {
         match self {
-            Self::PlayDone { side, play } => Report::PlayDone { session, side, play },
+            Self::PlayDone { side, play, was_sent } => {
+                Report::PlayDone { session, side, play, was_sent }
+            }
             Self::Latched { side } => Report::Latched { session, side },
             Self::OneWay { side } => Report::OneWay { session, side },
             Self::Key { side, key } => Report::Key { session, side, key },
