@@ -245,10 +245,8 @@ impl Call {
 
     /// Nothing is said any more, and what the subscriber types is nobody's business.
     fn connect(&mut self, wires: &mut Wires, result: WhisperResult) {
-        let (session, side) = (self.session(), Side::B);
+        let session = self.session();
         wires.timers.disarm(self.serial, Timer::Speech);
-        let mode = KeyMode::at_open(side);
-        wires.outputs.push_back(Output::Media(Command::Keys { session, side, mode }));
         if let Some(record) = &mut self.record {
             record.whispered(result);
         }

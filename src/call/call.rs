@@ -24,7 +24,7 @@ use crate::domain::cdr::EndedBy;
 use crate::domain::id::{BindingId, CallId, RecordingId, TenantId};
 use crate::domain::now::Now;
 use crate::domain::route::Route;
-use crate::rtp::plane::{Command, KeyMode, RecordAs, SessionId, Side, SideCounts};
+use crate::rtp::plane::{Command, RecordAs, SessionId, Side, SideCounts};
 use crate::sip::message::Message;
 
 /// One A-to-B relay, until nothing of it is left.
@@ -361,14 +361,8 @@ impl Call {
     }
 
     fn bridge(&mut self, wires: &mut Wires, now: Now) {
+        self.order_keys(wires);
         let session = self.session();
-        // Where the subscriber has dialled, the media plane has to know whose keys stay here.
-        if self.insurer_side() == Some(Side::B) {
-            for (side, pass) in [(Side::A, false), (Side::B, true)] {
-                let mode = KeyMode { pass, ..KeyMode::at_open(side) };
-                self.order(wires, Command::Keys { session, side, mode });
-            }
-        }
         self.order(wires, Command::Bridge { session });
         if let Some(tenant) = self.to_record.take() {
             let started_ms = now.unix_ms();

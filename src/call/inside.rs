@@ -4,14 +4,14 @@ use super::call::Call;
 use super::core::CallCore;
 use super::coupling::{Event as CallEvent, Stage};
 use super::egress::RECV_INFO;
-use super::io::Peer;
+use super::io::{Output, Peer};
 use super::offer::Asker;
 use super::place::{Part, Place};
 use super::receive::CAPABILITIES;
 use super::wires::Wires;
 use crate::domain::cdr::Direction;
 use crate::domain::now::Now;
-use crate::rtp::plane::Side;
+use crate::rtp::plane::{Command, KeyMode, Side};
 use crate::sip::dialog::Order;
 use crate::sip::header::HeaderId;
 use crate::sip::key_press::{DTMF, DTMF_RELAY, KeyPress};
@@ -182,8 +182,25 @@ impl Call {
         let _ = wires.transactions.request(now.monotonic, request, hop, place.to_owner());
     }
 
+    /// What happens to the keys of a side from the bridge on, in whatever way its phone sends
+    /// them. Who cannot send them as events may send their tones.
+    pub(super) fn key_mode(&self, side: Side) -> KeyMode {
+        let pass = self.insurer_side() == Some(side);
+        let has_events = self.talk.as_ref().is_some_and(|talk| talk.has_events(side));
+        KeyMode { report: false, pass, inband: !pass && !has_events }
+    }
+
+    /// Tells the media plane so of both sides.
+    pub(super) fn order_keys(&self, wires: &mut Wires) {
+        let session = self.session();
+        for side in [Side::A, Side::B] {
+            let mode = self.key_mode(side);
+            wires.outputs.push_back(Output::Media(Command::Keys { session, side, mode }));
+        }
+    }
+
     /// Where the insurer is.
-    pub(super) fn insurer_side(&self) -> Option<Side> {
+    fn insurer_side(&self) -> Option<Side> {
         self.record.as_ref().map(|record| match record.known().direction {
             Direction::ToSubscriber => Side::A,
             Direction::FromSubscriber => Side::B,

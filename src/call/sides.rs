@@ -145,7 +145,7 @@ impl Call {
     ) -> Option<T> {
         let (session, stage) = (self.session(), self.stage());
         let talk = self.talk.as_mut()?;
-        let before = media_of_both(talk);
+        let (before, events_before) = (media_of_both(talk), events_of_both(talk));
         let outcome = change(talk);
         let is_early = stage == Stage::Announcing;
         for (side, before) in [Side::A, Side::B].into_iter().zip(before) {
@@ -157,8 +157,16 @@ impl Call {
                 wires.outputs.push_back(Output::Media(update));
             }
         }
+        let has_other_events = events_of_both(talk) != events_before;
+        if has_other_events && stage == Stage::Bridged {
+            self.order_keys(wires);
+        }
         Some(outcome)
     }
+}
+
+fn events_of_both(talk: &Talk) -> [bool; 2] {
+    [Side::A, Side::B].map(|side| talk.has_events(side))
 }
 
 fn media_of_both(talk: &Talk) -> [Option<RemoteMedia>; 2] {

@@ -34,10 +34,9 @@ fn sounds() -> Sounds {
     sounds
 }
 
-/// Carries out all orders so far and plays what is to be played to B, to its end. The payload type
-/// of each frame that B is sent; the brain hears of the end.
-fn speak(h: &mut Harness) -> Vec<u8> {
-    let (start, sounds) = (Moment::default(), sounds());
+/// The media of the call, as all orders so far have made it.
+pub(super) fn media_of(h: &Harness) -> (Session, ChaCha20Rng) {
+    let start = Moment::default();
     let mut rng = ChaCha20Rng::seed_from_u64(1);
     let mut media = Session::open(start, Duration::from_secs(30), &mut rng);
     for order in &h.orders {
@@ -53,6 +52,13 @@ fn speak(h: &mut Harness) -> Vec<u8> {
             Command::Open { .. } | Command::Record { .. } | Command::Close { .. } => {}
         }
     }
+    (media, rng)
+}
+
+/// Plays what is to be played to B, to its end. The payload type of each frame that B is sent; the
+/// brain hears of the end.
+fn speak(h: &mut Harness) -> Vec<u8> {
+    let ((mut media, mut rng), sounds) = (media_of(h), sounds());
     let mut frames = Vec::new();
     while !media.has_news()
         && let Some(at) = media.poll_timeout().filter(|at| *at < SPOKEN_MAX)

@@ -4,10 +4,14 @@
 use crate::rtp::plane::{Command, KeyMode, Side};
 
 use super::harness::*;
+use super::hearing::media_of;
+use super::whisper::{by_purpose, listening, press};
 use crate::call::io::Peer;
 use crate::domain::cause::Cause;
 use crate::domain::cdr::EndedBy;
 use crate::domain::route::RouteAnswer;
+use crate::rtp::session::Dropped;
+use crate::rtp::time::Moment;
 
 const RELAY: &str = "application/dtmf-relay";
 
@@ -73,6 +77,112 @@ fn a_key_of_the_subscriber_is_taken_and_told_to_nobody() {
     h.from(pbx(), with_body(info, RELAY, key));
     assert_eq!(h.lines(pbx()), ["200 INFO"]);
     assert_eq!(h.lines(carrier()), ["INFO"], "the desk may type");
+}
+
+/// Whether a telephone event of each side reaches the other one.
+fn events_pass(h: &Harness) -> [bool; 2] {
+    let (mut media, _) = media_of(h);
+    [(Side::A, 1), (Side::B, 2)].map(|(side, ssrc)| {
+        let place = h.orders.iter().rev().find_map(|order| match *order {
+            Command::Update { side: of, remote, .. } => (of == side).then_some(remote.rtp),
+            Command::Open { .. }
+            | Command::Bridge { .. }
+            | Command::Hold { .. }
+            | Command::Record { .. }
+            | Command::Play { .. }
+            | Command::Stop { .. }
+            | Command::Keys { .. }
+            | Command::Close { .. } => None,
+        });
+        let mut packet = vec![0x80, 101, 0, 1, 0, 0, 0, 0, 0, 0, 0, ssrc, 5, 0x0a, 1, 0xe0];
+        let place = place.expect("both sides are known");
+        match media.receive_rtp(Moment::default(), side, place, &mut packet) {
+            Ok(_) => true,
+            Err(why) => {
+                assert_eq!(why, Dropped::Key);
+                false
+            }
+        }
+    })
+}
+
+#[test]
+fn events_of_the_insurer_pass_and_those_of_the_subscriber_do_not_whoever_has_dialled() {
+    let mut h = Harness::new();
+    h.bridged();
+    assert_eq!(events_pass(&h), [true, false], "an agent has dialled");
+    let mut h = Harness::new();
+    desk_call(&mut h);
+    assert_eq!(events_pass(&h), [false, true], "the subscriber has dialled");
+    let mut h = Harness::with(by_purpose);
+    listening(&mut h);
+    press(&mut h, Side::B, '1');
+    assert_eq!(events_pass(&h), [true, false], "the subscriber has accepted");
+}
+
+/// What happens at last to the keys of a side.
+fn mode_of(h: &Harness, side: Side) -> Option<KeyMode> {
+    let mut modes = h.orders.iter().filter_map(|order| match *order {
+        Command::Keys { side: of, mode, .. } => (of == side).then_some(mode),
+        Command::Open { .. }
+        | Command::Update { .. }
+        | Command::Bridge { .. }
+        | Command::Hold { .. }
+        | Command::Record { .. }
+        | Command::Play { .. }
+        | Command::Stop { .. }
+        | Command::Close { .. } => None,
+    });
+    modes.next_back()
+}
+
+const HELD_BACK: KeyMode = KeyMode { report: false, pass: false, inband: true };
+const PASSED: KeyMode = KeyMode { report: false, pass: true, inband: false };
+
+#[test]
+fn tones_of_a_subscriber_without_events_do_not_reach_the_insurer() {
+    let without_events = |text: String| text.replace("8 0 101", "8 0");
+    let mut h = Harness::with(by_purpose);
+    let up = h.ringing();
+    let body = without_events(sdp("198.51.100.77", 6_000));
+    h.from(carrier(), reply(&up.invite, "200 OK", "bob", &body));
+    press(&mut h, Side::B, '1');
+    assert_eq!([Side::A, Side::B].map(|it| mode_of(&h, it)), [Some(PASSED), Some(HELD_BACK)]);
+    let mut h = Harness::new();
+    h.store = desk;
+    let mut caller = Caller::at(carrier(), "13800001234", "s-call");
+    caller.body = without_events(caller.body);
+    h.from(carrier(), caller.invite());
+    let invite = h.take_one(pbx());
+    h.from(pbx(), reply(&invite, "200 OK", "bob", &sdp("192.0.2.20", 6_000)));
+    assert_eq!([Side::A, Side::B].map(|it| mode_of(&h, it)), [Some(HELD_BACK), Some(PASSED)]);
+}
+
+#[test]
+fn a_subscriber_who_moves_to_a_phone_with_events_is_listened_to_no_more() {
+    let mut h = Harness::new();
+    let up = h.bridged();
+    let offer = |cseq: u32, body: &str| {
+        let head = format!(
+            "Contact: <sip:bob@198.51.100.77>\r\nContent-Type: application/sdp\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let request = callee_request(&up.invite, "UPDATE", "bob", cseq);
+        request.replace("Content-Length: 0\r\n\r\n", &head)
+    };
+    let body = sdp("198.51.100.77", 6_000);
+    for (cseq, body, mode) in [
+        (1, body.replace("8 0 101", "8 0"), HELD_BACK),
+        (2, body.clone(), KeyMode { inband: false, ..HELD_BACK }),
+    ] {
+        h.from(carrier(), offer(cseq, &body));
+        for invite in h.take(pbx()).iter().filter(|it| start(it) == "INVITE") {
+            h.from(pbx(), reply(invite, "200 OK", "", &body));
+        }
+        h.take(pbx());
+        assert_eq!(mode_of(&h, Side::B), Some(mode));
+    }
 }
 
 #[test]
@@ -195,6 +305,5 @@ fn events_of_the_subscriber_stay_here_whoever_has_dialled() {
     assert_eq!(modes(&h), [(Side::A, false), (Side::B, true)]);
     let mut h = Harness::new();
     h.bridged();
-    assert_eq!(modes(&h), [], "the media plane begins like this");
-    assert!(KeyMode::at_open(Side::A).pass && !KeyMode::at_open(Side::B).pass);
+    assert_eq!(modes(&h), [(Side::A, true), (Side::B, false)]);
 }

@@ -66,7 +66,7 @@ fn media_is_opened_joined_and_closed_in_this_order() {
             Command::Close { .. } => "close",
         })
         .collect();
-    assert_eq!(kinds, ["open", "a", "b", "bridge", "close"]);
+    assert_eq!(kinds, ["open", "a", "b", "keys", "keys", "bridge", "close"]);
     assert!(h.orders.iter().all(|order| order.session() == session));
 }
 
