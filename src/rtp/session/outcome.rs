@@ -151,7 +151,7 @@ impl Dropped {
 /// What is due at a timeout.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Due {
-    /// Send our reports to both sides: [`Session::write_report`].
+    /// Send our reports to both sides: [`super::Session::write_report`].
     pub reports: bool,
     /// Both sides have been silent for too long. Told again after the same time.
     pub silent: bool,
