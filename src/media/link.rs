@@ -4,14 +4,13 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::event::{EventfdFlags, eventfd};
-
+use super::bell::Bell;
 use crate::rtp::plane::{Command, Report, SessionId};
 
 /// The most commands waiting for one media thread.
@@ -22,6 +21,11 @@ pub const OPENS_WAITING_MAX: usize = 1_024;
 /// The most reports waiting for one shard. When they are full the media threads take no commands
 /// until there is room, and in turn `Open` is refused: nothing is lost.
 pub const REPORTS_MAX: usize = 16_384;
+
+/// The most commands that may wait before this one is refused.
+pub(super) const fn waiting_max(command: &Command) -> usize {
+    if matches!(command, Command::Open { .. }) { OPENS_WAITING_MAX } else { COMMANDS_MAX }
+}
 
 /// Ports opened in advance for each link by each thread, at most: a burst of calls as large waits
 /// for no thread.
@@ -233,33 +237,21 @@ pub(super) struct CommandQueue {
     waiting: Mutex<VecDeque<(usize, Order)>>,
     /// How many wait, to be asked without the lock.
     count: AtomicUsize,
-    /// The event is set, and the thread has not looked yet.
-    rung: AtomicBool,
     stopping: AtomicBool,
-    event: OwnedFd,
+    bell: Bell,
 }
 
 impl CommandQueue {
     fn new() -> io::Result<Self> {
-        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let waiting = Mutex::new(VecDeque::with_capacity(OPENS_WAITING_MAX));
-        let (rung, stopping) = (AtomicBool::new(false), AtomicBool::new(false));
-        Ok(Self { waiting, count: AtomicUsize::new(0), rung, stopping, event })
+        let (count, stopping) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Ok(Self { waiting, count, stopping, bell: Bell::new()? })
     }
 
     fn push(&self, link: usize, order: Order) -> Result<(), Full> {
         let limit = match order {
-            Order::Take { .. } | Order::Command(Command::Open { .. }) => OPENS_WAITING_MAX,
-            Order::Command(
-                Command::Update { .. }
-                | Command::Bridge { .. }
-                | Command::Hold { .. }
-                | Command::Record { .. }
-                | Command::Play { .. }
-                | Command::Stop { .. }
-                | Command::Keys { .. }
-                | Command::Close { .. },
-            ) => COMMANDS_MAX,
+            Order::Take { .. } => OPENS_WAITING_MAX,
+            Order::Command(command) => waiting_max(&command),
         };
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.len() >= limit {
@@ -297,22 +289,16 @@ impl CommandQueue {
 
     /// Readable after somebody has woken the thread.
     pub(super) fn event(&self) -> BorrowedFd<'_> {
-        self.event.as_fd()
+        self.bell.as_fd()
     }
 
     /// Takes the wake-up back before the commands are read, so that none is missed.
     pub(super) fn clear_event(&self) {
-        let mut count = [0; 8];
-        // It fails only when there was no wake-up, and that is fine.
-        let _ = rustix::io::read(&self.event, &mut count);
-        self.rung.store(false, Ordering::SeqCst);
+        self.bell.clear();
     }
 
     fn wake(&self) {
-        if !self.rung.swap(true, Ordering::SeqCst) {
-            // It fails only when the counter is at its end, and then the thread is awake anyway.
-            let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
-        }
+        self.bell.ring();
     }
 }
 
@@ -359,11 +345,11 @@ mod tests {
         let opened = links[0].queue(Command::Open { session });
         assert_eq!(opened, Ok(Some(Report::Opened { session, local })));
         links[0].flush();
-        assert!(!ends.queues[0].rung.load(Ordering::SeqCst), "it can wait for a packet");
+        assert!(!ends.queues[0].bell.is_rung(), "it can wait for a packet");
         assert_eq!(ends.queues[0].pop(), Some((0, Order::Take { session, spare: 7 })));
         assert_eq!(links[0].queue(open(2)), Ok(None), "there was only one");
         links[0].flush();
-        assert!(ends.queues[0].rung.load(Ordering::SeqCst));
+        assert!(ends.queues[0].bell.is_rung());
     }
 
     #[test]

@@ -18,6 +18,7 @@
 //! ```
 
 mod apart;
+mod bell;
 mod calls;
 mod clock;
 mod config;

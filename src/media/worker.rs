@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
 use rustix::buffer::spare_capacity;
-use rustix::event::{Timespec, epoll};
+use rustix::event::epoll;
 use rustix::io::Errno;
 
+use super::bell::timespec;
 use super::calls::Calls;
 use super::clock::{Clock, pause};
 use super::link::{CommandQueue, News, Order, Reporter};
@@ -133,11 +134,7 @@ impl Worker {
     }
 
     fn wait(&self, now: Moment, events: &mut Vec<epoll::Event>) -> io::Result<()> {
-        let timeout = self.timeout(now);
-        let timeout = timeout.map(|timeout| Timespec {
-            tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: i64::from(timeout.subsec_nanos()),
-        });
+        let timeout = self.timeout(now).map(timespec);
         events.clear();
         match epoll::wait(&self.poller, spare_capacity(events), timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => Ok(()),

@@ -24,16 +24,9 @@ fn version(text: &str) -> u64 {
 /// Which sides the media plane was told of since last looked at.
 fn updated(h: &mut Harness) -> Vec<(Side, String)> {
     let orders = std::mem::take(&mut h.orders);
-    let updates = orders.into_iter().filter_map(|order| match order {
-        Command::Update { side, remote, .. } => Some((side, remote.rtp.to_string())),
-        Command::Open { .. }
-        | Command::Bridge { .. }
-        | Command::Hold { .. }
-        | Command::Record { .. }
-        | Command::Play { .. }
-        | Command::Stop { .. }
-        | Command::Keys { .. }
-        | Command::Close { .. } => None,
+    let updates = orders.into_iter().filter_map(|order| {
+        let Command::Update { side, remote, .. } = order else { return None };
+        Some((side, remote.rtp.to_string()))
     });
     updates.collect()
 }

@@ -83,16 +83,9 @@ fn a_key_of_the_subscriber_is_taken_and_told_to_nobody() {
 fn events_pass(h: &Harness) -> [bool; 2] {
     let (mut media, _) = media_of(h);
     [(Side::A, 1), (Side::B, 2)].map(|(side, ssrc)| {
-        let place = h.orders.iter().rev().find_map(|order| match *order {
-            Command::Update { side: of, remote, .. } => (of == side).then_some(remote.rtp),
-            Command::Open { .. }
-            | Command::Bridge { .. }
-            | Command::Hold { .. }
-            | Command::Record { .. }
-            | Command::Play { .. }
-            | Command::Stop { .. }
-            | Command::Keys { .. }
-            | Command::Close { .. } => None,
+        let place = h.orders.iter().rev().find_map(|order| {
+            let Command::Update { side: of, remote, .. } = *order else { return None };
+            (of == side).then_some(remote.rtp)
         });
         let mut packet = vec![0x80, 101, 0, 1, 0, 0, 0, 0, 0, 0, 0, ssrc, 5, 0x0a, 1, 0xe0];
         let place = place.expect("both sides are known");
@@ -122,16 +115,9 @@ fn events_of_the_insurer_pass_and_those_of_the_subscriber_do_not_whoever_has_dia
 
 /// What happens at last to the keys of a side.
 fn mode_of(h: &Harness, side: Side) -> Option<KeyMode> {
-    let mut modes = h.orders.iter().filter_map(|order| match *order {
-        Command::Keys { side: of, mode, .. } => (of == side).then_some(mode),
-        Command::Open { .. }
-        | Command::Update { .. }
-        | Command::Bridge { .. }
-        | Command::Hold { .. }
-        | Command::Record { .. }
-        | Command::Play { .. }
-        | Command::Stop { .. }
-        | Command::Close { .. } => None,
+    let mut modes = h.orders.iter().filter_map(|order| {
+        let Command::Keys { side: of, mode, .. } = *order else { return None };
+        (of == side).then_some(mode)
     });
     modes.next_back()
 }
@@ -287,16 +273,9 @@ fn a_cancel_says_why_in_our_own_codes() {
 #[test]
 fn events_of_the_subscriber_stay_here_whoever_has_dialled() {
     let modes = |h: &Harness| -> Vec<(Side, bool)> {
-        let keys = h.orders.iter().filter_map(|order| match order {
-            Command::Keys { side, mode, .. } => Some((*side, mode.pass)),
-            Command::Open { .. }
-            | Command::Update { .. }
-            | Command::Bridge { .. }
-            | Command::Hold { .. }
-            | Command::Record { .. }
-            | Command::Play { .. }
-            | Command::Stop { .. }
-            | Command::Close { .. } => None,
+        let keys = h.orders.iter().filter_map(|order| {
+            let Command::Keys { side, mode, .. } = order else { return None };
+            Some((*side, mode.pass))
         });
         keys.collect()
     };

@@ -45,16 +45,9 @@ fn origin(text: &str) -> (u64, u64) {
 }
 
 fn updates(h: &Harness) -> Vec<(Side, bool)> {
-    let orders = h.orders.iter().filter_map(|order| match order {
-        Command::Update { side, remote, .. } => Some((*side, remote.receives)),
-        Command::Open { .. }
-        | Command::Bridge { .. }
-        | Command::Hold { .. }
-        | Command::Record { .. }
-        | Command::Play { .. }
-        | Command::Stop { .. }
-        | Command::Keys { .. }
-        | Command::Close { .. } => None,
+    let orders = h.orders.iter().filter_map(|order| {
+        let Command::Update { side, remote, .. } = order else { return None };
+        Some((*side, remote.receives))
     });
     orders.collect()
 }

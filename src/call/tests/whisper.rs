@@ -38,19 +38,11 @@ pub(super) fn session(h: &Harness) -> SessionId {
 
 /// What the media plane was told to play to the callee, by number.
 pub(super) fn played(h: &Harness) -> Vec<(u32, Playlist)> {
-    let plays = h.orders.iter().filter_map(|order| match order {
-        Command::Play { side: Side::B, play, sound: Sound::Prompt(text), .. } => {
-            Some((*play, *text))
-        }
-        Command::Open { .. }
-        | Command::Update { .. }
-        | Command::Bridge { .. }
-        | Command::Hold { .. }
-        | Command::Record { .. }
-        | Command::Play { .. }
-        | Command::Stop { .. }
-        | Command::Keys { .. }
-        | Command::Close { .. } => None,
+    let plays = h.orders.iter().filter_map(|order| {
+        let Command::Play { side: Side::B, play, sound: Sound::Prompt(text), .. } = order else {
+            return None;
+        };
+        Some((*play, *text))
     });
     plays.collect()
 }
@@ -323,19 +315,9 @@ fn the_callee_is_offered_keys_although_the_caller_has_none() {
     let events: Vec<bool> = h
         .orders
         .iter()
-        .filter_map(|order| match order {
-            Command::Update { side: Side::B, remote, .. } => {
-                Some(remote.payloads_from.0[crate::rtp::plane::EVENT_POSITION].is_some())
-            }
-            Command::Open { .. }
-            | Command::Update { .. }
-            | Command::Bridge { .. }
-            | Command::Hold { .. }
-            | Command::Record { .. }
-            | Command::Play { .. }
-            | Command::Stop { .. }
-            | Command::Keys { .. }
-            | Command::Close { .. } => None,
+        .filter_map(|order| {
+            let Command::Update { side: Side::B, remote, .. } = order else { return None };
+            Some(remote.payloads_from.0[crate::rtp::plane::EVENT_POSITION].is_some())
         })
         .collect();
     assert_eq!(events, [true]);

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 
-use super::bell::timespec;
 use super::pipe::{Filled, Pipe};
 use super::server::{Door, Visitor};
 use super::wire::{Down, Up};
+use crate::media::bell::timespec;
 use crate::media::clock::Clock;
 use crate::media::link::Link;
 use crate::media::plane::Plane;
@@ -238,20 +238,13 @@ impl Bridge {
         }
         let answer = match self.link.queue(command) {
             Ok(answer) => answer,
-            Err(_) => match command {
-                Command::Open { session } => Some(Report::Failed { session }),
-                Command::Update { .. }
-                | Command::Bridge { .. }
-                | Command::Hold { .. }
-                | Command::Record { .. }
-                | Command::Play { .. }
-                | Command::Stop { .. }
-                | Command::Keys { .. }
-                | Command::Close { .. } => {
+            Err(_) => {
+                let Command::Open { session } = command else {
                     self.held = Some(command);
                     return false;
-                }
-            },
+                };
+                Some(Report::Failed { session })
+            }
         };
         if let Some(report) = answer {
             self.tell(report);

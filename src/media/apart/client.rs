@@ -9,12 +9,12 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use super::bell::Bell;
 use super::courier::Courier;
 use super::wire::{Hello, VERSION};
+use crate::media::bell::Bell;
 use crate::media::free_ports::FreePorts;
 use crate::media::limits::sessions_by_descriptors;
-use crate::media::link::{COMMANDS_MAX, Full, OPENS_WAITING_MAX, REPORTS_MAX, Waker};
+use crate::media::link::{Full, REPORTS_MAX, Waker, waiting_max};
 use crate::rtp::plane::{Command, Report};
 
 /// What a link and its thread share.
@@ -40,19 +40,8 @@ impl Shared {
     }
 
     fn push(&self, command: Command) -> Result<(), Full> {
-        let limit = match command {
-            Command::Open { .. } => OPENS_WAITING_MAX,
-            Command::Update { .. }
-            | Command::Bridge { .. }
-            | Command::Hold { .. }
-            | Command::Record { .. }
-            | Command::Play { .. }
-            | Command::Stop { .. }
-            | Command::Keys { .. }
-            | Command::Close { .. } => COMMANDS_MAX,
-        };
         let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
-        if orders.len() >= limit {
+        if orders.len() >= waiting_max(&command) {
             return Err(Full);
         }
         orders.push_back(command);

@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 
-use super::bell::timespec;
 use super::client::Shared;
 use super::pipe::{Filled, Pipe};
 use super::server::check_peer;
 use super::wire::{Down, Hello, Up};
+use crate::media::bell::timespec;
 use crate::media::clock::Clock;
 use crate::media::link::Waker;
 use crate::rtp::plane::{Command, Report, SessionId};

@@ -4,7 +4,6 @@
 //!
 //! Nothing is believed of a peer that is not the same user or root.
 
-mod bell;
 mod bridge;
 mod client;
 mod courier;

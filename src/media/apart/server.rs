@@ -16,10 +16,10 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{FlockOperation, flock};
 use rustix::net::sockopt::socket_peercred;
 
-use super::bell::Bell;
 use super::bridge::Bridge;
 use super::pipe::Pipe;
 use super::wire::{self, Down, FRAME_BYTES_MAX, Hello, Unfit, Up, VERSION};
+use crate::media::bell::Bell;
 use crate::media::clock::Clock;
 use crate::media::link::{Link, Waker};
 use crate::media::plane::Plane;
