@@ -18,6 +18,7 @@
 //! ```
 
 mod apart;
+mod batch;
 mod bell;
 mod calls;
 mod clock;

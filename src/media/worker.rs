@@ -13,6 +13,7 @@ use rustix::buffer::spare_capacity;
 use rustix::event::epoll;
 use rustix::io::Errno;
 
+use super::batch::Batch;
 use super::bell::timespec;
 use super::calls::Calls;
 use super::clock::{Clock, pause};
@@ -43,7 +44,9 @@ pub(super) struct Worker {
     part: usize,
     clock: Clock,
     poller: OwnedFd,
+    /// RTCP is read into this.
     buffer: Box<[u8; PACKET_BYTES_MAX]>,
+    batch: Batch,
     queue: Arc<CommandQueue>,
     /// More commands wait than one round takes.
     has_more: bool,
@@ -90,6 +93,7 @@ impl Worker {
             clock,
             poller,
             buffer: Box::new([0; PACKET_BYTES_MAX]),
+            batch: Batch::new(),
             queue,
             has_more: false,
             calls,
@@ -171,41 +175,53 @@ impl Worker {
                 Channel::Rtcp => self.take_rtcp(now, slot, place.side),
             }
         }
+        self.send_batch(now);
         packets
     }
 
     fn take_rtp(&mut self, now: Moment, slot: usize, side: Side) {
         let Some(call) = self.calls.at(slot) else { return };
-        let Some((length, source)) = call.sockets.receive(Place::rtp(side), &mut self.buffer)
-        else {
+        let buffer = self.batch.room();
+        let Some((length, source)) = call.sockets.receive(Place::rtp(side), buffer) else {
             return;
         };
         let counts = &mut self.meter.counts;
         counts.packets_in += 1;
-        let forward = match self.buffer.get_mut(..length) {
+        let forward = match buffer.get_mut(..length) {
             Some(packet) => call.session.receive_rtp(now, side, source, packet),
             None => Err(call.session.refuse_oversized(side)),
         };
+        let has_news = call.session.has_news();
         match forward {
-            Ok(forward) => {
-                // The session returns a part of the packet it was given.
-                let packet = &self.buffer[forward.bytes];
-                match call.sockets.send(Place::rtp(side.other()), packet, forward.to) {
-                    Ok(()) => {
-                        counts.packets_out += 1;
-                        counts.bytes += packet.len() as u64;
-                        if let (Some(taping), Some(tape)) = (&mut call.taping, &self.tape) {
-                            tape.add(taping, now, side, &call.session, packet);
-                        }
-                    }
-                    Err(_) => counts.send_failed += 1,
-                }
-            }
+            Ok(forward) => self.batch.add(slot, side, forward.bytes, forward.to),
             Err(why) => count(&mut counts.dropped, why),
         }
-        if call.session.has_news() {
+        if self.batch.is_full() {
+            self.send_batch(now);
+        }
+        if has_news {
             self.tell_news(slot);
         }
+    }
+
+    /// Sends on what was taken.
+    fn send_batch(&mut self, now: Moment) {
+        let counts = &mut self.meter.counts;
+        for (relayed, packet) in self.batch.packets() {
+            let Some(call) = self.calls.at(relayed.slot) else { continue };
+            let from = relayed.from;
+            match call.sockets.send(Place::rtp(from.other()), packet, relayed.to) {
+                Ok(()) => {
+                    counts.packets_out += 1;
+                    counts.bytes += packet.len() as u64;
+                    if let (Some(taping), Some(tape)) = (&mut call.taping, &self.tape) {
+                        tape.add(taping, now, from, &call.session, packet);
+                    }
+                }
+                Err(_) => counts.send_failed += 1,
+            }
+        }
+        self.batch.clear();
     }
 
     fn take_rtcp(&mut self, now: Moment, slot: usize, side: Side) {
