@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::attempt::read_stated;
 use super::contacts::flow_of;
 use super::core::CallCore;
 use super::door::{Whose, user_of};
 use super::io::{Output, Peer, PeerRole, SecurityEvent};
+use super::overload::Overload;
 use super::silence::{Guess, WRONG_ANSWER};
 use crate::domain::now::Now;
 use crate::domain::purpose::Purpose;
@@ -21,46 +22,11 @@ const SOURCES_MAX: usize = 4_096;
 /// Answers to one source in one second for what should not have been sent at all: malformed
 /// messages, and messages about calls of others. Silence for the rest.
 const ODD_ANSWERS_MAX: u32 = 200;
-/// Datagrams may wait longer than wished for so long before attempts are refused: a burst is none.
-/// The longer they wait, the shorter: after a wait of twice what is wished for, half of it.
-const BURST_TIME: Duration = Duration::from_millis(100);
-/// Not so within this time of the last refusal, and half the delay will do: the overload is not
-/// over, and whoever is let in while the queue is long makes all the others wait for their 503.
-const RELAPSE_TIME: Duration = Duration::from_secs(1);
-
 /// What is counted about load and about sources.
 #[derive(Debug, Default)]
 pub(super) struct Admission {
-    backlog: Backlog,
+    overload: Overload,
     sources: BTreeMap<IpAddr, Source>,
-}
-
-/// Whether datagrams wait too long, in the manner of CoDel: not how long one had to wait counts,
-/// but that none has waited less for some time.
-#[derive(Debug, Default)]
-struct Backlog {
-    late_since: Option<Instant>,
-    refusing: bool,
-    refused_at: Option<Instant>,
-}
-
-impl Backlog {
-    fn note(&mut self, now: Instant, delay: Duration, delay_max: Duration) {
-        let is_relapse = self.refused_at.is_some_and(|at| now < at + RELAPSE_TIME);
-        let is_late = if is_relapse { delay > delay_max / 2 } else { delay > delay_max };
-        if !is_late {
-            (self.late_since, self.refusing) = (None, false);
-            return;
-        }
-        let since = *self.late_since.get_or_insert(now);
-        // A queue that grows fast is no burst, and whoever is refused in the end has waited in it.
-        let share = delay_max.as_secs_f64() / delay.as_secs_f64();
-        let patience = if is_relapse { Duration::ZERO } else { BURST_TIME.mul_f64(share) };
-        self.refusing |= now.saturating_duration_since(since) >= patience;
-        if self.refusing {
-            self.refused_at = Some(now);
-        }
-    }
 }
 
 /// What one source has done in one second of the clock.
@@ -114,7 +80,7 @@ impl CallCore {
     /// How long the last datagram had waited in the queue of the socket, as far as the shell knows;
     /// zero when the queue is empty.
     pub fn note_queue_delay(&mut self, now: Now, delay: Duration) {
-        self.admission.backlog.note(now.monotonic, delay, self.wires.config.queue_delay_max);
+        self.admission.overload.note(now.monotonic, delay, self.wires.config.queue_delay_max);
     }
 
     /// Counts what a softphone's address was refused. Trunks are known by their addresses, and the
@@ -270,7 +236,7 @@ impl CallCore {
         }
         let is_full =
             self.live >= config.calls_max || self.pending_routes >= config.pending_routes_max;
-        let is_late = self.admission.backlog.refusing && !self.is_emergency(peer, message);
+        let is_late = self.admission.overload.is_refusing() && !self.is_emergency(peer, message);
         if is_full || is_late {
             return Some(Shed::Overload);
         }
@@ -283,14 +249,20 @@ impl CallCore {
         if terms.is_some_and(|terms| terms.is_full(now.unix_ms())) {
             return Some(Shed::TrunkLimit);
         }
-        // A softphone's is counted when it has proved whose it is.
-        if peer.role == PeerRole::Softphone || self.wires.config.source_cps_max.is_none() {
+        // A softphone's is counted when it has proved whose it is; a repeat is counted already.
+        if peer.role == PeerRole::Softphone || self.wires.transactions.is_repeat(message) {
             return None;
         }
-        let is_new = !self.wires.transactions.is_repeat(message);
         let cps_max = self.wires.config.source_cps_max;
-        let may = !is_new || self.admission.may_attempt(now, peer.address.ip(), cps_max);
-        (!may).then_some(Shed::SourceLimit)
+        if !self.admission.may_attempt(now, peer.address.ip(), cps_max) {
+            return Some(Shed::SourceLimit);
+        }
+        self.exceeds_overload_limit(now, peer, message).then_some(Shed::Overload)
+    }
+
+    /// Whether an attempt is one more than can be served. If not, it counts.
+    fn exceeds_overload_limit(&mut self, now: Now, peer: &Peer, message: &Message) -> bool {
+        !self.admission.overload.lets_in(now.monotonic) && !self.is_emergency(peer, message)
     }
 
     /// Whether a softphone that has proved whose it is may make one more call: in this second, and
@@ -304,7 +276,10 @@ impl CallCore {
         let cps_max = self.wires.config.softphone_cps_max;
         let may = self.admission.may_attempt(now, peer.address.ip(), cps_max);
         let limit = (!may).then_some(Shed::SourceLimit);
-        let why = self.find_shed(peer, message).or(limit);
+        let why = self
+            .find_shed(peer, message)
+            .or(limit)
+            .or_else(|| self.exceeds_overload_limit(now, peer, message).then_some(Shed::Overload));
         why.into_iter().for_each(|why| self.count_shed(why));
         why.is_none()
     }
@@ -313,76 +288,6 @@ impl CallCore {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const MS: Duration = Duration::from_millis(1);
-    const LATE: Duration = Duration::from_millis(10);
-
-    /// Feeds one look a millisecond; how many of them found attempts refused.
-    fn run(backlog: &mut Backlog, now: &mut Instant, looks: u32, delay: Duration) -> u32 {
-        let mut refused = 0;
-        for _ in 0..looks {
-            *now += MS;
-            backlog.note(*now, delay, LATE);
-            refused += u32::from(backlog.refusing);
-        }
-        refused
-    }
-
-    #[test]
-    fn a_burst_that_is_worked_off_refuses_nobody() {
-        let (mut backlog, mut now) =
-            (Backlog::default(), crate::call::tests::harness::epoch().monotonic);
-        for _ in 0..20 {
-            assert_eq!(run(&mut backlog, &mut now, 90, LATE + MS), 0);
-            run(&mut backlog, &mut now, 1, LATE);
-            assert_eq!(run(&mut backlog, &mut now, 50, 2 * LATE), 0);
-            run(&mut backlog, &mut now, 1, LATE);
-        }
-    }
-
-    #[test]
-    fn a_queue_that_stays_long_refuses_until_it_is_short_and_comes_back_faster() {
-        let (mut backlog, mut now) =
-            (Backlog::default(), crate::call::tests::harness::epoch().monotonic);
-        assert_eq!(run(&mut backlog, &mut now, 200, 2 * LATE), 150);
-        assert_eq!(run(&mut backlog, &mut now, 5, LATE / 2), 0);
-        assert_eq!(run(&mut backlog, &mut now, 100, LATE), 100, "a relapse is seen at once");
-        run(&mut backlog, &mut now, 2_000, Duration::ZERO);
-        assert_eq!(
-            run(&mut backlog, &mut now, 40, 2 * LATE),
-            0,
-            "after a quiet time all is forgotten"
-        );
-    }
-
-    /// A queue that is served at its capacity while `load` times as much comes, from `waiting` on:
-    /// how long the last datagram had waited when attempts were refused, if they were.
-    fn overload(load: f64, waiting: Duration) -> Option<Duration> {
-        let start = crate::call::tests::harness::epoch().monotonic;
-        let (mut backlog, mut delay) = (Backlog::default(), waiting.as_secs_f64());
-        for at in 1..1_000 {
-            // What is at the head of the queue now came when so much less had been served.
-            delay = (delay + (1.0 - 1.0 / load) * MS.as_secs_f64()).max(0.0);
-            let delay = Duration::from_secs_f64(delay);
-            backlog.note(start + at * MS, delay, LATE);
-            if backlog.refusing {
-                return Some(delay);
-            }
-        }
-        None
-    }
-
-    /// RFC 6357: whoever is refused shall hear it within 50 ms, the first ones too.
-    #[test]
-    fn the_more_comes_the_sooner_it_is_refused_and_a_pause_of_ours_is_no_overload() {
-        for load in [1.5, 2.0, 5.0, 10.0] {
-            let waited = overload(load, Duration::ZERO).expect("more comes than is served");
-            assert!(waited < 40 * MS, "{load}: {waited:?}");
-        }
-        for pause in [10, 40, 70] {
-            assert_eq!(overload(0.4, pause * MS), None, "{pause}");
-        }
-    }
 
     #[test]
     fn the_table_of_sources_is_bounded() {

@@ -28,6 +28,7 @@ mod inside;
 mod leg_a;
 mod names;
 mod offer;
+mod overload;
 pub mod pick;
 mod place;
 mod probe;

@@ -1,0 +1,131 @@
+//! Overload: whether datagrams wait too long, and how many attempts a second are let in until they
+//! do not (RFC 6357: the server itself measures its delay, and sheds what it cannot serve).
+
+use std::time::{Duration, Instant};
+
+/// Datagrams may wait longer than wished for so long before attempts are refused: a burst is none.
+/// The longer they wait, the shorter: after a wait of twice what is wished for, half of it.
+const BURST_TIME: Duration = Duration::from_millis(100);
+/// The limit goes when nobody has met it for so long.
+const LIMIT_TIME: Duration = Duration::from_secs(1);
+/// How often the limit is set anew, by the least that a datagram has waited meanwhile.
+const INTERVAL: Duration = Duration::from_millis(50);
+/// The first limit, as a part of the attempts taken a second while the queue grew: most of what
+/// they cost was still to come.
+const FIRST_PART: f64 = 0.5;
+/// While the queue does not empty, the limit falls by this factor in an interval.
+const DOWN: f64 = 0.9;
+/// While it empties, it rises by this one.
+const UP: f64 = 1.02;
+/// The lowest limit, in attempts a second.
+const RATE_MIN: f64 = 5.0;
+/// What may be let in at one time, as a time at the limit: a burst would make all others wait.
+const BURST_LET_IN: f64 = 0.005;
+
+/// Whether datagrams wait too long, in the manner of CoDel: not how long one had to wait counts,
+/// but that none has waited less for some time.
+#[derive(Debug, Default)]
+pub(super) struct Overload {
+    late: Option<Late>,
+    refusing: bool,
+    /// Attempts let in so far.
+    let_in: u64,
+    limit: Option<Limit>,
+}
+
+/// Since when datagrams wait too long.
+#[derive(Debug)]
+struct Late {
+    since: Instant,
+    /// What had been let in by then.
+    let_in: u64,
+}
+
+/// How many attempts are let in: tokens that come at a rate, and a rate that is found by trying.
+#[derive(Debug)]
+struct Limit {
+    /// A second.
+    rate: f64,
+    tokens: f64,
+    /// Up to when tokens were given.
+    at: Instant,
+    interval_began: Instant,
+    /// Whether every datagram of this interval had to wait. Absent: none is known to have waited.
+    is_standing: Option<bool>,
+    /// When somebody met the limit.
+    met_at: Instant,
+}
+
+impl Overload {
+    /// A datagram has waited so long, or none waits.
+    pub(super) fn note(&mut self, now: Instant, delay: Duration, delay_max: Duration) {
+        if let Some(limit) = &mut self.limit {
+            limit.note(now, delay > delay_max / 2);
+        }
+        if delay <= delay_max {
+            (self.late, self.refusing) = (None, false);
+            return;
+        }
+        let let_in = self.let_in;
+        let late = self.late.get_or_insert(Late { since: now, let_in });
+        // A queue that grows fast is no burst, and whoever is refused in the end has waited in it.
+        let share = delay_max.as_secs_f64() / delay.as_secs_f64();
+        let lasted = now.saturating_duration_since(late.since);
+        self.refusing |= self.limit.is_some() || lasted >= BURST_TIME.mul_f64(share);
+        if self.refusing && self.limit.is_none() {
+            let taken = let_in.saturating_sub(late.let_in);
+            self.limit = Some(Limit::new(now, taken, lasted));
+        }
+    }
+
+    /// Whether all attempts are refused now.
+    pub(super) const fn is_refusing(&self) -> bool {
+        self.refusing
+    }
+
+    /// Whether one more attempt may be let in now; if so, it counts as let in.
+    pub(super) fn lets_in(&mut self, now: Instant) -> bool {
+        self.limit.take_if(|limit| now >= limit.met_at + LIMIT_TIME);
+        let may = self.limit.as_mut().is_none_or(|limit| limit.take(now));
+        self.let_in += u64::from(may);
+        may
+    }
+}
+
+impl Limit {
+    fn new(now: Instant, taken: u64, lasted: Duration) -> Self {
+        let rate = FIRST_PART * taken as f64 / lasted.as_secs_f64().max(INTERVAL.as_secs_f64());
+        let rate = rate.max(RATE_MIN);
+        Self { rate, tokens: 1.0, at: now, interval_began: now, is_standing: None, met_at: now }
+    }
+
+    fn note(&mut self, now: Instant, is_standing: bool) {
+        self.is_standing = Some(is_standing && self.is_standing.unwrap_or(true));
+        self.give(now);
+    }
+
+    /// Tokens for the time that has passed; and another rate, if an interval is over.
+    fn give(&mut self, now: Instant) {
+        if now >= self.interval_began + INTERVAL {
+            let factor = if self.is_standing == Some(true) { DOWN } else { UP };
+            self.rate = (self.rate * factor).max(RATE_MIN);
+            (self.interval_began, self.is_standing) = (now, None);
+        }
+        let more = self.rate * now.saturating_duration_since(self.at).as_secs_f64();
+        self.tokens = (self.tokens + more).min((self.rate * BURST_LET_IN).max(1.0));
+        self.at = now;
+    }
+
+    fn take(&mut self, now: Instant) -> bool {
+        self.give(now);
+        if self.tokens < 1.0 {
+            self.met_at = now;
+            return false;
+        }
+        self.tokens -= 1.0;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,193 @@
+//! The limit against a queue that is served at a known capacity.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+
+use super::*;
+
+const MS: Duration = Duration::from_millis(1);
+const LATE: Duration = Duration::from_millis(10);
+/// Calls a second that the server can serve.
+const CAPACITY: u64 = 500;
+/// The messages of a call, and when they come after its INVITE.
+const MESSAGES_AT_MS: [u64; 9] = [0, 5, 6, 10, 50, 51, 250, 251, 255];
+/// What a refusal costs, as a part of a call.
+const REFUSAL_PART: f64 = 0.03;
+
+/// A server that handles one message after the other, and is stopped for a part of the time.
+struct Server {
+    start: Instant,
+    overload: Overload,
+    /// Microseconds from the start, and whether it is an attempt.
+    queue: VecDeque<(u64, bool)>,
+    coming: BinaryHeap<Reverse<(u64, bool)>>,
+    now_us: f64,
+    /// Of every 10 ms, so many it does nothing.
+    stopped_ms: f64,
+    /// When each was let in; and how long each one waited that was not.
+    let_in: Vec<u64>,
+    waited_ms: Vec<(u64, f64)>,
+}
+
+impl Server {
+    fn new(stopped_ms: f64) -> Self {
+        let start = crate::call::tests::harness::epoch().monotonic;
+        let (queue, coming) = (VecDeque::new(), BinaryHeap::new());
+        let overload = Overload::default();
+        let (let_in, waited_ms) = (Vec::new(), Vec::new());
+        Self { start, overload, queue, coming, now_us: 0.0, stopped_ms, let_in, waited_ms }
+    }
+
+    /// So much comes in a second from now on for so long, in bunches of one millisecond.
+    fn offer(&mut self, calls: u64, seconds: u64) {
+        let from = self.now_us as u64 / 1_000;
+        let mut offered = 0;
+        for ms in 0..seconds * 1_000 {
+            while offered < calls * ms / 1_000 {
+                self.coming.push(Reverse(((from + ms) * 1_000, true)));
+                offered += 1;
+            }
+        }
+        self.run((from + seconds * 1_000) * 1_000);
+    }
+
+    fn run(&mut self, until_us: u64) {
+        while self.now_us < until_us as f64 {
+            while let Some(Reverse(next)) = self.coming.peek().copied()
+                && next.0 as f64 <= self.now_us
+            {
+                self.coming.pop();
+                self.queue.push_back(next);
+            }
+            let Some((at, is_attempt)) = self.queue.pop_front() else {
+                self.overload.note(self.now(), Duration::ZERO, LATE);
+                let next = self.coming.peek().map_or(until_us, |Reverse(next)| next.0);
+                self.now_us = next.min(until_us).max(self.now_us as u64 + 1) as f64;
+                continue;
+            };
+            let waited = self.now_us - at as f64;
+            self.overload.note(self.now(), Duration::from_secs_f64(waited / 1e6), LATE);
+            self.handle(is_attempt, waited / 1e3);
+        }
+    }
+
+    fn now(&self) -> Instant {
+        self.start + Duration::from_secs_f64(self.now_us / 1e6)
+    }
+
+    fn handle(&mut self, is_attempt: bool, waited_ms: f64) {
+        let share = 1.0 - self.stopped_ms / 10.0;
+        let call_us = 1e6 / CAPACITY as f64 * share;
+        let mut cost = call_us / MESSAGES_AT_MS.len() as f64;
+        if is_attempt {
+            let now = self.now_us as u64;
+            if !self.overload.is_refusing() && self.overload.lets_in(self.now()) {
+                self.let_in.push(now);
+                let later = MESSAGES_AT_MS[1..].iter();
+                self.coming.extend(later.map(|at| Reverse((now + at * 1_000, false))));
+            } else {
+                self.waited_ms.push((now, waited_ms));
+                cost = call_us * REFUSAL_PART;
+            }
+        }
+        self.now_us += cost;
+        if self.now_us % 10_000.0 > 10_000.0 - self.stopped_ms * 1_000.0 {
+            self.now_us = (self.now_us / 10_000.0).ceil() * 10_000.0;
+        }
+    }
+
+    /// Calls let in a second, as a part of the capacity, and the wait that all but one of a hundred
+    /// refused ones had less than, over so many seconds from `second` on.
+    fn figures(&self, second: u64, seconds: u64) -> (f64, f64) {
+        let span = second * 1_000_000..(second + seconds) * 1_000_000;
+        let let_in = self.let_in.iter().filter(|at| span.contains(at)).count();
+        let mut waited: Vec<f64> =
+            self.waited_ms.iter().filter(|(at, _)| span.contains(at)).map(|(_, ms)| *ms).collect();
+        waited.sort_by(f64::total_cmp);
+        let p99 = waited.get(waited.len() * 99 / 100).copied().unwrap_or(0.0);
+        (let_in as f64 / (CAPACITY * seconds) as f64, p99)
+    }
+}
+
+/// RFC 6357: what can be served is served, and whoever is refused hears it within 50 ms.
+#[test]
+fn beyond_the_capacity_what_can_be_served_is_and_the_others_are_refused_soon() {
+    for stopped_ms in [0.0, 7.5] {
+        for load in [2, 5, 10] {
+            let mut server = Server::new(stopped_ms);
+            server.offer(CAPACITY / 2, 5);
+            server.offer(CAPACITY * load, 20);
+            server.offer(CAPACITY / 2, 10);
+            let what = format!("stopped {stopped_ms} ms, load {load}");
+            let (before, _) = server.figures(0, 5);
+            assert!(before > 0.49, "{what}: {before} before");
+            let (served, p99) = server.figures(5, 20);
+            let most = 1.0 - (load as f64 - 1.0) * REFUSAL_PART;
+            assert!(served > 0.9 * most, "{what}: {served} of {most}");
+            assert!(p99 < 50.0, "{what}: {p99} ms");
+            let (after, _) = server.figures(27, 8);
+            assert!(after > 0.49, "{what}: {after} two seconds after");
+        }
+    }
+}
+
+#[test]
+fn a_limit_that_nobody_meets_goes() {
+    let mut server = Server::new(0.0);
+    server.offer(CAPACITY * 5, 5);
+    assert!(server.overload.limit.is_some());
+    server.offer(CAPACITY / 4, 8);
+    assert!(server.overload.limit.is_none());
+}
+
+/// Feeds one look a millisecond; how many of them found attempts refused.
+fn run(overload: &mut Overload, now: &mut Instant, looks: u32, delay: Duration) -> u32 {
+    let mut refused = 0;
+    for _ in 0..looks {
+        *now += MS;
+        overload.note(*now, delay, LATE);
+        refused += u32::from(overload.is_refusing());
+    }
+    refused
+}
+
+#[test]
+fn a_burst_that_is_worked_off_refuses_nobody() {
+    let (mut overload, mut now) =
+        (Overload::default(), crate::call::tests::harness::epoch().monotonic);
+    for _ in 0..20 {
+        assert_eq!(run(&mut overload, &mut now, 90, LATE + MS), 0);
+        run(&mut overload, &mut now, 1, LATE);
+        assert_eq!(run(&mut overload, &mut now, 50, 2 * LATE), 0);
+        run(&mut overload, &mut now, 1, LATE);
+        assert!(overload.lets_in(now));
+    }
+}
+
+/// A queue that is served at its capacity while `load` times as much comes, from `waiting` on:
+/// how long the last datagram had waited when attempts were refused, if they were.
+fn first_refusal(load: f64, waiting: Duration) -> Option<Duration> {
+    let start = crate::call::tests::harness::epoch().monotonic;
+    let (mut overload, mut delay) = (Overload::default(), waiting.as_secs_f64());
+    for at in 1..1_000 {
+        // What is at the head of the queue now came when so much less had been served.
+        delay = (delay + (1.0 - 1.0 / load) * MS.as_secs_f64()).max(0.0);
+        let delay = Duration::from_secs_f64(delay);
+        overload.note(start + at * MS, delay, LATE);
+        if overload.is_refusing() {
+            return Some(delay);
+        }
+    }
+    None
+}
+
+#[test]
+fn the_more_comes_the_sooner_it_is_refused_and_a_pause_of_ours_is_no_overload() {
+    for load in [1.5, 2.0, 5.0, 10.0] {
+        let waited = first_refusal(load, Duration::ZERO).expect("more comes than is served");
+        assert!(waited < 40 * MS, "{load}: {waited:?}");
+    }
+    for pause in [10, 40, 70] {
+        assert_eq!(first_refusal(0.4, pause * MS), None, "{pause}");
+    }
+}
