@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 const BURST_TIME: Duration = Duration::from_millis(100);
 /// The limit goes when nobody has met it for so long.
 const LIMIT_TIME: Duration = Duration::from_secs(1);
-/// How often the limit is set anew, by the least that a datagram has waited meanwhile.
+/// How often the limit is set anew, by how long datagrams have waited meanwhile.
 const INTERVAL: Duration = Duration::from_millis(50);
 /// The first limit, as a part of the attempts taken a second while the queue grew: most of what
 /// they cost was still to come.
 const FIRST_PART: f64 = 0.5;
-/// While the queue does not empty, the limit falls by this factor in an interval.
+/// While the queue does not empty, or gets too long, the limit falls by this factor in an interval.
 const DOWN: f64 = 0.9;
 /// While it empties, it rises by this one.
 const UP: f64 = 1.02;
@@ -52,6 +52,8 @@ struct Limit {
     interval_began: Instant,
     /// Whether every datagram of this interval had to wait. Absent: none is known to have waited.
     is_standing: Option<bool>,
+    /// Whether one has waited for longer than wished for.
+    had_late: bool,
     /// When somebody met the limit.
     met_at: Instant,
 }
@@ -60,7 +62,7 @@ impl Overload {
     /// A datagram has waited so long, or none waits.
     pub(super) fn note(&mut self, now: Instant, delay: Duration, delay_max: Duration) {
         if let Some(limit) = &mut self.limit {
-            limit.note(now, delay > delay_max / 2);
+            limit.note(now, delay > delay_max / 2, delay > delay_max);
         }
         if delay <= delay_max {
             (self.late, self.refusing) = (None, false);
@@ -96,20 +98,30 @@ impl Limit {
     fn new(now: Instant, taken: u64, lasted: Duration) -> Self {
         let rate = FIRST_PART * taken as f64 / lasted.as_secs_f64().max(INTERVAL.as_secs_f64());
         let rate = rate.max(RATE_MIN);
-        Self { rate, tokens: 1.0, at: now, interval_began: now, is_standing: None, met_at: now }
+        Self {
+            rate,
+            tokens: 1.0,
+            at: now,
+            interval_began: now,
+            is_standing: None,
+            had_late: false,
+            met_at: now,
+        }
     }
 
-    fn note(&mut self, now: Instant, is_standing: bool) {
+    fn note(&mut self, now: Instant, is_standing: bool, is_late: bool) {
         self.is_standing = Some(is_standing && self.is_standing.unwrap_or(true));
+        self.had_late |= is_late;
         self.give(now);
     }
 
     /// Tokens for the time that has passed; and another rate, if an interval is over.
     fn give(&mut self, now: Instant) {
         if now >= self.interval_began + INTERVAL {
-            let factor = if self.is_standing == Some(true) { DOWN } else { UP };
+            let is_too_much = self.had_late || self.is_standing == Some(true);
+            let factor = if is_too_much { DOWN } else { UP };
             self.rate = (self.rate * factor).max(RATE_MIN);
-            (self.interval_began, self.is_standing) = (now, None);
+            (self.interval_began, self.is_standing, self.had_late) = (now, None, false);
         }
         let more = self.rate * now.saturating_duration_since(self.at).as_secs_f64();
         self.tokens = (self.tokens + more).min((self.rate * BURST_LET_IN).max(1.0));

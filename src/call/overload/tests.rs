@@ -120,6 +120,8 @@ fn beyond_the_capacity_what_can_be_served_is_and_the_others_are_refused_soon() {
             server.offer(CAPACITY / 2, 10);
             let what = format!("stopped {stopped_ms} ms, load {load}");
             let (before, _) = server.figures(0, 5);
+            let f = server.figures(5, 20);
+            eprintln!("{what} {f:?} {:?}", server.figures(27, 8));
             assert!(before > 0.49, "{what}: {before} before");
             let (served, p99) = server.figures(5, 20);
             let most = 1.0 - (load as f64 - 1.0) * REFUSAL_PART;
