@@ -2,10 +2,12 @@
 //! its own, and the same load through rtpengine for comparison.
 //!
 //! usage: media_load [--calls N] [--seconds N] [--rounds N] [--threads N] [--rtpengine PATH]
+//!        [--percent N]    of a core for the relay: the most calls that it keeps up with
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 
 mod load;
 mod ours;
+mod quota;
 mod rtpengine;
 
 use std::io;
@@ -30,6 +32,15 @@ struct Settings {
     rounds: usize,
     threads: usize,
     rtpengine: Option<String>,
+    percent: Option<u64>,
+}
+
+/// What one run came to.
+struct Figures {
+    us_per_packet: f64,
+    /// The part of a core that it took.
+    busy: f64,
+    keeps_up: bool,
 }
 
 const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
@@ -37,12 +48,26 @@ const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const WARM_UP: Duration = Duration::from_secs(5);
 /// Our CPU per packet, as a part of rtpengine's.
 const RATIO_MAX: f64 = 0.7;
+/// The calls we keep up with, beside rtpengine's.
+const MORE_MIN: f64 = 2.0;
+/// A relay that takes more of its core than this has no time left: what a packet costs it is not
+/// seen, because it cannot take more than all.
+const BUSY_MAX: f64 = 0.95;
+/// Half of the packets wait longer than this: the relay does not keep up, though its buffers hold
+/// what it has not sent yet.
+const DELAY_MAX: Duration = Duration::from_millis(20);
+/// Where the search for the most calls begins, and how it goes on.
+const LADDER_FIRST: usize = 150;
+const LADDER_STEP: f64 = 1.15;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let done = match arguments.first().map(String::as_str) {
         Some("relay") => ours::serve(&arguments[1..]),
-        Some(_) | None => Settings::read(&arguments).and_then(|settings| compare(&settings)),
+        Some(_) | None => Settings::read(&arguments).and_then(|settings| match settings.percent {
+            Some(percent) => compare_most(settings, percent),
+            None => compare(&settings),
+        }),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -55,7 +80,8 @@ fn main() -> ExitCode {
 
 impl Settings {
     fn read(arguments: &[String]) -> io::Result<Self> {
-        let mut settings = Self { calls: 500, seconds: 5, rounds: 1, threads: 1, rtpengine: None };
+        let (calls, seconds, rounds, threads) = (500, 5, 1, 1);
+        let mut settings = Self { calls, seconds, rounds, threads, rtpengine: None, percent: None };
         let mut words = arguments.iter();
         while let Some(word) = words.next() {
             // `cargo bench` adds this one.
@@ -69,6 +95,7 @@ impl Settings {
                 "--seconds" => settings.seconds = number()?.max(1) as u64,
                 "--rounds" => settings.rounds = number()?.max(1),
                 "--threads" => settings.threads = number()?,
+                "--percent" => settings.percent = Some(number()?.clamp(1, 100) as u64),
                 "--rtpengine" => settings.rtpengine = Some(value.clone()),
                 _ => return Err(wrong(word)),
             }
@@ -83,14 +110,16 @@ fn wrong(word: &str) -> io::Error {
 
 /// Measures both relays by turns, so that what disturbs the machine disturbs both.
 fn compare(settings: &Settings) -> io::Result<()> {
-    println!("{} calls, two-way G.711, 20 ms: {} packets/s", settings.calls, settings.calls * 100);
-    println!("relay       us/packet   loss %   added p50 us   added p99 us   packets   late ticks");
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    headline(settings.calls);
+    let (mut ours, mut theirs, mut is_full) = (Vec::new(), Vec::new(), false);
     for _ in 0..settings.rounds {
-        ours.push(measure("maskline", settings, &mut ours::Child::start(settings.threads)?)?);
+        let mut relay = ours::Child::start(settings.threads)?;
+        ours.push(measure("maskline", settings, &mut relay)?.us_per_packet);
         if let Some(path) = &settings.rtpengine {
             let mut relay = rtpengine::Child::start(path, settings.threads)?;
-            theirs.push(measure("rtpengine", settings, &mut relay)?);
+            let figures = measure("rtpengine", settings, &mut relay)?;
+            theirs.push(figures.us_per_packet);
+            is_full |= figures.busy > BUSY_MAX;
         }
     }
     if let (Some(ours), Some(theirs)) = (median(&mut ours), median(&mut theirs)) {
@@ -98,11 +127,60 @@ fn compare(settings: &Settings) -> io::Result<()> {
         let verdict = if ratio <= RATIO_MAX { "met" } else { "missed" };
         println!("median of {}: {ours:.2} and {theirs:.2} us/packet", settings.rounds);
         println!("ratio {ratio:.2} (at most {RATIO_MAX}: {verdict})");
+        if is_full {
+            println!("rtpengine fills its core: with more of it, a packet would have cost it more");
+        }
     }
     Ok(())
 }
 
-fn measure(name: &str, settings: &Settings, relay: &mut impl Relay) -> io::Result<f64> {
+/// The most calls that each keeps up with on a part of a core.
+fn compare_most(mut settings: Settings, percent: u64) -> io::Result<()> {
+    let ours =
+        most("maskline", &mut settings, percent, |settings| ours::Child::start(settings.threads))?;
+    let Some(path) = settings.rtpengine.clone() else { return Ok(()) };
+    let theirs = most("rtpengine", &mut settings, percent, |settings| {
+        rtpengine::Child::start(&path, settings.threads)
+    })?;
+    let more = ours as f64 / theirs.max(1) as f64;
+    let verdict = if more >= MORE_MIN { "met" } else { "missed" };
+    println!("{percent} % of a core keeps up with {ours} and {theirs} calls");
+    println!("ratio {more:.2} (at least {MORE_MIN}: {verdict})");
+    Ok(())
+}
+
+fn most<R: Relay>(
+    name: &str,
+    settings: &mut Settings,
+    percent: u64,
+    start: impl Fn(&Settings) -> io::Result<R>,
+) -> io::Result<usize> {
+    settings.calls = LADDER_FIRST;
+    let mut good = 0;
+    loop {
+        headline(settings.calls);
+        let mut relay = start(settings)?;
+        // Dropped after the relay has ended.
+        let quota = quota::Quota::set(relay.pid(), percent)?;
+        let keeps_up = measure(name, settings, &mut relay)?.keeps_up;
+        drop(relay);
+        drop(quota);
+        if !keeps_up {
+            return Ok(good);
+        }
+        good = settings.calls;
+        settings.calls = (good as f64 * LADDER_STEP).round() as usize;
+    }
+}
+
+fn headline(calls: usize) {
+    println!("{calls} calls, two-way G.711, 20 ms: {} packets/s", calls * 100);
+    println!(
+        "relay       us/packet   busy %   loss %   added p50 us   added p99 us   packets   late ticks"
+    );
+}
+
+fn measure(name: &str, settings: &Settings, relay: &mut impl Relay) -> io::Result<Figures> {
     let mut run = Run::connect(settings.calls, relay)?;
     run.speak(WARM_UP)?;
     run.forget();
@@ -110,12 +188,17 @@ fn measure(name: &str, settings: &Settings, relay: &mut impl Relay) -> io::Resul
     run.speak(Duration::from_secs(settings.seconds))?;
     let cpu = load::cpu(relay.pid())?.saturating_sub(before);
     let heard = run.heard().max(1);
-    let cost = cpu.as_secs_f64() * 1e6 / heard as f64;
-    let [p50, p99] = [0.50, 0.99].map(|part| run.delay(part).as_micros());
-    let loss = run.loss() * 100.0;
-    let late = run.late();
-    println!("{name:<10} {cost:>10.2} {loss:>8.3} {p50:>14} {p99:>14} {heard:>9} {late:>12}");
-    Ok(cost)
+    let us_per_packet = cpu.as_secs_f64() * 1e6 / heard as f64;
+    let busy = cpu.as_secs_f64() / settings.seconds as f64;
+    let [p50, p99] = [0.50, 0.99].map(|part| run.delay(part));
+    let keeps_up = run.loss() <= 0.0 && p50 <= DELAY_MAX;
+    let (busy_percent, loss, late) = (busy * 100.0, run.loss() * 100.0, run.late());
+    let (p50, p99) = (p50.as_micros(), p99.as_micros());
+    println!(
+        "{name:<10} {us_per_packet:>10.2} {busy_percent:>8.0} {loss:>8.3} {p50:>14} {p99:>14} {heard:>9} \
+         {late:>12}"
+    );
+    Ok(Figures { us_per_packet, busy, keeps_up })
 }
 
 fn median(costs: &mut [f64]) -> Option<f64> {
