@@ -1,7 +1,7 @@
 //! Where agents are registered (RFC 3261 §10.3). Nobody calls a softphone, so what counts of a
 //! registration is the connection that it came by, and that the same agent ends it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,10 @@ const CONTACTS_MAX: usize = 5;
 const AGENTS_MAX: usize = 100_000;
 
 /// The connection that a softphone speaks by.
+/// Lost connections that are remembered. With more, some calls whose phones have moved and have said
+/// nothing since are not told of their end; their session timers end them.
+const LOST_MAX: usize = 4_096;
+
 pub(super) type Flow = (Transport, SocketAddr);
 
 pub(super) const fn flow_of(peer: &Peer) -> Flow {
@@ -28,6 +32,8 @@ pub(super) const fn flow_of(peer: &Peer) -> Flow {
 pub(super) struct Contacts {
     by_agent: BTreeMap<AgentId, Vec<Contact>>,
     by_flow: BTreeMap<Flow, Users>,
+    /// Connections that were lost while somebody was registered by them.
+    lost: BTreeSet<Flow>,
     hosts: Hosts,
 }
 
@@ -124,7 +130,12 @@ impl Contacts {
 
     /// Nothing more comes by a connection: whoever has registered there has to do so again.
     pub(super) fn close(&mut self, flow: Flow) {
-        for agent in self.by_flow.remove(&flow).unwrap_or_default().agents {
+        let Some(users) = self.by_flow.remove(&flow) else { return };
+        if self.lost.len() >= LOST_MAX {
+            self.lost.pop_first();
+        }
+        self.lost.insert(flow);
+        for agent in users.agents {
             if let Some(list) = self.by_agent.get_mut(&agent) {
                 list.retain(|it| it.flow != flow);
                 if list.is_empty() {
@@ -132,6 +143,12 @@ impl Contacts {
                 }
             }
         }
+    }
+
+    /// Where an agent has gone on that called by this connection, if it was lost.
+    pub(super) fn successor(&self, agent: AgentId, flow: Flow) -> Option<Flow> {
+        let list = self.by_agent.get(&agent).filter(|_| self.lost.contains(&flow))?;
+        list.iter().max_by_key(|it| it.until).map(|it| it.flow)
     }
 
     /// Where an agent is registered.
@@ -189,6 +206,7 @@ impl Contacts {
         if let Some(first) = first.filter(|_| list.len() >= CONTACTS_MAX) {
             self.drop_where(by.agent, |it| it.flow == first);
         }
+        self.lost.remove(&by.flow);
         let (call_id, uri) = (by.call_id.into(), uri.into());
         let contact = Contact { flow: by.flow, until, call_id, cseq: by.cseq, uri };
         self.by_agent.entry(by.agent).or_default().push(contact);

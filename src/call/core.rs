@@ -147,6 +147,7 @@ impl CallCore {
         change: impl FnOnce(&mut Call, &mut Wires),
     ) -> bool {
         let Some(call) = self.calls.get_mut(serial) else { return false };
+        call.follow_agent(&self.registrar.contacts);
         let (before, bound_before) = (call.stage(), call.binding());
         change(call, &mut self.wires);
         let (after, bound) = (call.stage(), call.binding());

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
-use super::contacts::flow_of;
+use super::contacts::{Flow, flow_of};
 use super::egress::{
     self, ALLOW, ALLOWED_METHODS, CONTACT, EXTENSIONS, REASON, REQUIRE, RSEQ, SDP, SUPPORTED,
 };
@@ -124,6 +124,12 @@ impl LegA {
             self.peer = Peer { role: self.peer.role, ..*peer };
             self.to = request.reply_hop(peer.hop());
         }
+    }
+
+    /// The agent's connection was lost, and it has registered by another one.
+    pub(super) const fn move_to(&mut self, (transport, address): Flow) {
+        self.peer = Peer { transport, address, ..self.peer };
+        self.to = self.peer.hop();
     }
 
     /// Our tag.

@@ -2,7 +2,7 @@
 
 use super::branch::Branch;
 use super::call::Call;
-use super::contacts::flow_of;
+use super::contacts::{Contacts, flow_of};
 use super::core::CallCore;
 use super::coupling::Stage;
 use super::io::{Output, Peer, PeerRole};
@@ -47,6 +47,16 @@ impl CallCore {
 }
 
 impl Call {
+    /// Before something is said to the caller: an agent whose connection was lost may have another
+    /// one now.
+    pub(super) fn follow_agent(&mut self, contacts: &Contacts) {
+        let peer = self.leg_a.peer();
+        let PeerRole::Agent { agent, .. } = peer.role else { return };
+        if let Some(flow) = contacts.successor(agent, flow_of(peer)) {
+            self.leg_a.move_to(flow);
+        }
+    }
+
     /// Whether a message comes from where this part is. A trunk is known by its host, and the port
     /// may change: some PBXs send from another one. Behind the address of a softphone there are
     /// others, so that only its own connection is its.

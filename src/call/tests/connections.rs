@@ -114,6 +114,32 @@ fn what_we_say_in_a_call_follows_its_agent_to_the_next_connection() {
 }
 
 #[test]
+fn a_phone_that_has_said_nothing_since_it_came_back_is_told_of_the_end_where_it_is() {
+    let mut h = Harness::new();
+    let (phone, up) = answered(&mut h);
+    h.from(phone.peer, up.caller.ack());
+    let next = reconnected(&mut h, &phone);
+    h.from(carrier(), up.callee_bye());
+    h.confirm(next.peer, "BYE");
+    assert!(h.take(phone.peer).is_empty());
+    assert_eq!(h.cdr().cause, Cause::CalleeHangup);
+    h.check_nothing_is_left();
+}
+
+#[test]
+fn the_call_of_one_phone_does_not_move_to_another_one_of_its_agent_while_it_is_there() {
+    let mut h = Harness::new();
+    let (phone, up) = answered(&mut h);
+    h.from(phone.peer, up.caller.ack());
+    let mut second = Phone::at(42_000);
+    second.register(&mut h, "");
+    assert!(second.register(&mut h, "Contact: <sip:b@10.0.0.8>\r\n").starts_with("SIP/2.0 200"));
+    h.from(carrier(), up.callee_bye());
+    h.confirm(phone.peer, "BYE");
+    assert!(h.take(second.peer).is_empty());
+}
+
+#[test]
 fn a_session_is_refreshed_where_its_agent_has_gone() {
     let mut h = Harness::new();
     let (phone, caller) = bridged(&mut h);
