@@ -9,6 +9,7 @@ use super::attempt::read_stated;
 use super::contacts::flow_of;
 use super::core::CallCore;
 use super::door::{Whose, user_of};
+use super::hosts::block_of;
 use super::io::{Output, Peer, PeerRole, SecurityEvent};
 use super::overload::Overload;
 use super::silence::{Guess, WRONG_ANSWER};
@@ -39,6 +40,7 @@ struct Source {
 
 impl Admission {
     fn source(&mut self, now: Now, source: IpAddr) -> &mut Source {
+        let source = block_of(source);
         if self.sources.len() >= SOURCES_MAX && !self.sources.contains_key(&source) {
             self.sources.clear();
         }
@@ -288,6 +290,17 @@ impl CallCore {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_ipv6_host_is_one_source_whichever_of_its_addresses_it_uses() {
+        let mut admission = Admission::default();
+        let now = crate::call::tests::harness::epoch();
+        let mut may = |text: &str| admission.may_attempt(now, text.parse().expect(text), Some(2));
+        assert!(may("2001:db8::1") && may("2001:db8::ffff:1") && !may("2001:db8::2"));
+        assert!(may("2001:db8:0:1::1"), "another network");
+        assert!(may("::ffff:192.0.2.1") && may("192.0.2.1") && !may("::ffff:192.0.2.1"));
+        assert!(may("192.0.2.2"));
+    }
 
     #[test]
     fn the_table_of_sources_is_bounded() {

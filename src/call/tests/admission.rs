@@ -41,6 +41,28 @@ fn a_long_queue_refuses_new_calls_without_state_and_serves_those_that_are_up() {
 }
 
 #[test]
+fn after_an_overload_attempts_are_let_in_one_by_one_until_there_is_room_for_all() {
+    let mut h = Harness::new();
+    h.store = || None;
+    h.hears_trying = true;
+    overload(&mut h);
+    h.core.note_queue_delay(h.now, Duration::ZERO);
+    let let_in = |h: &mut Harness, from: usize| {
+        for at in from..from + 10 {
+            attempt(h, &format!("next{at}"));
+        }
+        h.advance(ms(300));
+        h.lines(pbx()).iter().filter(|line| *line == "100 INVITE").count()
+    };
+    assert_eq!(let_in(&mut h, 0), 1, "a burst would make all others wait");
+    attempt(&mut h, "next0");
+    assert_eq!(h.lines(pbx()), ["100 INVITE"], "one that was let in stays so");
+    h.advance(ms(2_000));
+    assert_eq!(let_in(&mut h, 10), 10, "nobody was refused for a while");
+    assert_eq!(h.core.counters().refused_overload, 9);
+}
+
+#[test]
 fn a_repeat_of_an_attempt_that_was_taken_is_not_refused_by_overload() {
     let mut h = Harness::new();
     h.store = || None;
