@@ -176,7 +176,8 @@ fn most<R: Relay>(
 fn headline(calls: usize) {
     println!("{calls} calls, two-way G.711, 20 ms: {} packets/s", calls * 100);
     println!(
-        "relay       us/packet   busy %   loss %   added p50 us   added p99 us   packets   late ticks"
+        "relay       us/packet   busy %   loss %   added p50 us   added p99 us   packets   \
+         late ticks"
     );
 }
 
@@ -195,8 +196,8 @@ fn measure(name: &str, settings: &Settings, relay: &mut impl Relay) -> io::Resul
     let (busy_percent, loss, late) = (busy * 100.0, run.loss() * 100.0, run.late());
     let (p50, p99) = (p50.as_micros(), p99.as_micros());
     println!(
-        "{name:<10} {us_per_packet:>10.2} {busy_percent:>8.0} {loss:>8.3} {p50:>14} {p99:>14} {heard:>9} \
-         {late:>12}"
+        "{name:<10} {us_per_packet:>10.2} {busy_percent:>8.0} {loss:>8.3} {p50:>14} {p99:>14} \
+         {heard:>9} {late:>12}"
     );
     Ok(Figures { us_per_packet, busy, keeps_up })
 }

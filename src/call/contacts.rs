@@ -17,7 +17,7 @@ const CONTACTS_MAX: usize = 5;
 const AGENTS_MAX: usize = 100_000;
 
 /// The connection that a softphone speaks by.
-/// Lost connections that are remembered. With more, some calls whose phones have moved and have said
+/// Lost connections that are remembered. With more, some calls whose phones have moved and said
 /// nothing since are not told of their end; their session timers end them.
 const LOST_MAX: usize = 4_096;
 
