@@ -343,6 +343,7 @@ fn call_config(config: &Config, advertise: SocketAddr) -> CallConfig {
             retention: config.recording.retention,
         },
         announce_refusals: config.media.announce_refusals,
+        ring: config.media.ring,
         whisper: WhisperConfig {
             policy: config.whisper.mode,
             timeout: config.whisper.timeout,

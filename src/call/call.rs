@@ -145,7 +145,9 @@ impl Call {
         set_up.callee = Some(route.callee);
         let book = wires.accounts.book();
         set_up.targets = pick::arrange(route.targets, &book, TARGETS_MAX, || wires.random_u64());
-        set_up.targets.len()
+        let targets = set_up.targets.len();
+        self.choose_ring(wires);
+        targets
     }
 
     /// Whether there is something to agree on with the callee.
@@ -191,8 +193,7 @@ impl Call {
                 }
             }
             Action::RingCaller => {
-                let offer = self.early_offer(wires);
-                self.leg_a.ring(wires, at, offer.as_deref());
+                self.ring_caller(wires, at);
                 self.note(wires, CallStatus::Ringing, |record| record.ringing(now));
             }
             Action::AnswerCaller => self.answer_caller(wires, now),
@@ -352,15 +353,27 @@ impl Call {
             Meaning::Nothing => return,
             Meaning::Progress => Event::Progress,
             Meaning::Ringing => Event::Ringing,
-            Meaning::Answered if self.waits_for_the_caller(body) => return,
-            Meaning::Answered if self.negotiate(wires, body) => self.on_answer(now),
-            Meaning::Answered => Event::AnsweredUnusable,
+            Meaning::Answered => return self.mean_answered(wires, now, body),
             Meaning::Failed(how) => Event::TargetFailed(how),
         };
         self.happen(wires, now, event);
     }
 
+    /// A callee has answered the call, with this for its SDP.
+    pub(super) fn mean_answered(&mut self, wires: &mut Wires, now: Now, body: &[u8]) {
+        if self.has_to_ring() {
+            self.happen(wires, now, Event::Ringing);
+        }
+        if self.waits_for_the_caller(body) {
+            return;
+        }
+        let can_talk = self.negotiate(wires, body);
+        let event = if can_talk { self.on_answer(now) } else { Event::AnsweredUnusable };
+        self.happen(wires, now, event);
+    }
+
     fn bridge(&mut self, wires: &mut Wires, now: Now) {
+        self.stop_ringing(wires);
         self.order_keys(wires);
         let session = self.session();
         self.order(wires, Command::Bridge { session });

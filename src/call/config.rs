@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::domain::purpose::Purpose;
 use crate::domain::recording::Retention;
+use crate::domain::ring::RingTone;
 use crate::domain::whisper::{OnSilence, WhisperPolicy};
 use crate::prompt::Insurers;
 use crate::sip::digest::Algorithm;
@@ -56,6 +57,8 @@ pub struct CallConfig {
     pub session_expires_s: u32,
     /// Callers hear why they are refused.
     pub announce_refusals: bool,
+    /// Where the ring tone comes from that the callers of subscribers hear.
+    pub ring: RingTone,
     /// What a subscriber hears before a call is bridged.
     pub whisper: WhisperConfig,
     /// Which tenants have recorded their names.
@@ -119,6 +122,7 @@ impl CallConfig {
             retry_after: Duration::from_secs(5),
             session_expires_s: 1_800,
             announce_refusals: true,
+            ring: RingTone::default(),
             whisper: WhisperConfig::default(),
             insurers: Arc::default(),
             recording: RecordingRules { purposes: Vec::new(), retention: Retention::FiveYears },

@@ -200,7 +200,7 @@ impl Call {
     }
 
     /// Where the insurer is.
-    fn insurer_side(&self) -> Option<Side> {
+    pub(super) fn insurer_side(&self) -> Option<Side> {
         self.record.as_ref().map(|record| match record.known().direction {
             Direction::ToSubscriber => Side::A,
             Direction::FromSubscriber => Side::B,

@@ -40,6 +40,7 @@ mod registration;
 mod reliably;
 mod renegotiate;
 mod reoffer;
+mod ring;
 mod seats;
 mod set_up;
 mod sides;

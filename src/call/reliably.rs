@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use super::branch::{Branch, Meaning};
+use super::branch::Branch;
 use super::call::Call;
 use super::coupling::{Event, Stage};
 use super::egress::{ALLOW, ALLOWED_METHODS, RACK, SDP};
@@ -11,7 +11,7 @@ use super::names::hop_of;
 use super::offer::Asker;
 use super::place::Part;
 use super::renegotiate::say;
-use super::set_up::{Early, Offer};
+use super::set_up::{Answered, Early, Offer};
 use super::wires::Wires;
 use crate::domain::cause::Cause;
 use crate::domain::now::Now;
@@ -89,7 +89,8 @@ impl Call {
         let told = set_up.offer.wish()?;
         let mut ours = Ours::new(set_up.local?[Side::A.index()], wires.random_u64());
         let text = ours.offer(told);
-        set_up.early = Some(Box::new(Early { ours, told, theirs: None, answered: None }));
+        let answer = Answered::NotYet;
+        set_up.early = Some(Box::new(Early { ours, told, theirs: None, answered: None, answer }));
         Some(text)
     }
 
@@ -108,9 +109,11 @@ impl Call {
             return self.take_early_answer(wires, now, asker);
         }
         if asker.request.body().is_empty() {
-            return accept(wires, at, &asker, None);
+            accept(wires, at, &asker, None);
+        } else {
+            self.answer_early_offer(wires, at, &asker);
         }
-        self.answer_early_offer(wires, at, &asker);
+        self.ringing_is_confirmed(wires, now);
     }
 
     /// The caller answers our offer before the callee has answered the call.
@@ -135,7 +138,7 @@ impl Call {
         accept(wires, now.monotonic, &asker, None);
         // The callee was faster.
         if let Some(body) = answered {
-            self.mean(wires, now, Meaning::Answered, &body);
+            self.mean_answered(wires, now, &body);
         }
     }
 
@@ -152,7 +155,7 @@ impl Call {
     pub(super) fn takes_early_offers(&self) -> bool {
         let early = self.set_up.as_ref().and_then(|set_up| set_up.early.as_ref());
         matches!(self.stage(), Stage::Calling { .. })
-            && early.is_some_and(|early| early.theirs.is_some())
+            && early.is_some_and(|early| early.takes_offers())
     }
 
     /// Whether the caller has not answered yet what it was offered with a reliable response.
@@ -187,7 +190,8 @@ impl Call {
         }
         let mut early = set_up.early.take().unwrap_or_else(|| {
             let ours = Ours::new(local[Side::A.index()], session_id);
-            Box::new(Early { ours, told, theirs: None, answered: None })
+            let answer = Answered::NotYet;
+            Box::new(Early { ours, told, theirs: None, answered: None, answer })
         });
         let text = early.ours.answer(&offer, told);
         early.told = Wish {
@@ -198,6 +202,7 @@ impl Call {
         early.theirs = Some(offer);
         set_up.early = Some(early);
         accept(wires, at, asker, Some(&text));
+        self.moves_while_ringing(wires);
     }
 }
 

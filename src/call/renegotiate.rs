@@ -86,7 +86,7 @@ impl Call {
         asker: Asker,
         offer: Session,
     ) {
-        let Some(talk) = &mut self.talk else { return };
+        let Some(talk) = &self.talk else { return };
         if !talk.concerns_far_side(side, &offer) {
             return self.take_offer(wires, at, side, asker, offer);
         }
@@ -99,7 +99,7 @@ impl Call {
             say(wires, at, &asker, 100);
         }
         wires.transactions.set_owner(asker.server, self.place_of(side).to_owner());
-        let told = offer.wish();
+        let told = talk.wish_of_offer(to, &offer);
         let asker = Some((asker, offer));
         self.tell(wires, at, Change { asker, ..Change::new(to, told) });
     }

@@ -13,6 +13,7 @@ use super::clocks::Agreed;
 use super::io::Output;
 use super::names::hop_of;
 use super::place::Place;
+use super::ring;
 use super::talk::Talk;
 use super::wires::Wires;
 use crate::domain::id::TrunkId;
@@ -25,6 +26,8 @@ use crate::sip::session_timer;
 /// What is known between the INVITE and the answer. `Debug` shows none of the texts.
 pub(super) struct SetUp {
     pub(super) offer: Offer,
+    /// The law in which the caller hears our ring tone; absent when it hears that of its phone.
+    pub(super) rings_in: Option<Codec>,
     /// Our side of the caller's leg, when something was agreed there before the answer.
     pub(super) early: Option<Box<Early>>,
     /// Hops that the caller's INVITE allowed.
@@ -43,7 +46,7 @@ pub(super) struct SetUp {
     pub(super) announcement: Option<Box<Announcement>>,
 }
 
-/// What is agreed with the caller by PRACK or UPDATE while it rings.
+/// What is agreed with the caller while it rings: by our early answer, by PRACK or UPDATE.
 pub(super) struct Early {
     pub(super) ours: Ours,
     /// What the caller was told last.
@@ -52,6 +55,20 @@ pub(super) struct Early {
     pub(super) theirs: Option<Session>,
     /// The answer of a callee that was faster than the caller's.
     pub(super) answered: Option<Box<[u8]>>,
+    /// Our answer to the INVITE.
+    pub(super) answer: Answered,
+}
+
+/// Whether the offer of the INVITE was answered while it rang.
+pub(super) enum Answered {
+    /// It waits for the callee, or there was none.
+    NotYet,
+    /// With this text, which the 200 has to repeat (RFC 3261 §13.2.1).
+    Once(String),
+    /// In a response that waits for its PRACK; the 200 waits, too (RFC 3262 §3).
+    Unconfirmed,
+    /// For good.
+    Confirmed,
 }
 
 /// What the caller's INVITE offers.
@@ -62,6 +79,18 @@ pub(super) enum Offer {
     Wanted,
     /// Nothing that can be relayed.
     Unusable,
+}
+
+impl Early {
+    fn waits_for_caller(&self) -> bool {
+        self.theirs.is_none() || matches!(self.answer, Answered::Unconfirmed)
+    }
+
+    /// The caller may make offers: none is open, and what was answered before is known to have
+    /// arrived (RFC 3311 §5.1).
+    pub(super) fn takes_offers(&self) -> bool {
+        !self.waits_for_caller() && !matches!(self.answer, Answered::Once(_))
+    }
 }
 
 impl Offer {
@@ -84,6 +113,7 @@ impl SetUp {
     pub(super) const fn new(offer: Offer, max_forwards: Option<u8>) -> Self {
         Self {
             offer,
+            rings_in: None,
             early: None,
             max_forwards,
             callee: None,
@@ -106,6 +136,9 @@ impl SetUp {
     /// and to type keys, whatever the caller wants.
     fn wish_of_callee(&self) -> Option<Wish> {
         let mut wish = self.offer.wish()?;
+        if self.rings_in.is_some() {
+            wish.codecs = ring::as_told(wish.codecs);
+        }
         if self.announcement.is_some() {
             wish.direction = Direction::SendRecv;
             for codec in [Codec::Pcma, Codec::Pcmu, Codec::TelephoneEvent] {
@@ -133,14 +166,13 @@ impl SetUp {
         };
         let theirs = early.theirs.ok_or(InvalidSdp::NoAudio)?;
         let ours = [early.ours, ours_b];
-        match offer {
+        let text = match (offer, early.answer) {
             // The INVITE itself is still to be answered.
-            Offer::Made(_) => Talk::begin(ours, theirs, (answer, told)),
-            Offer::Wanted | Offer::Unusable => {
-                let talk = Talk::begin_agreed(ours, (theirs, early.told), (answer, told))?;
-                Ok((talk, String::new()))
-            }
-        }
+            (Offer::Made(_), Answered::NotYet) => return Talk::begin(ours, theirs, (answer, told)),
+            (_, Answered::Once(text)) => text,
+            (_, Answered::NotYet | Answered::Unconfirmed | Answered::Confirmed) => String::new(),
+        };
+        Ok((Talk::begin_agreed(ours, (theirs, early.told), (answer, told))?, text))
     }
 }
 
@@ -195,11 +227,12 @@ impl Call {
         Some((Branch::new(place, target, tag, client, opening), trunk))
     }
 
-    /// The caller was offered something and has to answer that before it may be told that the
-    /// callee has answered (RFC 3262 §3): the callee's answer is kept until then.
+    /// The caller was offered something and has to answer that, or was answered and has to confirm
+    /// that, before it may be told that the callee has answered (RFC 3262 §3): the callee's answer
+    /// is kept until then.
     pub(super) fn waits_for_the_caller(&mut self, body: &[u8]) -> bool {
         let early = self.set_up.as_mut().and_then(|set_up| set_up.early.as_mut());
-        let Some(early) = early.filter(|early| early.theirs.is_none()) else { return false };
+        let Some(early) = early.filter(|early| early.waits_for_caller()) else { return false };
         early.answered = Some(body.into());
         true
     }

@@ -86,7 +86,8 @@ impl Talk {
         (theirs, told_a): (Session, Wish),
         (answer, told_b): (Session, Wish),
     ) -> Result<Self, InvalidSdp> {
-        let mut talk = Self::blank(ours, sdp::agree(&theirs, &answer)?);
+        let can_flow = theirs.codecs().intersection(told_a.codecs).flowing_to(answer.codecs());
+        let mut talk = Self::blank(ours, can_flow.ok_or(InvalidSdp::NoCodec)?);
         talk.leg_mut(Side::A).agrees(theirs, told_a);
         talk.leg_mut(Side::B).agrees(answer, told_b);
         talk.unsettled = Some(Side::A);
@@ -120,13 +121,43 @@ impl Talk {
     /// Whether `offer` of a side changes what the other side was told.
     pub(super) fn concerns_far_side(&self, side: Side, offer: &Session) -> bool {
         let far = self.leg(side.other());
-        self.needs_far_side(side, offer) || !far.told_codecs.has_all(offer.codecs())
+        let told = far.told_codecs.with_both_laws();
+        self.needs_far_side(side, offer) || !told.has_all(offer.codecs())
     }
 
     /// Whether `offer` of a side cannot be taken unless the other side changes too.
     pub(super) fn needs_far_side(&self, side: Side, offer: &Session) -> bool {
         let far = self.leg(side.other());
-        far.told != offer.direction || !offer.codecs().has_all(self.agreed)
+        let goes_on = [self.agreed, self.flowing(side)];
+        let goes_on = goes_on.into_iter().any(|codecs| offer.codecs().has_all(codecs));
+        far.told != offer.direction || !goes_on
+    }
+
+    /// What a side is told of an offer of the other one: what that wants, and the law that the side
+    /// speaks where the offer has only the other.
+    pub(super) fn wish_of_offer(&self, to: Side, offer: &Session) -> Wish {
+        self.in_its_law(to, offer.wish())
+    }
+
+    fn in_its_law(&self, to: Side, mut wish: Wish) -> Wish {
+        let spoken = self.flowing(to);
+        if !wish.codecs.intersection(spoken).has_audio() {
+            let law = wish.codecs.with_both_laws().intersection(spoken);
+            for codec in law.iter().collect::<Vec<_>>() {
+                wish.codecs.insert(codec);
+            }
+        }
+        wish
+    }
+
+    /// The codecs that flow on the leg of a side: it has its own law of G.711 where the other one
+    /// speaks the other.
+    fn flowing(&self, side: Side) -> CodecSet {
+        let leg = self.leg(side);
+        let theirs = leg.theirs.as_ref().map_or(CodecSet::EMPTY, Session::codecs);
+        let own = theirs.intersection(leg.told_codecs);
+        let flowing = own.intersection(self.agreed.with_both_laws());
+        if flowing.has_audio() { flowing } else { self.agreed }
     }
 
     /// Takes a side's offer as far as the other side allows: our answer to it.
@@ -177,12 +208,9 @@ impl Talk {
         answer: &[u8],
     ) -> Result<(), InvalidSdp> {
         let answer = sdp::parse(answer)?;
-        let agreed = self.wish_of(side.other()).codecs.intersection(told.codecs);
-        let agreed = agreed.intersection(answer.codecs());
-        if !agreed.has_audio() {
-            return Err(InvalidSdp::NoCodec);
-        }
-        self.agreed = agreed;
+        let far = self.wish_of(side.other()).codecs;
+        let theirs = answer.codecs().intersection(told.codecs);
+        self.agreed = far.flowing_to(theirs).ok_or(InvalidSdp::NoCodec)?;
         self.leg_mut(side).agrees(answer, told);
         Ok(())
     }
@@ -209,15 +237,17 @@ impl Talk {
     /// What we offer a side that asks for an offer: what the other side can do and was told.
     pub(super) fn wish_to_offer(&self, to: Side) -> Wish {
         let far = self.wish_of(to.other());
-        Wish { codecs: far.codecs.intersection(self.leg(to.other()).told_codecs), ..far }
+        let codecs = far.codecs.intersection(self.leg(to.other()).told_codecs);
+        self.in_its_law(to, Wish { codecs, ..far })
     }
 
     /// What a side must be told to be in line with the other one; `None` when it is.
     pub(super) fn wish_to_tell(&self, to: Side) -> Option<Wish> {
         let (leg, far) = (self.leg(to), self.wish_of(to.other()));
         let theirs = leg.theirs.as_ref()?.codecs().intersection(leg.told_codecs);
-        let is_in_line = leg.told == far.direction && self.agreed.has_all(theirs);
-        (!is_in_line).then_some(Wish { codecs: self.agreed, ..far })
+        let is_in_line = leg.told == far.direction && self.agreed.with_both_laws().has_all(theirs);
+        let told = Wish { codecs: self.agreed, ..far };
+        (!is_in_line).then(|| self.in_its_law(to, told))
     }
 
     /// Where a side's media goes and comes from, once it is known. Keys are understood on a leg
@@ -226,7 +256,7 @@ impl Talk {
     pub(super) fn media(&self, side: Side) -> Option<RemoteMedia> {
         let leg = self.leg(side);
         let theirs = leg.theirs.as_ref()?;
-        let (mut codecs, mut far) = (self.agreed, self.wish_of(side.other()).direction);
+        let (mut codecs, mut far) = (self.flowing(side), self.wish_of(side.other()).direction);
         if self.is_apart {
             (codecs, far) = (theirs.codecs().intersection(leg.told_codecs), Direction::SendRecv);
         }

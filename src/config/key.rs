@@ -116,6 +116,7 @@ pub(super) const KEYS: &[Key] = &[
         "folder of prompts and insurers' names, see docs/prompts.md; empty: the built-in ones"
     ),
     key!(media.announce_refusals, "callers hear why they are refused, before the final status"),
+    key!(media.ring, "whose ring tone agents hear: ours (relay) or that of their own phone (phone)"),
     key!(
         media.socket,
         "Unix socket of a `maskline media` that has the media plane; empty: this process has it"

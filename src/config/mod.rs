@@ -14,6 +14,7 @@ use std::time::Duration;
 use crate::domain::network::Transport;
 use crate::domain::purpose::Purpose;
 use crate::domain::recording::Retention;
+use crate::domain::ring::RingTone;
 use crate::domain::whisper::{OnSilence, WhisperPolicy};
 pub use load::{ENVIRONMENT_PREFIX, Invalid, Problem};
 
@@ -201,6 +202,8 @@ pub struct Media {
     pub prompts: Option<PathBuf>,
     /// Callers hear why they are refused before they get the final status.
     pub announce_refusals: bool,
+    /// Where the ring tone comes from that agents hear.
+    pub ring: RingTone,
     /// The socket of `maskline media`; absent means that this process has the media plane itself.
     pub socket: Option<PathBuf>,
     /// Where `maskline media` serves health and metrics.
@@ -345,6 +348,7 @@ impl Default for Config {
                 threads: 0,
                 prompts: None,
                 announce_refusals: true,
+                ring: RingTone::default(),
                 socket: None,
                 admin: None,
             },

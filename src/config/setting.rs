@@ -13,6 +13,7 @@ use super::{
 use crate::domain::network::Transport;
 use crate::domain::purpose::Purpose;
 use crate::domain::recording::Retention;
+use crate::domain::ring::RingTone;
 use crate::domain::whisper::{OnSilence, WhisperPolicy};
 
 /// A value as found.
@@ -305,6 +306,17 @@ impl Setting for SoftphoneDigest {
             Self::Sha256 => "sha-256",
             Self::Md5 => "md5",
         })
+    }
+}
+
+impl Setting for RingTone {
+    fn read(raw: &Raw<'_>) -> Result<Self, String> {
+        let expected = || "expected \"relay\" or \"phone\"".to_owned();
+        Self::find_label(raw.text()?).ok_or_else(expected)
+    }
+
+    fn show(&self) -> String {
+        quoted(self.label())
     }
 }
 

@@ -12,6 +12,7 @@ pub mod number;
 pub mod number_state;
 pub mod purpose;
 pub mod recording;
+pub mod ring;
 pub mod route;
 pub mod trust;
 pub mod whisper;

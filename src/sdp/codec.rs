@@ -106,6 +106,27 @@ impl CodecSet {
         Self(self.0 & other.0)
     }
 
+    /// The same, with both laws of G.711 where it has one: the media plane turns one into the
+    /// other.
+    #[must_use]
+    pub fn with_both_laws(mut self) -> Self {
+        if self.contains(Codec::Pcma) || self.contains(Codec::Pcmu) {
+            self.insert(Codec::Pcma);
+            self.insert(Codec::Pcmu);
+        }
+        self
+    }
+
+    /// What can flow between two sides: what both can do. Only where that is nothing, G.711 is
+    /// turned from the law of one into that of the other.
+    #[must_use]
+    pub fn flowing_to(self, other: Self) -> Option<Self> {
+        let turned = || self.with_both_laws().intersection(other.with_both_laws());
+        Some(self.intersection(other)).filter(|same| same.has_audio()).or_else(|| {
+            Some(turned()).filter(|turned| turned.has_audio())
+        })
+    }
+
     /// All of `other` are in this set.
     #[must_use]
     pub const fn has_all(self, other: Self) -> bool {

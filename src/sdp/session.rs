@@ -139,10 +139,10 @@ pub enum InvalidSdp {
     NoCodec,
 }
 
-/// The codecs of a call: those both sides can do. What we answer the offerer, and what flows.
+/// The codecs of a call, which are what flows: those both sides can do, or both laws of G.711 where
+/// each side speaks another one. Of these we answer the offerer what it has offered.
 pub fn agree(offer: &Session, answer: &Session) -> Result<CodecSet, InvalidSdp> {
-    let common = offer.codecs().intersection(answer.codecs());
-    if common.has_audio() { Ok(common) } else { Err(InvalidSdp::NoCodec) }
+    offer.codecs().flowing_to(answer.codecs()).ok_or(InvalidSdp::NoCodec)
 }
 
 #[cfg(test)]

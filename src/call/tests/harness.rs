@@ -25,6 +25,7 @@ use crate::domain::number::{RealNumber, VirtualNumber};
 use crate::domain::route::{
     Callee, CallerParty, Hearer, Route, RouteAnswer, RouteQuery, TrunkTarget,
 };
+use crate::domain::ring::RingTone;
 use crate::domain::whisper::WhisperPolicy;
 use crate::rtp::plane::{Command, Report, SideCounts};
 use crate::sip::transport::{Hop, Transport};
@@ -159,6 +160,7 @@ impl Harness {
         let mut config = CallConfig::new(us());
         config.whisper.policy = WhisperPolicy::Off;
         config.announce_refusals = false;
+        config.ring = RingTone::Phone;
         change(&mut config);
         Self {
             core: CallCore::new(config, ChaCha20Rng::seed_from_u64(7)),

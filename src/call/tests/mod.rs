@@ -22,6 +22,7 @@ mod races;
 mod refusal;
 mod reliable;
 mod renegotiate;
+mod ringing;
 mod setup;
 mod softphone;
 mod strays;
