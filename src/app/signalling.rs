@@ -344,6 +344,7 @@ fn call_config(config: &Config, advertise: SocketAddr) -> CallConfig {
         },
         announce_refusals: config.media.announce_refusals,
         ring: config.media.ring,
+        hold_tone: config.media.hold_tone,
         whisper: WhisperConfig {
             policy: config.whisper.mode,
             timeout: config.whisper.timeout,

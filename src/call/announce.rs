@@ -101,6 +101,7 @@ impl Call {
         was_sent: bool,
     ) {
         match side {
+            _ if self.stage() == Stage::Bridged => self.goes_on_holding(wires, side, play),
             Side::A => self.refusal_is_told(wires, now),
             Side::B if self.stage() == Stage::Announcing => {
                 let heard = if was_sent { Heard::Said(play) } else { Heard::Unheard(play) };

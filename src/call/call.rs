@@ -377,6 +377,7 @@ impl Call {
         self.order_keys(wires);
         let session = self.session();
         self.order(wires, Command::Bridge { session });
+        self.tell_of_hold(wires);
         if let Some(tenant) = self.to_record.take() {
             let started_ms = now.unix_ms();
             let recording = RecordAs {

@@ -59,6 +59,8 @@ pub struct CallConfig {
     pub announce_refusals: bool,
     /// Where the ring tone comes from that the callers of subscribers hear.
     pub ring: RingTone,
+    /// Who is put on hold hears a tone of ours, and nothing of what the other side sends.
+    pub hold_tone: bool,
     /// What a subscriber hears before a call is bridged.
     pub whisper: WhisperConfig,
     /// Which tenants have recorded their names.
@@ -123,6 +125,7 @@ impl CallConfig {
             session_expires_s: 1_800,
             announce_refusals: true,
             ring: RingTone::default(),
+            hold_tone: true,
             whisper: WhisperConfig::default(),
             insurers: Arc::default(),
             recording: RecordingRules { purposes: Vec::new(), retention: Retention::FiveYears },

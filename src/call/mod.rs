@@ -23,6 +23,7 @@ mod coupling;
 pub mod egress;
 mod errands;
 mod failover;
+mod hold;
 mod hosts;
 mod inside;
 mod leg_a;

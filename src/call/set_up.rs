@@ -258,6 +258,7 @@ impl Call {
         // A caller that is not answered yet is sent nothing, not even reports.
         let is_announced = set_up.announcement.is_some();
         talk.is_apart = is_announced;
+        talk.plays_hold = wires.config.hold_tone;
         let sides = if is_announced { &[Side::B][..] } else { &[Side::A, Side::B] };
         for &side in sides {
             let Some(remote) = talk.media(side) else { continue };

@@ -171,6 +171,7 @@ impl Call {
         if has_other_events && stage == Stage::Bridged {
             self.order_keys(wires);
         }
+        self.tell_of_hold(wires);
         Some(outcome)
     }
 }

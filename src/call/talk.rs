@@ -24,6 +24,10 @@ pub(super) struct Talk {
     pub(super) unsettled: Option<Side>,
     /// The sides are not joined yet: what one says means nothing to the other.
     pub(super) is_apart: bool,
+    /// Who is put on hold is to hear us: it goes on listening whatever the other one says.
+    pub(super) plays_hold: bool,
+    /// Who hears our hold tone.
+    pub(super) hears_hold: [bool; 2],
     /// Session timers, if a side has one.
     pub(super) clocks: Option<Box<Clocks>>,
 }
@@ -38,10 +42,13 @@ struct Leg {
     told: Direction,
     /// The codecs of that description.
     told_codecs: CodecSet,
+    /// It has listened before: when it does not now, the other one is on hold.
+    has_listened: bool,
 }
 
 impl Leg {
     fn agrees(&mut self, theirs: Session, told: Wish) {
+        self.has_listened |= theirs.direction.receives();
         self.theirs = Some(theirs);
         self.told = told.direction;
         self.told_codecs = told.codecs;
@@ -96,7 +103,8 @@ impl Talk {
 
     fn blank(ours: [Ours; 2], agreed: CodecSet) -> Self {
         let (told, told_codecs) = (Direction::SendRecv, CodecSet::EMPTY);
-        let legs = ours.map(|ours| Leg { ours, theirs: None, told, told_codecs });
+        let legs =
+            ours.map(|ours| Leg { ours, theirs: None, told, told_codecs, has_listened: false });
         let unconfirmed = [None, None];
         Self {
             legs,
@@ -106,6 +114,8 @@ impl Talk {
             offered: None,
             unsettled: None,
             is_apart: false,
+            plays_hold: false,
+            hears_hold: [false; 2],
             clocks: None,
         }
     }
@@ -130,13 +140,38 @@ impl Talk {
         let far = self.leg(side.other());
         let goes_on = [self.agreed, self.flowing(side)];
         let goes_on = goes_on.into_iter().any(|codecs| offer.codecs().has_all(codecs));
-        far.told != offer.direction || !goes_on
+        far.told != self.shown(side, offer.direction) || !goes_on
     }
 
     /// What a side is told of an offer of the other one: what that wants, and the law that the side
     /// speaks where the offer has only the other.
     pub(super) fn wish_of_offer(&self, to: Side, offer: &Session) -> Wish {
-        self.in_its_law(to, offer.wish())
+        let wish = offer.wish();
+        let direction = self.shown(to.other(), wish.direction);
+        self.in_its_law(to, Wish { direction, ..wish })
+    }
+
+    /// What the other side is told of the direction that a side wants. Who is on hold goes on
+    /// listening, since it hears us.
+    fn shown(&self, side: Side, wanted: Direction) -> Direction {
+        let is_held = self.plays_hold && self.leg(side).has_listened;
+        match wanted {
+            Direction::Inactive if is_held => Direction::SendOnly,
+            Direction::SendRecv
+            | Direction::SendOnly
+            | Direction::RecvOnly
+            | Direction::Inactive => wanted,
+        }
+    }
+
+    /// Whether a side hears our hold tone: the other one has listened before and does not now.
+    pub(super) fn waits(&self, side: Side) -> bool {
+        let far = self.leg(side.other());
+        let listens = far.theirs.as_ref().is_none_or(|theirs| theirs.direction.receives());
+        self.plays_hold
+            && far.has_listened
+            && !listens
+            && self.media(side).is_some_and(|media| media.receives)
     }
 
     fn in_its_law(&self, to: Side, mut wish: Wish) -> Wish {
@@ -225,7 +260,8 @@ impl Talk {
     /// What a side wants; both ways while it has said nothing.
     fn wish_of(&self, side: Side) -> Wish {
         let usual = Wish { direction: Direction::SendRecv, ptime_ms: None, codecs: self.agreed };
-        self.leg(side).theirs.as_ref().map_or(usual, Session::wish)
+        let wish = self.leg(side).theirs.as_ref().map_or(usual, Session::wish);
+        Wish { direction: self.shown(side, wish.direction), ..wish }
     }
 
     /// What a side was told last.

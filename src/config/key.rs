@@ -118,6 +118,10 @@ pub(super) const KEYS: &[Key] = &[
     key!(media.announce_refusals, "callers hear why they are refused, before the final status"),
     key!(media.ring, "whose ring tone agents hear: ours (relay) or that of their own phone (phone)"),
     key!(
+        media.hold_tone,
+        "who is put on hold hears a beep of ours; false: what the holding side sends"
+    ),
+    key!(
         media.socket,
         "Unix socket of a `maskline media` that has the media plane; empty: this process has it"
     ),

@@ -204,6 +204,8 @@ pub struct Media {
     pub announce_refusals: bool,
     /// Where the ring tone comes from that agents hear.
     pub ring: RingTone,
+    /// Who is put on hold hears a tone of ours.
+    pub hold_tone: bool,
     /// The socket of `maskline media`; absent means that this process has the media plane itself.
     pub socket: Option<PathBuf>,
     /// Where `maskline media` serves health and metrics.
@@ -349,6 +351,7 @@ impl Default for Config {
                 prompts: None,
                 announce_refusals: true,
                 ring: RingTone::default(),
+                hold_tone: true,
                 socket: None,
                 admin: None,
             },

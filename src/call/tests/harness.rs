@@ -161,6 +161,7 @@ impl Harness {
         config.whisper.policy = WhisperPolicy::Off;
         config.announce_refusals = false;
         config.ring = RingTone::Phone;
+        config.hold_tone = false;
         change(&mut config);
         Self {
             core: CallCore::new(config, ChaCha20Rng::seed_from_u64(7)),

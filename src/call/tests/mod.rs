@@ -13,6 +13,7 @@ mod failing;
 mod guessing;
 pub(crate) mod harness;
 mod hearing;
+mod holding;
 mod identity;
 mod intruder;
 mod keys;
