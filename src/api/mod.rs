@@ -16,6 +16,7 @@ pub mod extract;
 pub mod field_error;
 pub mod free_text;
 pub mod idempotency;
+mod key_way;
 pub mod layers;
 mod number_format;
 pub mod numbers;

@@ -14,12 +14,14 @@ use super::error::{ApiError, Code, Problem};
 use super::etag::IfMatch;
 use super::extract::{Json, PathId, Query};
 use super::field_error::Rule;
+use super::key_way::KeyWayWord;
 use super::number_format::NumberFormatWord;
 use super::paging::{Cursor, Limit, ListBody, request};
 use super::tenants::{COUNTRY_CODE, check_country_code};
 use super::values::{Checks, Id, Time, nullable, problem_at, refuse_unsupported};
 use crate::domain::id::{TenantId, TrunkId};
 use crate::domain::network::{Transport, TrunkPlace};
+use crate::domain::trunk_media::{KeyWay, TrunkMedia};
 use crate::domain::trust::{NumberFormat, TrunkIdentity};
 use crate::relay::handle::{is_certificate_list, is_tls_name};
 use crate::store::trunk::{NewTrunk, Trunk, TrunkChange, TrunkSide};
@@ -122,6 +124,11 @@ pub struct TrunkCreate {
     number_format_in: Option<NumberFormatWord>,
     /// How numbers are written to it; `as_is` when absent.
     number_format_out: Option<NumberFormatWord>,
+    /// Its peers may be behind a NAT: media may come from another port than the one they announce,
+    /// which is learned once, at the address they announce. False when absent.
+    media_learning: Option<bool>,
+    /// How keys travel on it; `rfc4733` when absent.
+    dtmf: Option<KeyWayWord>,
 }
 
 /// What may change of a trunk.
@@ -153,6 +160,8 @@ pub struct TrunkPatch {
     trusted: Option<bool>,
     number_format_in: Option<NumberFormatWord>,
     number_format_out: Option<NumberFormatWord>,
+    media_learning: Option<bool>,
+    dtmf: Option<KeyWayWord>,
 }
 
 /// A trunk.
@@ -179,6 +188,9 @@ pub struct TrunkBody {
     trusted: bool,
     number_format_in: NumberFormatWord,
     number_format_out: NumberFormatWord,
+    /// Media may come from another port than the announced one.
+    media_learning: bool,
+    dtmf: KeyWayWord,
     created_at: Time,
     updated_at: Time,
 }
@@ -208,6 +220,8 @@ impl From<Trunk> for TrunkBody {
             trusted: trunk.identity.trusted,
             number_format_in: trunk.identity.format_in.into(),
             number_format_out: trunk.identity.format_out.into(),
+            media_learning: trunk.media.learning,
+            dtmf: trunk.media.keys.into(),
             created_at: Time(trunk.created_at),
             updated_at: Time(trunk.updated_at),
         }
@@ -290,6 +304,10 @@ pub async fn create(
             trusted: body.trusted.unwrap_or(false),
             format_in: body.number_format_in.map(NumberFormat::from).unwrap_or_default(),
             format_out: body.number_format_out.map(NumberFormat::from).unwrap_or_default(),
+        },
+        media: TrunkMedia {
+            learning: body.media_learning.unwrap_or(false),
+            keys: body.dtmf.map(KeyWay::from).unwrap_or_default(),
         },
     };
     let trunk = api.store().insert_trunk(new, now.wall).await?;
@@ -375,6 +393,8 @@ pub async fn patch(
         trusted: body.trusted,
         format_in: body.number_format_in.map(NumberFormat::from),
         format_out: body.number_format_out.map(NumberFormat::from),
+        media_learning: body.media_learning,
+        keys: body.dtmf.map(KeyWay::from),
     };
     let trunk = api.store().update_trunk(id, change, if_match.version()?, api.now().wall).await?;
     let trunk = if_match.unless_changed(trunk)?;

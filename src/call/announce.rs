@@ -74,7 +74,7 @@ impl Call {
     /// The callee hears who calls. Nobody else will be called any more.
     pub(super) fn announce(&mut self, wires: &mut Wires, at: Instant) {
         let session = self.session();
-        let has_events = self.talk.as_ref().is_some_and(|talk| talk.has_events(Side::B));
+        let inband = self.sends_tones(Side::B);
         let Some(set_up) = &mut self.set_up else { return };
         set_up.callee = None;
         set_up.targets = Vec::new();
@@ -83,7 +83,7 @@ impl Call {
         announcement.whisper = Some(whisper);
         self.to_record = announcement.facts.recorded.then_some(announcement.facts.tenant);
         // Who cannot send keys as events may still send their tones.
-        let mode = KeyMode { report: true, pass: false, inband: !has_events };
+        let mode = KeyMode { report: true, pass: false, inband };
         let keys = Command::Keys { session, side: Side::B, mode };
         wires.outputs.push_back(Output::Media(keys));
         for act in acts {

@@ -15,6 +15,7 @@ use super::trunks::{Login, TrunkBook, TrunkTerms};
 use super::wires::Wires;
 use crate::domain::id::TrunkId;
 use crate::domain::now::Now;
+use crate::domain::trunk_media::TrunkMedia;
 use crate::domain::trust::TrunkIdentity;
 use crate::sip::digest::{self, Account, Algorithm, Challenge};
 use crate::sip::header::HeaderId;
@@ -110,6 +111,11 @@ impl Accounts {
     /// How far a trunk is believed.
     pub(super) fn identity(&self, trunk: TrunkId) -> TrunkIdentity {
         self.terms(trunk).map(|terms| terms.identity).unwrap_or_default()
+    }
+
+    /// How the media of a trunk behaves.
+    pub(super) fn media(&self, trunk: TrunkId) -> TrunkMedia {
+        self.terms(trunk).map(|terms| terms.media).unwrap_or_default()
     }
 
     /// What a trunk must prove.

@@ -233,7 +233,7 @@ impl CallCore {
                 call.on_play_done(wires, now, side, play, was_sent);
             }
             Report::Key { side, key, .. } => {
-                call.takes_key(wires, now, side, key.sign());
+                call.hears_key(wires, now, side, key.sign());
             }
             Report::Latched { .. } | Report::OneWay { .. } | Report::Recording { .. } => {}
         });

@@ -11,6 +11,7 @@ use super::receive::CAPABILITIES;
 use super::wires::Wires;
 use crate::domain::cdr::Direction;
 use crate::domain::now::Now;
+use crate::domain::trunk_media::KeyWay;
 use crate::rtp::plane::{Command, KeyMode, Side};
 use crate::sip::dialog::Order;
 use crate::sip::header::HeaderId;
@@ -169,6 +170,21 @@ impl Call {
         if self.takes_key(wires, now, side, key.sign()) {
             return;
         }
+        self.tell_key(wires, now, side, key);
+    }
+
+    /// A key that the media plane has heard of a side.
+    pub(super) fn hears_key(&mut self, wires: &mut Wires, now: Now, side: Side, sign: char) {
+        if !self.takes_key(wires, now, side, sign)
+            && self.goes_by_info(side)
+            && let Ok(key) = KeyPress::of_sign(sign)
+        {
+            self.tell_key(wires, now, side, key);
+        }
+    }
+
+    /// Sends a key of the insurer on, as a request.
+    fn tell_key(&mut self, wires: &mut Wires, now: Now, side: Side, key: KeyPress) {
         if self.stage() != Stage::Bridged || self.insurer_side() != Some(side) {
             return;
         }
@@ -185,9 +201,23 @@ impl Call {
     /// What happens to the keys of a side from the bridge on, in whatever way its phone sends
     /// them. Who cannot send them as events may send their tones.
     pub(super) fn key_mode(&self, side: Side) -> KeyMode {
-        let pass = self.insurer_side() == Some(side);
-        let has_events = self.talk.as_ref().is_some_and(|talk| talk.has_events(side));
-        KeyMode { report: false, pass, inband: !pass && !has_events }
+        let is_insurer = self.insurer_side() == Some(side);
+        let report = is_insurer && self.goes_by_info(side);
+        let pass = is_insurer && !report;
+        KeyMode { report, pass, inband: !pass && self.sends_tones(side) }
+    }
+
+    /// Whether keys of a side have to be looked for in its sound.
+    pub(super) fn sends_tones(&self, side: Side) -> bool {
+        self.talk.as_ref().is_some_and(|talk| {
+            !talk.has_events(side) || talk.trunks[side.index()].keys == KeyWay::Inband
+        })
+    }
+
+    /// Whether the other side wants to be told of the keys of this one by requests.
+    fn goes_by_info(&self, side: Side) -> bool {
+        let talk = self.talk.as_ref();
+        talk.is_some_and(|talk| talk.trunks[side.other().index()].keys == KeyWay::Info)
     }
 
     /// Tells the media plane so of both sides.

@@ -43,6 +43,7 @@ impl Call {
         let (session, session_id) = (self.session(), wires.random_u64());
         let until = at + REFUSAL_TIME_MAX;
         wires.timers.arm(at, self.serial, Timer::Speech, until);
+        let learning = self.trunk_media(wires, Side::A).learning;
         let Some(set_up) = &self.set_up else { return };
         let (Offer::Made(offer), Some(local)) = (&set_up.offer, set_up.local) else { return };
         let (Some(codec), Some(text)) = (codec_of(offer), speech::refusal(cause)) else { return };
@@ -51,6 +52,7 @@ impl Call {
         let mut ours = Ours::new(local[Side::A.index()], session_id);
         let answer = ours.answer(offer, Wish { direction, ptime_ms: None, codecs });
         let remote = remote_media(offer, ours.payloads(codecs), codecs, direction);
+        let remote = remote.learning(learning);
         let (side, sound) = (Side::A, Sound::Prompt(text));
         self.leg_a.tell_early(wires, at, 183, &answer);
         wires.outputs.extend([

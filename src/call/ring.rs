@@ -51,6 +51,7 @@ impl Call {
     /// What answers the offer of a caller that hears our tone, where it is sent, and what it means.
     fn early_answer(&mut self, wires: &mut Wires) -> Option<(String, RemoteMedia)> {
         let session_id = wires.random_u64();
+        let learning = self.trunk_media(wires, Side::A).learning;
         let set_up = self.set_up.as_mut()?;
         let (law, local) = (set_up.rings_in?, set_up.local?);
         let Offer::Made(offer) = &set_up.offer else { return None };
@@ -63,6 +64,7 @@ impl Call {
         let mut ours = Ours::new(local[Side::A.index()], session_id);
         let text = ours.answer(offer, told);
         let remote = remote_media(offer, ours.payloads(codecs), codecs, Direction::SendRecv);
+        let remote = remote.learning(learning);
         let answer = match self.leg_a.rings_reliably() {
             true => Answered::Unconfirmed,
             false => Answered::Once(text.clone()),
@@ -110,6 +112,7 @@ impl Call {
         let Some(theirs) = &early.theirs else { return };
         let (codecs, far) = (early.told.codecs, Direction::SendRecv);
         let remote = remote_media(theirs, early.ours.payloads(codecs), codecs, far);
+        let remote = remote.learning(self.trunk_media(wires, Side::A).learning);
         wires.outputs.push_back(update_of_caller(self.session(), remote));
     }
 }

@@ -251,6 +251,7 @@ impl Call {
     pub(super) fn negotiate(&mut self, wires: &mut Wires, body: &[u8]) -> bool {
         let session = self.session();
         let session_id = wires.random_u64();
+        let trunks = [Side::A, Side::B].map(|side| self.trunk_media(wires, side));
         let Some(set_up) = &mut self.set_up else { return false };
         let Ok(answer) = sdp::parse(body) else { return false };
         let Ok((mut talk, text)) = set_up.agree(session_id, answer) else { return false };
@@ -258,6 +259,7 @@ impl Call {
         // A caller that is not answered yet is sent nothing, not even reports.
         let is_announced = set_up.announcement.is_some();
         talk.is_apart = is_announced;
+        talk.trunks = trunks;
         talk.plays_hold = wires.config.hold_tone;
         let sides = if is_announced { &[Side::B][..] } else { &[Side::A, Side::B] };
         for &side in sides {

@@ -10,6 +10,7 @@ use super::place::{Part, Place};
 use super::talk::Talk;
 use super::wires::Wires;
 use crate::domain::now::Now;
+use crate::domain::trunk_media::TrunkMedia;
 use crate::rtp::plane::{Command, RemoteMedia, Side};
 use crate::sip::dialog::Dialog;
 use crate::sip::message::Message;
@@ -95,6 +96,15 @@ impl Call {
         }
         let (dialog, _) = self.line(side_of(part))?;
         dialog.matches_request(request).then_some(side_of(part))
+    }
+
+    /// How the media of the trunk of a side behaves.
+    pub(super) fn trunk_media(&self, wires: &Wires, side: Side) -> TrunkMedia {
+        let trunk = match side {
+            Side::A => Some(self.leg_a.peer().trunk),
+            Side::B => self.branches.last().map(|branch| branch.target().trunk),
+        };
+        trunk.map(|trunk| wires.accounts.media(trunk)).unwrap_or_default()
     }
 
     /// The part that talks on this side.

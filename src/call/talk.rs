@@ -4,6 +4,7 @@
 use super::clocks::Clocks;
 use super::negotiation::remote_media;
 use super::offer::{Change, Unconfirmed};
+use crate::domain::trunk_media::TrunkMedia;
 use crate::rtp::plane::{RemoteMedia, Side};
 use crate::sdp::{self, Codec, CodecSet, Direction, InvalidSdp, Ours, Session, Wish};
 
@@ -24,6 +25,8 @@ pub(super) struct Talk {
     pub(super) unsettled: Option<Side>,
     /// The sides are not joined yet: what one says means nothing to the other.
     pub(super) is_apart: bool,
+    /// How the media of each side's trunk behaves.
+    pub(super) trunks: [TrunkMedia; 2],
     /// Who is put on hold is to hear us: it goes on listening whatever the other one says.
     pub(super) plays_hold: bool,
     /// Who hears our hold tone.
@@ -114,6 +117,7 @@ impl Talk {
             offered: None,
             unsettled: None,
             is_apart: false,
+            trunks: [TrunkMedia::default(); 2],
             plays_hold: false,
             hears_hold: [false; 2],
             clocks: None,
@@ -299,7 +303,8 @@ impl Talk {
         if self.has_events(side) {
             codecs.insert(Codec::TelephoneEvent);
         }
-        Some(remote_media(theirs, leg.ours.payloads(codecs), codecs, far))
+        let learning = self.trunks[side.index()].learning;
+        Some(remote_media(theirs, leg.ours.payloads(codecs), codecs, far).learning(learning))
     }
 
     /// Whether a side can send keys as events.

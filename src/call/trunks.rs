@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::pick::Weighed;
 use crate::domain::id::TrunkId;
 use crate::domain::route::TrunkTarget;
+use crate::domain::trunk_media::TrunkMedia;
 use crate::domain::trust::TrunkIdentity;
 use crate::sip::digest::{Account, Algorithm, Secret};
 
@@ -62,6 +63,8 @@ pub struct TrunkTerms {
     pub registers: Option<Duration>,
     /// How far it is believed.
     pub identity: TrunkIdentity,
+    /// How its media behaves.
+    pub media: TrunkMedia,
     /// What runs on it, in all shards.
     pub load: Arc<TrunkLoad>,
     /// Which of its targets are down, in all shards.
@@ -81,6 +84,7 @@ impl PartialEq for TrunkTerms {
             targets,
             registers,
             identity,
+            media,
             load: _,
             down: _,
         } = self;
@@ -88,6 +92,7 @@ impl PartialEq for TrunkTerms {
             && (channels_max, cps_max) == (&other.channels_max, &other.cps_max)
             && (priority, weight, targets) == (&other.priority, &other.weight, &other.targets)
             && (registers, identity) == (&other.registers, &other.identity)
+            && media == &other.media
     }
 }
 

@@ -84,7 +84,10 @@ pub(super) const KEYS: &[Key] = &[
     key!(sip.country_code, "calling code of national numbers that carriers write without +"),
     key!(sip.ring_timeout, "a callee rings this long"),
     key!(sip.route_deadline, "an attempt whose route is not known by then is refused"),
-    key!(sip.duration_max, "the longest answered duration"),
+    key!(
+        sip.duration_max,
+        "the longest answered duration; both sides hear a beep half a minute before"
+    ),
     key!(
         sip.session_expires,
         "a side that is not refreshed for so long is gone (RFC 4028); 90s to 24h"
@@ -116,7 +119,10 @@ pub(super) const KEYS: &[Key] = &[
         "folder of prompts and insurers' names, see docs/prompts.md; empty: the built-in ones"
     ),
     key!(media.announce_refusals, "callers hear why they are refused, before the final status"),
-    key!(media.ring, "whose ring tone agents hear: ours (relay) or that of their own phone (phone)"),
+    key!(
+        media.ring,
+        "whose ring tone agents hear: ours (relay) or that of their own phone (phone)"
+    ),
     key!(
         media.hold_tone,
         "who is put on hold hears a beep of ours; false: what the holding side sends"

@@ -14,5 +14,6 @@ pub mod purpose;
 pub mod recording;
 pub mod ring;
 pub mod route;
+pub mod trunk_media;
 pub mod trust;
 pub mod whisper;

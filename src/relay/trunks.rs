@@ -61,6 +61,7 @@ impl From<Trunk> for TrunkEntry {
                 channels_max: trunk.channels_max,
                 cps_max: trunk.cps_max,
                 identity: trunk.identity,
+                media: trunk.media,
                 priority: trunk.priority,
                 weight: trunk.weight,
                 ..TrunkTerms::default()

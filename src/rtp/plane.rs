@@ -61,6 +61,14 @@ pub struct RemoteMedia {
     pub learning: bool,
 }
 
+impl RemoteMedia {
+    /// The same of a peer that may be behind a NAT, or may not.
+    #[must_use]
+    pub const fn learning(self, learning: bool) -> Self {
+        Self { learning, ..self }
+    }
+}
+
 /// What happens to the keys typed by one side.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct KeyMode {

@@ -122,9 +122,9 @@ impl CodecSet {
     #[must_use]
     pub fn flowing_to(self, other: Self) -> Option<Self> {
         let turned = || self.with_both_laws().intersection(other.with_both_laws());
-        Some(self.intersection(other)).filter(|same| same.has_audio()).or_else(|| {
-            Some(turned()).filter(|turned| turned.has_audio())
-        })
+        Some(self.intersection(other))
+            .filter(|same| same.has_audio())
+            .or_else(|| Some(turned()).filter(|turned| turned.has_audio()))
     }
 
     /// All of `other` are in this set.

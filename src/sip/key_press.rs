@@ -50,6 +50,15 @@ impl KeyPress {
         Self::new(key.ok_or(NoKey)?, duration_ms)
     }
 
+    /// A key that was heard in another way, for a usual time.
+    ///
+    /// # Errors
+    /// [`NoKey`] when no key has this sign.
+    pub fn of_sign(sign: char) -> Result<Self, NoKey> {
+        let mut bytes = [0; 4];
+        Self::new(read_key(sign.encode_utf8(&mut bytes).as_bytes())?, DURATION_MS_USUAL)
+    }
+
     fn new(key: u8, duration_ms: u16) -> Result<Self, NoKey> {
         let duration_ms = duration_ms.clamp(*DURATION_MS.start(), *DURATION_MS.end());
         Ok(Self { key, duration_ms })

@@ -11,6 +11,7 @@ use super::page::{Page, PageRequest};
 use super::{RelayPool, RouteTable, Store, StoreError};
 use crate::domain::id::{TenantId, TrunkId};
 use crate::domain::network::{Network, Transport, TrunkPlace};
+use crate::domain::trunk_media::{KeyWay, TrunkMedia};
 use crate::domain::trust::{NumberFormat, TrunkIdentity};
 
 /// The most trunks that the relay loads.
@@ -78,6 +79,8 @@ pub struct Trunk {
     pub cps_max: Option<u32>,
     /// How far it is believed.
     pub identity: TrunkIdentity,
+    /// How its media behaves.
+    pub media: TrunkMedia,
     /// Counts the changes.
     pub version: u64,
     /// When it was made.
@@ -147,6 +150,7 @@ pub struct NewTrunk {
     pub channels_max: Option<u32>,
     pub cps_max: Option<u32>,
     pub identity: TrunkIdentity,
+    pub media: TrunkMedia,
 }
 
 /// What changes of a trunk; absent fields stay.
@@ -168,6 +172,8 @@ pub struct TrunkChange {
     pub trusted: Option<bool>,
     pub format_in: Option<NumberFormat>,
     pub format_out: Option<NumberFormat>,
+    pub media_learning: Option<bool>,
+    pub keys: Option<KeyWay>,
 }
 
 #[derive(FromRow)]
@@ -190,6 +196,8 @@ struct Row {
     trusted: bool,
     number_format_in: String,
     number_format_out: String,
+    media_learning: bool,
+    dtmf: String,
     version: i64,
     created_at: Timestamp,
     updated_at: Timestamp,
@@ -237,6 +245,10 @@ impl TryFrom<Row> for Trunk {
                     NumberFormat::find_label,
                 )?,
             },
+            media: TrunkMedia {
+                learning: row.media_learning,
+                keys: label("trunk.dtmf", &row.dtmf, KeyWay::find_label)?,
+            },
             version: row.version.unsigned_abs(),
             created_at: from_sql(row.created_at),
             updated_at: from_sql(row.updated_at),
@@ -272,9 +284,9 @@ impl Store {
             "insert into trunk (id, tenant_id, role, name, source_networks, targets, priority,
                  weight, country_code, enabled, channels_max, cps_max, transport,
                  tls_ca, tls_name, trusted, created_at, updated_at,
-                 number_format_in, number_format_out)
+                 number_format_in, number_format_out, media_learning, dtmf)
              values ($1, $2, $3, $4, $5::text[]::cidr[], $6, $7, $8, $9, $10, $11, $12, $14, $15,
-                 $16, $17, $13, $13, $18, $19)
+                 $16, $17, $13, $13, $18, $19, $20, $21)
              returning *, source_networks::text[] as networks",
         )
         .bind(uuid(new.id.as_u128()))
@@ -296,6 +308,8 @@ impl Store {
         .bind(new.identity.trusted)
         .bind(new.identity.format_in.label())
         .bind(new.identity.format_out.label())
+        .bind(new.media.learning)
+        .bind(new.media.keys.label())
         .fetch_one(tx.connection())
         .await?;
         tx.touch_routes(RouteTable::Trunk);
@@ -366,6 +380,8 @@ impl Store {
                  trusted = coalesce($20, trusted),
                  number_format_in = coalesce($21, number_format_in),
                  number_format_out = coalesce($22, number_format_out),
+                 media_learning = coalesce($23, media_learning),
+                 dtmf = coalesce($24, dtmf),
                  version = version + 1, updated_at = $14
              where id = $1 and deleted_at is null and ($2::bigint is null or version = $2)
              returning *, source_networks::text[] as networks",
@@ -392,6 +408,8 @@ impl Store {
         .bind(change.trusted)
         .bind(change.format_in.map(NumberFormat::label))
         .bind(change.format_out.map(NumberFormat::label))
+        .bind(change.media_learning)
+        .bind(change.keys.map(KeyWay::label))
         .fetch_optional(tx.connection())
         .await?;
         tx.touch_routes(RouteTable::Trunk);

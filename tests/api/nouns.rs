@@ -115,6 +115,15 @@ async fn trunks_come_change_and_go() {
     assert_eq!(changed.body["trusted"], true);
     assert_eq!(changed.body["number_format_in"], "e164_digits");
     assert_eq!(changed.body["number_format_out"], "trunk_prefix");
+    let seen = (&changed.body["media_learning"], &changed.body["dtmf"]);
+    assert_eq!(seen, (&json!(false), &json!("rfc4733")), "strict unless somebody says so");
+    let patch = json!({"media_learning": true, "dtmf": "inband"});
+    world.operator.patch(&path, patch).await.gave(200);
+    let changed = world.operator.patch(&path, json!({"weight": 8})).await.gave(200);
+    let seen = (&changed.body["media_learning"], &changed.body["dtmf"]);
+    assert_eq!(seen, (&json!(true), &json!("inband")));
+    let refused = world.operator.patch(&path, json!({"dtmf": "loud"})).await;
+    assert_eq!(refused.refused(422, "validation_failed").place().0, "/dtmf");
     let list = world.operator.get("/v1/trunks?limit=1").await.gave(200);
     assert_eq!(list.body["has_more"], true);
     world.operator.delete(&path).await.gave(204);

@@ -48,7 +48,12 @@ pub(crate) fn share(samples: &[i16], hz: u32) -> f64 {
 
 /// The best second of a recording: silence before the bridge does not count against it.
 pub(crate) fn best_share(samples: &[i16], hz: u32) -> f64 {
-    let windows = samples.chunks_exact(SAMPLES_PER_SECOND as usize);
+    best_share_of(samples, hz, 1)
+}
+
+/// The same of parts of a second.
+pub(crate) fn best_share_of(samples: &[i16], hz: u32, parts: usize) -> f64 {
+    let windows = samples.chunks_exact(SAMPLES_PER_SECOND as usize / parts);
     windows.map(|window| share(window, hz)).fold(0.0, f64::max)
 }
 

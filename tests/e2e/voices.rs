@@ -8,6 +8,7 @@ use crate::sound;
 
 const AGENT_HZ: u32 = 440;
 const SUBSCRIBER_HZ: u32 = 880;
+const RING_HZ: u32 = 450;
 
 #[test]
 fn each_side_hears_the_tone_of_the_other() {
@@ -48,4 +49,27 @@ fn each_side_hears_the_tone_of_the_other() {
     }
     let received = fs::read_to_string(&agent.process.output).expect("baresip's trace");
     assert!(!received.contains("13800001234"), "the agent's phone saw the real number");
+}
+
+#[test]
+fn the_agent_hears_our_ring_tone_while_the_subscriber_is_told_who_calls() {
+    let service = Service::start_whispering("ringing");
+    let binding = service.bind("E-1", "+8613800001234");
+    let x = binding["virtual_number"].as_str().expect("a number").to_owned();
+    let (insurer, carrier) = (service.sides.insurer, service.sides.carrier);
+    let real = "+8613800001234";
+    let (ip, port) = (carrier.ip(), carrier.port());
+    let subscriber = Softphone::start(&service.folder, real, ip, port, SUBSCRIBER_HZ, None);
+    let to = format!("sip:{x}@{}", service.sip);
+    let (ip, port) = (insurer.ip(), insurer.port());
+    let mut agent = Softphone::start(&service.folder, "4821", ip, port, AGENT_HZ, Some(&to));
+    agent.process.wait();
+    let record = &service.records(1)[0];
+    assert_eq!(record["cause"], "caller_cancelled", "{record}");
+    let (at_agent, at_subscriber) = (agent.heard(), subscriber.heard());
+    let rung = sound::best_share_of(&at_agent, RING_HZ, 4);
+    let leaked = sound::best_share_of(&at_agent, SUBSCRIBER_HZ, 4);
+    assert!(rung > 0.9 && leaked < 0.1, "heard {rung:.2} of ringing, {leaked:.2} of the far tone");
+    let far = sound::best_share_of(&at_subscriber, AGENT_HZ, 4);
+    assert!(!at_subscriber.is_empty() && far < 0.9, "the sides are not joined: {far:.2}");
 }

@@ -8,6 +8,7 @@ use maskline::domain::cdr::Cdr;
 use maskline::domain::id::{AgentId, BindingId, PoolId, TenantId, TrunkId};
 use maskline::domain::network::{Network, Transport, TrunkPlace};
 use maskline::domain::number::{RealNumber, VirtualNumber};
+use maskline::domain::trunk_media::TrunkMedia;
 use maskline::domain::trust::TrunkIdentity;
 use maskline::relay::handle::Talking;
 use maskline::store::agent::NewAgent;
@@ -164,6 +165,7 @@ async fn lay_out(store: &Store, tenant: TenantId, pbx: &Peer, carrier: &Peer) {
             channels_max: None,
             cps_max: None,
             identity: TrunkIdentity::default(),
+            media: TrunkMedia::default(),
         };
         store.insert_trunk(trunk, noon()).await.expect("a trunk");
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use maskline::app::{RootKeyFile, Running, start};
 use maskline::config::{Config, Listeners, Secret};
+use maskline::domain::ring::RingTone;
 use maskline::domain::whisper::WhisperPolicy;
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +31,7 @@ pub(crate) fn settings(owner: &str) -> Config {
     let mut config = Config::default();
     config.whisper.mode = WhisperPolicy::Off;
     config.media.announce_refusals = false;
+    config.media.ring = RingTone::Phone;
     config.database.url = Some(Secret::new(owner));
     config.api.listen = any_port("127.0.0.1");
     config.admin.listen = any_port("127.0.0.1");

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use maskline::domain::ring::RingTone;
 use maskline::domain::whisper::WhisperPolicy;
 use maskline::phone::{Script, Step};
 use rand_chacha::ChaCha8Rng;
@@ -47,10 +48,14 @@ fn imagine(seed: u64) -> World {
         WhisperPolicy::Announce,
         WhisperPolicy::Off,
     ]);
+    let mut tones = dice(seed, 11);
+    let ring = tones.pick(&[RingTone::Relay, RingTone::Phone]);
+    let hold_tone = tones.permille(500);
     let mut world = World::configured(Seed(seed), |config| {
         config.ring_timeout = rng.between(secs(3), secs(40));
         config.whisper.policy = policy;
         config.announce_refusals = whispers.permille(500);
+        (config.ring, config.hold_tone) = (ring, hold_tone);
         if tight {
             config.calls_max = 2;
             config.recorder_credits = 3;

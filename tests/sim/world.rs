@@ -14,6 +14,7 @@ use maskline::call::io::{Input, Output, Peer, PeerRole};
 use maskline::domain::cause::Cause;
 use maskline::domain::id::{BindingId, CallId};
 use maskline::domain::now::Now;
+use maskline::domain::ring::RingTone;
 use maskline::domain::route::RouteAnswer;
 use maskline::domain::whisper::WhisperPolicy;
 use maskline::phone::{Phone, PhoneInput, PhoneOutput};
@@ -106,6 +107,8 @@ impl World {
         let mut config = CallConfig::new(RELAY_SIP);
         config.whisper.policy = WhisperPolicy::Off;
         config.announce_refusals = false;
+        config.ring = RingTone::Phone;
+        config.hold_tone = false;
         change(&mut config);
         Self {
             seed,

@@ -15,6 +15,7 @@ use maskline::domain::id::{AgentId, BindingId, SubscriberId, TenantId, TrunkId};
 use maskline::domain::network;
 use maskline::domain::now::Now;
 use maskline::domain::number::{RealNumber, VirtualNumber};
+use maskline::domain::ring::RingTone;
 use maskline::domain::route::{
     Callee, CallerParty, Hearer, Route, RouteAnswer, RouteQuery, TrunkTarget,
 };
@@ -99,6 +100,7 @@ impl Brain {
         let mut config = CallConfig::new(address("203.0.113.5:5060"));
         config.whisper.policy = WhisperPolicy::Off;
         config.announce_refusals = false;
+        config.ring = RingTone::Phone;
         let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
         Self {
             core: CallCore::new(config, ChaCha20Rng::seed_from_u64(seed)),

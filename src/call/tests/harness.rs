@@ -22,10 +22,10 @@ use crate::domain::id::{AgentId, BindingId, CallId, SubscriberId, TenantId, Trun
 use crate::domain::network;
 use crate::domain::now::Now;
 use crate::domain::number::{RealNumber, VirtualNumber};
+use crate::domain::ring::RingTone;
 use crate::domain::route::{
     Callee, CallerParty, Hearer, Route, RouteAnswer, RouteQuery, TrunkTarget,
 };
-use crate::domain::ring::RingTone;
 use crate::domain::whisper::WhisperPolicy;
 use crate::rtp::plane::{Command, Report, SideCounts};
 use crate::sip::transport::{Hop, Transport};

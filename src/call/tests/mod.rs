@@ -29,4 +29,5 @@ mod softphone;
 mod strays;
 mod stream;
 mod swarm;
+mod trunk_media;
 mod whisper;

@@ -1,0 +1,41 @@
+//! How the media of a trunk behaves.
+
+/// What is expected of the media of a trunk.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct TrunkMedia {
+    /// Its peers may be behind a NAT: their port may turn out to be another than the one they
+    /// announce, once, at the address they announce.
+    pub learning: bool,
+    /// How keys travel on it.
+    pub keys: KeyWay,
+}
+
+/// How keys travel.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum KeyWay {
+    /// As telephone events; of who has agreed on none, tones are understood.
+    #[default]
+    Events,
+    /// As INFO requests, towards it even where events are agreed on.
+    Info,
+    /// As tones in the sound, which are looked for even where events are agreed on.
+    Inband,
+}
+
+impl KeyWay {
+    /// The stable word in the store and the API.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Events => "rfc4733",
+            Self::Info => "info",
+            Self::Inband => "inband",
+        }
+    }
+
+    /// Reads a label back, as stored.
+    #[must_use]
+    pub fn find_label(label: &str) -> Option<Self> {
+        [Self::Events, Self::Info, Self::Inband].into_iter().find(|way| way.label() == label)
+    }
+}
