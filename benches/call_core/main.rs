@@ -93,7 +93,8 @@ impl Bench {
             | Output::TrunkStatus(_)
             | Output::FindLogin { .. }
             | Output::Proved { .. }
-            | Output::Security(_) => {}
+            | Output::Security(_)
+            | Output::Unwanted(_) => {}
             Output::Finished(_) => {
                 self.finished += 1;
                 self.inputs.push_back(Input::RecorderCredit(1));

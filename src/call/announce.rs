@@ -173,11 +173,16 @@ impl Call {
         let whisper = announcement.and_then(|announcement| announcement.whisper.as_mut());
         let Some(whisper) = whisper else { return };
         let mut acts = Vec::with_capacity(ACTS_USUAL);
+        let before = whisper.result();
         whisper.handle(heard, &mut acts);
+        let decided = whisper.result().filter(|_| before.is_none());
         if whisper.was_heard()
             && let Some(record) = &mut self.record
         {
             record.heard(now);
+        }
+        if decided == Some(WhisperResult::Refused) {
+            self.no_more(wires, now);
         }
         for act in acts {
             match act {

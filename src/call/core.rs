@@ -92,6 +92,7 @@ impl CallCore {
             Input::RecorderCredit(credit) => self.credits = self.credits.saturating_add(credit),
             Input::Timeout => self.on_timeout(now),
         }
+        self.heed_refusals(now);
         self.drain_transactions(now);
     }
 
@@ -185,7 +186,7 @@ impl CallCore {
         serial
     }
 
-    fn happen(&mut self, now: Now, serial: Serial, event: Event) {
+    pub(super) fn happen(&mut self, now: Now, serial: Serial, event: Event) {
         self.with_call(serial, |call, wires| call.happen(wires, now, event));
     }
 
@@ -267,6 +268,8 @@ impl CallCore {
                 let spared_before = (!drop_calls).then_some(ordered_at);
                 self.on_binding_ended(now, binding, cause, spared_before);
             }
+            Control::Unwanted(unwanted) => self.on_unwanted(now, unwanted),
+            Control::UnwantedStored(unwanted) => self.on_unwanted_stored(&unwanted),
             Control::Drain => self.is_draining = true,
             Control::TerminateAll => {
                 self.is_draining = true;
@@ -293,14 +296,22 @@ impl CallCore {
             call.stage() == Stage::Bridged
                 && spared_before.is_some_and(|order| record.was_answered_before(order))
         };
-        let bound = self.by_binding.range((binding, Serial::FIRST)..=(binding, Serial::LAST));
-        let ending: Vec<Serial> = bound
-            .map(|(_, serial)| *serial)
-            .filter(|serial| self.calls.get(*serial).is_some_and(|call| !is_spared(call)))
-            .collect();
-        for serial in ending {
+        for serial in self.through(binding, |call| !is_spared(call)) {
             self.happen(now, serial, Event::Stopped(cause));
         }
+    }
+
+    /// The calls through a binding that are such.
+    pub(super) fn through(
+        &self,
+        binding: BindingId,
+        is_such: impl Fn(&Call) -> bool,
+    ) -> Vec<Serial> {
+        let bound = self.by_binding.range((binding, Serial::FIRST)..=(binding, Serial::LAST));
+        bound
+            .map(|(_, serial)| *serial)
+            .filter(|serial| self.calls.get(*serial).is_some_and(&is_such))
+            .collect()
     }
 
     fn on_timeout(&mut self, now: Now) {
@@ -360,7 +371,8 @@ impl fmt::Debug for CallCore {
 }
 
 /// Asks the gate about an attempt whose route was found.
-fn judge(call: &mut Call, wires: &mut Wires, now: Now, route: Route) -> Event {
+fn judge(call: &mut Call, wires: &mut Wires, now: Now, mut route: Route) -> Event {
+    wires.denied.add_to(&mut route);
     let Some(record) = call.record_mut() else { return Event::Refused(Cause::Internal) };
     record.routed(&route);
     match gate::decide(&route, record.attempt(), now.wall) {

@@ -229,6 +229,11 @@ impl Call {
         }
     }
 
+    /// The insurer calls.
+    pub(super) fn is_to_subscriber(&self) -> bool {
+        self.insurer_side() == Some(Side::A)
+    }
+
     /// Where the insurer is.
     pub(super) fn insurer_side(&self) -> Option<Side> {
         self.record.as_ref().map(|record| match record.known().direction {

@@ -14,6 +14,7 @@ use crate::domain::cdr::{Cdr, Direction};
 use crate::domain::id::{AgentId, BindingId, CallId, TenantId, TrunkId};
 use crate::domain::number::VirtualNumber;
 use crate::domain::route::{RouteAnswer, RouteQuery};
+use crate::domain::whisper::Unwanted;
 use crate::rtp::plane;
 use crate::sip::digest::Secret;
 use crate::sip::malformed::Malformed;
@@ -132,6 +133,10 @@ pub enum Control {
         /// When it was ordered: who was answered since then ends too.
         ordered_at: Instant,
     },
+    /// A subscriber said in a call of another brain that it wants no more calls of this kind.
+    Unwanted(Unwanted),
+    /// The store says so too, and no route is used that was read before.
+    UnwantedStored(Unwanted),
     /// Take no new attempts; calls go on.
     Drain,
     /// End every call and take every registration back: the drain time is over.
@@ -174,6 +179,9 @@ pub enum Output {
     TrunkStatus(TrunkStatus),
     /// Something for the security log.
     Security(SecurityEvent),
+    /// The subscriber wants no more calls of this kind: write it down at once, tell the other
+    /// brains, and answer with [`Control::UnwantedStored`]. Here it is in force already.
+    Unwanted(Unwanted),
     /// Both legs are over: write this down, then give back one [`Input::RecorderCredit`].
     Finished(Box<Cdr>),
 }
@@ -304,6 +312,7 @@ impl fmt::Debug for Output {
             Self::Status(live) => write!(f, "Status({live:?})"),
             Self::TrunkStatus(status) => write!(f, "TrunkStatus({status:?})"),
             Self::Security(event) => write!(f, "Security({event:?})"),
+            Self::Unwanted(unwanted) => write!(f, "{unwanted:?}"),
             Self::Finished(cdr) => write!(f, "Finished({cdr:?})"),
         }
     }

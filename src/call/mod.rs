@@ -51,6 +51,7 @@ mod stateless;
 mod table;
 mod talk;
 mod timers;
+mod unwanted;
 mod whisper;
 mod wires;
 

@@ -13,7 +13,9 @@ use super::io::Output;
 use super::names::Names;
 use super::place::{Place, Places};
 use super::timers::Timers;
+use super::unwanted::Denied;
 use crate::domain::cause::Cause;
+use crate::domain::whisper::Unwanted;
 use crate::sip::dialog::Dialog;
 use crate::sip::ids::{Branch, Shard, Tag};
 use crate::sip::method::Method;
@@ -42,6 +44,10 @@ pub(super) struct Wires {
     pub(super) shard: Shard,
     /// Callers that are being told why they are refused.
     pub(super) refusals: usize,
+    /// What callees have said they do not want, until the end of this input.
+    pub(super) unwanted: Vec<Unwanted>,
+    /// What of that no route may say yet.
+    pub(super) denied: Denied,
     pub(super) rng: ChaCha20Rng,
 }
 
@@ -60,6 +66,8 @@ impl Wires {
             session_expires: config.session_expires_s.to_string().into(),
             shard: Shard::new(u16::from(config.shard)).expect("a u8 is below the maximum"),
             refusals: 0,
+            unwanted: Vec::new(),
+            denied: Denied::default(),
             rng,
             config,
         }

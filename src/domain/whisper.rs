@@ -1,7 +1,10 @@
 //! What a subscriber hears before a call of an insurer is bridged: in which way for which purpose,
 //! and what came of it.
 
+use std::time::SystemTime;
+
 use super::cause::Cause;
+use super::id::{BindingId, CallId, SubscriberId, TenantId};
 use super::purpose::Purpose;
 
 /// How a call is announced to the subscriber who has answered it.
@@ -79,6 +82,23 @@ impl OnSilence {
     pub fn find_label(label: &str) -> Option<Self> {
         [Self::Refuse, Self::Connect].into_iter().find(|it| it.label() == label)
     }
+}
+
+/// A subscriber has said that it wants no more calls of one kind from one tenant.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Unwanted {
+    /// In which call.
+    pub call: CallId,
+    /// Whose calls.
+    pub tenant: TenantId,
+    /// Through which binding.
+    pub binding: BindingId,
+    /// Who.
+    pub subscriber: SubscriberId,
+    /// For what.
+    pub purpose: Purpose,
+    /// When.
+    pub at: SystemTime,
 }
 
 /// What nobody should have to ask for is announced; what sells, asks or names no purpose needs a

@@ -18,6 +18,7 @@ use crate::call::io::Control;
 use crate::domain::cause::Cause;
 use crate::domain::id::{BindingId, CallId, TenantId, TrunkId};
 use crate::domain::number::VirtualNumber;
+use crate::domain::whisper::Unwanted;
 
 /// A reference to the relay of this process; clones mean the same relay. Nothing here is `async`:
 /// when a function has returned, its effect is ordered before everything the relay does next.
@@ -155,6 +156,19 @@ impl Handle {
         // there.
         let drop_calls = talking == Talking::Ends;
         self.order(Control::BindingEnded { binding, cause, drop_calls, ordered_at })
+    }
+
+    /// The store says that a subscriber wants no more calls of a kind: routes through these
+    /// bindings are looked up anew, and then the shards may believe them again.
+    pub(crate) fn unwanted_stored(
+        &self,
+        unwanted: Unwanted,
+        bindings: &[BindingId],
+    ) -> Result<(), RelayStuck> {
+        for binding in bindings {
+            self.0.freshness.forget(Subject::Binding(*binding));
+        }
+        self.order(Control::UnwantedStored(unwanted))
     }
 
     /// What was known about this number may be wrong: it was bound, unbound, imported or resumed.

@@ -25,6 +25,7 @@ mod live;
 mod mailbox;
 mod memory;
 mod pace;
+mod refusals;
 mod security;
 mod shard;
 mod tally;

@@ -9,6 +9,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::cdr::Cdr;
+use crate::domain::id::BindingId;
+use crate::domain::whisper::Unwanted;
 
 /// The most records in one transaction.
 pub const BATCH_MAX: usize = 200;
@@ -36,11 +38,37 @@ impl Default for Pace {
     }
 }
 
+impl Pace {
+    /// Waits half of it to all of it, so that nodes do not come back in step; how long to wait the
+    /// next time.
+    pub(super) async fn wait(
+        self,
+        wait: Duration,
+        chance: f64,
+        closing: &CancellationToken,
+    ) -> Duration {
+        let sleep = tokio::time::sleep(wait.mul_f64(0.5 + 0.5 * chance.clamp(0.0, 1.0)));
+        if closing.is_cancelled() {
+            sleep.await;
+            return self.retry_first;
+        }
+        closing.run_until_cancelled(sleep).await;
+        (wait * 2).min(self.retry_max)
+    }
+}
+
 /// Where records become durable: a CDR, its facts and its events in one transaction. Writing the
 /// same record twice leaves one.
 pub trait RecordStore: Send + Sync + 'static {
     /// Writes all of them or none.
     fn insert(&self, records: &[Cdr]) -> impl Future<Output = Result<(), RecordFailure>> + Send;
+
+    /// Writes that a subscriber wants no more calls of a kind. The bindings whose routes may not
+    /// say so yet.
+    fn refuse(
+        &self,
+        unwanted: &Unwanted,
+    ) -> impl Future<Output = Result<Vec<BindingId>, RecordFailure>> + Send;
 }
 
 /// Why records were not written.
@@ -111,7 +139,7 @@ impl RecorderQueue {
     /// from 0 to 1. Once `closing`, the store is asked again soon, however long it has been away.
     pub(crate) async fn run<S: RecordStore>(
         self,
-        store: S,
+        store: Arc<S>,
         pace: Pace,
         jitter: impl Fn() -> f64 + Send + Sync,
         closing: CancellationToken,
@@ -148,7 +176,7 @@ async fn gather(receiver: &mut mpsc::Receiver<Record>, batch: &mut Vec<Record>) 
 }
 
 struct Writer<S, J> {
-    store: S,
+    store: Arc<S>,
     pace: Pace,
     jitter: J,
     closing: CancellationToken,
@@ -189,16 +217,7 @@ impl<S: RecordStore, J: Fn() -> f64 + Send + Sync> Writer<S, J> {
             metrics::counter!("maskline_recorder_retries_total").increment(1);
             let (records, wait_ms) = (cdrs.len(), wait.as_millis());
             tracing::warn!(records, wait_ms, "The store is away; {records} CDRs wait {wait_ms} ms");
-            // Half of it to all of it, so that nodes do not come back in step.
-            let part = 0.5 + 0.5 * (self.jitter)().clamp(0.0, 1.0);
-            let sleep = tokio::time::sleep(wait.mul_f64(part));
-            if self.closing.is_cancelled() {
-                sleep.await;
-                wait = self.pace.retry_first;
-            } else {
-                self.closing.run_until_cancelled(sleep).await;
-                wait = (wait * 2).min(self.pace.retry_max);
-            }
+            wait = self.pace.wait(wait, (self.jitter)(), &self.closing).await;
         }
     }
 }
@@ -290,6 +309,10 @@ mod tests {
             self.batches.lock().expect("no panic").push(calls);
             Ok(())
         }
+
+        async fn refuse(&self, _unwanted: &Unwanted) -> Result<Vec<BindingId>, RecordFailure> {
+            panic!("a record was pushed");
+        }
     }
 
     fn cdr(n: u64) -> Box<Cdr> {
@@ -334,7 +357,7 @@ mod tests {
             drop(recorder);
             let ms = Duration::from_millis(1);
             let pace = Pace { retry_first: ms, retry_max: ms };
-            queue.run(store.clone(), pace, || 0.5, CancellationToken::new()).await;
+            queue.run(Arc::new(store.clone()), pace, || 0.5, CancellationToken::new()).await;
             let batches = store.batches.lock().expect("no panic");
             (batches.iter().map(Vec::len).collect(), shard.0.load(Ordering::SeqCst))
         })

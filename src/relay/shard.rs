@@ -21,6 +21,7 @@ use super::mailbox::{Inbox, Mailbox};
 use super::now::now;
 use super::pace::Pace;
 use super::recorder::Recorder;
+use super::refusals::Refusals;
 use super::routes::{Found, RouteSource, Routes};
 use super::security::{Knocks, Line};
 use super::sip_udp::{Received, SipSocket};
@@ -29,10 +30,9 @@ use super::tally::{Published, Tally};
 use super::trunks::{KnownPeers, TrunkTable};
 use super::ways::Ways;
 use crate::call::core::CallCore;
-use crate::call::io::{Input, Output};
-use crate::domain::cdr::Cdr;
+use crate::call::io::{Control, Input, Output};
 use crate::domain::now::Now;
-use crate::domain::whisper::WhisperResult;
+use crate::domain::whisper::Unwanted;
 use crate::media::ShardLink;
 use crate::rtp::plane::{Command, Report};
 use crate::sip::transport::Transport;
@@ -64,6 +64,7 @@ pub(crate) struct Shard<R: RouteSource> {
     pub(crate) media: ShardLink,
     pub(crate) routes: Routes<R>,
     pub(crate) recorder: Recorder,
+    pub(crate) refusals: Refusals,
     pub(crate) trunks: Arc<ArcSwap<TrunkTable>>,
     pub(crate) shared: Arc<Shared>,
 }
@@ -406,21 +407,25 @@ impl<R: RouteSource> Running<R> {
             Output::Status(call) => self.shard.shared.live.record(call),
             Output::Security(event) => Line::from(event).write(),
             Output::TrunkStatus(status) => self.shard.shared.trunk_states.note(status),
+            Output::Unwanted(unwanted) => self.refuse(unwanted),
             Output::Finished(cdr) => {
                 self.tally.finished += 1;
-                self.forget_unwanted(&cdr);
                 self.shard.recorder.push(cdr);
             }
         }
     }
 
-    /// The subscriber does not want such calls any more. The store will say so when it has the
-    /// record, and then every node is told; until then nothing is called from memory here.
-    fn forget_unwanted(&self, cdr: &Cdr) {
-        let refused = cdr.whisper.as_ref().is_some_and(|it| it.result == WhisperResult::Refused);
-        if let Some(binding) = cdr.binding.filter(|_| refused) {
-            self.shard.shared.freshness.forget(Subject::Binding(binding));
+    /// The subscriber does not want such calls any more: that is written at once, and the other
+    /// shards hear of it now. When the store has it, every node is told.
+    fn refuse(&mut self, unwanted: Unwanted) {
+        self.shard.shared.freshness.forget(Subject::Binding(unwanted.binding));
+        self.shard.refusals.push(unwanted);
+        for (owner, passing) in self.passing.iter_mut().enumerate() {
+            if owner != self.shard.index {
+                passing.push(Input::Control(Control::Unwanted(unwanted)));
+            }
         }
+        self.pass_on();
     }
 
     /// By the socket of its family. Without one it cannot be sent, as a network that is down.

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::handle::{Handle, Shared};
 use super::mailbox::{Mailbox, TakesOrders};
 use super::recorder::{Pace, RecordStore, RecorderQueue};
+use super::refusals::{Refusals, write_refusals};
 use super::routes::{Found, RouteSource, Routes, no_memory};
 use super::shard::Shard;
 use super::sip_udp::SipSocket;
@@ -64,7 +65,8 @@ pub(crate) struct Relay {
     shards: Vec<Arc<dyn TakesOrders>>,
     threads: Vec<std::thread::JoinHandle<()>>,
     post: Arc<Post>,
-    recorder: JoinHandle<()>,
+    /// What makes records and refusals durable.
+    writers: [JoinHandle<()>; 2],
     closing: CancellationToken,
     tasks: Vec<AbortHandle>,
 }
@@ -98,6 +100,7 @@ impl<R: RouteSource> Prepared<R> {
         let shared = Arc::clone(handle.shared());
         // The brains together hold one credit for each place.
         let queue = RecorderQueue::new(parts.call.recorder_credits as usize);
+        let (refusals, unwanted) = Refusals::new(parts.call.recorder_credits as usize);
         let runtime = tokio::runtime::Handle::current();
         let post = Arc::new(Post::new()?);
         let passed =
@@ -130,6 +133,7 @@ impl<R: RouteSource> Prepared<R> {
                 media,
                 routes,
                 recorder: queue.recorder(mailbox as _),
+                refusals: refusals.clone(),
                 trunks: Arc::clone(&parts.trunks),
                 shared: Arc::clone(&shared),
             };
@@ -149,9 +153,12 @@ impl<R: RouteSource> Prepared<R> {
         };
         threads.push(streams.start()?);
         let closing = CancellationToken::new();
+        let (records, pace) = (Arc::new(parts.records), Pace::default());
         let recorder =
-            runtime.spawn(queue.run(parts.records, Pace::default(), chance, closing.clone()));
-        Ok(Relay { shared, shards: orders, threads, post, recorder, closing, tasks: Vec::new() })
+            runtime.spawn(queue.run(Arc::clone(&records), pace, chance, closing.clone()));
+        let writing = write_refusals(unwanted, records, handle, pace, chance, closing.clone());
+        let writers = [recorder, runtime.spawn(writing)];
+        Ok(Relay { shared, shards: orders, threads, post, writers, closing, tasks: Vec::new() })
     }
 }
 
@@ -206,7 +213,9 @@ impl Relay {
         // A thread that panicked has said so already.
         let join = move || threads.into_iter().for_each(|thread| drop(thread.join()));
         tokio::task::spawn_blocking(join).await.ok();
-        let unwritten = tokio::time::timeout(flush, self.recorder).await.is_err();
+        let [records, refusals] = self.writers;
+        let written = async { drop((records.await, refusals.await)) };
+        let unwritten = tokio::time::timeout(flush, written).await.is_err();
         self.tasks.iter().for_each(AbortHandle::abort);
         unwritten
     }

@@ -7,10 +7,13 @@ use super::recorder::{RecordFailure, RecordStore};
 use super::routes::{Lookup, RouteSource};
 use crate::call::io::LoginAnswer;
 use crate::domain::cdr::Cdr;
+use crate::domain::id::BindingId;
 use crate::domain::route::{RouteAnswer, RouteQuery};
+use crate::domain::whisper::Unwanted;
 use crate::sip::digest::Secret;
 use crate::store::cdr::insert_batch;
 use crate::store::route::{self, RouteKey, RouteLookup, RouteRecord};
+use crate::store::unwanted::refuse;
 use crate::store::{RelayPool, StoreError};
 use crate::vault::Vault;
 
@@ -99,23 +102,32 @@ impl StoreRecords {
 
 impl RecordStore for StoreRecords {
     async fn insert(&self, records: &[Cdr]) -> Result<(), RecordFailure> {
-        match insert_batch(&self.pool, records).await {
-            Ok(_) => Ok(()),
-            Err(StoreError::Unavailable(_)) => Err(RecordFailure::Unavailable),
-            Err(error @ StoreError::Conflict { .. }) => {
-                tracing::error!(%error, "Records are refused: {error}");
-                Err(RecordFailure::Refused)
-            }
-            Err(
-                error @ (StoreError::Internal(_)
-                | StoreError::Unreadable { .. }
-                | StoreError::Vault(_)
-                | StoreError::RoleTooStrong { .. }
-                | StoreError::Migration(_)),
-            ) => {
-                tracing::error!(%error, "Records are not taken: {error}");
-                Err(RecordFailure::Unclear)
-            }
+        judge(insert_batch(&self.pool, records).await.map(|_| ()))
+    }
+
+    async fn refuse(&self, unwanted: &Unwanted) -> Result<Vec<BindingId>, RecordFailure> {
+        judge(refuse(&self.pool, unwanted).await)
+    }
+}
+
+/// Whether it is worth trying again.
+fn judge<T>(written: Result<T, StoreError>) -> Result<T, RecordFailure> {
+    match written {
+        Ok(written) => Ok(written),
+        Err(StoreError::Unavailable(_)) => Err(RecordFailure::Unavailable),
+        Err(error @ StoreError::Conflict { .. }) => {
+            tracing::error!(%error, "Records are refused: {error}");
+            Err(RecordFailure::Refused)
+        }
+        Err(
+            error @ (StoreError::Internal(_)
+            | StoreError::Unreadable { .. }
+            | StoreError::Vault(_)
+            | StoreError::RoleTooStrong { .. }
+            | StoreError::Migration(_)),
+        ) => {
+            tracing::error!(%error, "Records are not taken: {error}");
+            Err(RecordFailure::Unclear)
         }
     }
 }

@@ -30,6 +30,7 @@ pub mod subscriber;
 pub mod tenant;
 pub mod trunk;
 pub mod trunk_access;
+pub mod unwanted;
 pub mod watch;
 
 use std::sync::Arc;

@@ -122,7 +122,7 @@ impl World {
         }
     }
 
-    fn order(&mut self, control: Control) {
+    pub(crate) fn order(&mut self, control: Control) {
         self.feed(Input::Control(control), &Context::default());
     }
 

@@ -1,7 +1,7 @@
 //! The store as the call plane sees it: routes are asked for and come late, or never. It keeps the
 //! rule of the real route cache: a look-up that began before an invalidation is done again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -42,6 +42,8 @@ pub(crate) struct Store {
     carriers: BTreeMap<&'static str, Vec<Who>>,
     invalidations: u64,
     lookups: BTreeMap<CallId, Lookup>,
+    /// What it has been told of refusals: later than they were said.
+    unwanted: BTreeSet<(Place, &'static str)>,
     /// How long an answer takes.
     pub(crate) delay: (Duration, Duration),
     /// The database is away.
@@ -70,6 +72,7 @@ impl Store {
             carriers: BTreeMap::new(),
             invalidations: 0,
             lookups: BTreeMap::new(),
+            unwanted: BTreeSet::new(),
             delay: (Duration::from_millis(1), Duration::from_millis(1)),
             failing: false,
             duration_max: None,
@@ -111,6 +114,14 @@ impl Store {
 
     pub(crate) fn set_carriers(&mut self, subscriber: Who, carriers: Vec<Who>) {
         self.carriers.insert(subscriber.user, carriers);
+    }
+
+    /// Writes a refusal down. False while the database is away.
+    pub(crate) fn write_unwanted(&mut self, party: (Place, &'static str)) -> bool {
+        if !self.failing {
+            self.unwanted.insert(party);
+        }
+        !self.failing
     }
 
     /// From here on no answer is given that was read before.
@@ -238,7 +249,7 @@ impl Store {
             agent_number: "4821".into(),
             do_not_call: {
                 let party = (binding.tenant, binding.subscriber.user);
-                let is_unwanted = self.facts.unwanted.contains(&party);
+                let is_unwanted = self.unwanted.contains(&party);
                 is_unwanted.then_some((Purpose::Unspecified, for_ever())).into_iter().collect()
             },
         }

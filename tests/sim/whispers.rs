@@ -2,17 +2,19 @@
 //! were pressed, and what may follow from that.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use maskline::call::io::Control;
 use maskline::domain::cdr::{Cdr, Direction};
 use maskline::domain::purpose::Purpose;
-use maskline::domain::whisper::{WhisperMode, WhisperPolicy, WhisperResult};
+use maskline::domain::whisper::{Unwanted, WhisperMode, WhisperPolicy, WhisperResult};
 use maskline::phone::speech::EVENT_TYPE;
 use maskline::prompt::{Clip, Voice};
 use maskline::rtp::sound::Sounds;
 
 use crate::invariants::{Verdict, demand};
 use crate::witness::Attempt;
-use crate::world::World;
+use crate::world::{Event, World};
 
 /// Each clip is half a second of silence.
 pub(crate) fn sounds() -> Sounds {
@@ -93,16 +95,24 @@ impl World {
         move |config| config.whisper.policy = policy
     }
 
-    /// A call is over that its callee refused for good: the store has it with the record.
-    pub(crate) fn note_refusal(&mut self, cdr: &Cdr) {
-        let refused = cdr.whisper.as_ref().is_some_and(|it| it.result == WhisperResult::Refused);
-        if !refused {
-            return;
+    /// A callee has said that it wants no more such calls: that is in force, and the store learns
+    /// of it in time.
+    pub(crate) fn note_unwanted(&mut self, unwanted: Unwanted) {
+        if let Some(party) = self.store.find_binding_of(Some(unwanted.binding)) {
+            self.commit(|facts| _ = facts.unwanted.insert(party));
         }
-        let binding = self.store.find_binding_of(cdr.binding);
-        if let Some((tenant, subscriber)) = binding {
-            self.commit(|facts| _ = facts.unwanted.insert((tenant, subscriber)));
-            self.store.invalidate();
+        self.queue_in(WRITTEN_AFTER, Event::Unwanted(unwanted));
+    }
+
+    pub(crate) fn write_unwanted(&mut self, unwanted: Unwanted) {
+        let party = self.store.find_binding_of(Some(unwanted.binding));
+        if party.is_some_and(|party| !self.store.write_unwanted(party)) {
+            return self.queue_in(WRITTEN_AFTER, Event::Unwanted(unwanted));
         }
+        self.store.invalidate();
+        self.order(Control::UnwantedStored(unwanted));
     }
 }
+
+/// The store is slow; the second try may find it back.
+const WRITTEN_AFTER: Duration = Duration::from_secs(2);

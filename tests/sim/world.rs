@@ -16,7 +16,7 @@ use maskline::domain::id::{BindingId, CallId};
 use maskline::domain::now::Now;
 use maskline::domain::ring::RingTone;
 use maskline::domain::route::RouteAnswer;
-use maskline::domain::whisper::WhisperPolicy;
+use maskline::domain::whisper::{Unwanted, WhisperPolicy};
 use maskline::phone::{Phone, PhoneInput, PhoneOutput};
 use maskline::rtp::plane::Report;
 use maskline::sip::transport::Transport;
@@ -61,6 +61,7 @@ pub(crate) enum Event {
     StoreFull(CallId),
     Report(Report),
     Commit,
+    Unwanted(Unwanted),
     Act(Action),
     Order { binding: BindingId, cause: Cause, drops_calls: bool },
     Dial(usize),
@@ -279,6 +280,7 @@ impl World {
                 let call = self.witness.borrow().call_of(report.session());
                 self.feed(Input::Media(report), &Context { sip_call_id: None, call });
             }
+            Event::Unwanted(unwanted) => self.write_unwanted(unwanted),
             Event::Commit => match self.recorder.committed() {
                 Some(credit) => self.feed(Input::RecorderCredit(credit), &Context::default()),
                 None => self.queue_in(Duration::from_millis(500), Event::Commit),
@@ -412,11 +414,11 @@ impl World {
             | Output::TrunkStatus(_)
             | Output::FindLogin { .. }
             | Output::Proved { .. } => {}
+            Output::Unwanted(unwanted) => self.note_unwanted(unwanted),
             Output::Finished(cdr) => {
                 self.name_call(cdr.call, context);
                 let broken = invariants::record_written(self, &cdr);
                 self.judge(broken);
-                self.note_refusal(&cdr);
                 let wait = self.recorder.push();
                 self.queue_in(wait, Event::Commit);
             }

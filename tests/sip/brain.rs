@@ -161,7 +161,8 @@ impl Brain {
             | Output::TrunkStatus(_)
             | Output::FindLogin { .. }
             | Output::Proved { .. }
-            | Output::Security(_) => None,
+            | Output::Security(_)
+            | Output::Unwanted(_) => None,
             Output::Finished(_) => {
                 self.records += 1;
                 Some(Input::RecorderCredit(1))

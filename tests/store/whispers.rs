@@ -8,12 +8,13 @@ use maskline::domain::cdr::{Cdr, Direction, EndedBy, Whispered};
 use maskline::domain::id::{CallId, SubscriberId};
 use maskline::domain::purpose::Purpose;
 use maskline::domain::route::Route;
-use maskline::domain::whisper::WhisperResult;
+use maskline::domain::whisper::{Unwanted, WhisperResult};
 use maskline::policy::gate::{Attempt, Decision, decide};
 use maskline::store::binding::BindingRecord;
 use maskline::store::cdr::insert_batch;
 use maskline::store::convert::unix_ms;
 use maskline::store::route::{RouteKey, RouteLookup, find};
+use maskline::store::unwanted::refuse;
 use maskline::store::watch::{Heard, RouteWatch};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
@@ -84,7 +85,7 @@ async fn consent(world: &mut World, insurer: &Insurer, to: SubscriberId, purpose
     sqlx::query(
         "insert into consent (tenant_id, id, subscriber_id, purpose, channel, text_hash,
             captured_at)
-         values ($1, $2, $3, $4, 'form', decode(repeat('00', 32), 'hex'), '2026-01-01')",
+         values ($1, $2, $3, $4, 'form', decode(repeat('00', 32), 'hex'), '2020-01-01')",
     )
     .bind(Uuid::from_u128(insurer.id.as_u128()))
     .bind(Uuid::from_u128(bits()))
@@ -121,6 +122,65 @@ async fn a_refused_kind_of_call_is_refused_for_half_a_year_and_no_other_kind() {
     assert_eq!(count(&mut world, withdrawn).await, 1);
     let kept = "select count(*) from consent where withdrawn_at is null";
     assert_eq!(count(&mut world, kept).await, 1, "the other one holds");
+}
+
+/// The key with which that was said, long before the record of its call.
+fn key_of(cdr: &Cdr) -> Unwanted {
+    Unwanted {
+        call: cdr.call,
+        tenant: cdr.tenant.expect("told"),
+        binding: cdr.binding.expect("told"),
+        subscriber: cdr.subscriber.expect("told"),
+        purpose: cdr.purpose.expect("told"),
+        at: cdr.started_at + Duration::from_secs(3),
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_in_force_from_its_key_on_and_its_record_writes_it_no_second_time() {
+    let mut world = World::new().await;
+    let insurer = world.insurer("A").await;
+    world.numbers(1).await;
+    let to = world.bind(&insurer, "p", 1).await;
+    consent(&mut world, &insurer, to.subscriber, Purpose::Marketing).await;
+    let cdr = told(&insurer, &to, Purpose::Marketing, WhisperResult::Refused);
+    let relay = world.test.database.relay.clone();
+    for _ in 0..2 {
+        assert_eq!(refuse(&relay, &key_of(&cdr)).await.expect("written"), [to.id]);
+    }
+    let at_once = route(&world, &insurer, &to).await;
+    let same_second = Duration::from_secs(3);
+    assert_eq!(judge(&at_once, Purpose::Marketing, same_second), Some(Cause::DoNotCall));
+    assert_eq!(judge(&at_once, Purpose::Survey, same_second), None);
+    let at = text(key_of(&cdr).at);
+    let withdrawn = format!("select count(*) from consent where withdrawn_at = '{at}'");
+    assert_eq!(count(&mut world, &withdrawn).await, 1);
+    // Somebody agrees anew before the record comes.
+    consent(&mut world, &insurer, to.subscriber, Purpose::Marketing).await;
+    write(&world, std::slice::from_ref(&cdr)).await;
+    let once = format!("select count(*) from do_not_call where since = '{at}'");
+    assert_eq!(count(&mut world, &once).await, 1);
+    assert_eq!(count(&mut world, "select count(*) from do_not_call").await, 1);
+    let new = "select count(*) from consent where withdrawn_at is null";
+    assert_eq!(count(&mut world, new).await, 1, "it stays");
+    let told = world.events(insurer.id).await;
+    assert_eq!(told.iter().filter(|it| *it == "whisper.refused").count(), 1);
+}
+
+fn text(at: std::time::SystemTime) -> String {
+    jiff::Timestamp::try_from(at).expect("in the calendar").to_string()
+}
+
+#[tokio::test]
+async fn every_node_hears_of_a_refusal_at_its_key() {
+    let mut world = World::new().await;
+    let insurer = world.insurer("A").await;
+    world.numbers(1).await;
+    let to = world.bind(&insurer, "p", 1).await;
+    let mut watch = RouteWatch::connect(&world.test.database.relay).await.expect("listening");
+    let cdr = told(&insurer, &to, Purpose::Marketing, WhisperResult::Refused);
+    refuse(&world.test.database.relay, &key_of(&cdr)).await.expect("written");
+    assert_eq!(watch.next().await.expect("heard"), Heard::Binding(to.id));
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ use crate::domain::ring::RingTone;
 use crate::domain::route::{
     Callee, CallerParty, Hearer, Route, RouteAnswer, RouteQuery, TrunkTarget,
 };
-use crate::domain::whisper::WhisperPolicy;
+use crate::domain::whisper::{Unwanted, WhisperPolicy};
 use crate::rtp::plane::{Command, Report, SideCounts};
 use crate::sip::transport::{Hop, Transport};
 
@@ -140,6 +140,7 @@ pub(crate) struct Harness {
     pub(crate) orders: Vec<Command>,
     pub(crate) statuses: Vec<LiveCall>,
     pub(crate) cdrs: Vec<Cdr>,
+    pub(crate) unwanted: Vec<Unwanted>,
     pub(crate) security: Vec<SecurityEvent>,
     pub(crate) trunk_statuses: Vec<TrunkStatus>,
     pub(crate) logins: Vec<(u64, Box<str>)>,
@@ -172,6 +173,7 @@ impl Harness {
             orders: Vec::new(),
             statuses: Vec::new(),
             cdrs: Vec::new(),
+            unwanted: Vec::new(),
             security: Vec::new(),
             trunk_statuses: Vec::new(),
             logins: Vec::new(),
@@ -228,6 +230,10 @@ impl Harness {
             }
             Output::Security(event) => {
                 self.security.push(event);
+                None
+            }
+            Output::Unwanted(unwanted) => {
+                self.unwanted.push(unwanted);
                 None
             }
             Output::Finished(cdr) => {

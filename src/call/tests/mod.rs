@@ -30,4 +30,5 @@ mod strays;
 mod stream;
 mod swarm;
 mod trunk_media;
+mod unwanted;
 mod whisper;

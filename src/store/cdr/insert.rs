@@ -20,7 +20,8 @@ pub const CDRS_BATCH_MAX: usize = 500;
 /// One statement is one transaction. A record that is there already brings neither a fact nor an
 /// event again. Digits are kept only if they are a virtual number of ours: what was dialled could
 /// be anybody's. An attempt on a resting number starts its quiet time anew. What the subscriber has
-/// answered to who calls takes effect here too, and every node hears of it.
+/// answered to who calls takes effect here too, unless it was written at the key already, and every
+/// node hears of it.
 const INSERT: &str = "
 with incoming as (
     select distinct on (r.tenant_id, r.id) r.*, v.digits as own_digits
@@ -73,6 +74,9 @@ with incoming as (
            tenant_id, subscriber_id, purpose, id, ended_at
     from incoming join recorded using (tenant_id, id)
     where whisper = 'refused' and subscriber_id is not null and purpose is not null
+      and not exists (select from do_not_call d
+                      where d.tenant_id = incoming.tenant_id and d.purpose = incoming.purpose
+                        and d.subscriber_id = incoming.subscriber_id and d.call_id = incoming.id)
     order by tenant_id, subscriber_id, purpose, ended_at desc
 ), refusals as (
     insert into do_not_call as d (tenant_id, subscriber_id, purpose, since, until, source, call_id)
@@ -82,7 +86,7 @@ with incoming as (
     on conflict (tenant_id, subscriber_id, purpose) do update
     set since = excluded.since, until = excluded.until, source = excluded.source,
         call_id = excluded.call_id
-    where d.until < excluded.until
+    where d.until < excluded.until and d.call_id is distinct from excluded.call_id
 ), withdrawals as (
     update consent c set withdrawn_at = u.ended_at, withdrawn_call_id = u.id
     from unwanted u

@@ -13,6 +13,7 @@ pub(crate) const STORIES: &[fn()] = &[
     who_only_hears_it_is_connected_when_it_is_said,
     who_presses_2_is_called_again_later,
     who_presses_3_is_not_called_again,
+    who_presses_3_is_heard_before_the_store_is,
     who_presses_nothing_is_not_connected,
     a_caller_who_gives_up_meanwhile_leaves_nobody_listening,
     a_subscriber_who_hangs_up_meanwhile_is_not_connected,
@@ -89,6 +90,28 @@ fn who_presses_3_is_not_called_again() {
     }
     assert_eq!(result(&other_insurer), Some(WhisperResult::Accepted));
     assert_eq!(world.phone(BOB).calls().len(), 2);
+    world.check_invariants();
+}
+
+#[test]
+fn who_presses_3_is_heard_before_the_store_is() {
+    let mut world = World::configured(seed(98), World::whispering(WhisperPolicy::ByPurpose));
+    world = world.bind(ALICE, X, BOB).bind(ANN, X2, BOB);
+    world.phone(BOB).when_called_next(pressing(3));
+    world.phone(BOB).when_called(pressing(1));
+    let refused = world.phone(ALICE).dial(X).talk();
+    let mut others = Vec::new();
+    for tenths in 20..60 {
+        others.push(world.phone(ANN).dial(X2).at(ms(100 * tenths)).talk());
+    }
+    world.run_until_idle();
+    assert_eq!(refused.cause(), Cause::WhisperRefused);
+    let ended_at = refused.cdr().ended_at;
+    let denied = others.iter().filter(|call| call.cause() == Cause::DoNotCall);
+    assert!(denied.count() > 10, "{:?}", others.iter().map(|it| it.cause()).collect::<Vec<_>>());
+    let after = others.iter().filter(|call| call.cdr().started_at >= ended_at);
+    assert!(after.clone().count() > 5);
+    assert!(after.into_iter().all(|call| call.cause() == Cause::DoNotCall));
     world.check_invariants();
 }
 
