@@ -25,6 +25,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (14, "call_marks", include_str!("../../migrations/0014_call_marks.sql")),
     (15, "whisper", include_str!("../../migrations/0015_whisper.sql")),
     (18, "recordings", include_str!("../../migrations/0018_recordings.sql")),
+    (19, "consent_proof", include_str!("../../migrations/0019_consent_proof.sql")),
     (21, "trunk_media", include_str!("../../migrations/0021_trunk_media.sql")),
 ];
 

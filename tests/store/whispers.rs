@@ -172,6 +172,40 @@ fn text(at: std::time::SystemTime) -> String {
 }
 
 #[tokio::test]
+async fn a_tenant_can_withdraw_a_consent_and_never_take_that_back() {
+    let mut world = World::new().await;
+    let insurer = world.insurer("A").await;
+    world.numbers(1).await;
+    let to = world.bind(&insurer, "p", 1).await;
+    consent(&mut world, &insurer, to.subscriber, Purpose::Marketing).await;
+    let cdr = told(&insurer, &to, Purpose::Marketing, WhisperResult::Refused);
+    refuse(&world.test.database.relay, &key_of(&cdr)).await.expect("written");
+    consent(&mut world, &insurer, to.subscriber, Purpose::Survey).await;
+    let mut app = world.test.connect_as("maskline_app").await;
+    sqlx::query("select set_config('maskline.tenant', $1, false)")
+        .bind(Uuid::from_u128(insurer.id.as_u128()).to_string())
+        .execute(&mut app)
+        .await
+        .expect("set");
+    let withdraw = "update consent set withdrawn_at = now() where purpose = 'survey'";
+    let withdrawn = sqlx::query(withdraw).execute(&mut app).await.expect("may be withdrawn");
+    assert_eq!(withdrawn.rows_affected(), 1);
+    for undo in [
+        "update consent set withdrawn_at = null",
+        "update consent set withdrawn_at = withdrawn_at + interval '1 year'",
+        "update consent set withdrawn_call_id = null",
+        "update consent set captured_at = now()",
+        "update consent set purpose = 'claim'",
+        "update consent set text_hash = decode(repeat('11', 32), 'hex')",
+        "delete from consent",
+    ] {
+        assert!(sqlx::query(undo).execute(&mut app).await.is_err(), "{undo}");
+    }
+    let kept = "select count(*) from consent where withdrawn_at is not null";
+    assert_eq!(count(&mut world, kept).await, 2);
+}
+
+#[tokio::test]
 async fn every_node_hears_of_a_refusal_at_its_key() {
     let mut world = World::new().await;
     let insurer = world.insurer("A").await;
