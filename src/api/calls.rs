@@ -101,12 +101,29 @@ pub struct MediaBody {
     lost: u64,
     dropped: u64,
     jitter_us: u32,
+    /// To the peer and back, as its own reports told; null when they told nothing.
+    round_trip_us: Option<u32>,
+    /// How it sounded when it reached us, by the E-model: 1.0 to 4.41; null when nothing was heard.
+    mos: Option<f64>,
+    /// For some seconds this side was not heard while the other one was.
+    one_way: bool,
+    /// Its address was learnt from its packets, as its trunk allows.
+    latched: bool,
 }
 
 impl From<MediaCounts> for MediaBody {
     fn from(counts: MediaCounts) -> Self {
-        let MediaCounts { packets, lost, dropped, jitter_us } = counts;
-        Self { packets, lost, dropped, jitter_us }
+        let mos = (counts.mos_centi > 0).then(|| f64::from(counts.mos_centi) / 100.0);
+        Self {
+            packets: counts.packets,
+            lost: counts.lost,
+            dropped: counts.dropped,
+            jitter_us: counts.jitter_us,
+            round_trip_us: (counts.round_trip_us > 0).then_some(counts.round_trip_us),
+            mos,
+            one_way: counts.one_way,
+            latched: counts.latched,
+        }
     }
 }
 

@@ -236,7 +236,13 @@ impl CallCore {
             Report::Key { side, key, .. } => {
                 call.hears_key(wires, now, side, key.sign());
             }
-            Report::Latched { .. } | Report::OneWay { .. } | Report::Recording { .. } => {}
+            Report::Latched { side, .. } => {
+                call.record_mut().into_iter().for_each(|record| record.latched(side));
+            }
+            Report::OneWay { side, .. } => {
+                call.record_mut().into_iter().for_each(|record| record.unheard(side));
+            }
+            Report::Recording { .. } => {}
         });
     }
 

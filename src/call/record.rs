@@ -15,7 +15,7 @@ use crate::domain::purpose::Stated;
 use crate::domain::route::{CallerParty, Route};
 use crate::domain::whisper::WhisperResult;
 use crate::policy::gate::Attempt;
-use crate::rtp::plane::SideCounts;
+use crate::rtp::plane::{Side, SideCounts};
 use crate::rtp::sound::Playlist;
 
 /// The final status told to a caller who was answered.
@@ -31,8 +31,16 @@ pub(super) struct Record {
     started: Instant,
     answered: Option<Instant>,
     is_announced: bool,
+    /// What was noticed of the media of each side while the call was up.
+    noticed: [Noticed; 2],
     /// The Q.850 cause that a peer has given last.
     heard_q850: Option<u8>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Noticed {
+    one_way: bool,
+    latched: bool,
 }
 
 impl fmt::Debug for Record {
@@ -79,6 +87,7 @@ impl Record {
             started: now.monotonic,
             answered: None,
             is_announced: false,
+            noticed: [Noticed::default(); 2],
             heard_q850: None,
         }
     }
@@ -218,6 +227,16 @@ impl Record {
             .map_or(std::time::Duration::ZERO, |at| now.monotonic.saturating_duration_since(at));
     }
 
+    /// A side is not heard while the other one is.
+    pub(super) const fn unheard(&mut self, side: Side) {
+        self.noticed[side.index()].one_way = true;
+    }
+
+    /// The address of a side was learnt from its packets.
+    pub(super) const fn latched(&mut self, side: Side) {
+        self.noticed[side.index()].latched = true;
+    }
+
     /// The media plane's last report.
     pub(super) fn counted(&mut self, counts: [SideCounts; 2]) {
         self.cdr.media = Some(counts.map(|side| MediaCounts {
@@ -225,11 +244,17 @@ impl Record {
             lost: side.lost,
             dropped: side.dropped,
             jitter_us: side.jitter_us,
+            round_trip_us: side.round_trip_us,
+            mos_centi: side.mos_centi,
+            ..MediaCounts::default()
         }));
     }
 
     /// The record as it is to be written down.
-    pub(super) fn into_cdr(self) -> Box<Cdr> {
+    pub(super) fn into_cdr(mut self) -> Box<Cdr> {
+        for (side, noticed) in self.cdr.media.iter_mut().flatten().zip(self.noticed) {
+            (side.one_way, side.latched) = (noticed.one_way, noticed.latched);
+        }
         self.cdr
     }
 

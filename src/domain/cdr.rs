@@ -64,7 +64,7 @@ impl EndedBy {
     }
 }
 
-/// What the media plane counted on one side of a call.
+/// What the media plane counted and noticed on one side of a call.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct MediaCounts {
     /// Packets received from this side's peer and relayed.
@@ -75,6 +75,15 @@ pub struct MediaCounts {
     pub dropped: u64,
     /// Interarrival jitter in microseconds, RFC 3550 §A.8.
     pub jitter_us: u32,
+    /// To the peer and back in microseconds, as its last RTCP told; zero when it has told nothing.
+    pub round_trip_us: u32,
+    /// How it sounded when it reached us: the mean opinion score of the E-model in hundredths, from
+    /// 100 to 441; zero when nothing was heard.
+    pub mos_centi: u16,
+    /// For some seconds this side was not heard while the other one was.
+    pub one_way: bool,
+    /// Its address was learnt from its packets.
+    pub latched: bool,
 }
 
 /// What the subscriber was told before the bridge, and what came of it.

@@ -205,11 +205,18 @@ impl CdrRow {
 fn read_media(media: &Value) -> Result<[MediaCounts; 2], StoreError> {
     let side = |side: &Value| {
         let count = |name| side.get(name).and_then(Value::as_u64);
+        // Records of an earlier program say less.
+        let later = |name| count(name).unwrap_or_default();
+        let is_so = |name| side.get(name).and_then(Value::as_bool).unwrap_or_default();
         Some(MediaCounts {
             packets: count("packets")?,
             lost: count("lost")?,
             dropped: count("dropped")?,
             jitter_us: u32::try_from(count("jitter_us")?).ok()?,
+            round_trip_us: u32::try_from(later("round_trip_us")).ok()?,
+            mos_centi: u16::try_from(later("mos_centi")).ok()?,
+            one_way: is_so("one_way"),
+            latched: is_so("latched"),
         })
     };
     let sides = media.get(0).and_then(side).zip(media.get(1).and_then(side));

@@ -22,7 +22,16 @@ use crate::support::noon;
 fn answered(insurer: &Insurer, second: u64) -> Cdr {
     let started_at = noon() + Duration::from_secs(second);
     let at = |ms| started_at + Duration::from_millis(ms);
-    let media = MediaCounts { packets: 500, lost: 1, dropped: 2, jitter_us: 375 };
+    let media = MediaCounts {
+        packets: 500,
+        lost: 1,
+        dropped: 2,
+        jitter_us: 375,
+        round_trip_us: 40_000,
+        mos_centi: 431,
+        one_way: true,
+        latched: true,
+    };
     Cdr {
         call: CallId::new(unix_ms(started_at), bits()),
         tenant: Some(insurer.id),
@@ -97,6 +106,22 @@ async fn records_come_back_as_they_were_written() {
     assert_eq!(count(&mut world, "select count(*) from call_fact where answered").await, 2);
     assert_eq!(world.events(one.id).await, ["call.completed", "call.refused"]);
     assert_eq!(count(&mut world, "select count(*) from cdr_default").await, 0, "in a partition");
+}
+
+#[tokio::test]
+async fn a_record_of_an_earlier_program_says_less_of_how_it_sounded() {
+    let mut world = World::new().await;
+    let insurer = world.insurer("A").await;
+    let cdr = answered(&insurer, 0);
+    insert_batch(&world.test.database.relay, std::slice::from_ref(&cdr)).await.expect("written");
+    let old = r#"[{"packets":5,"lost":1,"dropped":2,"jitter_us":3},
+                  {"packets":0,"lost":0,"dropped":0,"jitter_us":0}]"#;
+    let sql = "update cdr set media = $1::jsonb";
+    sqlx::query(sql).bind(old).execute(&mut world.sql).await.expect("written");
+    let mut tx = world.test.store.tenant(insurer.id).await.expect("begun");
+    let read = tx.find_cdr(cdr.call).await.expect("an answer").expect("there");
+    let known = MediaCounts { packets: 5, lost: 1, dropped: 2, jitter_us: 3, ..Default::default() };
+    assert_eq!(read.media, Some([known, MediaCounts::default()]));
 }
 
 #[tokio::test]

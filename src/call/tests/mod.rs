@@ -19,6 +19,7 @@ mod intruder;
 mod keys;
 mod privacy;
 mod purpose;
+mod quality;
 mod races;
 mod refusal;
 mod reliable;

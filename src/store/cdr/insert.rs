@@ -180,6 +180,10 @@ fn media(counts: MediaCounts) -> Value {
         "lost": counts.lost,
         "dropped": counts.dropped,
         "jitter_us": counts.jitter_us,
+        "round_trip_us": counts.round_trip_us,
+        "mos_centi": counts.mos_centi,
+        "one_way": counts.one_way,
+        "latched": counts.latched,
     })
 }
 
