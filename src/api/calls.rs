@@ -133,16 +133,24 @@ pub struct WhisperBody {
     /// `announced`, `accepted`, `later`, `refused`, `reported`, `wrong_person`, `timed_out`,
     /// `hung_up` or `given_up`.
     result: &'static str,
-    /// What was said: the numbers of its clips.
+    /// What was said: the voice and the names of its clips, without the digits of numbers.
     prompt: String,
+    /// A SHA-256 of how that sounded, without those digits; null in old records.
+    prompt_sha256: Option<String>,
     /// When it had been heard, or was interrupted by a key.
     heard_at: Option<Time>,
 }
 
 impl From<Whispered> for WhisperBody {
     fn from(whispered: Whispered) -> Self {
-        let Whispered { result, prompt, heard_at } = whispered;
-        Self { result: result.label(), prompt: prompt.into(), heard_at: heard_at.map(Time) }
+        Self {
+            result: whispered.result.label(),
+            prompt: whispered.prompt.into(),
+            prompt_sha256: whispered
+                .prompt_hash
+                .map(|hash| hash.iter().map(|byte| format!("{byte:02x}")).collect()),
+            heard_at: whispered.heard_at.map(Time),
+        }
     }
 }
 

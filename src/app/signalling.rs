@@ -164,6 +164,7 @@ impl Signalling {
                     .map(|(transport, at)| (transport, advertised_stream(config, at)))
                     .collect(),
                 insurers: library.insurers,
+                clip_hashes: library.hashes,
                 ..call_config(config, advertise)
             },
             media: links,

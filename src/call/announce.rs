@@ -222,7 +222,7 @@ impl Call {
             Speech::WhoCalls(_) => {
                 let text = speech::who_calls(wires, &announcement.facts, announcement.mode);
                 if let Some(record) = &mut self.record {
-                    record.told(&text);
+                    record.told(&text, &wires.config.clip_hashes);
                 }
                 text
             }

@@ -9,7 +9,7 @@ use crate::domain::purpose::Purpose;
 use crate::domain::recording::Retention;
 use crate::domain::ring::RingTone;
 use crate::domain::whisper::{OnSilence, WhisperPolicy};
-use crate::prompt::Insurers;
+use crate::prompt::{ClipHashes, Insurers};
 use crate::sip::digest::Algorithm;
 use crate::sip::transport::Transport;
 
@@ -65,6 +65,8 @@ pub struct CallConfig {
     pub whisper: WhisperConfig,
     /// Which tenants have recorded their names.
     pub insurers: Arc<Insurers>,
+    /// How that sounds which is said, for the record.
+    pub clip_hashes: Arc<ClipHashes>,
     /// What is recorded.
     pub recording: RecordingRules,
 }
@@ -128,6 +130,7 @@ impl CallConfig {
             hold_tone: true,
             whisper: WhisperConfig::default(),
             insurers: Arc::default(),
+            clip_hashes: Arc::default(),
             recording: RecordingRules { purposes: Vec::new(), retention: Retention::FiveYears },
         }
     }

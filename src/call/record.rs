@@ -4,7 +4,6 @@ use std::fmt;
 use std::time::Instant;
 
 use super::io::{CallStatus, LiveCall};
-use super::speech;
 use crate::domain::cause::Cause;
 use crate::domain::cdr::{Cdr, Direction, EndedBy, MediaCounts, Whispered};
 use crate::domain::id::{AgentId, CallId, TenantId, TrunkId};
@@ -15,6 +14,7 @@ use crate::domain::purpose::Stated;
 use crate::domain::route::{CallerParty, Route};
 use crate::domain::whisper::WhisperResult;
 use crate::policy::gate::Attempt;
+use crate::prompt::{self, ClipHashes};
 use crate::rtp::plane::{Side, SideCounts};
 use crate::rtp::sound::Playlist;
 
@@ -174,11 +174,12 @@ impl Record {
     }
 
     /// The callee is being told this.
-    pub(super) fn told(&mut self, text: &Playlist) {
+    pub(super) fn told(&mut self, text: &Playlist, hashes: &ClipHashes) {
         // Until something else comes of it.
         let result = WhisperResult::GivenUp;
         self.cdr.whisper.get_or_insert_with(|| {
-            Box::new(Whispered { result, prompt: speech::written(text), heard_at: None })
+            let (prompt, prompt_hash) = (prompt::names(text), Some(hashes.of(text)));
+            Box::new(Whispered { result, prompt, prompt_hash, heard_at: None })
         });
     }
 

@@ -6,7 +6,7 @@ use crate::domain::purpose::Purpose;
 use crate::domain::route::Hearer;
 use crate::domain::whisper::{WhisperMode, WhisperResult};
 use crate::prompt::{self, Ending, Voice, WhisperText};
-use crate::rtp::sound::{Playlist, Step};
+use crate::rtp::sound::Playlist;
 
 use super::wires::Wires;
 
@@ -68,13 +68,4 @@ pub(super) fn farewell(facts: &Facts, result: WhisperResult) -> Playlist {
 /// everybody, so that nobody learns from the language whose number it is.
 pub(super) fn refusal(cause: Cause) -> Option<Playlist> {
     prompt::refusal(&Voice::default(), cause.row().announcement)
-}
-
-/// A text as it is written down: the numbers of its clips.
-pub(super) fn written(text: &Playlist) -> Box<str> {
-    let clips = text.steps().iter().filter_map(|step| match step {
-        Step::Clip(clip) => Some(clip.0.to_string()),
-        Step::Pause(_) => None,
-    });
-    clips.collect::<Vec<_>>().join(" ").into()
 }

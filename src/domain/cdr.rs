@@ -91,8 +91,10 @@ pub struct MediaCounts {
 pub struct Whispered {
     /// What came of it.
     pub result: WhisperResult,
-    /// What was said: the numbers of the clips in their order.
+    /// What was said: the names of the clips in their order, without the digits of numbers.
     pub prompt: Box<str>,
+    /// A SHA-256 of how that sounded, without those digits; absent in records of earlier programs.
+    pub prompt_hash: Option<[u8; 32]>,
     /// When it had been heard to its end, or was interrupted by a key.
     pub heard_at: Option<SystemTime>,
 }

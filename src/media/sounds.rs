@@ -12,9 +12,9 @@ use aws_lc_rs::digest;
 
 use crate::domain::id::TenantId;
 use crate::domain::language::Language;
-use crate::prompt::{Clip, Insurers, Voice};
+use crate::prompt::{Clip, ClipHashes, Insurers, Voice};
 use crate::rtp::g711::encode_a_law;
-use crate::rtp::sound::{Playlist, RATE_HZ, Sounds, Step};
+use crate::rtp::sound::{RATE_HZ, Sounds};
 
 /// The longest sound of a folder, in seconds.
 pub const SOUND_S_MAX: u32 = 30;
@@ -35,6 +35,8 @@ pub struct Library {
     pub sounds: Arc<Sounds>,
     /// For the brain.
     pub insurers: Arc<Insurers>,
+    /// The same, for the proof of what it says.
+    pub hashes: Arc<ClipHashes>,
     /// Clips that the folder has put in the place of built-in ones.
     pub replaced: usize,
     /// Names of insurers that the folder holds.
@@ -92,26 +94,14 @@ impl Library {
     }
 }
 
-/// SHA-256 of what a playlist sounds like: the proof in a CDR of what was said. It depends on the
-/// samples and the pauses, not on the numbers of clips.
-#[must_use]
-pub fn playlist_hash(sounds: &Sounds, playlist: &Playlist) -> [u8; 32] {
-    let mut context = digest::Context::new(&digest::SHA256);
-    for step in playlist.steps() {
-        match step {
-            Step::Clip(clip) => {
-                let samples = sounds.clip(*clip).unwrap_or_default();
-                context.update(b"clip");
-                context.update(&(samples.len() as u64).to_be_bytes());
-                context.update(samples);
-            }
-            Step::Pause(ms) => {
-                context.update(b"pause");
-                context.update(&ms.to_be_bytes());
-            }
-        }
+fn hashes_of(sounds: &Sounds) -> ClipHashes {
+    let mut hashes = ClipHashes::default();
+    for (clip, samples) in sounds.clips() {
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(samples);
+        hashes.insert(clip, finish(context));
     }
-    finish(context)
+    hashes
 }
 
 /// SHA-256 of a whole library: two with the same hash mean the same by each number.
@@ -283,6 +273,7 @@ impl Reading {
             }
         }
         Library {
+            hashes: Arc::new(hashes_of(&sounds)),
             sounds: Arc::new(sounds),
             insurers: Arc::new(insurers),
             replaced: self.replaced.len(),

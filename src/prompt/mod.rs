@@ -4,6 +4,7 @@
 mod clip;
 mod compose;
 mod insurers;
+mod said;
 
 pub use clip::Clip;
 pub use compose::{
@@ -11,6 +12,7 @@ pub use compose::{
     digits, ending, keys, menu, real_call, recorded_notice, refusal, say, whisper,
 };
 pub use insurers::{INSURERS_MAX, Insurers};
+pub use said::{ClipHashes, names};
 
 use crate::domain::language::Language;
 

@@ -148,6 +148,7 @@ struct CdrRow {
     media: Option<Value>,
     whisper: Option<String>,
     whisper_prompt: Option<String>,
+    whisper_prompt_hash: Option<Vec<u8>>,
     whisper_heard_at: Option<Timestamp>,
 }
 
@@ -162,6 +163,11 @@ impl CdrRow {
             Ok::<_, StoreError>(Box::new(Whispered {
                 result: label("cdr.whisper", &text, WhisperResult::find_label)?,
                 prompt: self.whisper_prompt.unwrap_or_default().into(),
+                prompt_hash: self
+                    .whisper_prompt_hash
+                    .map(<[u8; 32]>::try_from)
+                    .transpose()
+                    .map_err(|_| StoreError::Unreadable { column: "cdr.whisper_prompt_hash" })?,
                 heard_at: self.whisper_heard_at.map(from_sql),
             }))
         });

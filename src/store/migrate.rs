@@ -26,6 +26,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (15, "whisper", include_str!("../../migrations/0015_whisper.sql")),
     (18, "recordings", include_str!("../../migrations/0018_recordings.sql")),
     (19, "consent_proof", include_str!("../../migrations/0019_consent_proof.sql")),
+    (20, "whisper_prompt_hash", include_str!("../../migrations/0020_whisper_prompt_hash.sql")),
     (21, "trunk_media", include_str!("../../migrations/0021_trunk_media.sql")),
 ];
 

@@ -60,7 +60,8 @@ fn answered(insurer: &Insurer, second: u64) -> Cdr {
         media: Some([media, MediaCounts::default()]),
         whisper: Some(Box::new(Whispered {
             result: WhisperResult::Announced,
-            prompt: "1 2 22".into(),
+            prompt: "en hello insurer purpose-payment-reminder".into(),
+            prompt_hash: Some([7; 32]),
             heard_at: Some(at(1_990)),
         })),
     }

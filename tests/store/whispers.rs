@@ -53,7 +53,8 @@ fn told(insurer: &Insurer, to: &BindingRecord, purpose: Purpose, result: Whisper
         media: None,
         whisper: Some(Box::new(Whispered {
             result,
-            prompt: "1 2 28".into(),
+            prompt: "en hello insurer purpose-marketing".into(),
+            prompt_hash: Some([7; 32]),
             heard_at: Some(at(4)),
         })),
     }

@@ -29,7 +29,7 @@ pub(super) const LAYERS: &[Layer] = &[
     pure("monitor", &["domain"], &["jiff", "sha2", "csv"]),
     pure("export", &["domain"], &["jiff", "sha2", "csv"]),
     pure("audit_tree", &["domain"], &["sha2"]),
-    pure("prompt", &["domain", "rtp"], &[]),
+    pure("prompt", &["domain", "rtp"], &["sha2"]),
     pure("call", &["domain", "policy", "prompt", "sip", "sdp", "rtp"], PACKET_PACKAGES),
     pure("phone", &["domain", "sip", "sdp", "rtp"], PACKET_PACKAGES),
     Layer {

@@ -1,9 +1,8 @@
 //! Folders of sounds, good and bad.
 
 use super::*;
-use crate::prompt;
 use crate::rtp::g711::Law;
-use crate::rtp::sound::ClipId;
+use crate::rtp::sound::{Playlist, Step};
 
 /// A folder of its own that goes with the test.
 struct Folder(PathBuf);
@@ -151,23 +150,21 @@ fn a_folder_that_is_not_there_or_full_of_mistakes_is_reported_in_bounds() {
 }
 
 #[test]
-fn a_hash_tells_what_was_said_and_nothing_else() {
-    let sounds = Library::built_in().sounds;
-    let hash = |playlist: &Playlist| playlist_hash(&sounds, playlist);
-    assert_eq!(hash(&prompt::code(&VOICE, "123")), hash(&prompt::code(&VOICE, "123")));
-    assert_ne!(hash(&prompt::code(&VOICE, "123")), hash(&prompt::code(&VOICE, "132")));
-    assert_ne!(hash(&prompt::code(&VOICE, "123")), hash(&prompt::code(&SLOW, "123")));
-    let pause = |ms| {
+fn the_proof_of_what_was_said_follows_the_sound_and_not_the_place_of_its_file() {
+    let other = TenantId::from_u128(1);
+    let tenant = TenantId::from_u128(2);
+    let said = |names: &[(TenantId, u8)]| {
+        let folder = Folder::new("proof");
+        for (tenant, level) in names {
+            folder.write(&format!("tenants/{tenant}/insurer.en.al"), &[*level; 800]);
+        }
+        let library = Library::load(Some(&folder.0)).expect("usable");
+        let clip = library.insurers.find(tenant, Language::English).expect("a recording");
         let mut playlist = Playlist::new();
-        playlist.push(Step::Pause(ms)).expect("room");
-        playlist
+        playlist.push(Step::Clip(clip)).expect("room");
+        library.hashes.of(&playlist)
     };
-    assert_ne!(hash(&pause(1)), hash(&pause(2)));
-    // The same sound under another number was the same thing to hear.
-    let mut moved = Sounds::default();
-    moved.insert(ClipId(9), sounds.clip(Clip::Hello.id(VOICE)).expect("a clip").into());
-    let mut playlist = Playlist::new();
-    playlist.push(Step::Clip(ClipId(9))).expect("room");
-    let said = prompt::say(&VOICE, Clip::Hello);
-    assert_eq!(playlist_hash(&moved, &playlist), hash(&said));
+    let alone = said(&[(tenant, 0x55)]);
+    assert_eq!(said(&[(other, 0x66), (tenant, 0x55)]), alone, "its number is another one");
+    assert_ne!(said(&[(tenant, 0x66)]), alone);
 }

@@ -32,18 +32,18 @@ with incoming as (
         setup_us bigint, cause text, reasons text[], ended_by text, sip_status integer,
         q850 smallint, media jsonb, purpose text, intent_id uuid, marks text[], event_id uuid,
         event_type text, event_data jsonb, callee_answered_at timestamptz, whisper text,
-        whisper_prompt text, whisper_heard_at timestamptz, whisper_event_id uuid,
-        whisper_event_type text)
+        whisper_prompt text, whisper_prompt_hash bytea, whisper_heard_at timestamptz,
+        whisper_event_id uuid, whisper_event_type text)
     left join virtual_number v on v.digits = r.virtual_number
 ), recorded as (
     insert into cdr (tenant_id, id, binding_id, subscriber_id, agent_id, virtual_number, direction,
         trunk_a, trunk_b, started_at, ringing_at, answered_at, ended_at, duration_ms, setup_us,
         cause, reasons, ended_by, sip_status, q850, media, purpose, intent_id, marks,
-        callee_answered_at, whisper, whisper_prompt, whisper_heard_at)
+        callee_answered_at, whisper, whisper_prompt, whisper_prompt_hash, whisper_heard_at)
     select tenant_id, id, binding_id, subscriber_id, agent_id, own_digits, direction, trunk_a,
         trunk_b, started_at, ringing_at, answered_at, ended_at, duration_ms, setup_us, cause,
         reasons, ended_by, sip_status, q850, media, purpose, intent_id, marks,
-        callee_answered_at, whisper, whisper_prompt, whisper_heard_at
+        callee_answered_at, whisper, whisper_prompt, whisper_prompt_hash, whisper_heard_at
     from incoming
     on conflict (tenant_id, id) do nothing
     returning tenant_id, id
@@ -160,10 +160,16 @@ fn row(cdr: &Cdr) -> Result<Value, StoreError> {
         "callee_answered_at": cdr.callee_answered_at.map(moment).transpose()?,
         "whisper": whisper.map(|it| it.result.label()),
         "whisper_prompt": whisper.map(|it| &*it.prompt),
+        "whisper_prompt_hash": whisper.and_then(|it| it.prompt_hash).map(bytes),
         "whisper_heard_at": whisper.and_then(|it| it.heard_at).map(moment).transpose()?,
         "whisper_event_id": whisper_event_id.map(|event| id(event.as_u128())),
         "whisper_event_type": whisper_event,
     }))
+}
+
+/// As PostgreSQL reads them.
+fn bytes(hash: [u8; 32]) -> String {
+    hash.iter().fold("\\x".to_owned(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 fn marks(cdr: &Cdr) -> Vec<&'static str> {
