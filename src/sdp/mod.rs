@@ -16,6 +16,7 @@
 //! ```
 
 mod codec;
+mod crypto;
 mod ours;
 mod parse;
 mod session;
@@ -23,8 +24,9 @@ mod words;
 mod write;
 
 pub use codec::{Codec, CodecSet, Payloads};
+pub use crypto::{Crypto, Srtp, SrtpKey, Suite};
 pub use ours::{Ours, Wish};
-pub use parse::{FORMATS_MAX, LINES_MAX, MEDIA_LINES_MAX, SDP_BYTES_MAX, parse};
+pub use parse::{FORMATS_MAX, LINES_MAX, MEDIA_LINES_MAX, SDP_BYTES_MAX, parse, parse_with};
 pub use session::{Direction, InvalidSdp, Session, agree};
 pub use write::{Local, answer, offer};
 

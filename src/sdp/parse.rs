@@ -4,7 +4,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::codec::{Codec, Payloads};
-use super::session::{Direction, InvalidSdp, OtherLine, Session};
+use super::crypto::{Crypto, Srtp};
+use super::session::{Direction, InvalidSdp, OtherLine, Profile, Session};
 use super::words::{Words, ipv4, is_text, number, split_at_byte, trimmed};
 
 /// The longest body we read.
@@ -16,12 +17,18 @@ pub const MEDIA_LINES_MAX: usize = 20;
 /// The most formats of an audio line.
 pub const FORMATS_MAX: usize = 32;
 
-/// Reads an offer or an answer. The first audio line that we can relay is the one that counts.
+/// Reads an offer or an answer of a leg without encryption. The first audio line that we can relay
+/// is the one that counts.
 pub fn parse(body: &[u8]) -> Result<Session, InvalidSdp> {
+    parse_with(body, Srtp::Off)
+}
+
+/// The same, of a leg that may have encryption.
+pub fn parse_with(body: &[u8], srtp: Srtp) -> Result<Session, InvalidSdp> {
     if body.len() > SDP_BYTES_MAX {
         return Err(InvalidSdp::TooLarge);
     }
-    let mut scan = Scan::default();
+    let mut scan = Scan { srtp, ..Scan::default() };
     let mut rest = Some(body);
     let mut number = 0;
     while let Some(text) = rest {
@@ -47,6 +54,7 @@ pub fn parse(body: &[u8]) -> Result<Session, InvalidSdp> {
 /// What has been read so far: the session level, then one section for each `m=` line.
 #[derive(Default)]
 struct Scan<'a> {
+    srtp: Srtp,
     connection: Option<Connection>,
     direction: Option<Direction>,
     sections: Vec<Section<'a>>,
@@ -59,7 +67,7 @@ impl<'a> Scan<'a> {
                 if self.sections.len() == MEDIA_LINES_MAX {
                     return Err(InvalidSdp::TooLarge);
                 }
-                let section = Section::parse(value)?;
+                let section = Section::parse(value, self.srtp)?;
                 if self.sections.is_empty() {
                     // One audio line is the usual case.
                     self.sections.reserve_exact(1);
@@ -97,7 +105,7 @@ impl<'a> Scan<'a> {
         let mut refusal = InvalidSdp::NoAudio;
         let mut chosen = None;
         for (at, section) in self.sections.iter().enumerate() {
-            match section.session(self.connection, self.direction) {
+            match section.session(self.connection, self.direction, self.srtp) {
                 Ok(session) => {
                     chosen = Some((at, session));
                     break;
@@ -126,8 +134,12 @@ struct Section<'a> {
     protocol: &'a [u8],
     /// The first format.
     format: &'a [u8],
-    /// Plain RTP audio that is not switched off; the rest is only refused.
-    is_audio: bool,
+    /// RTP audio that is not switched off, and not encrypted where that may not be; the rest is
+    /// only refused.
+    audio: Option<Profile>,
+    /// The first key that we understand.
+    crypto: Option<Crypto>,
+    reads_keys: bool,
     port: u16,
     /// Payload types in the side's order of preference.
     formats: Formats,
@@ -139,7 +151,7 @@ struct Section<'a> {
 
 impl<'a> Section<'a> {
     /// `m=<media> <port>[/<number of ports>] <proto> <fmt> ...`
-    fn parse(value: &'a [u8]) -> Result<Self, InvalidSdp> {
+    fn parse(value: &'a [u8], srtp: Srtp) -> Result<Self, InvalidSdp> {
         if !is_text(value) {
             return Err(InvalidSdp::Malformed);
         }
@@ -153,12 +165,16 @@ impl<'a> Section<'a> {
         let (port, ports) = split_at_byte(port, b'/');
         let plural = ports.is_some_and(|ports| ports != b"1");
         let port = number(port, u16::MAX).ok_or(InvalidSdp::Malformed)?;
-        let is_audio = kind == b"audio" && protocol == b"RTP/AVP" && port != 0 && !plural;
+        let reads_keys = srtp != Srtp::Off;
+        let profile = Profile::of_name(protocol).filter(|it| reads_keys || !it.is_encrypted());
+        let audio = profile.filter(|_| kind == b"audio" && port != 0 && !plural);
         let mut section = Self {
             kind,
             protocol,
             format,
-            is_audio,
+            audio,
+            crypto: None,
+            reads_keys,
             port,
             formats: Formats::default(),
             connection: None,
@@ -166,7 +182,7 @@ impl<'a> Section<'a> {
             rtcp: None,
             ptime_ms: None,
         };
-        if is_audio {
+        if audio.is_some() {
             for word in formats {
                 section.formats.add(payload_type(word)?)?;
             }
@@ -182,7 +198,7 @@ impl<'a> Section<'a> {
     }
 
     fn attribute(&mut self, attribute: &[u8]) -> Result<(), InvalidSdp> {
-        if !self.is_audio {
+        if self.audio.is_none() {
             return Ok(());
         }
         // A value that is no text says nothing.
@@ -199,6 +215,8 @@ impl<'a> Section<'a> {
             self.ptime_ms = asked.filter(|ms| PTIMES_MS.contains(ms));
         } else if let Some(value) = attribute.strip_prefix(b"rtcp:").filter(|it| is_text(it)) {
             self.rtcp = Some(rtcp_address(value)?);
+        } else if let Some(value) = attribute.strip_prefix(b"crypto:").filter(|_| self.reads_keys) {
+            self.crypto = self.crypto.take().or_else(|| Crypto::parse(value));
         }
         Ok(())
     }
@@ -207,8 +225,11 @@ impl<'a> Section<'a> {
         &self,
         connection: Option<Connection>,
         direction: Option<Direction>,
+        srtp: Srtp,
     ) -> Result<Session, InvalidSdp> {
-        if !self.is_audio {
+        let profile = self.audio.ok_or(InvalidSdp::NoAudio)?;
+        let needs_key = profile.is_encrypted() || srtp == Srtp::Required;
+        if needs_key && self.crypto.is_none() {
             return Err(InvalidSdp::NoAudio);
         }
         let connection = self.connection.or(connection).ok_or(InvalidSdp::Malformed)?;
@@ -238,6 +259,8 @@ impl<'a> Section<'a> {
             payloads,
             direction,
             ptime_ms: self.ptime_ms,
+            profile,
+            crypto: self.crypto.clone(),
             audio_at: 0,
             others: Vec::new(),
         })

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use super::codec::{CodecSet, Payloads};
+use super::crypto::Crypto;
 
 /// What one side's SDP says about its audio.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -19,6 +20,10 @@ pub struct Session {
     pub direction: Direction,
     /// The packet length it asks for, in milliseconds, when it is a usual one.
     pub ptime_ms: Option<u8>,
+    /// How its audio line names the kind of its packets.
+    pub(super) profile: Profile,
+    /// What its packets are encrypted with, if they are.
+    pub(super) crypto: Option<Crypto>,
     /// The position of its audio line among its media lines.
     pub(super) audio_at: usize,
     /// Its other media lines in order, which our answer has to refuse one by one.
@@ -30,6 +35,48 @@ impl Session {
     #[must_use]
     pub fn codecs(&self) -> CodecSet {
         self.payloads.codecs()
+    }
+
+    /// What its packets are encrypted with, if they are.
+    #[must_use]
+    pub const fn crypto(&self) -> Option<&Crypto> {
+        self.crypto.as_ref()
+    }
+}
+
+/// What an audio line says of its packets. An answer repeats the word of its offer.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) enum Profile {
+    /// RFC 3551.
+    #[default]
+    Avp,
+    /// With feedback by RTCP, RFC 4585; a peer lives without it.
+    Avpf,
+    /// RFC 3711.
+    Savp,
+    /// RFC 5124.
+    Savpf,
+}
+
+impl Profile {
+    const ALL: [Self; 4] = [Self::Avp, Self::Avpf, Self::Savp, Self::Savpf];
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Avp => "RTP/AVP",
+            Self::Avpf => "RTP/AVPF",
+            Self::Savp => "RTP/SAVP",
+            Self::Savpf => "RTP/SAVPF",
+        }
+    }
+
+    pub(super) fn of_name(name: &[u8]) -> Option<Self> {
+        Self::ALL.into_iter().find(|profile| profile.name().as_bytes() == name)
+    }
+
+    /// There is no such packet in clear.
+    pub(super) const fn is_encrypted(self) -> bool {
+        matches!(self, Self::Savp | Self::Savpf)
     }
 }
 
@@ -131,7 +178,8 @@ pub enum InvalidSdp {
     /// Not a session description. An offer like this is answered with 400.
     #[error("the session description is malformed")]
     Malformed,
-    /// No plain RTP audio at a unicast address. An offer like this is answered with 488.
+    /// No RTP audio at a unicast address, or none that is encrypted as this leg has to be or may
+    /// be. An offer like this is answered with 488.
     #[error("the session description has no audio we can relay")]
     NoAudio,
     /// Audio, but no codec we know (or both sides know). An offer like this is answered with 488.

@@ -4,7 +4,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::codec::{Codec, CodecSet, Payloads};
-use super::session::{Direction, OtherLine, Session};
+use super::crypto::Crypto;
+use super::session::{Direction, OtherLine, Profile, Session};
 
 /// Our side of one leg.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -31,12 +32,16 @@ impl Local {
     }
 }
 
-/// All of a description that may change from one to the next. `Debug` shows no text of the peer.
+/// All of a description that may change from one to the next. `Debug` shows no text of the peer,
+/// and no key.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Said {
     pub(super) payloads: Payloads,
     pub(super) direction: Direction,
     pub(super) ptime_ms: u8,
+    pub(super) profile: Profile,
+    /// Our keys: several to choose from in an offer, the one that was chosen in an answer.
+    pub(super) crypto: Vec<Crypto>,
     pub(super) audio_at: usize,
     /// The other media lines of the peer's offer.
     pub(super) refused: Box<[OtherLine]>,
@@ -49,6 +54,8 @@ impl Said {
             payloads: offer.payloads.only(codecs),
             direction: offer.direction.reversed().and(direction),
             ptime_ms: 0,
+            profile: offer.profile,
+            crypto: Vec::new(),
             audio_at: offer.audio_at,
             refused: offer.others.as_slice().into(),
         }
@@ -77,7 +84,7 @@ pub(super) fn describe(local: &Local, said: &Said) -> String {
     for other in before {
         refuse(&mut body, other);
     }
-    audio(&mut body, local, &said.payloads, said.direction);
+    audio(&mut body, local, said);
     for other in after {
         refuse(&mut body, other);
     }
@@ -108,11 +115,13 @@ fn refuse(body: &mut Vec<u8>, other: &OtherLine) {
     }
 }
 
-fn audio(body: &mut Vec<u8>, local: &Local, payloads: &Payloads, direction: Direction) {
+fn audio(body: &mut Vec<u8>, local: &Local, said: &Said) {
+    let Said { payloads, direction, profile, crypto, .. } = said;
     let numbered = || Codec::ALL.into_iter().filter_map(|codec| Some((codec, payloads.of(codec)?)));
     put(body, "m=audio ");
     put_decimal(body, u64::from(local.rtp.port()));
-    put(body, " RTP/AVP");
+    put(body, " ");
+    put(body, profile.name());
     for (_, payload_type) in numbered() {
         put(body, " ");
         put_decimal(body, u64::from(payload_type));
@@ -128,6 +137,9 @@ fn audio(body: &mut Vec<u8>, local: &Local, payloads: &Payloads, direction: Dire
             put(body, " 0-15");
         }
     }
+    for line in crypto {
+        line.write(body);
+    }
     put(body, "\r\na=ptime:");
     put_decimal(body, u64::from(local.ptime_ms));
     put(body, "\r\na=");
@@ -136,7 +148,7 @@ fn audio(body: &mut Vec<u8>, local: &Local, payloads: &Payloads, direction: Dire
 }
 
 /// A number without the machinery of `format!`: this is written for every call.
-fn put_decimal(body: &mut Vec<u8>, number: u64) {
+pub(super) fn put_decimal(body: &mut Vec<u8>, number: u64) {
     let mut digits = [0; 20];
     let mut start = digits.len();
     let mut rest = number;

@@ -23,7 +23,7 @@ const fn pure(
 pub(super) const LAYERS: &[Layer] = &[
     pure("domain", &[], &["zeroize"]),
     pure("sip", &[], SIP_PACKAGES),
-    pure("sdp", &[], PACKET_PACKAGES),
+    pure("sdp", &[], SDP_PACKAGES),
     pure("rtp", &[], MEDIA_PACKAGES),
     pure("policy", &["domain"], &["jiff", "sha2", "csv"]),
     pure("monitor", &["domain"], &["jiff", "sha2", "csv"]),
@@ -78,6 +78,9 @@ pub(super) const LAYERS: &[Layer] = &[
 
 pub(super) const PACKET_PACKAGES: &[&str] =
     &["bytes", "memchr", "rand_core", "rand_chacha", "slab", "hashbrown", "thiserror"];
+/// Keys of encrypted media are written in base64, and wiped.
+const SDP_PACKAGES: &[&str] =
+    &["memchr", "rand_core", "rand_chacha", "thiserror", "base64", "zeroize"];
 /// The messages of the media plane cross from one process to another.
 const MEDIA_PACKAGES: &[&str] = &["rand_core", "rand_chacha", "thiserror", "serde"];
 /// The hashes are for digest authentication; nothing else may use them.
