@@ -63,7 +63,7 @@ fn relaying_allocates_nothing() {
     let Some(Report::Opened { local, .. }) = opened else { panic!("{opened:?}") };
     for (side, phone) in [Side::A, Side::B].into_iter().zip(&phones) {
         let remote = remote(phone);
-        links[0].send(Command::Update { session, side, remote }).expect("room");
+        links[0].send(Command::Update { session, side, remote, keys: None }).expect("room");
     }
     links[0].send(Command::Bridge { session }).expect("room");
     let stranger = phone();

@@ -98,7 +98,7 @@ fn open(
         let (payloads_to, payloads_from) = (payloads, payloads);
         let (receives, learning) = (true, false);
         let remote = RemoteMedia { rtp, rtcp, payloads_to, payloads_from, receives, learning };
-        send(link, plane::Command::Update { session, side, remote })?;
+        send(link, plane::Command::Update { session, side, remote, keys: None })?;
     }
     send(link, plane::Command::Bridge { session })?;
     Ok(local)

@@ -261,8 +261,8 @@ impl Call {
             talk.unsettled = Some(Side::B);
             talk.is_apart = false;
             for side in [Side::B, Side::A] {
-                let Some(remote) = talk.media(side) else { continue };
-                let update = Command::Update { session, side, remote };
+                let Some((remote, keys)) = talk.media(side) else { continue };
+                let update = Command::Update { session, side, remote, keys };
                 wires.outputs.push_back(Output::Media(update));
             }
         }

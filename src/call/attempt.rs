@@ -21,7 +21,7 @@ use crate::domain::purpose::{Purpose, Stated};
 use crate::domain::route::{AGENT_MARK, CALLER_CHARS_MAX, RouteQuery};
 use crate::domain::trust::TrunkIdentity;
 use crate::rtp::plane::Side;
-use crate::sdp::{self, InvalidSdp};
+use crate::sdp::{self, InvalidSdp, Srtp};
 use crate::sip::address::Address;
 use crate::sip::dialog::{Dialog, State};
 use crate::sip::header::HeaderId;
@@ -59,7 +59,8 @@ impl CallCore {
                 Some(Agreed { terms, is_uac: false, takes_update })
             }
         };
-        let Ok(offer) = read_offer(message) else {
+        let srtp = self.wires.srtp_of(peer);
+        let Ok(offer) = read_offer(message, srtp) else {
             return self.turn_away(now, peer, server, message, 400, Cause::MediaUnacceptable);
         };
         let Some(serial) = self.calls.next_serial() else {
@@ -160,11 +161,11 @@ fn is_loop(wires: &Wires, message: &Message) -> bool {
 
 /// The caller's offer. One that cannot be relayed is refused after the gate's word about the call,
 /// a broken one at once.
-fn read_offer(message: &Message) -> Result<Offer, InvalidSdp> {
+fn read_offer(message: &Message, srtp: Srtp) -> Result<Offer, InvalidSdp> {
     if message.body().is_empty() {
         return Ok(Offer::Wanted);
     }
-    match sdp::parse(message.body()) {
+    match sdp::parse_with(message.body(), srtp) {
         Ok(offer) => Ok(Offer::Made(offer)),
         Err(InvalidSdp::NoAudio | InvalidSdp::NoCodec) => Ok(Offer::Unusable),
         Err(broken @ (InvalidSdp::TooLarge | InvalidSdp::Malformed)) => Err(broken),

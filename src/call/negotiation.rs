@@ -2,7 +2,8 @@
 //! `sdp` nor `rtp` knows the other.
 
 use crate::rtp::plane::{PayloadMap, RemoteMedia};
-use crate::sdp::{Codec, CodecSet, Direction, Payloads, Session};
+use crate::rtp::srtp::{LegKeys, MasterKey};
+use crate::sdp::{Codec, CodecSet, Direction, Ours, Payloads, Session, SrtpKey};
 
 /// The media of a side that has described itself with `theirs` and was told the numbers `told`,
 /// while the other side wants `far`.
@@ -21,6 +22,17 @@ pub fn remote_media(
         receives: theirs.direction.and(far.reversed()).receives(),
         learning: false,
     }
+}
+
+/// The media of a side: where it is, and with what it is encrypted, if it is.
+pub type Media = (RemoteMedia, Option<Box<LegKeys>>);
+
+/// The keys of a leg on which both sides have agreed on some.
+#[must_use]
+pub fn leg_keys(ours: &Ours) -> Option<Box<LegKeys>> {
+    let (own, theirs) = ours.keys()?;
+    let key = |key: &SrtpKey| MasterKey::new(key.secret());
+    Some(Box::new(LegKeys { ours: key(own), theirs: key(theirs) }))
 }
 
 fn payload_map(payloads: &Payloads) -> PayloadMap {

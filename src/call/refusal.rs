@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::call::Call;
 use super::coupling::{Event, Stage};
 use super::io::Output;
-use super::negotiation::remote_media;
+use super::negotiation::{leg_keys, remote_media};
 use super::set_up::Offer;
 use super::speech;
 use super::timers::Timer;
@@ -15,7 +15,7 @@ use crate::domain::cause::Cause;
 use crate::domain::now::Now;
 use crate::rtp::plane::{Command, Side};
 use crate::rtp::sound::Sound;
-use crate::sdp::{Codec, CodecSet, Direction, Ours, Session, Wish};
+use crate::sdp::{Codec, CodecSet, Direction, Session, Wish};
 
 /// Refusals that are told at one time by one core; beyond it the status comes at once. Whoever
 /// tries many numbers shall not take the ports of calls.
@@ -40,23 +40,24 @@ impl Call {
 
     /// Our ports are open: the caller hears why.
     pub(super) fn speak_refusal(&mut self, wires: &mut Wires, at: Instant, cause: Cause) {
-        let (session, session_id) = (self.session(), wires.random_u64());
+        let session = self.session();
+        let Some(mut ours) = self.ours_of_caller(wires) else { return };
         let until = at + REFUSAL_TIME_MAX;
         wires.timers.arm(at, self.serial, Timer::Speech, until);
         let learning = self.trunk_media(wires, Side::A).learning;
         let Some(set_up) = &self.set_up else { return };
-        let (Offer::Made(offer), Some(local)) = (&set_up.offer, set_up.local) else { return };
+        let Offer::Made(offer) = &set_up.offer else { return };
         let (Some(codec), Some(text)) = (codec_of(offer), speech::refusal(cause)) else { return };
         let codecs = CodecSet::from_iter([codec]);
         let direction = Direction::SendRecv;
-        let mut ours = Ours::new(local[Side::A.index()], session_id);
         let answer = ours.answer(offer, Wish { direction, ptime_ms: None, codecs });
         let remote = remote_media(offer, ours.payloads(codecs), codecs, direction);
         let remote = remote.learning(learning);
+        let keys = leg_keys(&ours);
         let (side, sound) = (Side::A, Sound::Prompt(text));
         self.leg_a.tell_early(wires, at, 183, &answer);
         wires.outputs.extend([
-            Output::Media(Command::Update { session, side, remote }),
+            Output::Media(Command::Update { session, side, remote, keys }),
             Output::Media(Command::Play { session, side, play: PLAY, sound, until_key: false }),
         ]);
     }

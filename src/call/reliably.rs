@@ -15,8 +15,7 @@ use super::set_up::{Answered, Early, Offer};
 use super::wires::Wires;
 use crate::domain::cause::Cause;
 use crate::domain::now::Now;
-use crate::rtp::plane::Side;
-use crate::sdp::{self, InvalidSdp, Ours, Wish};
+use crate::sdp::{self, InvalidSdp, Srtp, Wish};
 use crate::sip::message::Message;
 use crate::sip::method::Method;
 use crate::sip::reliable::{Confirmed, RAck};
@@ -55,7 +54,8 @@ impl Branch {
         // The first answer is the answer.
         let answer = before.and_then(|heard| heard.answer);
         let body = response.body();
-        let answer = answer.or_else(|| sdp::parse(body).is_ok().then(|| body.into()));
+        let answer =
+            answer.or_else(|| sdp::parse_with(body, Srtp::Optional).is_ok().then(|| body.into()));
         held.heard = Some(Box::new(Heard { rseq, answer }));
         let branch = wires.new_branch();
         let prack = held
@@ -82,14 +82,15 @@ impl Call {
         if !self.leg_a.rings_reliably() {
             return None;
         }
-        let set_up = self.set_up.as_mut()?;
+        let set_up = self.set_up.as_ref()?;
         if !matches!(set_up.offer, Offer::Wanted) || set_up.early.is_some() {
             return None;
         }
         let told = set_up.offer.wish()?;
-        let mut ours = Ours::new(set_up.local?[Side::A.index()], wires.random_u64());
+        let mut ours = self.ours_of_caller(wires)?;
         let text = ours.offer(told);
         let answer = Answered::NotYet;
+        let set_up = self.set_up.as_mut()?;
         set_up.early = Some(Box::new(Early { ours, told, theirs: None, answered: None, answer }));
         Some(text)
     }
@@ -120,7 +121,7 @@ impl Call {
     fn take_early_answer(&mut self, wires: &mut Wires, now: Now, asker: Asker) {
         let early = self.set_up.as_mut().and_then(|set_up| set_up.early.as_mut());
         let Some(early) = early else { return accept(wires, now.monotonic, &asker, None) };
-        let theirs = sdp::parse(asker.request.body()).and_then(|theirs| {
+        let theirs = early.ours.read_answer(asker.request.body()).and_then(|theirs| {
             early
                 .told
                 .codecs
@@ -175,21 +176,21 @@ impl Call {
     /// UPDATE: it is answered with what the callee was offered. What the callee takes of that is
     /// seen when it answers.
     pub(super) fn answer_early_offer(&mut self, wires: &mut Wires, at: Instant, asker: &Asker) {
-        let session_id = wires.random_u64();
+        let fresh = self.ours_of_caller(wires);
         let Some(set_up) = &mut self.set_up else { return say(wires, at, asker, 481) };
-        let offer = match sdp::parse(asker.request.body()) {
+        let srtp = wires.srtp_of(self.leg_a.peer());
+        let offer = match sdp::parse_with(asker.request.body(), srtp) {
             Ok(offer) => offer,
             Err(InvalidSdp::TooLarge | InvalidSdp::Malformed) => return say(wires, at, asker, 400),
             Err(InvalidSdp::NoAudio | InvalidSdp::NoCodec) => return say(wires, at, asker, 488),
         };
-        let (Some(told), Some(local)) = (set_up.offer.wish(), set_up.local) else {
+        let (Some(told), Some(ours)) = (set_up.offer.wish(), fresh) else {
             return say(wires, at, asker, 488);
         };
         if !offer.codecs().intersection(told.codecs).has_audio() {
             return say(wires, at, asker, 488);
         }
         let mut early = set_up.early.take().unwrap_or_else(|| {
-            let ours = Ours::new(local[Side::A.index()], session_id);
             let answer = Answered::NotYet;
             Box::new(Early { ours, told, theirs: None, answered: None, answer })
         });

@@ -15,7 +15,7 @@ use super::wires::Wires;
 use crate::domain::cause::Cause;
 use crate::domain::now::Now;
 use crate::rtp::plane::Side;
-use crate::sdp::{self, InvalidSdp, Session};
+use crate::sdp::{InvalidSdp, Session};
 use crate::sip::message::Message;
 use crate::sip::method::Method;
 use crate::sip::session_timer::{Decision, MIN_SE_S};
@@ -46,7 +46,8 @@ impl Call {
         if !has_body {
             return self.offer_in_answer(wires, at, side, asker);
         }
-        match sdp::parse(asker.request.body()) {
+        let Some(talk) = &self.talk else { return say(wires, at, &asker, 481) };
+        match talk.read_offer(side, asker.request.body()) {
             Ok(offer) => self.consider(wires, at, side, asker, offer),
             Err(InvalidSdp::TooLarge | InvalidSdp::Malformed) => say(wires, at, &asker, 400),
             Err(InvalidSdp::NoAudio | InvalidSdp::NoCodec) => say(wires, at, &asker, 488),

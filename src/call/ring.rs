@@ -7,14 +7,14 @@ use std::time::Instant;
 use super::call::Call;
 use super::coupling::Stage;
 use super::io::Output;
-use super::negotiation::remote_media;
+use super::negotiation::{Media, leg_keys, remote_media};
 use super::set_up::{Answered, Early, Offer};
 use super::wires::Wires;
 use crate::domain::now::Now;
 use crate::domain::ring::RingTone;
-use crate::rtp::plane::{Command, RemoteMedia, SessionId, Side};
+use crate::rtp::plane::{Command, SessionId, Side};
 use crate::rtp::sound::{Sound, Tone};
-use crate::sdp::{Codec, CodecSet, Direction, Ours, Session, Wish};
+use crate::sdp::{Codec, CodecSet, Direction, Session, Wish};
 
 /// The number of the tone: it differs from that of every speech.
 const RINGING: u32 = 101;
@@ -35,7 +35,7 @@ impl Call {
 
     /// Tells the caller that it rings, and lets it hear that.
     pub(super) fn ring_caller(&mut self, wires: &mut Wires, at: Instant) {
-        let Some((text, remote)) = self.early_answer(wires) else {
+        let Some((text, media)) = self.early_answer(wires) else {
             let offer = self.early_offer(wires);
             return self.leg_a.ring(wires, at, offer.as_deref());
         };
@@ -43,17 +43,17 @@ impl Call {
         let (session, side) = (self.session(), Side::A);
         let (play, sound) = (RINGING, Sound::Tone(Tone::Ring));
         wires.outputs.extend([
-            update_of_caller(session, remote),
+            update_of_caller(session, media),
             Output::Media(Command::Play { session, side, play, sound, until_key: false }),
         ]);
     }
 
     /// What answers the offer of a caller that hears our tone, where it is sent, and what it means.
-    fn early_answer(&mut self, wires: &mut Wires) -> Option<(String, RemoteMedia)> {
-        let session_id = wires.random_u64();
+    fn early_answer(&mut self, wires: &mut Wires) -> Option<(String, Media)> {
+        let mut ours = self.ours_of_caller(wires)?;
         let learning = self.trunk_media(wires, Side::A).learning;
         let set_up = self.set_up.as_mut()?;
-        let (law, local) = (set_up.rings_in?, set_up.local?);
+        let law = set_up.rings_in?;
         let Offer::Made(offer) = &set_up.offer else { return None };
         if set_up.early.is_some() {
             return None;
@@ -61,17 +61,16 @@ impl Call {
         let codecs = CodecSet::from_iter([law, Codec::TelephoneEvent]);
         let codecs = codecs.intersection(offer.codecs());
         let told = Wish { direction: Direction::SendRecv, ptime_ms: None, codecs };
-        let mut ours = Ours::new(local[Side::A.index()], session_id);
         let text = ours.answer(offer, told);
         let remote = remote_media(offer, ours.payloads(codecs), codecs, Direction::SendRecv);
-        let remote = remote.learning(learning);
+        let media = (remote.learning(learning), leg_keys(&ours));
         let answer = match self.leg_a.rings_reliably() {
             true => Answered::Unconfirmed,
             false => Answered::Once(text.clone()),
         };
         let theirs = Some(offer.clone());
         set_up.early = Some(Box::new(Early { ours, told, theirs, answered: None, answer }));
-        Some((text, remote))
+        Some((text, media))
     }
 
     /// Whether a caller has still to hear that it rings, before it is told what its callee has
@@ -113,7 +112,8 @@ impl Call {
         let (codecs, far) = (early.told.codecs, Direction::SendRecv);
         let remote = remote_media(theirs, early.ours.payloads(codecs), codecs, far);
         let remote = remote.learning(self.trunk_media(wires, Side::A).learning);
-        wires.outputs.push_back(update_of_caller(self.session(), remote));
+        let media = (remote, leg_keys(&early.ours));
+        wires.outputs.push_back(update_of_caller(self.session(), media));
     }
 }
 
@@ -130,6 +130,6 @@ fn law_of(offer: &Session) -> Option<Codec> {
     [Codec::Pcma, Codec::Pcmu].into_iter().find(|law| offer.codecs().contains(*law))
 }
 
-fn update_of_caller(session: SessionId, remote: RemoteMedia) -> Output {
-    Output::Media(Command::Update { session, side: Side::A, remote })
+fn update_of_caller(session: SessionId, (remote, keys): Media) -> Output {
+    Output::Media(Command::Update { session, side: Side::A, remote, keys })
 }

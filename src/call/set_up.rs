@@ -19,7 +19,7 @@ use super::wires::Wires;
 use crate::domain::id::TrunkId;
 use crate::domain::route::{Callee, TrunkTarget};
 use crate::rtp::plane::{Command, Side};
-use crate::sdp::{self, Codec, CodecSet, Direction, InvalidSdp, Ours, Session, Wish};
+use crate::sdp::{Codec, CodecSet, Direction, InvalidSdp, Ours, Session, Wish};
 use crate::sip::message::Message;
 use crate::sip::session_timer;
 
@@ -150,14 +150,13 @@ impl SetUp {
 
     /// Joins the callee's answer to what the caller has offered or wants to be offered: the
     /// session, and what the caller is told: nothing more when that was agreed while it rang.
-    fn agree(&mut self, session_id: u64, answer: Session) -> Result<(Talk, String), InvalidSdp> {
-        let (Some(local), Some(ours_b)) = (self.local, self.ours_b.take()) else {
-            return Err(InvalidSdp::NoAudio);
-        };
+    fn agree(&mut self, ours_a: Ours, body: &[u8]) -> Result<(Talk, String), InvalidSdp> {
+        let mut ours_b = self.ours_b.take().ok_or(InvalidSdp::NoAudio)?;
+        let answer = ours_b.read_answer(body)?;
         let told = self.wish_of_callee().ok_or(InvalidSdp::NoAudio)?;
         let offer = std::mem::replace(&mut self.offer, Offer::Unusable);
         let Some(early) = self.early.take() else {
-            let ours = [Ours::new(local[Side::A.index()], session_id), ours_b];
+            let ours = [ours_a, ours_b];
             return match offer {
                 Offer::Made(offer) => Talk::begin(ours, offer, (answer, told)),
                 Offer::Wanted => Talk::begin_offering(ours, (answer, told)),
@@ -197,7 +196,9 @@ impl Call {
         let (wish, local) = (set_up.wish_of_callee()?, set_up.local?);
         let target = set_up.targets.get(position)?.clone();
         let known = self.record.as_ref()?.known();
-        let mut ours = Ours::new(local[Side::B.index()], wires.random_u64());
+        let srtp = wires.srtp(hop_of(&target).transport, target.trunk);
+        let ours = Ours::new(local[Side::B.index()], wires.random_u64());
+        let mut ours = ours.with_keys(srtp, &mut wires.rng);
         let text = ours.offer(wish);
         let tag = wires.new_tag(place);
         let written = b_invite::write(
@@ -246,15 +247,21 @@ impl Call {
         }
     }
 
+    /// Our side of the caller's leg, before anything is said there.
+    pub(super) fn ours_of_caller(&self, wires: &mut Wires) -> Option<Ours> {
+        let local = self.set_up.as_ref()?.local?[Side::A.index()];
+        let srtp = wires.srtp_of(self.leg_a.peer());
+        Some(Ours::new(local, wires.random_u64()).with_keys(srtp, &mut wires.rng))
+    }
+
     /// Takes the callee's answer: what is known of both sides of the media, and what the caller is
     /// told. False when it cannot be relayed.
     pub(super) fn negotiate(&mut self, wires: &mut Wires, body: &[u8]) -> bool {
         let session = self.session();
-        let session_id = wires.random_u64();
         let trunks = [Side::A, Side::B].map(|side| self.trunk_media(wires, side));
+        let Some(ours_a) = self.ours_of_caller(wires) else { return false };
         let Some(set_up) = &mut self.set_up else { return false };
-        let Ok(answer) = sdp::parse(body) else { return false };
-        let Ok((mut talk, text)) = set_up.agree(session_id, answer) else { return false };
+        let Ok((mut talk, text)) = set_up.agree(ours_a, body) else { return false };
         set_up.answer = Some(text);
         // A caller that is not answered yet is sent nothing, not even reports.
         let is_announced = set_up.announcement.is_some();
@@ -263,8 +270,9 @@ impl Call {
         talk.plays_hold = wires.config.hold_tone;
         let sides = if is_announced { &[Side::B][..] } else { &[Side::A, Side::B] };
         for &side in sides {
-            let Some(remote) = talk.media(side) else { continue };
-            wires.outputs.push_back(Output::Media(Command::Update { session, side, remote }));
+            let Some((remote, keys)) = talk.media(side) else { continue };
+            let update = Command::Update { session, side, remote, keys };
+            wires.outputs.push_back(Output::Media(update));
         }
         self.talk = Some(Box::new(talk));
         true

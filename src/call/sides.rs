@@ -6,15 +6,16 @@ use super::contacts::{Contacts, flow_of};
 use super::core::CallCore;
 use super::coupling::Stage;
 use super::io::{Output, Peer, PeerRole};
+use super::negotiation::Media;
 use super::place::{Part, Place};
 use super::talk::Talk;
 use super::wires::Wires;
 use crate::domain::now::Now;
 use crate::domain::trunk_media::TrunkMedia;
-use crate::rtp::plane::{Command, RemoteMedia, Side};
+use crate::rtp::plane::{Command, Side};
 use crate::sip::dialog::Dialog;
 use crate::sip::message::Message;
-use crate::sip::transport::Hop;
+use crate::sip::transport::{Hop, Transport};
 
 /// The side that a part of a call is on.
 pub(super) const fn side_of(part: Part) -> Side {
@@ -32,7 +33,10 @@ impl CallCore {
         let is_back = match (place.part, call.leg_a.peer().role) {
             (Part::Caller, PeerRole::Agent { agent, .. }) => {
                 let contacts = &self.registrar.contacts;
-                contacts.is_registered(now.monotonic, agent, flow_of(peer))
+                // The keys of its media are for nobody else to read.
+                let is_as_private = call.leg_a.peer().transport != Transport::Tls
+                    || peer.transport == Transport::Tls;
+                is_as_private && contacts.is_registered(now.monotonic, agent, flow_of(peer))
             }
             (Part::Caller | Part::Callee(_), _) => false,
         };
@@ -172,8 +176,9 @@ impl Call {
             if is_early && side == Side::A {
                 continue;
             }
-            if let Some(remote) = talk.media(side).filter(|media| before != Some(*media)) {
-                let update = Command::Update { session, side, remote };
+            let media = talk.media(side).filter(|_| talk.media(side) != before);
+            if let Some((remote, keys)) = media {
+                let update = Command::Update { session, side, remote, keys };
                 wires.outputs.push_back(Output::Media(update));
             }
         }
@@ -190,6 +195,6 @@ fn events_of_both(talk: &Talk) -> [bool; 2] {
     [Side::A, Side::B].map(|side| talk.has_events(side))
 }
 
-fn media_of_both(talk: &Talk) -> [Option<RemoteMedia>; 2] {
+fn media_of_both(talk: &Talk) -> [Option<Media>; 2] {
     [Side::A, Side::B].map(|side| talk.media(side))
 }

@@ -2,10 +2,10 @@
 //! other: enough to see whether a new offer concerns the far side at all. No bytes and no times.
 
 use super::clocks::Clocks;
-use super::negotiation::remote_media;
+use super::negotiation::{Media, leg_keys, remote_media};
 use super::offer::{Change, Unconfirmed};
 use crate::domain::trunk_media::TrunkMedia;
-use crate::rtp::plane::{RemoteMedia, Side};
+use crate::rtp::plane::Side;
 use crate::sdp::{self, Codec, CodecSet, Direction, InvalidSdp, Ours, Session, Wish};
 
 /// The session of an answered call.
@@ -175,7 +175,7 @@ impl Talk {
         self.plays_hold
             && far.has_listened
             && !listens
-            && self.media(side).is_some_and(|media| media.receives)
+            && self.media(side).is_some_and(|(media, _)| media.receives)
     }
 
     fn in_its_law(&self, to: Side, mut wish: Wish) -> Wish {
@@ -197,6 +197,11 @@ impl Talk {
         let own = theirs.intersection(leg.told_codecs);
         let flowing = own.intersection(self.agreed.with_both_laws());
         if flowing.has_audio() { flowing } else { self.agreed }
+    }
+
+    /// Reads an offer of a side.
+    pub(super) fn read_offer(&self, side: Side, body: &[u8]) -> Result<Session, InvalidSdp> {
+        self.leg(side).ours.read_offer(body)
     }
 
     /// Takes a side's offer as far as the other side allows: our answer to it.
@@ -233,7 +238,7 @@ impl Talk {
         answer: &[u8],
         offer: &Session,
     ) -> Result<(), InvalidSdp> {
-        let answer = sdp::parse(answer)?;
+        let answer = self.leg_mut(side).ours.read_answer(answer)?;
         self.agreed = sdp::agree(offer, &answer)?;
         self.leg_mut(side).agrees(answer, told);
         Ok(())
@@ -246,7 +251,7 @@ impl Talk {
         told: Wish,
         answer: &[u8],
     ) -> Result<(), InvalidSdp> {
-        let answer = sdp::parse(answer)?;
+        let answer = self.leg_mut(side).ours.read_answer(answer)?;
         let far = self.wish_of(side.other()).codecs;
         let theirs = answer.codecs().intersection(told.codecs);
         self.agreed = far.flowing_to(theirs).ok_or(InvalidSdp::NoCodec)?;
@@ -290,10 +295,10 @@ impl Talk {
         (!is_in_line).then(|| self.in_its_law(to, told))
     }
 
-    /// Where a side's media goes and comes from, once it is known. Keys are understood on a leg
-    /// that has agreed on them, whatever the other one has. While the sides are apart, the other
+    /// Where a side's media goes and comes from, once it is known, and with what it is encrypted.
+    /// Typed keys are understood on a leg that has agreed on them, whatever the other one has. While the sides are apart, the other
     /// one counts for nothing.
-    pub(super) fn media(&self, side: Side) -> Option<RemoteMedia> {
+    pub(super) fn media(&self, side: Side) -> Option<Media> {
         let leg = self.leg(side);
         let theirs = leg.theirs.as_ref()?;
         let (mut codecs, mut far) = (self.flowing(side), self.wish_of(side.other()).direction);
@@ -304,7 +309,8 @@ impl Talk {
             codecs.insert(Codec::TelephoneEvent);
         }
         let learning = self.trunks[side.index()].learning;
-        Some(remote_media(theirs, leg.ours.payloads(codecs), codecs, far).learning(learning))
+        let remote = remote_media(theirs, leg.ours.payloads(codecs), codecs, far);
+        Some((remote.learning(learning), leg_keys(&leg.ours)))
     }
 
     /// Whether a side can send keys as events.

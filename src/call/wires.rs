@@ -9,18 +9,20 @@ use rand_chacha::ChaCha20Rng;
 use super::challenge::Accounts;
 use super::config::CallConfig;
 use super::counters::Counters;
-use super::io::Output;
+use super::io::{Output, Peer, PeerRole};
 use super::names::Names;
 use super::place::{Place, Places};
 use super::timers::Timers;
 use super::unwanted::Denied;
 use crate::domain::cause::Cause;
+use crate::domain::id::TrunkId;
 use crate::domain::whisper::Unwanted;
+use crate::sdp::Srtp;
 use crate::sip::dialog::Dialog;
 use crate::sip::ids::{Branch, Shard, Tag};
 use crate::sip::method::Method;
 use crate::sip::transaction::{ClientId, Transactions};
-use crate::sip::transport::Hop;
+use crate::sip::transport::{Hop, Transport};
 use crate::sip::write;
 
 /// Everything a leg needs to speak and to be found.
@@ -95,6 +97,23 @@ impl Wires {
 
     pub(super) fn random_u128(&mut self) -> u128 {
         u128::from(self.random_u64()) << 64 | u128::from(self.random_u64())
+    }
+
+    /// Which encryption the media of a leg may have: none where others can read its keys.
+    pub(super) fn srtp(&self, transport: Transport, trunk: TrunkId) -> Srtp {
+        let terms = self.accounts.terms(trunk).filter(|_| transport == Transport::Tls);
+        terms.map_or(Srtp::Off, |terms| terms.srtp)
+    }
+
+    /// The same for the leg of who calls. A softphone that speaks TLS has the choice.
+    pub(super) fn srtp_of(&self, peer: &Peer) -> Srtp {
+        match peer.role {
+            PeerRole::Agent { .. } | PeerRole::Softphone if peer.transport == Transport::Tls => {
+                Srtp::Optional
+            }
+            PeerRole::Agent { .. } | PeerRole::Softphone => Srtp::Off,
+            PeerRole::Insurer { .. } | PeerRole::Carrier => self.srtp(peer.transport, peer.trunk),
+        }
     }
 
     /// Sends bytes that no transaction guards: an ACK, a stateless answer.

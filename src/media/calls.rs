@@ -19,6 +19,7 @@ use super::tape::Taping;
 use crate::rtp::plane::{PlaneAddress, RemoteMedia, SessionId, Side};
 use crate::rtp::ports::Ports;
 use crate::rtp::session::Session;
+use crate::rtp::srtp::LegKeys;
 use crate::rtp::time::Moment;
 
 /// One call.
@@ -253,12 +254,19 @@ impl Calls {
         id: SessionId,
         side: Side,
         remote: RemoteMedia,
+        keys: Option<&LegKeys>,
     ) -> Option<usize> {
         let slot = *self.by_id.get(&id)?;
         let bind = self.address.bind;
         let rtp = for_family(bind, remote.rtp);
         let rtcp = for_family(bind, remote.rtcp);
-        self.at(slot)?.session.update(now, side, &RemoteMedia { rtp, rtcp, ..remote });
+        let session = &mut self.at(slot)?.session;
+        // First, so that no packet is taken in clear on the way.
+        if !session.set_keys(side, keys) {
+            tracing::error!("The keys of a call are no keys");
+            return None;
+        }
+        session.update(now, side, &RemoteMedia { rtp, rtcp, ..remote });
         Some(slot)
     }
 

@@ -59,7 +59,7 @@ pub(super) enum News {
 }
 
 /// What a link asks of a media thread.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Order {
     Command(Command),
     /// The spare ports are those of this call from now on.
@@ -249,9 +249,9 @@ impl CommandQueue {
     }
 
     fn push(&self, link: usize, order: Order) -> Result<(), Full> {
-        let limit = match order {
+        let limit = match &order {
             Order::Take { .. } => OPENS_WAITING_MAX,
-            Order::Command(command) => waiting_max(&command),
+            Order::Command(command) => waiting_max(command),
         };
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.len() >= limit {

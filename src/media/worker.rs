@@ -210,7 +210,9 @@ impl Worker {
         for (relayed, packet) in self.batch.packets() {
             let Some(call) = self.calls.at(relayed.slot) else { continue };
             let from = relayed.from;
-            match call.sockets.send(Place::rtp(from.other()), packet, relayed.to) {
+            let sealed = call.session.seal_rtp(from.other(), packet);
+            let leaving = sealed.as_ref().map_or(packet, |sealed| sealed.as_ref());
+            match call.sockets.send(Place::rtp(from.other()), leaving, relayed.to) {
                 Ok(()) => {
                     counts.packets_out += 1;
                     counts.bytes += packet.len() as u64;
@@ -305,8 +307,8 @@ impl Worker {
                     }
                 }
             }
-            Command::Update { session, side, remote } => {
-                let slot = self.calls.update(now, session, side, remote);
+            Command::Update { session, side, remote, keys } => {
+                let slot = self.calls.update(now, session, side, remote, keys.as_deref());
                 self.arm(slot);
             }
             Command::Bridge { session } => {
@@ -423,7 +425,9 @@ impl Worker {
         let mut packet = [0; FRAME_BYTES];
         for side in [Side::A, Side::B] {
             while let Some(to) = call.session.poll_frame(now, side, &self.sounds, &mut packet) {
-                match call.sockets.send(Place::rtp(side), &packet, to) {
+                let sealed = call.session.seal_rtp(side, &packet);
+                let leaving = sealed.as_ref().map_or(&packet[..], |sealed| sealed.as_ref());
+                match call.sockets.send(Place::rtp(side), leaving, to) {
                     Ok(()) => counts.frames_out += 1,
                     Err(_) => counts.send_failed += 1,
                 }

@@ -341,7 +341,7 @@ impl<R: RouteSource> Running<R> {
         }
         while let Some(command) = self.held.pop_front() {
             // Only orders about running calls are held, and they have no answer at once.
-            if self.shard.media.queue(command).is_err() {
+            if self.shard.media.queue(command.clone()).is_err() {
                 self.held.push_front(command);
                 break;
             }
@@ -445,7 +445,7 @@ impl<R: RouteSource> Running<R> {
             self.closing = (still + 1, at.monotonic + CLOSED_AT_ALL);
         }
         if self.held.is_empty()
-            && let Ok(answer) = self.shard.media.queue(command)
+            && let Ok(answer) = self.shard.media.queue(command.clone())
         {
             self.ready.extend(answer.map(Input::Media));
             return;

@@ -118,7 +118,8 @@ impl Flow {
             learns: false,
             has_news: false,
             reception: Reception::default(),
-            sequence_next: rng.next_u32() as u16,
+            // RFC 3711 §3.3.1: in the lower half, so that nobody takes it for a wrapped one.
+            sequence_next: (rng.next_u32() as u16) >> 1,
             skipped: 0,
             played: (0, 0),
             dropped: 0,
@@ -197,6 +198,12 @@ impl Flow {
         let start = header.payload_start - HEADER_BYTES;
         packet[start..header.payload_start].copy_from_slice(&header.to_bytes());
         Ok(start..header.payload_end)
+    }
+
+    /// Whether a packet from there may be the peer's. Nothing is learned from it.
+    pub(super) fn may_be_from(&self, address: SocketAddr) -> bool {
+        let from = Source::of(address);
+        from == self.source || (self.learns && from.is_beside(self.source))
     }
 
     /// Whether a packet is heard that came while the port of the peer is looked for, or from
@@ -290,7 +297,8 @@ impl Flow {
             | Dropped::Malformed
             | Dropped::Stun
             | Dropped::Dtls
-            | Dropped::UnknownPayload => self.dropped += 1,
+            | Dropped::UnknownPayload
+            | Dropped::Unproved => self.dropped += 1,
             Dropped::NotBridged
             | Dropped::Held
             | Dropped::Playing

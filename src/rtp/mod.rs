@@ -14,5 +14,6 @@ pub mod rtcp;
 pub mod session;
 pub mod sound;
 mod source;
+pub mod srtp;
 pub mod stats;
 pub mod time;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::key::Key;
 use super::sound::Sound;
+use super::srtp::LegKeys;
 
 /// A call as the media plane knows it: an opaque number chosen by the brain, never reused while the
 /// call lives.
@@ -121,7 +122,7 @@ pub struct RecordAs {
 
 /// Orders to the media plane. Each names its call; orders for an unknown call are ignored and
 /// counted.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub enum Command {
     /// Open two port pairs. Answered by [`Report::Opened`] or [`Report::Failed`].
     Open {
@@ -136,6 +137,8 @@ pub enum Command {
         side: Side,
         /// What it says.
         remote: RemoteMedia,
+        /// With what its packets and ours to it are encrypted; in clear without.
+        keys: Option<Box<LegKeys>>,
     },
     /// Let media flow between the sides.
     Bridge {

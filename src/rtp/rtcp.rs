@@ -7,7 +7,7 @@ use super::header::Malformed;
 use super::stats::Block;
 
 /// The most bytes of a report of ours.
-pub const REPORT_BYTES_MAX: usize = 96;
+pub const REPORT_BYTES_MAX: usize = 112;
 /// Letters of a name: 12 random bytes as hex digits (RFC 7022 §4.2 asks for 96 bits).
 pub const CNAME_BYTES: usize = 24;
 

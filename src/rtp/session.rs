@@ -17,6 +17,7 @@ use super::player::{Next, Player};
 use super::quality::Heard;
 use super::rtcp::{self, CNAME_BYTES, REPORT_BYTES_MAX};
 use super::sound::Sounds;
+use super::srtp::{LegKeys, Srtp};
 use super::time::Moment;
 
 use one_way::Watch;
@@ -26,7 +27,7 @@ pub use outcome::{Dropped, Due, Forward, News, Play};
 pub const FRAME_BYTES: usize = OWN_BYTES;
 
 /// The media of one call.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Session {
     /// What comes from A, and what comes from B.
     flows: [Flow; 2],
@@ -39,6 +40,8 @@ pub struct Session {
     report_at: Option<Moment>,
     /// What is played to A, and what to B.
     players: [Option<Box<Player>>; 2],
+    /// What A's packets and ours to A are encrypted with, and B's.
+    srtp: [Option<Box<Srtp>>; 2],
     news: VecDeque<News>,
 }
 
@@ -75,6 +78,7 @@ impl Session {
             bridged_since: None,
             report_at: None,
             players: [None, None],
+            srtp: [None, None],
             news: VecDeque::new(),
         }
     }
@@ -93,6 +97,29 @@ impl Session {
         self.flows[side.other().index()].set_payloads_to(remote.payloads_to);
         self.bridged_since = self.bridged_since.map(|_| now);
         self.set_gates();
+    }
+
+    /// The keys of one side are known or have changed; `None` for packets in clear. False when they
+    /// are no keys: then the side is not heard and hears nothing.
+    pub fn set_keys(&mut self, side: Side, keys: Option<&LegKeys>) -> bool {
+        let srtp = &mut self.srtp[side.index()];
+        let Some(keys) = keys else {
+            *srtp = None;
+            return true;
+        };
+        match srtp {
+            Some(srtp) => srtp.change(keys).is_some(),
+            None => {
+                *srtp = Srtp::new(keys).map(Box::new);
+                srtp.is_some()
+            }
+        }
+    }
+
+    /// A packet of ours to one side as it has to leave, where it has to be encrypted; `None` for
+    /// one that leaves as it is.
+    pub fn seal_rtp(&mut self, to: Side, packet: &[u8]) -> Option<impl AsRef<[u8]> + use<>> {
+        self.srtp[to.index()].as_mut()?.seal_rtp(packet)
     }
 
     /// Lets media flow.
@@ -203,6 +230,15 @@ impl Session {
         packet: &mut [u8],
     ) -> Result<Forward, Dropped> {
         let flow = &mut self.flows[from.index()];
+        let mut packet = packet;
+        if let Some(srtp) = &mut self.srtp[from.index()] {
+            if !flow.may_be_from(source) {
+                return Err(flow.drop_as(Dropped::Stranger));
+            }
+            let opened = srtp.open_rtp(packet);
+            let length = opened.map_err(|_| flow.drop_as(Dropped::Unproved))?;
+            packet = &mut packet[..length];
+        }
         let relayed = flow.relay(now, source, packet);
         let to = flow.destination();
         if flow.has_news() {
@@ -254,6 +290,12 @@ impl Session {
         if !is_known && !may_learn {
             return Err(flow.drop_as(Dropped::Stranger));
         }
+        let opened = match &mut self.srtp[from.index()] {
+            Some(srtp) => Some(srtp.open_rtcp(packet)),
+            None => None,
+        };
+        let opened = opened.transpose().map_err(|_| flow.drop_as(Dropped::Unproved))?;
+        let packet = opened.as_ref().map_or(packet, |opened| opened.as_ref());
         let incoming = rtcp::parse(packet);
         let incoming = incoming.map_err(|_| flow.drop_as(Dropped::unreadable(packet)))?;
         if may_learn && flow.ssrc_in() == Some(incoming.ssrc) {
@@ -324,7 +366,12 @@ impl Session {
                 .map_or(0, |(_, at)| (ntp(now.since(at)) >> 16) as u32),
         });
         let report = rtcp::Report { ssrc, sent, heard, cname: &leg.cname };
-        Some((to, report.write(buffer)))
+        let length = report.write(buffer);
+        let Some(srtp) = &mut self.srtp[side.index()] else { return Some((to, length)) };
+        let sealed = srtp.seal_rtcp(buffer.get(..length)?)?;
+        let sealed = sealed.as_ref();
+        buffer.get_mut(..sealed.len())?.copy_from_slice(sealed);
+        Some((to, sealed.len()))
     }
 
     /// When [`Self::handle_timeout`] or [`Self::poll_frame`] has something to do; `None` before

@@ -98,7 +98,7 @@ impl Signalling {
         let mut call = self.open(number, config);
         let session = call.session;
         for (side, phone) in [(Side::A, &call.a), (Side::B, &call.b)] {
-            self.send(Command::Update { session, side, remote: phone.remote() });
+            self.send(Command::Update { session, side, remote: phone.remote(), keys: None });
         }
         self.send(Command::Bridge { session });
         call.knock();
@@ -272,7 +272,7 @@ fn a_held_call_without_signalling_ends_in_the_end() {
     let mut signalling = Signalling::start(&path);
     let call = signalling.call(1, &config);
     let remote = RemoteMedia { receives: false, ..call.b.remote() };
-    signalling.send(Command::Update { session: call.session, side: Side::B, remote });
+    signalling.send(Command::Update { session: call.session, side: Side::B, remote, keys: None });
     drop(signalling);
     while UdpSocket::bind(call.relay[0]).is_err() {
         thread::yield_now();

@@ -23,7 +23,7 @@ impl Nat {
         let mut world = World::new();
         let call = world.call(1);
         let remote = learning(&call);
-        world.send(Command::Update { session: call.session, side: Side::B, remote });
+        world.send(Command::Update { session: call.session, side: Side::B, remote, keys: None });
         let behind = socket(world.ip);
         Self { world, call, behind }
     }

@@ -73,7 +73,7 @@ fn commands_for_unknown_calls_are_ignored() {
     let mut call = world.call(1);
     let session = SessionId(77);
     let remote = call.a.remote();
-    world.send(Command::Update { session, side: Side::A, remote });
+    world.send(Command::Update { session, side: Side::A, remote, keys: None });
     world.send(Command::Bridge { session });
     world.send(Command::Close { session });
     call.talk(2);

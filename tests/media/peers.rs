@@ -64,7 +64,7 @@ impl World {
     pub(crate) fn bridge(&mut self, call: &Call) {
         let session = call.session;
         for (side, phone) in [(Side::A, &call.a), (Side::B, &call.b)] {
-            self.send(Command::Update { session, side, remote: phone.remote() });
+            self.send(Command::Update { session, side, remote: phone.remote(), keys: None });
         }
         self.send(Command::Bridge { session });
         self.fence();
@@ -82,7 +82,7 @@ impl World {
         let mut call = self.open(number);
         let session = call.session;
         for (side, phone) in [(Side::A, &call.a), (Side::B, &call.b)] {
-            self.send(Command::Update { session, side, remote: phone.remote() });
+            self.send(Command::Update { session, side, remote: phone.remote(), keys: None });
         }
         self.send(Command::Bridge { session });
         call.knock();

@@ -54,7 +54,7 @@ fn a_caller_whose_call_is_not_joined_hears_a_prompt_until_it_is_stopped() {
     let (mut world, sound) = world(250);
     let call = world.open(1);
     let (session, side) = (call.session, Side::A);
-    world.send(Command::Update { session, side, remote: call.a.remote() });
+    world.send(Command::Update { session, side, remote: call.a.remote(), keys: None });
     world.send(Command::Play { session, side, play: 1, sound, until_key: false });
     assert_eq!(payload(&call.a.hear()), [1; 160]);
     assert_eq!(payload(&call.a.hear()), [2; 160]);
@@ -76,7 +76,7 @@ fn five_hundred_prompts_at_once_keep_their_twenty_milliseconds() {
     for call in &calls {
         let (session, side) = (call.session, Side::A);
         let remote = RemoteMedia { rtp: place, rtcp: call.a.remote().rtcp, ..call.a.remote() };
-        world.send(Command::Update { session, side, remote });
+        world.send(Command::Update { session, side, remote, keys: None });
     }
     for call in &calls {
         let (session, side, sound) = (call.session, Side::A, Sound::Tone(Tone::Ring));

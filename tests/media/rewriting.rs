@@ -74,7 +74,7 @@ fn payload_types_are_those_of_the_receiver() {
     let mut payloads = PayloadMap::default();
     payloads.0[0] = Some(96);
     let remote = maskline::rtp::plane::RemoteMedia { payloads_to: payloads, ..call.b.remote() };
-    world.send(Command::Update { session: call.session, side: Side::B, remote });
+    world.send(Command::Update { session: call.session, side: Side::B, remote, keys: None });
     // The change is seen in the first packet after it was taken.
     let mut types = Vec::new();
     while types.last() != Some(&96) {

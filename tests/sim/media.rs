@@ -90,7 +90,7 @@ impl Media {
                     .map_or(Report::Failed { session }, |local| Report::Opened { session, local });
                 Some((wait, report))
             }
-            Command::Update { session, side, remote } => {
+            Command::Update { session, side, remote, .. } => {
                 let open = self.sessions.get_mut(&session)?;
                 open.session.update(moment, side, &remote);
                 None

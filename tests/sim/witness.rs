@@ -263,7 +263,7 @@ impl Witness {
                 };
                 self.sessions.insert(session, opened);
             }
-            Command::Update { session, side, remote } => {
+            Command::Update { session, side, remote, .. } => {
                 if let Some(session) = self.sessions.get_mut(&session) {
                     session.remote[side.index()] = Some(remote.rtp);
                 }

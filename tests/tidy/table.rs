@@ -82,7 +82,17 @@ pub(super) const PACKET_PACKAGES: &[&str] =
 const SDP_PACKAGES: &[&str] =
     &["memchr", "rand_core", "rand_chacha", "thiserror", "base64", "zeroize"];
 /// The messages of the media plane cross from one process to another.
-const MEDIA_PACKAGES: &[&str] = &["rand_core", "rand_chacha", "thiserror", "serde"];
+/// Encrypted media is a library's, with the ciphers of the one provider.
+const MEDIA_PACKAGES: &[&str] = &[
+    "rand_core",
+    "rand_chacha",
+    "thiserror",
+    "serde",
+    "zeroize",
+    "bytes",
+    "rtc_srtp",
+    "aws_lc_rs",
+];
 /// The hashes are for digest authentication; nothing else may use them.
 pub(super) const SIP_PACKAGES: &[&str] = &[
     "bytes",

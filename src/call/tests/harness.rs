@@ -209,7 +209,7 @@ impl Harness {
                 (self.store)().map(|answer| Input::Route { call, answer })
             }
             Output::Media(command) => {
-                self.orders.push(command);
+                self.orders.push(command.clone());
                 self.media_answer(command).map(Input::Media)
             }
             Output::Status(status) => {

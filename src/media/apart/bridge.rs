@@ -228,15 +228,15 @@ impl Bridge {
 
     /// False when there was no room for it and it has to wait.
     fn obey(&mut self, command: Command) -> bool {
-        if let Command::Bridge { session } = command
-            && let Some(known) = self.sessions.get_mut(&session)
+        if let Command::Bridge { session } = &command
+            && let Some(known) = self.sessions.get_mut(session)
         {
             known.is_joined = true;
         }
-        if let (Command::Close { session }, true) = (command, self.held.is_none()) {
-            self.closing += usize::from(self.sessions.contains_key(&session));
+        if let (Command::Close { session }, true) = (&command, self.held.is_none()) {
+            self.closing += usize::from(self.sessions.contains_key(session));
         }
-        let answer = match self.link.queue(command) {
+        let answer = match self.link.queue(command.clone()) {
             Ok(answer) => answer,
             Err(_) => {
                 let Command::Open { session } = command else {

@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream;
 use rustix::event::PollFlags;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use zeroize::Zeroize;
 
 use super::wire::{self, Broken, FRAME_BYTES_MAX};
 
@@ -63,6 +64,8 @@ impl Pipe {
                 Err(error) => return Err(error),
             }
         }
+        // What has gone may have held keys.
+        self.to_go[..self.gone].zeroize();
         self.to_go.drain(..self.gone);
         self.gone = 0;
         Ok(())
@@ -89,6 +92,7 @@ impl Pipe {
         let Some((message, length)) = wire::take(&self.come[self.taken..])? else {
             return Ok(None);
         };
+        self.come[self.taken..self.taken + length].zeroize();
         self.taken += length;
         Ok(Some(message))
     }

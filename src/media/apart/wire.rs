@@ -3,12 +3,13 @@
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use crate::rtp::plane::{Command, Report, SessionId};
 
 /// Changes whenever a message does: the two processes have to be of the same kind. A test holds the
 /// bytes of this version.
-pub(super) const VERSION: u16 = 4;
+pub(super) const VERSION: u16 = 5;
 /// The longest message. A prompt of all its steps has less than half of that.
 pub(super) const FRAME_BYTES_MAX: usize = 1_024;
 const LENGTH_BYTES: usize = 2;
@@ -73,8 +74,10 @@ pub(super) struct Broken;
 pub(super) fn put<T: Serialize>(message: &T, out: &mut Vec<u8>) {
     let start = out.len();
     out.extend_from_slice(&[0; LENGTH_BYTES]);
-    let mut body = [0; FRAME_BYTES_MAX];
-    let body = postcard::to_slice(message, &mut body).expect("messages are shorter than frames");
+    // It may hold keys.
+    let mut body = Zeroizing::new([0; FRAME_BYTES_MAX]);
+    let body =
+        postcard::to_slice(message, &mut body[..]).expect("messages are shorter than frames");
     out.extend_from_slice(body);
     let length = (body.len() as u16).to_le_bytes();
     out[start..start + LENGTH_BYTES].copy_from_slice(&length);
@@ -157,7 +160,7 @@ mod tests {
         let mut bytes = Vec::new();
         for command in [
             Command::Open { session },
-            Command::Update { session, side, remote },
+            Command::Update { session, side, remote, keys: None },
             Command::Bridge { session },
             Command::Hold { session },
             Command::Play { session, side, play: 7, sound: tone, until_key: true },

@@ -97,11 +97,14 @@ pub enum Dropped {
     OutOfOrder,
     /// A telephone event that is not for the other side.
     Key,
+    /// The leg is encrypted, and its peer cannot be proved to have sent this now: another key, a
+    /// packet in clear, or one that has come before.
+    Unproved,
 }
 
 impl Dropped {
     /// All reasons.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Stranger,
         Self::Malformed,
         Self::Stun,
@@ -112,6 +115,7 @@ impl Dropped {
         Self::Playing,
         Self::OutOfOrder,
         Self::Key,
+        Self::Unproved,
     ];
 
     /// What a packet is that could not be read.
@@ -138,6 +142,7 @@ impl Dropped {
             Self::Playing => "playing",
             Self::OutOfOrder => "out_of_order",
             Self::Key => "key",
+            Self::Unproved => "unproved",
         }
     }
 
