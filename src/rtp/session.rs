@@ -290,10 +290,7 @@ impl Session {
         if !is_known && !may_learn {
             return Err(flow.drop_as(Dropped::Stranger));
         }
-        let opened = match &mut self.srtp[from.index()] {
-            Some(srtp) => Some(srtp.open_rtcp(packet)),
-            None => None,
-        };
+        let opened = self.srtp[from.index()].as_mut().map(|srtp| srtp.open_rtcp(packet));
         let opened = opened.transpose().map_err(|_| flow.drop_as(Dropped::Unproved))?;
         let packet = opened.as_ref().map_or(packet, |opened| opened.as_ref());
         let incoming = rtcp::parse(packet);

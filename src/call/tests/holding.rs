@@ -98,7 +98,7 @@ fn a_beep_of_another_kind_does_not_end_the_hold_tone_and_a_dead_one_is_not_begun
         h.input(Input::Media(Report::PlayDone { session, side, play, was_sent: true }));
     }
     assert_eq!(beeps(&h)[2..], [("hold", Side::B)]);
-    let Some(Command::Play { play, .. }) = h.orders.last().copied() else { panic!("the tone") };
+    let Some(Command::Play { play, .. }) = h.orders.last().cloned() else { panic!("the tone") };
     h.input(Input::Media(Report::PlayDone { session, side: Side::B, play, was_sent: false }));
     assert_eq!(beeps(&h).len(), 3);
 }

@@ -195,7 +195,7 @@ mod tests {
         let sum = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
             (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
         });
-        assert_eq!((VERSION, bytes.len(), sum), (4, 416, 965_554_083_510_126_450));
+        assert_eq!((VERSION, bytes.len(), sum), (5, 417, 18_310_500_305_782_430_153));
     }
 
     #[test]
