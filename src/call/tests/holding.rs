@@ -19,11 +19,16 @@ fn callee_sdp(direction: &str) -> String {
 
 /// What begins and ends to be played, in order.
 fn beeps(h: &Harness) -> Vec<(&'static str, Side)> {
-    let orders = h.orders.iter().filter_map(|order| match order {
-        Command::Play { side, sound: Sound::Tone(Tone::Hold), .. } => Some(("hold", *side)),
-        Command::Play { side, sound: Sound::Tone(Tone::Warning), .. } => Some(("warning", *side)),
-        Command::Stop { side, .. } => Some(("stop", *side)),
-        _ => None,
+    let orders = h.orders.iter().filter_map(|order| {
+        if let Command::Stop { side, .. } = order {
+            return Some(("stop", *side));
+        }
+        let Command::Play { side, sound: Sound::Tone(tone), .. } = order else { return None };
+        match tone {
+            Tone::Hold => Some(("hold", *side)),
+            Tone::Warning => Some(("warning", *side)),
+            Tone::Ring | Tone::Busy => None,
+        }
     });
     orders.collect()
 }
@@ -90,9 +95,9 @@ fn a_beep_of_another_kind_does_not_end_the_hold_tone_and_a_dead_one_is_not_begun
     assert_eq!(beeps(&h), [("warning", Side::A), ("warning", Side::B)]);
     let session = h.orders.first().expect("an order").session();
     for side in [Side::A, Side::B] {
-        let play = h.orders.iter().find_map(|order| match order {
-            Command::Play { play, side: it, .. } if *it == side => Some(*play),
-            _ => None,
+        let play = h.orders.iter().find_map(|order| {
+            let Command::Play { play, side: it, .. } = order else { return None };
+            (*it == side).then_some(*play)
         });
         let play = play.expect("it was played");
         h.input(Input::Media(Report::PlayDone { session, side, play, was_sent: true }));

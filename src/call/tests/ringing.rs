@@ -55,11 +55,11 @@ fn heard_by_caller(h: &Harness) -> Vec<&'static str> {
 }
 
 fn media(h: &Harness, wanted: Side) -> RemoteMedia {
-    let updates = h.orders.iter().filter_map(|order| match order {
-        Command::Update { side, remote, .. } if *side == wanted => Some(*remote),
-        _ => None,
+    let mut updates = h.orders.iter().filter_map(|order| {
+        let Command::Update { side, remote, .. } = order else { return None };
+        (*side == wanted).then_some(*remote)
     });
-    updates.last().expect("the side is known")
+    updates.next_back().expect("the side is known")
 }
 
 fn invited(h: &mut Harness, caller: Caller) -> Up {

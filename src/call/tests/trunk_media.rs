@@ -23,19 +23,19 @@ fn by(keys: KeyWay) -> TrunkMedia {
 }
 
 fn learned(h: &Harness) -> Vec<(Side, bool)> {
-    let orders = h.orders.iter().filter_map(|order| match order {
-        Command::Update { side, remote, .. } => Some((*side, remote.learning)),
-        _ => None,
+    let orders = h.orders.iter().filter_map(|order| {
+        let Command::Update { side, remote, .. } = order else { return None };
+        Some((*side, remote.learning))
     });
     orders.collect()
 }
 
 fn mode_of(h: &Harness, wanted: Side) -> KeyMode {
-    let orders = h.orders.iter().filter_map(|order| match order {
-        Command::Keys { side, mode, .. } if *side == wanted => Some(*mode),
-        _ => None,
+    let mut orders = h.orders.iter().filter_map(|order| {
+        let Command::Keys { side, mode, .. } = order else { return None };
+        (*side == wanted).then_some(*mode)
     });
-    orders.last().expect("keys were spoken of")
+    orders.next_back().expect("keys were spoken of")
 }
 
 #[test]
