@@ -6,6 +6,7 @@ pub mod cdr;
 pub mod id;
 pub mod language;
 pub mod mark;
+pub mod menu;
 pub mod network;
 pub mod now;
 pub mod number;

@@ -154,17 +154,18 @@ pub fn say(voice: &Voice, clip: Clip) -> Playlist {
     spoken.playlist
 }
 
-/// What the keys of the self-service menu do.
+/// Whole sentences, one after the other.
 #[must_use]
-pub fn menu(voice: &Voice) -> Playlist {
+pub fn sentences(voice: &Voice, clips: &[Clip]) -> Playlist {
     let mut spoken = Spoken::new(*voice);
-    for clip in MENU {
-        spoken.sentence(clip);
+    for clip in clips {
+        spoken.sentence(*clip);
     }
     spoken.playlist
 }
 
-const MENU: [Clip; 6] = [
+/// What the keys of the self-service menu do.
+pub const MENU: &[Clip] = &[
     Clip::MenuCallers,
     Clip::MenuPause,
     Clip::MenuBlock,
@@ -172,6 +173,9 @@ const MENU: [Clip; 6] = [
     Clip::MenuVerify,
     Clip::MenuEnd,
 ];
+/// The same where no call has a code: nothing that needs one.
+pub const MENU_WITHOUT_CODES: &[Clip] =
+    &[Clip::MenuPause, Clip::MenuBlock, Clip::MenuReport, Clip::MenuEnd];
 
 /// A call of the past as the menu tells it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

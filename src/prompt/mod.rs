@@ -8,8 +8,9 @@ mod said;
 
 pub use clip::Clip;
 pub use compose::{
-    AGENT_DIGITS_MAX, CALLERS_MAX, CODE_DIGITS_MAX, Caller, Ending, WhisperText, callers, code,
-    digits, ending, keys, menu, real_call, recorded_notice, refusal, say, whisper,
+    AGENT_DIGITS_MAX, CALLERS_MAX, CODE_DIGITS_MAX, Caller, Ending, MENU, MENU_WITHOUT_CODES,
+    WhisperText, callers, code, digits, ending, keys, real_call, recorded_notice, refusal, say,
+    sentences, whisper,
 };
 pub use insurers::{INSURERS_MAX, Insurers};
 pub use said::{ClipHashes, names};
