@@ -92,6 +92,7 @@ impl Bench {
             | Output::Status(_)
             | Output::TrunkStatus(_)
             | Output::FindLogin { .. }
+            | Output::AskMenu(_)
             | Output::Proved { .. }
             | Output::Security(_)
             | Output::Unwanted(_) => {}

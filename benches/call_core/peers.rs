@@ -82,6 +82,8 @@ pub(crate) fn find_route(query: RouteQuery) -> RouteAnswer {
         hearer: Hearer::default(),
         agent_number: "4821".into(),
         do_not_call: Vec::new(),
+        paused_until: None,
+        is_blocked: false,
     }))
 }
 

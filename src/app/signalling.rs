@@ -17,7 +17,7 @@ use super::StartError;
 use super::addresses::{advertised, main_address};
 use super::media::{MediaPlane, processors};
 use super::trunk_faults::TrunkFaults;
-use crate::call::config::{CallConfig, RecordingRules, WhisperConfig};
+use crate::call::config::{CallConfig, MenuConfig, RecordingRules, WhisperConfig};
 use crate::config::{Config, Listener, SHARDS_MAX, SoftphoneDigest, Softphones};
 use crate::domain::network;
 use crate::media::FreePorts;
@@ -350,7 +350,9 @@ fn call_config(config: &Config, advertise: SocketAddr) -> CallConfig {
             policy: config.whisper.mode,
             timeout: config.whisper.timeout,
             on_silence: config.whisper.on_timeout,
+            speaks_code: config.whisper.code,
         },
+        menu: MenuConfig { is_enabled: config.menu.enabled, timeout: config.menu.timeout },
         ..CallConfig::new(advertise)
     }
 }

@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 use super::call::Call;
 use super::coupling::{Event, Stage};
 use super::io::Output;
+use super::menu::Heard as Told;
 use super::speech::{self, Facts};
 use super::timers::Timer;
 use super::whisper::{Act, Heard, Patience, Reply, Speech, Whisper};
 use super::wires::Wires;
 use crate::domain::cdr::EndedBy;
+use crate::domain::menu::CallCode;
 use crate::domain::now::Now;
 use crate::domain::purpose::Purpose;
 use crate::domain::route::{Callee, Route};
@@ -19,7 +21,7 @@ use crate::rtp::plane::{Command, KeyMode, Side};
 use crate::rtp::sound::{Sound, Tone};
 
 /// No speech takes longer: a media plane that has not told of its end by then is gone.
-const SPEECH_TIME_MAX: Duration = Duration::from_secs(90);
+pub(super) const SPEECH_TIME_MAX: Duration = Duration::from_secs(90);
 
 /// What the callee of this call is to be told.
 #[derive(Debug)]
@@ -33,7 +35,7 @@ pub(super) struct Announcement {
 impl Announcement {
     /// What an allowed call has to be announced with; `None` where it is bridged at once. Only a
     /// subscriber is told: a desk knows its own number.
-    pub(super) fn of(wires: &Wires, route: &Route, purpose: Purpose) -> Option<Box<Self>> {
+    pub(super) fn of(wires: &mut Wires, route: &Route, purpose: Purpose) -> Option<Box<Self>> {
         let mode = match route.callee {
             Callee::Subscriber(_) => wires.config.whisper.policy.mode(purpose)?,
             Callee::Desk(_) => return None,
@@ -44,6 +46,11 @@ impl Announcement {
             agent_number: route.agent_number.clone(),
             purpose,
             recorded: wires.config.recording.purposes.contains(&purpose),
+            code: wires
+                .config
+                .whisper
+                .speaks_code
+                .then(|| CallCode::from_random(wires.random_u64())),
         };
         Some(Box::new(Self { mode, facts, whisper: None }))
     }
@@ -100,8 +107,13 @@ impl Call {
         play: u32,
         was_sent: bool,
     ) {
+        let is_menu = self.stage() == Stage::Menu;
         match side {
             _ if self.stage() == Stage::Bridged => self.goes_on_holding(wires, side, play),
+            Side::A if is_menu => {
+                let heard = if was_sent { Told::Said(play) } else { Told::Unheard(play) };
+                self.menu_hears(wires, now, heard);
+            }
             Side::A => self.refusal_is_told(wires, now),
             Side::B if self.stage() == Stage::Announcing => {
                 let heard = if was_sent { Heard::Said(play) } else { Heard::Unheard(play) };
@@ -119,7 +131,10 @@ impl Call {
         side: Side,
         sign: char,
     ) -> bool {
-        if side != Side::B || self.stage() != Stage::Announcing {
+        if side == Side::A {
+            return self.menu_takes_key(wires, now, sign);
+        }
+        if self.stage() != Stage::Announcing {
             return false;
         }
         if let Some(reply) = Reply::of_key(sign) {
@@ -162,6 +177,8 @@ impl Call {
     pub(super) fn on_speech_timer(&mut self, wires: &mut Wires, now: Now) {
         if self.stage() == Stage::Announcing {
             self.hears(wires, now, Heard::Elapsed);
+        } else if self.stage() == Stage::Menu {
+            self.menu_hears(wires, now, Told::Elapsed);
         } else {
             self.refusal_is_told(wires, now);
         }
@@ -220,11 +237,13 @@ impl Call {
         };
         let text = match speech {
             Speech::WhoCalls(_) => {
-                let text = speech::who_calls(wires, &announcement.facts, announcement.mode);
+                let (facts, mode) = (&announcement.facts, announcement.mode);
                 if let Some(record) = &mut self.record {
-                    record.told(&text, &wires.config.clip_hashes);
+                    let text = speech::who_calls(wires, facts, mode, "");
+                    record.told(&text, &wires.config.clip_hashes, facts.code);
                 }
-                text
+                let code = facts.code.as_ref().map_or("", CallCode::as_str);
+                speech::who_calls(wires, facts, mode, code)
             }
             Speech::Farewell(result) => speech::farewell(&announcement.facts, result),
         };

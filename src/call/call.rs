@@ -15,6 +15,7 @@ use super::pick;
 use super::place::{Part, Place, Serial};
 use super::record::Record;
 use super::seats::Seats;
+use super::self_service::SelfService;
 use super::set_up::SetUp;
 use super::talk::Talk;
 use super::timers::Timer;
@@ -40,6 +41,8 @@ pub(super) struct Call {
     pub(super) record: Option<Record>,
     /// What only the set-up needs; the real number goes with it.
     pub(super) set_up: Option<Box<SetUp>>,
+    /// The menu of the caller, where there is one.
+    pub(super) self_service: Option<Box<SelfService>>,
     /// The session, from the answer to the end.
     pub(super) talk: Option<Box<Talk>>,
     pub(super) duration_max: Duration,
@@ -78,6 +81,7 @@ impl Call {
             coupling: Coupling::new(),
             record: Some(record),
             set_up: Some(Box::new(set_up)),
+            self_service: None,
             talk: None,
             duration_max: Duration::ZERO,
             to_record: None,
@@ -138,6 +142,11 @@ impl Call {
     /// Takes what the gate has allowed: from now on there is somebody to call.
     pub(super) fn take_route(&mut self, wires: &mut Wires, route: Route) -> usize {
         let purpose = self.record().and_then(|record| record.known().purpose);
+        let offer = self.set_up.as_ref().map(|set_up| &set_up.offer);
+        self.self_service = offer.and_then(|offer| SelfService::of(wires, &route, offer));
+        if self.self_service.is_some() {
+            self.coupling.offer_menu();
+        }
         let announcement = Announcement::of(wires, &route, purpose.unwrap_or_default());
         self.duration_max = route.duration_max.unwrap_or(wires.config.duration_max);
         let Some(set_up) = &mut self.set_up else { return 0 };
@@ -185,6 +194,7 @@ impl Call {
             Action::CloseMedia => self.order(wires, Command::Close { session: self.session() }),
             Action::SpeakRefusal(cause) => self.speak_refusal(wires, at, cause),
             Action::Announce => self.announce(wires, at),
+            Action::OpenMenu(why) => return self.open_menu(wires, now, why),
             Action::Bridge => self.bridge(wires, now),
             Action::TryTarget(position) => return self.try_target(wires, now, position),
             Action::DropTarget(cause) => {
@@ -252,7 +262,12 @@ impl Call {
     }
 
     /// Changes the record and tells the list of live calls.
-    fn note(&mut self, wires: &mut Wires, status: CallStatus, change: impl FnOnce(&mut Record)) {
+    pub(super) fn note(
+        &mut self,
+        wires: &mut Wires,
+        status: CallStatus,
+        change: impl FnOnce(&mut Record),
+    ) {
         let Some(record) = &mut self.record else { return };
         change(record);
         wires.outputs.extend(record.live(status).map(Output::Status));

@@ -63,6 +63,8 @@ pub struct CallConfig {
     pub hold_tone: bool,
     /// What a subscriber hears before a call is bridged.
     pub whisper: WhisperConfig,
+    /// What a subscriber who calls can do by keys.
+    pub menu: MenuConfig,
     /// Which tenants have recorded their names.
     pub insurers: Arc<Insurers>,
     /// How that sounds which is said, for the record.
@@ -89,6 +91,23 @@ pub struct WhisperConfig {
     pub timeout: Duration,
     /// What silence means where a yes is needed.
     pub on_silence: OnSilence,
+    /// The subscriber hears a code by which the call can be told from a false one later.
+    pub speaks_code: bool,
+}
+
+/// The menu of a subscriber who calls X and presses a star or reaches nobody.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct MenuConfig {
+    /// There is one.
+    pub is_enabled: bool,
+    /// How long a key is waited for, each time.
+    pub timeout: Duration,
+}
+
+impl Default for MenuConfig {
+    fn default() -> Self {
+        Self { is_enabled: false, timeout: Duration::from_secs(8) }
+    }
 }
 
 impl Default for WhisperConfig {
@@ -97,6 +116,7 @@ impl Default for WhisperConfig {
             policy: WhisperPolicy::default(),
             timeout: Duration::from_secs(6),
             on_silence: OnSilence::default(),
+            speaks_code: false,
         }
     }
 }
@@ -129,6 +149,7 @@ impl CallConfig {
             ring: RingTone::default(),
             hold_tone: true,
             whisper: WhisperConfig::default(),
+            menu: MenuConfig::default(),
             insurers: Arc::default(),
             clip_hashes: Arc::default(),
             recording: RecordingRules { purposes: Vec::new(), retention: Retention::FiveYears },

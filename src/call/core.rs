@@ -89,6 +89,13 @@ impl CallCore {
             Input::Control(control) => self.on_control(now, control),
             Input::Trunks(book) => self.on_trunks(now, book),
             Input::Login { request, answer } => self.on_login(now, request, answer),
+            Input::Menu { call, number, answer } => {
+                if let Some(serial) = self.find_serial(call) {
+                    self.with_call(serial, |call, wires| {
+                        call.menu_answered(wires, now, number, answer);
+                    });
+                }
+            }
             Input::RecorderCredit(credit) => self.credits = self.credits.saturating_add(credit),
             Input::Timeout => self.on_timeout(now),
         }

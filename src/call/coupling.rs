@@ -1,6 +1,8 @@
 //! How the two legs of a call depend on each other: events of both sides in, actions out. Knows no
 //! bytes, addresses or times, so that every race is one line of a table.
 
+mod menu;
+
 use super::failover::{Attempted, Plan};
 use super::timers::Timer;
 use crate::domain::cause::Cause;
@@ -24,6 +26,8 @@ pub(super) enum Stage {
     Announcing,
     /// The callee has answered, and so have we.
     Bridged,
+    /// Nobody else takes part: the caller uses the menu.
+    Menu,
     /// Both legs have been told to end. Nothing is changed by what comes now.
     Over,
 }
@@ -58,6 +62,10 @@ pub(super) enum Event {
     Admitted,
     /// The callee has heard who calls, and does not want the call.
     Declined(Cause),
+    /// The caller wants the menu and not the callee.
+    MenuAsked,
+    /// The caller is done with the menu.
+    MenuOver,
     /// The callee has answered with media that cannot be relayed.
     AnsweredUnusable,
     /// The trunk was asked once more, as it had demanded.
@@ -87,6 +95,8 @@ pub(super) enum Action {
     SpeakRefusal(Cause),
     /// Tell the callee who calls.
     Announce,
+    /// Answer the caller for the menu: since nobody else was reached, or without a cause.
+    OpenMenu(Option<Cause>),
     /// Let media flow between both sides.
     Bridge,
     /// Have the ports closed.
@@ -124,12 +134,14 @@ pub(super) struct Coupling {
     stage: Stage,
     plan: Plan,
     has_media: bool,
+    /// The caller gets the menu where it reaches nobody.
+    has_menu: bool,
 }
 
 impl Coupling {
     /// A call whose route is being looked up.
     pub(super) const fn new() -> Self {
-        Self { stage: Stage::Routing, plan: Plan::none(), has_media: false }
+        Self { stage: Stage::Routing, plan: Plan::none(), has_media: false, has_menu: false }
     }
 
     /// How far the call is.
@@ -148,6 +160,7 @@ impl Coupling {
                 self.end(Cause::CallerHangup, EndedBy::Relay, actions);
             }
             (Stage::Bridged, event) => self.handle_bridged(event, actions),
+            (Stage::Menu, event) => self.handle_menu(event, actions),
             (_, Event::CallerCancelled | Event::CallerHungUp) => {
                 self.end(Cause::CallerCancelled, EndedBy::Caller, actions);
             }
@@ -163,7 +176,9 @@ impl Coupling {
 
     fn handle_routing(&mut self, event: Event, actions: &mut Vec<Action>) {
         match event {
-            Event::Allowed { targets: 0 } => self.end(Cause::NoRoute, EndedBy::Relay, actions),
+            Event::Allowed { targets: 0 } if !self.has_menu => {
+                self.end(Cause::NoRoute, EndedBy::Relay, actions)
+            }
             Event::Allowed { targets } => {
                 self.plan = Plan::new(targets);
                 self.stage = Stage::Opening;
@@ -198,6 +213,8 @@ impl Coupling {
             | Event::AnsweredToHear
             | Event::Admitted
             | Event::Declined(_)
+            | Event::MenuAsked
+            | Event::MenuOver
             | Event::AnsweredUnusable
             | Event::TargetFailed(_)
             | Event::CallerCancelled
@@ -231,6 +248,8 @@ impl Coupling {
             | Event::AnsweredToHear
             | Event::Admitted
             | Event::Declined(_)
+            | Event::MenuAsked
+            | Event::MenuOver
             | Event::AnsweredUnusable
             | Event::TargetFailed(_)
             | Event::CalleeHungUp => {}
@@ -239,6 +258,10 @@ impl Coupling {
 
     fn handle_opening(&mut self, event: Event, actions: &mut Vec<Action>) {
         match event {
+            Event::MediaOpened if !self.plan.has_next() => {
+                actions.push(Action::Disarm(Timer::MediaOpen));
+                self.reach_nobody(Cause::NoRoute, EndedBy::Relay, actions);
+            }
             Event::MediaOpened => {
                 actions.extend([Action::Disarm(Timer::MediaOpen), Action::Arm(Timer::Ring)]);
                 self.try_next(Attempted::Silent, actions);
@@ -257,6 +280,8 @@ impl Coupling {
             | Event::AnsweredToHear
             | Event::Admitted
             | Event::Declined(_)
+            | Event::MenuAsked
+            | Event::MenuOver
             | Event::AnsweredUnusable
             | Event::TargetFailed(_)
             | Event::CallerCancelled
@@ -295,6 +320,9 @@ impl Coupling {
             }
             // Ports that were promised could not be had after all.
             Event::MediaFailed => self.end(Cause::NoMediaPort, EndedBy::Relay, actions),
+            Event::MenuAsked if self.has_menu => {
+                self.open_menu(None, Cause::CallerCancelled, actions);
+            }
             Event::TargetFailed(how) => self.try_next(how, actions),
             Event::AskedAgain => {
                 self.plan.ask_again();
@@ -310,7 +338,7 @@ impl Coupling {
             }
             Event::Elapsed(Timer::Ring) => {
                 let cause = if self.plan.is_alive() { Cause::NoAnswer } else { Cause::TrunkFailed };
-                self.end(cause, EndedBy::Relay, actions);
+                self.reach_nobody(cause, EndedBy::Relay, actions);
             }
             Event::Allowed { .. }
             | Event::Refused(_)
@@ -319,6 +347,8 @@ impl Coupling {
             | Event::MediaOpened
             | Event::Admitted
             | Event::Declined(_)
+            | Event::MenuAsked
+            | Event::MenuOver
             | Event::CallerCancelled
             | Event::CallerHungUp
             | Event::CallerVanished
@@ -344,6 +374,8 @@ impl Coupling {
             | Event::Ringing
             | Event::Answered
             | Event::AnsweredToHear
+            | Event::MenuAsked
+            | Event::MenuOver
             | Event::AnsweredUnusable
             | Event::TargetFailed(_)
             | Event::CallerCancelled
@@ -380,6 +412,8 @@ impl Coupling {
             | Event::AnsweredToHear
             | Event::Admitted
             | Event::Declined(_)
+            | Event::MenuAsked
+            | Event::MenuOver
             | Event::AnsweredUnusable
             | Event::TargetFailed(_)
             | Event::CallerCancelled
@@ -399,11 +433,11 @@ impl Coupling {
     fn try_next(&mut self, how: Attempted, actions: &mut Vec<Action>) {
         let ringing = matches!(self.stage, Stage::Calling { ringing: true });
         if let Some(cause) = how.final_cause(ringing) {
-            return self.end(cause, EndedBy::Callee, actions);
+            return self.reach_nobody(cause, EndedBy::Callee, actions);
         }
         let Some(target) = self.plan.next() else {
             let (cause, by) = how.last_cause();
-            return self.end(cause, by, actions);
+            return self.reach_nobody(cause, by, actions);
         };
         self.stage = Stage::Calling { ringing };
         actions.push(Action::TryTarget(target));
@@ -435,9 +469,14 @@ impl Coupling {
                 Action::EndCaller(cause),
                 Action::EndCallee(cause),
             ]),
+            Stage::Menu => actions.extend([
+                Action::Disarm(Timer::Duration),
+                Action::Disarm(Timer::Speech),
+                Action::EndCaller(cause),
+            ]),
             Stage::Over => return,
         }
-        if !matches!(self.stage, Stage::Bridged) {
+        if !matches!(self.stage, Stage::Bridged | Stage::Menu) {
             actions.push(Action::RefuseCaller(cause));
         }
         if self.has_media {

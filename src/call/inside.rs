@@ -166,6 +166,9 @@ impl Call {
         request: &Message,
         key: KeyPress,
     ) {
+        if part == Part::Caller && self.menu_takes_key(wires, now, key.sign()) {
+            return;
+        }
         let Some(side) = self.talking_side(part, request) else { return };
         if self.takes_key(wires, now, side, key.sign()) {
             return;

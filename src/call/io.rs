@@ -12,6 +12,7 @@ use super::trunks::TrunkBook;
 use crate::domain::cause::Cause;
 use crate::domain::cdr::{Cdr, Direction};
 use crate::domain::id::{AgentId, BindingId, CallId, TenantId, TrunkId};
+use crate::domain::menu::{MenuAnswer, MenuQuestion};
 use crate::domain::number::VirtualNumber;
 use crate::domain::route::{RouteAnswer, RouteQuery};
 use crate::domain::whisper::Unwanted;
@@ -106,6 +107,15 @@ pub enum Input {
         /// What was found.
         answer: LoginAnswer,
     },
+    /// The answer to [`Output::AskMenu`].
+    Menu {
+        /// The call in which it was asked.
+        call: CallId,
+        /// Which of its questions.
+        number: u32,
+        /// What the store says.
+        answer: MenuAnswer,
+    },
     /// The trunks, at the start and whenever one has changed.
     Trunks(Arc<TrunkBook>),
     /// The recorder has written records down: so many more attempts may be taken.
@@ -166,6 +176,8 @@ pub enum Output {
         /// Its user name, as it came.
         user: Box<str>,
     },
+    /// A subscriber asks for something by keys: answer with [`Input::Menu`].
+    AskMenu(MenuQuestion),
     /// This softphone has shown the login of an agent: its connection may stay.
     Proved {
         /// Where it is.
@@ -294,6 +306,9 @@ impl fmt::Debug for Input {
             Self::Media(report) => write!(f, "Media({report:?})"),
             Self::Control(control) => write!(f, "Control({control:?})"),
             Self::Login { request, answer } => write!(f, "Login({request}, {answer:?})"),
+            Self::Menu { call, number, answer } => {
+                write!(f, "Menu({call:?}, {number}, {answer:?})")
+            }
             Self::Trunks(_) => f.write_str("Trunks"),
             Self::RecorderCredit(credit) => write!(f, "RecorderCredit({credit})"),
             Self::Timeout => f.write_str("Timeout"),
@@ -307,6 +322,7 @@ impl fmt::Debug for Output {
             Self::Transmit { to, bytes } => write!(f, "Transmit({to}, {} bytes)", bytes.len()),
             Self::FindRoute { call, query } => write!(f, "FindRoute({call:?}, {query:?})"),
             Self::FindLogin { request, .. } => write!(f, "FindLogin({request})"),
+            Self::AskMenu(question) => write!(f, "AskMenu({question:?})"),
             Self::Proved { softphone } => write!(f, "Proved({softphone})"),
             Self::Media(command) => write!(f, "Media({command:?})"),
             Self::Status(live) => write!(f, "Status({live:?})"),

@@ -27,7 +27,6 @@ mod hold;
 mod hosts;
 mod inside;
 mod leg_a;
-#[cfg_attr(not(test), expect(dead_code, reason = "calls use it from the next step on"))]
 mod menu;
 mod names;
 mod offer;
@@ -45,6 +44,7 @@ mod renegotiate;
 mod reoffer;
 mod ring;
 mod seats;
+mod self_service;
 mod set_up;
 mod sides;
 mod silence;

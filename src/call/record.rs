@@ -8,6 +8,7 @@ use crate::domain::cause::Cause;
 use crate::domain::cdr::{Cdr, Direction, EndedBy, MediaCounts, Whispered};
 use crate::domain::id::{AgentId, CallId, TenantId, TrunkId};
 use crate::domain::mark::Mark;
+use crate::domain::menu::CallCode;
 use crate::domain::now::Now;
 use crate::domain::number::VirtualNumber;
 use crate::domain::purpose::Stated;
@@ -150,6 +151,12 @@ impl Record {
         self.cdr.reasons = reasons;
     }
 
+    /// The caller is answered for the menu; `why` is the cause for which nobody else was reached.
+    pub(super) fn used_menu(&mut self, why: Option<Cause>) {
+        self.cdr.marks.push(Mark::Menu);
+        self.cdr.reasons.extend(why);
+    }
+
     /// A peer says with which Q.850 cause it ends the call. Only the code is kept.
     pub(super) const fn heard_reason(&mut self, q850: u8) {
         self.heard_q850 = Some(q850);
@@ -174,12 +181,12 @@ impl Record {
     }
 
     /// The callee is being told this.
-    pub(super) fn told(&mut self, text: &Playlist, hashes: &ClipHashes) {
+    pub(super) fn told(&mut self, text: &Playlist, hashes: &ClipHashes, code: Option<CallCode>) {
         // Until something else comes of it.
         let result = WhisperResult::GivenUp;
         self.cdr.whisper.get_or_insert_with(|| {
             let (prompt, prompt_hash) = (prompt::names(text), Some(hashes.of(text)));
-            Box::new(Whispered { result, prompt, prompt_hash, heard_at: None })
+            Box::new(Whispered { result, prompt, prompt_hash, heard_at: None, code })
         });
     }
 

@@ -71,6 +71,6 @@ impl Call {
 }
 
 /// The one codec in which a caller is spoken to.
-fn codec_of(offer: &Session) -> Option<Codec> {
+pub(super) fn codec_of(offer: &Session) -> Option<Codec> {
     [Codec::Pcma, Codec::Pcmu].into_iter().find(|codec| offer.codecs().contains(*codec))
 }

@@ -93,6 +93,7 @@ impl Call {
             | Stage::Refusing(_)
             | Stage::Opening
             | Stage::Calling { .. }
+            | Stage::Menu
             | Stage::Over => false,
         };
         if !talks || part != self.part_of(side_of(part)) {

@@ -2,12 +2,15 @@
 
 use crate::domain::cause::Cause;
 use crate::domain::id::TenantId;
+use crate::domain::menu::{CallCode, PastCall};
 use crate::domain::purpose::Purpose;
 use crate::domain::route::Hearer;
 use crate::domain::whisper::{WhisperMode, WhisperResult};
-use crate::prompt::{self, Ending, Voice, WhisperText};
+use crate::prompt::{self, Caller, Clip, Ending, Voice, WhisperText};
 use crate::rtp::sound::Playlist;
 
+use super::menu::Text;
+use super::self_service::SelfService;
 use super::wires::Wires;
 
 /// What is said of a call before it is connected. `Debug` shows no number.
@@ -19,6 +22,8 @@ pub(super) struct Facts {
     pub(super) purpose: Purpose,
     /// It will be recorded, and is said to be.
     pub(super) recorded: bool,
+    /// What is spoken to be recognised later.
+    pub(super) code: Option<CallCode>,
 }
 
 impl std::fmt::Debug for Facts {
@@ -33,8 +38,9 @@ impl Facts {
     }
 }
 
-/// Who calls and what for, and the keys where one is needed.
-pub(super) fn who_calls(wires: &Wires, facts: &Facts, mode: WhisperMode) -> Playlist {
+/// Who calls and what for, and the keys where one is needed. The code is for the ear of the
+/// subscriber: what is written down is said without one.
+pub(super) fn who_calls(wires: &Wires, facts: &Facts, mode: WhisperMode, code: &str) -> Playlist {
     let insurer = wires.config.insurers.find(facts.tenant, facts.hearer.language);
     let text = WhisperText {
         insurer,
@@ -42,7 +48,7 @@ pub(super) fn who_calls(wires: &Wires, facts: &Facts, mode: WhisperMode) -> Play
         purpose: facts.purpose,
         needs_accept: mode == WhisperMode::Accept,
         recorded: facts.recorded,
-        code: "",
+        code,
     };
     prompt::whisper(&facts.voice(), &text)
 }
@@ -68,4 +74,36 @@ pub(super) fn farewell(facts: &Facts, result: WhisperResult) -> Playlist {
 /// everybody, so that nobody learns from the language whose number it is.
 pub(super) fn refusal(cause: Cause) -> Option<Playlist> {
     prompt::refusal(&Voice::default(), cause.row().announcement)
+}
+
+/// What the menu says.
+pub(super) fn menu(wires: &Wires, service: &SelfService, text: &Text) -> Playlist {
+    let Hearer { language, slow } = service.hearer;
+    let voice = Voice { language, slow };
+    let insurer = wires.config.insurers.find(service.tenant, language);
+    let caller =
+        |call: &PastCall| Caller { insurer, purpose: call.purpose, days_ago: call.days_ago };
+    let clips: &[Clip] = match text {
+        Text::Callers(calls) => {
+            let callers: Vec<Caller> = calls.iter().map(caller).collect();
+            return prompt::callers(&voice, &callers);
+        }
+        Text::Real(call) => return prompt::real_call(&voice, Some(&caller(call))),
+        Text::NotReal => return prompt::real_call(&voice, None),
+        Text::Choices if wires.config.whisper.speaks_code => prompt::MENU,
+        Text::Choices => prompt::MENU_WITHOUT_CODES,
+        Text::Offer => &[Clip::NobodyThere, Clip::MenuOffer],
+        Text::WrongKey => &[Clip::WrongKey],
+        Text::EnterCode => &[Clip::EnterCode],
+        Text::EnterCodeAgain => &[Clip::NotCorrect, Clip::EnterCode],
+        Text::NoCalls => &[Clip::NoCalls],
+        Text::Paused => &[Clip::Paused],
+        Text::Blocked => &[Clip::Blocked],
+        Text::Reported => &[Clip::DoneReport],
+        Text::TooManyTries => &[Clip::TooManyTries],
+        Text::Failed => &[Clip::Failed],
+        Text::NoChoice => &[Clip::NoChoice, Clip::Goodbye],
+        Text::Goodbye => &[Clip::Goodbye],
+    };
+    prompt::sentences(&voice, clips)
 }

@@ -138,6 +138,12 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key!(whisper.timeout, "a key is waited for so long, twice"),
     key!(whisper.on_timeout, "what silence means where a 1 is needed: refuse or connect"),
+    key!(whisper.code, "with it a code of six digits is said, by which it is known again later"),
+    key!(
+        menu.enabled,
+        "a subscriber who calls X and presses * or reaches nobody is answered by a menu of keys"
+    ),
+    key!(menu.timeout, "a key is waited for so long"),
     key!(recorder.queue_max, "CDRs that may wait for the store; beyond it new calls are refused"),
     key!(recording.folder, "where recordings are kept, encrypted; empty: nothing is recorded"),
     key!(

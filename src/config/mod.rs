@@ -35,6 +35,8 @@ pub struct Config {
     pub media: Media,
     /// What subscribers are told before a call is connected.
     pub whisper: Whisper,
+    /// What subscribers who call can do by keys.
+    pub menu: Menu,
     /// The writer of CDRs.
     pub recorder: Recorder,
     /// What is kept of calls.
@@ -221,6 +223,17 @@ pub struct Whisper {
     pub timeout: Duration,
     /// What silence means where a yes is needed.
     pub on_timeout: OnSilence,
+    /// A code is said with it, by which the call can be told from a false one later.
+    pub code: bool,
+}
+
+/// `[menu]`
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Menu {
+    /// There is one.
+    pub enabled: bool,
+    /// How long a key is waited for, each time.
+    pub timeout: Duration,
 }
 
 /// `[recorder]`
@@ -359,7 +372,9 @@ impl Default for Config {
                 mode: WhisperPolicy::default(),
                 timeout: Duration::from_secs(6),
                 on_timeout: OnSilence::default(),
+                code: false,
             },
+            menu: Menu { enabled: false, timeout: Duration::from_secs(8) },
             recorder: Recorder { queue_max: 10_000 },
             recording: Recording {
                 folder: None,

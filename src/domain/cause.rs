@@ -78,6 +78,8 @@ causes! {
     CalleeHangup "callee_hangup" 480 16 Silent;
     /// The caller gave up before the answer.
     CallerCancelled "caller_cancelled" 487 16 Silent;
+    /// The self-service menu came to its end.
+    MenuFinished "menu_finished" 480 16 Silent;
     /// The longest allowed duration was reached.
     MaxDuration "max_duration" 480 31 Silent;
     /// Outside the hours allowed for this purpose.
@@ -90,6 +92,8 @@ causes! {
     NoConsent "no_consent" 403 21 NotPermitted;
     /// The subscriber asked not to be called.
     DoNotCall "do_not_call" 403 21 NotPermitted;
+    /// The subscriber has paused all calls for a while.
+    Paused "paused" 403 21 NotPermitted;
     /// A block refuses this attempt.
     Blocked "blocked" 403 21 NotPermitted;
     /// The tenant is suspended.

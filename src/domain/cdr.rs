@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use super::cause::Cause;
 use super::id::{AgentId, BindingId, CallId, IntentId, SubscriberId, TenantId, TrunkId};
 use super::mark::Mark;
+use super::menu::CallCode;
 use super::number::VirtualNumber;
 use super::purpose::Purpose;
 use super::whisper::WhisperResult;
@@ -97,6 +98,9 @@ pub struct Whispered {
     pub prompt_hash: Option<[u8; 32]>,
     /// When it had been heard to its end, or was interrupted by a key.
     pub heard_at: Option<SystemTime>,
+    /// The code of the call, when one was spoken. It is written where the relay alone can see it,
+    /// and never read back.
+    pub code: Option<CallCode>,
 }
 
 /// One attempt, from INVITE to the end of both legs.

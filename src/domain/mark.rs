@@ -1,6 +1,7 @@
-//! What a trusted trunk says of a call beside who calls and what it is for.
+//! What is noted of a call beside who calls and what it is for.
 
-/// Something that a header of a trusted trunk says. What else stands there is not kept.
+/// Something that a header of a trusted trunk says, whose other words are not kept; or that we have
+/// seen ourselves.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Mark {
     /// The call was on its way to somebody else before (RFC 5806, RFC 7044).
@@ -9,11 +10,13 @@ pub enum Mark {
     Private,
     /// It carries a signature over who calls (RFC 8224). Nobody has checked it.
     Signed,
+    /// The subscriber has used the self-service menu, or was offered it.
+    Menu,
 }
 
 impl Mark {
     /// All of them, in the order in which they are listed.
-    pub const ALL: [Self; 3] = [Self::Diverted, Self::Private, Self::Signed];
+    pub const ALL: [Self; 4] = [Self::Diverted, Self::Private, Self::Signed, Self::Menu];
 
     /// The stable word in the store, events and the API.
     #[must_use]
@@ -22,6 +25,7 @@ impl Mark {
             Self::Diverted => "diverted",
             Self::Private => "private",
             Self::Signed => "signed",
+            Self::Menu => "menu",
         }
     }
 

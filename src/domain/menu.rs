@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::id::{CallId, SubscriberId, TenantId};
+use super::id::{BindingId, CallId, SubscriberId, TenantId};
 use super::purpose::Purpose;
 
 /// Digits of the code of a call.
@@ -73,6 +73,8 @@ pub struct MenuQuestion {
     pub number: u32,
     /// Whose subscriber.
     pub tenant: TenantId,
+    /// Through which binding.
+    pub binding: BindingId,
     /// Who asks.
     pub subscriber: SubscriberId,
     /// What for.

@@ -92,6 +92,10 @@ pub struct Route {
     pub agent_number: Box<str>,
     /// What the subscriber does not want to be called for, each until a time.
     pub do_not_call: Vec<(Purpose, SystemTime)>,
+    /// The subscriber wants no calls at all before this.
+    pub paused_until: Option<SystemTime>,
+    /// The subscriber has blocked the agent who calls.
+    pub is_blocked: bool,
 }
 
 /// How a subscriber is spoken to.

@@ -42,9 +42,17 @@ impl From<Direction> for Attempt {
 /// One rule: the cause for which it refuses, or nothing.
 type Rule = fn(&Route, &Attempt, SystemTime) -> Option<Cause>;
 
-/// In the order in which a caller is told: binding live, tenant, caller, direction, do-not-call.
-const RULES: [Rule; 5] =
-    [binding_is_live, tenant_is_active, caller_is_known, direction_fits, call_is_wanted];
+/// In the order in which a caller is told: binding live, tenant, caller, direction, what the
+/// subscriber wants.
+const RULES: [Rule; 7] = [
+    binding_is_live,
+    tenant_is_active,
+    caller_is_known,
+    direction_fits,
+    calls_are_not_paused,
+    caller_is_not_blocked,
+    call_is_wanted,
+];
 
 /// Decides on an attempt at `now`. Pure and total: no rule can fail, and a rule that is not sure
 /// refuses.
@@ -105,6 +113,19 @@ fn direction_fits(route: &Route, attempt: &Attempt, _now: SystemTime) -> Option<
     (!fits).then_some(Cause::DirectionNotAllowed)
 }
 
+/// The subscriber has not paused all calls. It may call itself meanwhile.
+fn calls_are_not_paused(route: &Route, attempt: &Attempt, now: SystemTime) -> Option<Cause> {
+    let to_subscriber = attempt.direction == Direction::ToSubscriber;
+    let is_paused = route.paused_until.is_some_and(|until| now < until);
+    (to_subscriber && is_paused).then_some(Cause::Paused)
+}
+
+/// The subscriber has not blocked who calls.
+fn caller_is_not_blocked(route: &Route, attempt: &Attempt, _now: SystemTime) -> Option<Cause> {
+    let to_subscriber = attempt.direction == Direction::ToSubscriber;
+    (to_subscriber && route.is_blocked).then_some(Cause::Blocked)
+}
+
 /// The subscriber has not asked to be left alone with calls of this kind.
 fn call_is_wanted(route: &Route, attempt: &Attempt, now: SystemTime) -> Option<Cause> {
     let is_refused =
@@ -152,6 +173,8 @@ mod tests {
             hearer: Hearer::default(),
             agent_number: "4821".into(),
             do_not_call: Vec::new(),
+            paused_until: None,
+            is_blocked: false,
         }
     }
 
@@ -189,9 +212,23 @@ mod tests {
     }
 
     #[test]
+    fn a_pause_is_for_all_purposes_and_ends_and_a_blocked_agent_stays_so() {
+        let mut route = route(ACTIVE, agent(true), subscriber());
+        route.paused_until = Some(at(10));
+        let causes =
+            |route: &Route, seconds| refusals(decide(route, Direction::ToSubscriber, at(seconds)));
+        assert_eq!(causes(&route, 9), [Cause::Paused]);
+        assert_eq!(causes(&route, 10), []);
+        route.is_blocked = true;
+        assert_eq!(causes(&route, 9), [Cause::Paused, Cause::Blocked]);
+        assert_eq!(causes(&route, 10), [Cause::Blocked]);
+    }
+
+    #[test]
     fn who_does_not_want_calls_may_still_call() {
         let mut route = route(ACTIVE, CallerParty::Subscriber, Callee::Desk("600".into()));
         route.do_not_call = vec![(Purpose::Unspecified, at(10))];
+        (route.paused_until, route.is_blocked) = (Some(at(10)), true);
         assert_eq!(decide(&route, Direction::FromSubscriber, at(1)), Decision::Allow);
     }
 

@@ -17,12 +17,15 @@ use super::now::now;
 use super::stream::TakesInputs as _;
 use crate::call::io::{Input, LoginAnswer};
 use crate::domain::id::CallId;
+use crate::domain::menu::{MenuAnswer, MenuQuestion};
 use crate::domain::route::{RouteAnswer, RouteQuery};
 
 /// Routes kept in memory.
 pub(crate) const ROUTES_MAX: usize = 100_000;
 /// Lookups of logins that ask the store at one time; routes shall find a connection to it too.
 const LOGINS_MAX: usize = 8;
+/// The same for questions of menus.
+const MENUS_MAX: usize = 4;
 
 /// Where routes come from when memory has none.
 pub trait RouteSource: Send + Sync + 'static {
@@ -34,6 +37,9 @@ pub trait RouteSource: Send + Sync + 'static {
 
     /// Looks the login of a softphone up.
     fn find_login(&self, user: Box<str>) -> impl Future<Output = LoginAnswer> + Send;
+
+    /// Answers what a subscriber asks for by keys. What is to be done is durable then.
+    fn answer_menu(&self, question: MenuQuestion) -> impl Future<Output = MenuAnswer> + Send;
 
     /// Makes the answer to one attempt: recognises the caller and opens the callee's number.
     fn open(&self, sealed: &Self::Sealed, query: &RouteQuery) -> RouteAnswer;
@@ -88,6 +94,7 @@ pub(crate) struct Routes<R: RouteSource> {
     waiting_max: usize,
     deadline: Duration,
     login_turns: Arc<Semaphore>,
+    menu_turns: Arc<Semaphore>,
     from_memory: Histogram,
 }
 
@@ -111,6 +118,7 @@ impl<R: RouteSource> Routes<R> {
             waiting_max: limits.0,
             deadline: limits.1,
             login_turns: Arc::new(Semaphore::new(LOGINS_MAX)),
+            menu_turns: Arc::new(Semaphore::new(MENUS_MAX)),
             from_memory: metrics::histogram!("maskline_route_lookup_seconds", "source" => "memory"),
         }
     }
@@ -183,6 +191,28 @@ impl<R: RouteSource> Routes<R> {
                 source.find_login(user).await
             };
             if let Ok(answer) = tokio::time::timeout(deadline, find).await {
+                owed.becomes(answer);
+            }
+        });
+    }
+
+    /// Asks the store for a subscriber; the answer comes by the mailbox. What it has changed is
+    /// looked up anew here before anybody is told that it is so.
+    pub(crate) fn ask_menu(&self, question: MenuQuestion) {
+        let (source, mailbox) = (Arc::clone(&self.source), Arc::clone(&self.mailbox));
+        let (deadline, turns) = (self.deadline, Arc::clone(&self.menu_turns));
+        let (call, number, binding) = (question.call, question.number, question.binding);
+        let tell = move |answer| mailbox.bring(Input::Menu { call, number, answer });
+        let mut owed = Owed::new(MenuAnswer::Failed, tell);
+        let shared = Arc::clone(&self.shared);
+        self.runtime.spawn(async move {
+            let answer = async {
+                // It is never closed.
+                let _turn = turns.acquire().await;
+                source.answer_menu(question).await
+            };
+            if let Ok(answer) = tokio::time::timeout(deadline, answer).await {
+                shared.freshness.forget(Subject::Binding(binding));
                 owed.becomes(answer);
             }
         });
@@ -280,6 +310,10 @@ mod tests {
         async fn find_login(&self, user: Box<str>) -> LoginAnswer {
             assert_ne!(&*user, BROKEN, "as the test wants it");
             self.logins.fetch_add(1, Ordering::SeqCst);
+            std::future::pending().await
+        }
+
+        async fn answer_menu(&self, _question: MenuQuestion) -> MenuAnswer {
             std::future::pending().await
         }
 

@@ -399,6 +399,7 @@ impl<R: RouteSource> Running<R> {
                 }
             }
             Output::FindLogin { request, user } => self.shard.routes.find_login(request, user),
+            Output::AskMenu(question) => self.shard.routes.ask_menu(question),
             Output::Proved { softphone } => self.shard.post.believe(softphone),
             Output::Media(command) => {
                 self.media_at.get_or_insert(at.monotonic + MEDIA_WITHIN);

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use super::memory::{Known, Question};
+use super::now::now;
 use super::recorder::{RecordFailure, RecordStore};
 use super::routes::{Lookup, RouteSource};
 use crate::call::io::LoginAnswer;
 use crate::domain::cdr::Cdr;
 use crate::domain::id::BindingId;
+use crate::domain::menu::{MenuAnswer, MenuQuestion};
 use crate::domain::route::{RouteAnswer, RouteQuery};
 use crate::domain::whisper::Unwanted;
 use crate::sip::digest::Secret;
@@ -69,6 +71,16 @@ impl RouteSource for StoreRoutes {
             Err(error) => {
                 tracing::warn!(%error, "A login was not looked up: {error}");
                 LoginAnswer::Failed
+            }
+        }
+    }
+
+    async fn answer_menu(&self, question: MenuQuestion) -> MenuAnswer {
+        match self.pool.answer_menu(now().wall, &question).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                tracing::warn!(%error, "A menu was not answered: {error}");
+                MenuAnswer::Failed
             }
         }
     }

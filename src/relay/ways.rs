@@ -66,6 +66,7 @@ impl TakesInputs for Ways {
             | Input::Control(_)
             | Input::Trunks(_)
             | Input::Login { .. }
+            | Input::Menu { .. }
             | Input::RecorderCredit(_)
             | Input::Timeout => 0,
         };

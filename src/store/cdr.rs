@@ -169,6 +169,7 @@ impl CdrRow {
                     .transpose()
                     .map_err(|_| StoreError::Unreadable { column: "cdr.whisper_prompt_hash" })?,
                 heard_at: self.whisper_heard_at.map(from_sql),
+                code: None,
             }))
         });
         let whisper = whisper.transpose();

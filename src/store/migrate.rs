@@ -28,6 +28,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (19, "consent_proof", include_str!("../../migrations/0019_consent_proof.sql")),
     (20, "whisper_prompt_hash", include_str!("../../migrations/0020_whisper_prompt_hash.sql")),
     (21, "trunk_media", include_str!("../../migrations/0021_trunk_media.sql")),
+    (22, "menu", include_str!("../../migrations/0022_menu.sql")),
 ];
 
 /// So many months of records have partitions ahead of time.

@@ -17,6 +17,7 @@ pub mod database;
 pub mod embedded;
 pub mod error;
 pub mod idempotency;
+pub mod menu;
 pub mod migrate;
 pub mod notice;
 pub mod number;

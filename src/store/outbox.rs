@@ -92,7 +92,7 @@ impl PlatformTx {
     }
 }
 
-async fn insert(
+pub(super) async fn insert(
     connection: &mut PgConnection,
     tenant: TenantId,
     now: SystemTime,

@@ -100,6 +100,8 @@ pub struct RouteRecord {
     hearer: Hearer,
     agent_number: Box<str>,
     do_not_call: Vec<(Purpose, SystemTime)>,
+    paused_until: Option<SystemTime>,
+    is_blocked: bool,
 }
 
 /// What differs by who dials.
@@ -160,6 +162,8 @@ impl RouteRecord {
             hearer: self.hearer,
             agent_number: self.agent_number.clone(),
             do_not_call: self.do_not_call.clone(),
+            paused_until: self.paused_until,
+            is_blocked: self.is_blocked,
         })
     }
 }
@@ -252,7 +256,8 @@ macro_rules! route_query {
 
 /// The subscriber is called over the carrier trunks of the number's pool.
 const FROM_INSURER: &str = route_query!(
-    "a.id as agent_id, a.state = 'active' as agent_active, a.employee_id",
+    "a.id as agent_id, a.state = 'active' as agent_active, a.employee_id,
+     q.until as paused_until, x.agent_id is not null as is_blocked",
     "left join agent_caller_number c on c.tenant_id = $3 and c.caller = $2
      left join agent a on a.tenant_id = $3 and a.id = coalesce($4::uuid, c.agent_id)
          and a.deleted_at is null",
@@ -261,14 +266,19 @@ const FROM_INSURER: &str = route_query!(
                  array_agg(n.until order by n.purpose) as refused_until
           from do_not_call n
           where n.tenant_id = b.tenant_id and n.subscriber_id = b.subscriber_id
-      ) as d on b.id is not null",
+      ) as d on b.id is not null
+      left join subscriber_pause q on q.tenant_id = b.tenant_id
+          and q.subscriber_id = b.subscriber_id
+      left join agent_block x on x.tenant_id = b.tenant_id
+          and x.subscriber_id = b.subscriber_id and x.agent_id = a.id",
     "(select k.* from pool_trunk p join trunk k on k.id = p.trunk_id and k.role = 'carrier'
       where p.pool_id = v.pool_id) k"
 );
 
 /// The desk is called over the tenant's own trunks.
 const FROM_CARRIER: &str = route_query!(
-    "null::uuid as agent_id, null::boolean as agent_active, null::text as employee_id",
+    "null::uuid as agent_id, null::boolean as agent_active, null::text as employee_id,
+     null::timestamptz as paused_until, null::boolean as is_blocked",
     "",
     " left join (select null::text[] as refused, null::timestamptz[] as refused_until) as d
          on true",
@@ -317,6 +327,8 @@ struct BoundRow {
     is_senior: Option<bool>,
     refused: Option<Vec<String>>,
     refused_until: Option<Vec<jiff_sqlx::Timestamp>>,
+    paused_until: Option<jiff_sqlx::Timestamp>,
+    is_blocked: Option<bool>,
 }
 
 fn judge(
@@ -391,6 +403,8 @@ fn record(row: RouteRow, side: SideRecord) -> Result<RouteRecord, StoreError> {
             &bound.refused.unwrap_or_default(),
             bound.refused_until.unwrap_or_default(),
         )?,
+        paused_until: bound.paused_until.map(from_sql),
+        is_blocked: bound.is_blocked.unwrap_or(false),
         targets: read_targets(
             &row.trunks.unwrap_or_default(),
             &row.targets.unwrap_or_default(),

@@ -7,6 +7,7 @@ mod certificates;
 mod demo;
 mod leaks;
 mod media_process;
+mod menu;
 mod peers;
 #[path = "../protos/mod.rs"]
 mod protos;

@@ -42,6 +42,8 @@ struct Shape {
     is_apart: bool,
     /// `whisper.mode`.
     whisper: &'static str,
+    /// Subscribers who reach nobody get the menu.
+    has_menu: bool,
 }
 
 /// Starts the binary with this arguments and waits for its good end; its standard output.
@@ -94,21 +96,37 @@ impl Service {
     /// The same with more listeners, each behind a comma. Subscribers hear nothing before the
     /// bridge.
     pub(crate) fn start_on(name: &str, more: &str, listeners: &str) -> Self {
-        Self::start_in(name, more, listeners, Shape { is_apart: false, whisper: "off" })
+        Self::start_in(
+            name,
+            more,
+            listeners,
+            Shape { is_apart: false, whisper: "off", has_menu: false },
+        )
     }
 
     /// With calls that are announced as their purpose demands.
     pub(crate) fn start_whispering(name: &str) -> Self {
-        Self::start_in(name, "", "", Shape { is_apart: false, whisper: "by_purpose" })
+        Self::start_in(
+            name,
+            "",
+            "",
+            Shape { is_apart: false, whisper: "by_purpose", has_menu: false },
+        )
+    }
+
+    /// With the menu for subscribers who reach nobody.
+    pub(crate) fn start_with_menu(name: &str) -> Self {
+        let shape = Shape { is_apart: false, whisper: "off", has_menu: true };
+        Self::start_in(name, "", "", shape)
     }
 
     /// The same with the media plane in a process of its own.
     pub(crate) fn start_apart(name: &str) -> Self {
-        Self::start_in(name, "", "", Shape { is_apart: true, whisper: "off" })
+        Self::start_in(name, "", "", Shape { is_apart: true, whisper: "off", has_menu: false })
     }
 
     fn start_in(name: &str, more: &str, listeners: &str, shape: Shape) -> Self {
-        let Shape { is_apart, whisper } = shape;
+        let Shape { is_apart, whisper, has_menu } = shape;
         let folder =
             std::env::temp_dir().join(format!("maskline-e2e-{}-{name}", std::process::id()));
         fs::create_dir_all(&folder).expect("a writable folder for temporary files");
@@ -130,7 +148,8 @@ impl Service {
              listen = [\"{sip}\", \"tcp:{sip}\", \"tls:{sip_tls}\"{listeners}]\n\
              tls_certificate = \"{1}/relay.pem\"\ntls_key = \"{1}/relay.key\"\n\
              [media]\nbind = \"127.0.0.1\"\nthreads = 1\n{socket}announce_refusals = false\n\
-             [whisper]\nmode = \"{whisper}\"\n[log]\nfilter = \"trace\"\n",
+             [whisper]\nmode = \"{whisper}\"\n\
+             [menu]\nenabled = {has_menu}\n[log]\nfilter = \"trace\"\n",
             folder.display(),
             certificates::folder().display()
         );

@@ -8,6 +8,7 @@ mod chance;
 mod coverage;
 mod invariants;
 mod media;
+mod menus;
 mod model;
 mod net;
 mod people;

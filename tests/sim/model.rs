@@ -20,6 +20,8 @@ pub(crate) struct Facts {
     pub(crate) cooling: BTreeSet<&'static str>,
     /// Whose calls a subscriber does not want any more. No agent of the stories names a purpose.
     pub(crate) unwanted: BTreeSet<(Place, &'static str)>,
+    /// Who does not want to be called at all for a while, longer than any story takes.
+    pub(crate) paused: BTreeSet<(Place, &'static str)>,
 }
 
 /// One binding as everybody understands it.
@@ -61,7 +63,11 @@ impl Facts {
             if !self.agents.contains(&caller) {
                 return Err(Cause::AgentUnknown);
             }
-            let is_unwanted = self.unwanted.contains(&(binding.tenant, binding.subscriber.user));
+            let party = (binding.tenant, binding.subscriber.user);
+            if self.paused.contains(&party) {
+                return Err(Cause::Paused);
+            }
+            let is_unwanted = self.unwanted.contains(&party);
             return if is_unwanted { Err(Cause::DoNotCall) } else { Ok(binding.subscriber) };
         }
         let desk = self.desks.iter().find(|desk| desk.place == binding.tenant);
@@ -70,7 +76,8 @@ impl Facts {
 }
 
 /// The causes that the model decides on; all others are faults, timers or people.
-pub(crate) const POLICY: [Cause; 7] = [
+pub(crate) const POLICY: [Cause; 8] = [
+    Cause::Paused,
     Cause::DoNotCall,
     Cause::TenantSuspended,
     Cause::AgentUnknown,

@@ -252,6 +252,11 @@ impl Store {
                 let is_unwanted = self.unwanted.contains(&party);
                 is_unwanted.then_some((Purpose::Unspecified, for_ever())).into_iter().collect()
             },
+            paused_until: {
+                let party = (binding.tenant, binding.subscriber.user);
+                self.facts.paused.contains(&party).then(for_ever)
+            },
+            is_blocked: false,
         }
     }
 

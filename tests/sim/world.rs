@@ -13,6 +13,7 @@ use maskline::call::core::CallCore;
 use maskline::call::io::{Input, Output, Peer, PeerRole};
 use maskline::domain::cause::Cause;
 use maskline::domain::id::{BindingId, CallId};
+use maskline::domain::menu::MenuAnswer;
 use maskline::domain::now::Now;
 use maskline::domain::ring::RingTone;
 use maskline::domain::route::RouteAnswer;
@@ -65,6 +66,7 @@ pub(crate) enum Event {
     Act(Action),
     Order { binding: BindingId, cause: Cause, drops_calls: bool },
     Dial(usize),
+    Menu { call: CallId, number: u32, answer: MenuAnswer },
 }
 
 pub(crate) struct World {
@@ -293,6 +295,10 @@ impl World {
                 self.give_order(binding, cause, drops_calls);
             }
             Event::Dial(index) => self.dial(index),
+            Event::Menu { call, number, answer } => {
+                let context = Context { sip_call_id: None, call: Some(call) };
+                self.feed(Input::Menu { call, number, answer }, &context);
+            }
         }
     }
 
@@ -409,6 +415,12 @@ impl World {
                 self.name_call(live.call, context);
                 let broken = invariants::status_changes(self, &live);
                 self.judge(broken);
+            }
+            Output::AskMenu(question) => {
+                let answer = self.answer_menu(&question);
+                let (call, number) = (question.call, question.number);
+                let wait = Duration::from_millis(5);
+                self.queue_in(wait, Event::Menu { call, number, answer });
             }
             Output::Security(_)
             | Output::TrunkStatus(_)

@@ -82,6 +82,8 @@ fn route(query: &RouteQuery) -> Route {
         hearer: Hearer::default(),
         agent_number: "4821".into(),
         do_not_call: Vec::new(),
+        paused_until: None,
+        is_blocked: false,
     }
 }
 
@@ -160,6 +162,7 @@ impl Brain {
             | Output::Status(_)
             | Output::TrunkStatus(_)
             | Output::FindLogin { .. }
+            | Output::AskMenu(_)
             | Output::Proved { .. }
             | Output::Security(_)
             | Output::Unwanted(_) => None,

@@ -9,6 +9,7 @@ mod embedded;
 mod fixture;
 mod isolation;
 mod look;
+mod menus;
 mod recordings;
 mod records;
 mod routes;

@@ -63,6 +63,7 @@ fn answered(insurer: &Insurer, second: u64) -> Cdr {
             prompt: "en hello insurer purpose-payment-reminder".into(),
             prompt_hash: Some([7; 32]),
             heard_at: Some(at(1_990)),
+            code: None,
         })),
     }
 }

@@ -23,7 +23,12 @@ use crate::fixture::{DAY, EXTENSION, Insurer, World, bits};
 use crate::support::noon;
 
 /// A call of an insurer's agent that was announced, and what came of it.
-fn told(insurer: &Insurer, to: &BindingRecord, purpose: Purpose, result: WhisperResult) -> Cdr {
+pub(crate) fn told(
+    insurer: &Insurer,
+    to: &BindingRecord,
+    purpose: Purpose,
+    result: WhisperResult,
+) -> Cdr {
     let at = |seconds| noon() + Duration::from_secs(seconds);
     Cdr {
         call: CallId::new(unix_ms(noon()), bits()),
@@ -56,15 +61,16 @@ fn told(insurer: &Insurer, to: &BindingRecord, purpose: Purpose, result: Whisper
             prompt: "en hello insurer purpose-marketing".into(),
             prompt_hash: Some([7; 32]),
             heard_at: Some(at(4)),
+            code: None,
         })),
     }
 }
 
-async fn write(world: &World, records: &[Cdr]) {
+pub(crate) async fn write(world: &World, records: &[Cdr]) {
     insert_batch(&world.test.database.relay, records).await.expect("written");
 }
 
-async fn route(world: &World, insurer: &Insurer, to: &BindingRecord) -> Route {
+pub(crate) async fn route(world: &World, insurer: &Insurer, to: &BindingRecord) -> Route {
     let (tenant, dialled) = (insurer.id, &to.virtual_number);
     let key = RouteKey::FromInsurer { tenant, dialled, caller: EXTENSION };
     let lookup = find(&world.test.database.relay, key).await.expect("an answer");
@@ -73,7 +79,7 @@ async fn route(world: &World, insurer: &Insurer, to: &BindingRecord) -> Route {
 }
 
 /// What the gate says of a call for this purpose, so long after noon.
-fn judge(route: &Route, purpose: Purpose, after: Duration) -> Option<Cause> {
+pub(crate) fn judge(route: &Route, purpose: Purpose, after: Duration) -> Option<Cause> {
     let stated = maskline::domain::purpose::Stated { purpose, intent: None };
     let attempt = Attempt { direction: Direction::ToSubscriber, stated };
     match decide(route, attempt, noon() + after) {
@@ -97,7 +103,7 @@ async fn consent(world: &mut World, insurer: &Insurer, to: SubscriberId, purpose
     .expect("written");
 }
 
-async fn count(world: &mut World, sql: &str) -> i64 {
+pub(crate) async fn count(world: &mut World, sql: &str) -> i64 {
     let query = sqlx::query_scalar(AssertSqlSafe(sql.to_owned()));
     query.fetch_one(&mut world.sql).await.expect("a count")
 }

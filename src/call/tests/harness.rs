@@ -19,6 +19,7 @@ use crate::call::io::{
 use crate::domain::binding::BindingState;
 use crate::domain::cdr::Cdr;
 use crate::domain::id::{AgentId, BindingId, CallId, SubscriberId, TenantId, TrunkId};
+use crate::domain::menu::MenuQuestion;
 use crate::domain::network;
 use crate::domain::now::Now;
 use crate::domain::number::{RealNumber, VirtualNumber};
@@ -108,6 +109,8 @@ pub(crate) fn route() -> Route {
         hearer: Hearer::default(),
         agent_number: "4821".into(),
         do_not_call: Vec::new(),
+        paused_until: None,
+        is_blocked: false,
     }
 }
 
@@ -145,6 +148,7 @@ pub(crate) struct Harness {
     pub(crate) trunk_statuses: Vec<TrunkStatus>,
     pub(crate) logins: Vec<(u64, Box<str>)>,
     pub(crate) proved: Vec<Hop>,
+    pub(crate) menu_asked: Vec<MenuQuestion>,
     pub(crate) store: Store,
     /// The media plane opens and closes ports.
     pub(crate) has_media: bool,
@@ -178,6 +182,7 @@ impl Harness {
             trunk_statuses: Vec::new(),
             logins: Vec::new(),
             proved: Vec::new(),
+            menu_asked: Vec::new(),
             store: found,
             has_media: true,
             hears_trying: false,
@@ -222,6 +227,10 @@ impl Harness {
             }
             Output::Proved { softphone } => {
                 self.proved.push(softphone);
+                None
+            }
+            Output::AskMenu(question) => {
+                self.menu_asked.push(question);
                 None
             }
             Output::FindLogin { request, user } => {

@@ -17,6 +17,7 @@ mod holding;
 mod identity;
 mod intruder;
 mod keys;
+mod menu;
 mod privacy;
 mod purpose;
 mod quality;

@@ -7,10 +7,12 @@ use serde_json::{Value, json};
 
 use crate::domain::cdr::{Cdr, MediaCounts};
 use crate::domain::id::EventId;
+use crate::domain::menu::CallCode;
 use crate::domain::number::VirtualNumber;
 use crate::domain::purpose::Purpose;
 use crate::store::convert::{to_jiff, to_stored_precision, unix_ms, uuid};
 use crate::store::error::StoreError;
+use crate::store::menu::CODE_DAYS;
 use crate::store::{NOBODY, ROUTES_CHANNEL, RelayPool};
 use crate::vault::random_u128;
 
@@ -33,7 +35,7 @@ with incoming as (
         q850 smallint, media jsonb, purpose text, intent_id uuid, marks text[], event_id uuid,
         event_type text, event_data jsonb, callee_answered_at timestamptz, whisper text,
         whisper_prompt text, whisper_prompt_hash bytea, whisper_heard_at timestamptz,
-        whisper_event_id uuid, whisper_event_type text)
+        whisper_event_id uuid, whisper_event_type text, whisper_code text)
     left join virtual_number v on v.digits = r.virtual_number
 ), recorded as (
     insert into cdr (tenant_id, id, binding_id, subscriber_id, agent_id, virtual_number, direction,
@@ -99,6 +101,16 @@ with incoming as (
         coalesce(purpose, 'unspecified'), 'whisper', 'open', ended_at
     from incoming join recorded using (tenant_id, id)
     where whisper = 'reported' and whisper_event_id is not null
+), codes as (
+    insert into call_code (tenant_id, call_id, subscriber_id, code, spoken_at)
+    select tenant_id, id, subscriber_id, whisper_code, ended_at
+    from incoming join recorded using (tenant_id, id)
+    where whisper_code is not null and subscriber_id is not null
+    returning tenant_id, subscriber_id, spoken_at
+), old_codes as (
+    delete from call_code k using codes c
+    where k.tenant_id = c.tenant_id and k.subscriber_id = c.subscriber_id
+      and k.spoken_at < c.spoken_at - make_interval(days => $3)
 )
 select (select count(*) from recorded),
        (select count(pg_notify($2, 'binding ' || nextval('route_version') || ' ? ' || b.id
@@ -115,6 +127,7 @@ pub async fn insert_batch(relay: &RelayPool, records: &[Cdr]) -> Result<u64, Sto
     let (count, _told): (i64, i64) = sqlx::query_as(INSERT)
         .bind(Value::Array(rows?))
         .bind(ROUTES_CHANNEL)
+        .bind(i32::try_from(CODE_DAYS).unwrap_or(i32::MAX))
         .fetch_one(&relay.0)
         .await?;
     Ok(count.unsigned_abs())
@@ -164,6 +177,7 @@ fn row(cdr: &Cdr) -> Result<Value, StoreError> {
         "whisper_heard_at": whisper.and_then(|it| it.heard_at).map(moment).transpose()?,
         "whisper_event_id": whisper_event_id.map(|event| id(event.as_u128())),
         "whisper_event_type": whisper_event,
+        "whisper_code": whisper.and_then(|it| it.code.as_ref()).map(CallCode::as_str),
     }))
 }
 

@@ -6,6 +6,7 @@ pub(crate) mod failover;
 pub(crate) mod forks;
 pub(crate) mod lives;
 pub(crate) mod loss;
+pub(crate) mod menus;
 pub(crate) mod offers;
 pub(crate) mod overload;
 pub(crate) mod races;
@@ -21,6 +22,7 @@ pub(crate) fn all() -> impl Iterator<Item = fn()> {
         failover::STORIES,
         forks::STORIES,
         lives::STORIES,
+        menus::STORIES,
         offers::STORIES,
         overload::STORIES,
         races::STORIES,
