@@ -296,8 +296,8 @@ impl Talk {
     }
 
     /// Where a side's media goes and comes from, once it is known, and with what it is encrypted.
-    /// Typed keys are understood on a leg that has agreed on them, whatever the other one has. While the sides are apart, the other
-    /// one counts for nothing.
+    /// Typed keys are understood on a leg that has agreed on them, whatever the other one has.
+    /// While the sides are apart, the other one counts for nothing.
     pub(super) fn media(&self, side: Side) -> Option<Media> {
         let leg = self.leg(side);
         let theirs = leg.theirs.as_ref()?;
