@@ -85,6 +85,7 @@ impl Call {
         let Some(set_up) = &mut self.set_up else { return };
         set_up.callee = None;
         set_up.targets = Vec::new();
+        let agreed = set_up.sessions[Side::B.index()].take();
         let Some(announcement) = &mut set_up.announcement else { return };
         let (whisper, acts) = Whisper::begin(announcement.mode, wires.config.whisper.on_silence);
         announcement.whisper = Some(whisper);
@@ -93,6 +94,7 @@ impl Call {
         let mode = KeyMode { report: true, pass: false, inband };
         let keys = Command::Keys { session, side: Side::B, mode };
         wires.outputs.push_back(Output::Media(keys));
+        self.start_clocks(wires, at, [None, agreed]);
         for act in acts {
             self.act(wires, at, act);
         }

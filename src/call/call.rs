@@ -380,6 +380,9 @@ impl Call {
             self.happen(wires, now, Event::Ringing);
         }
         if self.waits_for_the_caller(body) {
+            if let Some(record) = &mut self.record {
+                record.callee_answered(now);
+            }
             return;
         }
         let can_talk = self.negotiate(wires, body);

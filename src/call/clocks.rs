@@ -62,7 +62,7 @@ impl Wires {
 }
 
 impl Call {
-    /// Begins what was agreed on with both sides.
+    /// Begins what was agreed on with a side; what runs already of the other one goes on.
     pub(super) fn start_clocks(
         &mut self,
         wires: &mut Wires,
@@ -73,8 +73,10 @@ impl Call {
             return;
         }
         if let Some(talk) = &mut self.talk {
-            let clocks = agreed.map(|it| it.map(|agreed| LegClock::new(at, agreed)));
-            talk.clocks = Some(Box::new(Clocks(clocks)));
+            let clocks = talk.clocks.get_or_insert_default();
+            for (clock, agreed) in clocks.0.iter_mut().zip(agreed) {
+                *clock = agreed.map(|agreed| LegClock::new(at, agreed)).or(clock.take());
+            }
         }
         self.arm_clocks(wires, at);
     }

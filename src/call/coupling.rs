@@ -360,6 +360,10 @@ impl Coupling {
     fn handle_announcing(&mut self, event: Event, actions: &mut Vec<Action>) {
         match event {
             Event::Admitted => self.bridge(actions),
+            // Whom the callee's silence ends, the relay has ended.
+            Event::Declined(Cause::WhisperTimeout) => {
+                self.end(Cause::WhisperTimeout, EndedBy::Relay, actions);
+            }
             Event::Declined(cause) => self.end(cause, EndedBy::Callee, actions),
             Event::CalleeHungUp => self.end(Cause::CalleeHangup, EndedBy::Callee, actions),
             Event::MediaFailed => self.end(Cause::NoMediaPort, EndedBy::Relay, actions),

@@ -285,3 +285,31 @@ fn an_offer_of_ours_within_the_call_refreshes_too() {
     h.advance(secs(1));
     assert_eq!(h.lines(carrier()), ["UPDATE"]);
 }
+
+#[test]
+fn a_callee_is_waited_for_from_its_answer_on_though_the_caller_is_answered_later() {
+    for update_meanwhile in [false, true] {
+        let mut h = Harness::with(super::whisper::by_purpose);
+        let mut up = h.ringing();
+        let body = sdp("198.51.100.77", 6_000);
+        let lines = format!("{TIMER}Session-Expires: 600;refresher=uas\r\n");
+        h.from(carrier(), reply_with(&up.invite, "200 OK", "bob", &lines, &body));
+        assert_eq!(h.lines(carrier()), ["ACK"]);
+        h.advance(secs(4));
+        if update_meanwhile {
+            let request = callee_request(&up.invite, "UPDATE", "bob", 5);
+            let lines = format!("CSeq: 5 UPDATE\r\n{}", timer("300;refresher=uac"));
+            h.from(carrier(), request.replace("CSeq: 5 UPDATE\r\n", &lines));
+            assert_eq!(h.lines(carrier()), ["200 UPDATE"]);
+        }
+        super::whisper::press(&mut h, crate::rtp::plane::Side::B, '1');
+        let answer = h.take_one(pbx());
+        up.caller.learn(&answer);
+        h.from(pbx(), up.caller.ack());
+        let waited = if update_meanwhile { 268 } else { 568 - 4 };
+        h.advance(secs(waited - 1));
+        assert!(h.take(pbx()).is_empty() && h.cdrs.is_empty(), "not yet");
+        h.advance(secs(1));
+        ends(&mut h);
+    }
+}

@@ -129,6 +129,7 @@ fn a_caller_without_an_offer_gets_one_in_the_180_and_answers_with_its_prack() {
             h.from(carrier(), up.reply("200 OK"));
             assert_eq!(h.lines(carrier()), ["ACK"]);
             assert!(h.take(pbx()).is_empty(), "the offer is to be answered first");
+            h.advance(ms(300));
         }
         let rack = format!("{} 1 INVITE", header(&ringing, "RSeq"));
         h.from(pbx(), prack(&up, 2, &rack, &sdp("192.0.2.20", 4_000)));
@@ -147,6 +148,9 @@ fn a_caller_without_an_offer_gets_one_in_the_180_and_answers_with_its_prack() {
         h.from(pbx(), up.caller.request("BYE", "bye", 9));
         h.confirm(carrier(), "BYE");
         h.take(pbx());
+        let waited = h.cdr().answered_at.zip(h.cdr().callee_answered_at);
+        let waited = waited.map(|(at, before)| at.duration_since(before).expect("in order"));
+        assert_eq!(waited, Some(ms(if callee_is_faster { 300 } else { 0 })));
         h.check_nothing_is_left();
     }
 }

@@ -5,7 +5,7 @@ use super::harness::*;
 use crate::call::config::CallConfig;
 use crate::call::io::{CallStatus, Control, Input};
 use crate::domain::cause::Cause;
-use crate::domain::cdr::Whispered;
+use crate::domain::cdr::{EndedBy, Whispered};
 use crate::domain::purpose::Purpose;
 use crate::domain::recording::Retention;
 use crate::domain::route::RouteAnswer;
@@ -170,8 +170,8 @@ fn silence_is_asked_once_more_and_then_refused() {
     assert_eq!(played(&h).len(), 3, "no choice was made");
     said(&mut h);
     assert_eq!(end(&mut h, &up), "480 INVITE");
-    let seen = (h.cdr().cause, whispered(&h).result);
-    assert_eq!(seen, (Cause::WhisperTimeout, WhisperResult::TimedOut));
+    let seen = (h.cdr().cause, h.cdr().ended_by, whispered(&h).result);
+    assert_eq!(seen, (Cause::WhisperTimeout, EndedBy::Relay, WhisperResult::TimedOut));
     h.check_nothing_is_left();
 }
 
@@ -196,7 +196,7 @@ fn a_media_plane_that_never_ends_a_speech_connects_nobody() {
     let up = listening(&mut h);
     h.advance(ms(90_000));
     assert_eq!(end(&mut h, &up), "480 INVITE");
-    assert_eq!(whispered(&h).heard_at, None);
+    assert_eq!((whispered(&h).heard_at, h.cdr().ended_by), (None, EndedBy::Relay));
     h.check_nothing_is_left();
 }
 
