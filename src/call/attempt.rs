@@ -133,7 +133,7 @@ impl CallCore {
 
     /// Asks who is reached by the number; what is no number reaches nobody.
     fn ask(&mut self, now: Now, id: CallId, serial: Serial, query: Option<RouteQuery>) {
-        self.with_call(serial, |call, wires| match query {
+        self.with_call(now, serial, |call, wires| match query {
             Some(query) => {
                 call.carry_out(wires, now, Action::Arm(Timer::Route));
                 wires.outputs.push_back(Output::FindRoute { call: id, query });

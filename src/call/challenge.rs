@@ -250,7 +250,7 @@ impl CallCore {
 
     /// A trunk that is asked once more for the callee has to say something in time once more.
     fn asked_again(&mut self, now: Now, Place { serial, part }: Place, client: ClientId) {
-        self.with_call(serial, |call, wires| {
+        self.with_call(now, serial, |call, wires| {
             if call.branch_mut(part).is_some_and(|branch| branch.is_invite(client)) {
                 call.happen(wires, now, Event::AskedAgain);
             }

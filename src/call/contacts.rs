@@ -1,7 +1,7 @@
 //! Where agents are registered (RFC 3261 §10.3). Nobody calls a softphone, so what counts of a
 //! registration is the connection that it came by, and that the same agent ends it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -17,11 +17,11 @@ const CONTACTS_MAX: usize = 5;
 const AGENTS_MAX: usize = 100_000;
 
 /// The connection that a softphone speaks by.
-/// Lost connections that are remembered. With more, some calls whose phones have moved and said
-/// nothing since are not told of their end; their session timers end them.
-const LOST_MAX: usize = 4_096;
-
 pub(super) type Flow = (Transport, SocketAddr);
+
+/// Places left by phones that are remembered. With more, the calls of those that left first are
+/// spoken to where they were; their session timers end them.
+const LEFT_MAX: usize = 4_096;
 
 pub(super) const fn flow_of(peer: &Peer) -> Flow {
     (peer.transport, peer.address)
@@ -32,9 +32,24 @@ pub(super) const fn flow_of(peer: &Peer) -> Flow {
 pub(super) struct Contacts {
     by_agent: BTreeMap<AgentId, Vec<Contact>>,
     by_flow: BTreeMap<Flow, Users>,
-    /// Connections that were lost while somebody was registered by them.
-    lost: BTreeSet<Flow>,
+    /// Connections that registered phones have left or lost.
+    left: BTreeMap<(Flow, AgentId), Left>,
+    /// How many were ever left: tells which of them was first.
+    left_ever: u64,
     hosts: Hosts,
+}
+
+/// Which phone it was that is no longer at a place. `Debug` shows no text of a message.
+struct Left {
+    nth: u64,
+    call_id: Box<[u8]>,
+    uri: Box<[u8]>,
+}
+
+impl std::fmt::Debug for Left {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Left({})", self.nth)
+    }
 }
 
 /// Who has registered by one connection.
@@ -130,25 +145,32 @@ impl Contacts {
 
     /// Nothing more comes by a connection: whoever has registered there has to do so again.
     pub(super) fn close(&mut self, flow: Flow) {
-        let Some(users) = self.by_flow.remove(&flow) else { return };
-        if self.lost.len() >= LOST_MAX {
-            self.lost.pop_first();
-        }
-        self.lost.insert(flow);
-        for agent in users.agents {
-            if let Some(list) = self.by_agent.get_mut(&agent) {
-                list.retain(|it| it.flow != flow);
-                if list.is_empty() {
-                    self.by_agent.remove(&agent);
-                }
+        for agent in self.by_flow.remove(&flow).unwrap_or_default().agents {
+            let Some(list) = self.by_agent.get_mut(&agent) else { continue };
+            let gone: Vec<_> = list.extract_if(.., |it| it.flow == flow).collect();
+            if list.is_empty() {
+                self.by_agent.remove(&agent);
             }
+            gone.into_iter().for_each(|it| self.leave(agent, it));
         }
     }
 
-    /// Where an agent has gone on that called by this connection, if it was lost.
-    pub(super) fn successor(&self, agent: AgentId, flow: Flow) -> Option<Flow> {
-        let list = self.by_agent.get(&agent).filter(|_| self.lost.contains(&flow))?;
-        list.iter().max_by_key(|it| it.until).map(|it| it.flow)
+    /// Remembers which phone was at a place.
+    fn leave(&mut self, agent: AgentId, contact: Contact) {
+        let Contact { flow, call_id, uri, .. } = contact;
+        self.left_ever += 1;
+        self.left.insert((flow, agent), Left { nth: self.left_ever, call_id, uri });
+        if self.left.len() > LEFT_MAX {
+            let first = self.left.iter().min_by_key(|(_, left)| left.nth).map(|(key, _)| *key);
+            first.map(|key| self.left.remove(&key));
+        }
+    }
+
+    /// Where the phone of an agent is now that was at this place and is not any more.
+    pub(super) fn successor(&self, now: Instant, agent: AgentId, flow: Flow) -> Option<Flow> {
+        let left = self.left.get(&(flow, agent))?;
+        let is_it = |it: &&Contact| *it.call_id == *left.call_id || is_same_uri(&it.uri, &left.uri);
+        self.of(now, agent).filter(is_it).max_by_key(|it| it.until).map(|it| it.flow)
     }
 
     /// Where an agent is registered.
@@ -175,7 +197,11 @@ impl Contacts {
         self.make_room(now, by.agent)?;
         for wanted in wanted {
             let list = self.by_agent.get(&by.agent).map(Vec::as_slice).unwrap_or_default();
-            self.drop_where(by.agent, wanted.means(list, by));
+            let moved = self.drop_where(by.agent, wanted.means(list, by));
+            if matches!(wanted, Wanted::For(..)) {
+                let moved = moved.into_iter().filter(|it| it.flow != by.flow);
+                moved.for_each(|it| self.leave(by.agent, it));
+            }
         }
         for wanted in wanted {
             if let Wanted::For(uri, time) = *wanted {
@@ -206,17 +232,19 @@ impl Contacts {
         if let Some(first) = first.filter(|_| list.len() >= CONTACTS_MAX) {
             self.drop_where(by.agent, |it| it.flow == first);
         }
-        self.lost.remove(&by.flow);
+        self.left.remove(&(by.flow, by.agent));
         let (call_id, uri) = (by.call_id.into(), uri.into());
         let contact = Contact { flow: by.flow, until, call_id, cseq: by.cseq, uri };
         self.by_agent.entry(by.agent).or_default().push(contact);
         self.by_flow.entry(by.flow).or_default().agents.push(by.agent);
     }
 
-    /// Forgets some of the places of an agent. It has one at most for each connection.
-    fn drop_where(&mut self, agent: AgentId, is_meant: impl Fn(&Contact) -> bool) {
-        let Some(list) = self.by_agent.get_mut(&agent) else { return };
-        for contact in list.extract_if(.., |it| is_meant(it)) {
+    /// Forgets some of the places of an agent, and returns them. It has one at most for each
+    /// connection.
+    fn drop_where(&mut self, agent: AgentId, is_meant: impl Fn(&Contact) -> bool) -> Vec<Contact> {
+        let Some(list) = self.by_agent.get_mut(&agent) else { return Vec::new() };
+        let dropped: Vec<_> = list.extract_if(.., |it| is_meant(it)).collect();
+        for contact in &dropped {
             if let Some(users) = self.by_flow.get_mut(&contact.flow) {
                 users.agents.retain(|it| *it != agent);
                 if users.agents.is_empty() && !users.is_doubtful {
@@ -227,6 +255,7 @@ impl Contacts {
         if list.is_empty() {
             self.by_agent.remove(&agent);
         }
+        dropped
     }
 }
 
@@ -313,6 +342,29 @@ mod tests {
         assert!(!contacts.is_trusted(now, flow(1)) && contacts.is_trusted(now, flow(2)));
         contacts.close(flow(2));
         assert!(contacts.by_agent.is_empty() && contacts.by_flow.is_empty());
+    }
+
+    #[test]
+    fn of_the_places_that_were_left_the_latest_are_remembered() {
+        let mut contacts = Contacts::default();
+        let now = crate::call::tests::harness::epoch().monotonic;
+        let many = LEFT_MAX as u16 + 10;
+        // The first ones have the highest addresses.
+        for port in (1..=many).rev() {
+            let wanted = [Wanted::For(b"u", HOUR)];
+            contacts
+                .register(now, by(AGENT, port, "a", u32::from(many - port)), &wanted)
+                .expect("room");
+            contacts.close(flow(port));
+            assert!(contacts.left.len() <= LEFT_MAX);
+        }
+        let next = by(AGENT, 60_000, "a", u32::from(many));
+        contacts.register(now, next, &[Wanted::For(b"u", HOUR)]).expect("room");
+        assert_eq!(contacts.successor(now, AGENT, flow(1)), Some(flow(60_000)));
+        assert_eq!(contacts.successor(now, AGENT, flow(many)), None, "it was the first to go");
+        assert_eq!(contacts.successor(now + HOUR, AGENT, flow(1)), None, "it has expired");
+        let other = AgentId::from_u128(2);
+        assert_eq!(contacts.successor(now, other, flow(1)), None, "another agent was not there");
     }
 
     #[test]

@@ -151,11 +151,12 @@ impl CallCore {
     /// left. False when there is no such call.
     pub(super) fn with_call(
         &mut self,
+        now: Now,
         serial: Serial,
         change: impl FnOnce(&mut Call, &mut Wires),
     ) -> bool {
         let Some(call) = self.calls.get_mut(serial) else { return false };
-        call.follow_agent(&self.registrar.contacts);
+        call.follow_agent(now, &self.registrar.contacts);
         let (before, bound_before) = (call.stage(), call.binding());
         change(call, &mut self.wires);
         let (after, bound) = (call.stage(), call.binding());
@@ -194,12 +195,12 @@ impl CallCore {
     }
 
     pub(super) fn happen(&mut self, now: Now, serial: Serial, event: Event) {
-        self.with_call(serial, |call, wires| call.happen(wires, now, event));
+        self.with_call(now, serial, |call, wires| call.happen(wires, now, event));
     }
 
     fn on_route(&mut self, now: Now, id: CallId, answer: RouteAnswer) {
         let Some(serial) = self.find_serial(id) else { return };
-        self.with_call(serial, |call, wires| {
+        self.with_call(now, serial, |call, wires| {
             if call.stage() != Stage::Routing {
                 wires.counters.late_answers += 1;
                 return;
@@ -224,7 +225,7 @@ impl CallCore {
             self.close_lost(&report, session);
             return;
         };
-        self.with_call(serial, |call, wires| match report {
+        self.with_call(now, serial, |call, wires| match report {
             Report::Opened { local, .. } => {
                 call.media_opened(local);
                 call.happen(wires, now, Event::MediaOpened);
@@ -331,7 +332,7 @@ impl CallCore {
         self.wires.transactions.handle_timeout(now.monotonic);
         self.run_errands(now);
         while let Some((serial, timer)) = self.wires.timers.pop_due(now.monotonic) {
-            self.with_call(serial, |call, wires| call.on_timer(wires, now, timer));
+            self.with_call(now, serial, |call, wires| call.on_timer(wires, now, timer));
         }
     }
 
@@ -360,7 +361,7 @@ impl CallCore {
             ClientFailure::Unreachable => Attempted::Unreachable,
         };
         let is_silent = why == ClientFailure::Timeout;
-        self.with_call(serial, |call, wires| match part {
+        self.with_call(now, serial, |call, wires| match part {
             _ if call.on_reinvite_failure(wires, now, client, how) => {}
             _ if call.on_update_failure(wires, now, part, client, is_silent) => {}
             Part::Caller => call.leg_a.on_bye_done(client),

@@ -70,7 +70,7 @@ impl CallCore {
             Method::Invite | Method::Update => {
                 let (source, request) = (peer.hop(), message.clone());
                 let asker = Asker { server, source, request };
-                self.with_call(place.serial, |call, wires| {
+                self.with_call(now, place.serial, |call, wires| {
                     call.on_offer(wires, now, place, asker);
                 });
             }
@@ -78,7 +78,7 @@ impl CallCore {
             Method::Prack => {
                 let (source, request) = (peer.hop(), message.clone());
                 let asker = Asker { server, source, request };
-                self.with_call(place.serial, |call, wires| {
+                self.with_call(now, place.serial, |call, wires| {
                     call.on_prack(wires, now, place.part, asker);
                 });
             }
@@ -96,7 +96,7 @@ impl CallCore {
 
     fn on_bye(&mut self, now: Now, place: Place, message: &Message) {
         let q850 = reason::find_q850(message);
-        self.with_call(place.serial, |call, wires| match place.part {
+        self.with_call(now, place.serial, |call, wires| match place.part {
             Part::Caller => {
                 call.leg_a.on_bye(wires);
                 call.hear_reason(q850);
@@ -141,7 +141,7 @@ impl CallCore {
         let is_broken = matches!(key, Some(Err(_)));
         self.answer(now, peer, server, message, if is_broken { 400 } else { 200 });
         if let Some(Ok(key)) = key {
-            self.with_call(place.serial, |call, wires| {
+            self.with_call(now, place.serial, |call, wires| {
                 call.pass_key_on(wires, now, place.part, message, key);
             });
         }

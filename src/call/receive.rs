@@ -269,7 +269,7 @@ impl CallCore {
         let tag = call.map(|call| *call.leg_a.tag()).unwrap_or_else(|| self.wires.loose_tag());
         let answer = egress::plain(&mut self.wires, message, peer.address, 200, &tag);
         self.wires.transactions.respond(now.monotonic, server, 200, answer);
-        self.with_call(serial, |call, wires| {
+        self.with_call(now, serial, |call, wires| {
             if !call.on_cancel_offer(wires, now, invite) && part == Part::Caller {
                 call.hear_reason(q850);
                 call.happen(wires, now, CallEvent::CallerCancelled);
@@ -280,7 +280,7 @@ impl CallCore {
     fn on_ack(&mut self, now: Now, peer: &Peer, message: &Message) {
         let place = self.find_place(message);
         let found = place.is_some_and(|place| {
-            self.with_call(place.serial, |call, wires| {
+            self.with_call(now, place.serial, |call, wires| {
                 call.on_ack(wires, now, place.part, peer, message);
             })
         });
@@ -294,7 +294,7 @@ impl CallCore {
             self.wires.accounts.done(client);
         }
         let is_invite = message.method() == Method::Invite;
-        self.with_call(serial, |call, wires| match part {
+        self.with_call(now, serial, |call, wires| match part {
             Part::Callee(_) if is_invite && call.is_opened_by(part, message.cseq()) => {
                 call.on_invite_response(wires, now, part, message);
             }

@@ -52,12 +52,12 @@ impl CallCore {
 }
 
 impl Call {
-    /// Before something is said to the caller: an agent whose connection was lost may have another
+    /// Before something is said to the caller: a phone whose connection was lost may have another
     /// one now.
-    pub(super) fn follow_agent(&mut self, contacts: &Contacts) {
+    pub(super) fn follow_agent(&mut self, now: Now, contacts: &Contacts) {
         let peer = self.leg_a.peer();
         let PeerRole::Agent { agent, .. } = peer.role else { return };
-        if let Some(flow) = contacts.successor(agent, flow_of(peer)) {
+        if let Some(flow) = contacts.successor(now.monotonic, agent, flow_of(peer)) {
             self.leg_a.move_to(flow);
         }
     }

@@ -126,6 +126,40 @@ fn a_phone_that_has_said_nothing_since_it_came_back_is_told_of_the_end_where_it_
     h.check_nothing_is_left();
 }
 
+/// The same registration, before the old connection is known to be lost.
+#[test]
+fn a_phone_that_registers_by_another_connection_is_spoken_to_there() {
+    let mut h = Harness::new();
+    let (phone, up) = answered(&mut h);
+    h.from(phone.peer, up.caller.ack());
+    let mut next = Phone::at(42_000);
+    next.register(&mut h, "");
+    assert!(next.register(&mut h, CONTACT).starts_with("SIP/2.0 200"));
+    h.input(Input::Unreachable { peer: phone.peer.hop() });
+    h.from(carrier(), up.callee_bye());
+    h.confirm(next.peer, "BYE");
+    assert!(h.take(phone.peer).is_empty());
+}
+
+#[test]
+fn the_call_of_a_phone_that_was_lost_waits_for_it_and_does_not_go_to_another_one() {
+    let mut h = Harness::new();
+    let (phone, up) = answered(&mut h);
+    h.from(phone.peer, up.caller.ack());
+    let mut second = Phone::at(43_000);
+    second.register(&mut h, "");
+    let other = "Contact: <sip:b@10.0.0.8>\r\n";
+    assert!(second.register(&mut h, other).starts_with("SIP/2.0 200"));
+    h.input(Input::Unreachable { peer: phone.peer.hop() });
+    h.advance(ms(1_000));
+    let mut back = Phone::at(42_000);
+    back.register(&mut h, "");
+    assert!(back.register(&mut h, CONTACT).starts_with("SIP/2.0 200"));
+    h.from(carrier(), up.callee_bye());
+    h.confirm(back.peer, "BYE");
+    assert!(h.take(second.peer).is_empty() && h.take(phone.peer).is_empty());
+}
+
 #[test]
 fn the_call_of_one_phone_does_not_move_to_another_one_of_its_agent_while_it_is_there() {
     let mut h = Harness::new();
