@@ -10,17 +10,20 @@ const BURST_TIME: Duration = Duration::from_millis(100);
 const LIMIT_TIME: Duration = Duration::from_secs(1);
 /// How often the limit is set anew, by how long datagrams have waited meanwhile.
 const INTERVAL: Duration = Duration::from_millis(50);
-/// The first limit, as a part of the attempts taken a second while the queue grew: most of what
-/// they cost was still to come.
+/// The first limit is what was let in within the second before, or this part of the attempts taken
+/// a second while the queue grew, whichever is more: most of what those cost was still to come.
 const FIRST_PART: f64 = 0.5;
-/// While the queue does not empty, or gets too long, the limit falls by this factor in an interval.
+/// While the queue does not empty, the limit falls by this factor in an interval.
 const DOWN: f64 = 0.9;
-/// While it empties, it rises by this one.
-const UP: f64 = 1.02;
+/// While it empties, it rises by this one, unless some have waited for too long even so.
+const UP: f64 = 1.03;
 /// The lowest limit, in attempts a second.
-const RATE_MIN: f64 = 5.0;
-/// What may be let in at one time, as a time at the limit: a burst would make all others wait.
-const BURST_LET_IN: f64 = 0.005;
+const RATE_MIN: f64 = 50.0;
+/// What may be let in at one time, as a time at the limit: a burst would make all others wait. A
+/// busy thread lets messages gather for as long.
+const BURST_LET_IN: f64 = 0.010;
+/// The shortest time over which attempts are counted for the first limit.
+const COUNTED_MIN: Duration = Duration::from_millis(5);
 
 /// Whether datagrams wait too long, in the manner of CoDel: not how long one had to wait counts,
 /// but that none has waited less for some time.
@@ -30,7 +33,16 @@ pub(super) struct Overload {
     refusing: bool,
     /// Attempts let in so far.
     let_in: u64,
+    recent: Recent,
     limit: Option<Limit>,
+}
+
+/// What was let in of late.
+#[derive(Debug, Default)]
+struct Recent {
+    second_began: Option<Instant>,
+    /// In this second, and in the one before it.
+    counts: [u32; 2],
 }
 
 /// Since when datagrams wait too long.
@@ -54,13 +66,14 @@ struct Limit {
     is_standing: Option<bool>,
     /// Whether one has waited for longer than wished for.
     had_late: bool,
-    /// When somebody met the limit.
+    /// When somebody met the limit, or nobody was let in.
     met_at: Instant,
 }
 
 impl Overload {
     /// A datagram has waited so long, or none waits.
     pub(super) fn note(&mut self, now: Instant, delay: Duration, delay_max: Duration) {
+        self.forget_limit(now);
         if let Some(limit) = &mut self.limit {
             limit.note(now, delay > delay_max / 2, delay > delay_max);
         }
@@ -76,8 +89,16 @@ impl Overload {
         self.refusing |= self.limit.is_some() || lasted >= BURST_TIME.mul_f64(share);
         if self.refusing && self.limit.is_none() {
             let taken = let_in.saturating_sub(late.let_in);
-            self.limit = Some(Limit::new(now, taken, lasted));
+            self.limit = Some(Limit::new(now, self.recent.rate(now), taken, lasted));
         }
+        if let Some(limit) = self.limit.as_mut().filter(|_| self.refusing) {
+            limit.met_at = now;
+        }
+    }
+
+    /// A limit that nobody meets any more is none.
+    fn forget_limit(&mut self, now: Instant) {
+        self.limit.take_if(|limit| now >= limit.met_at + LIMIT_TIME);
     }
 
     /// Whether all attempts are refused now.
@@ -87,17 +108,42 @@ impl Overload {
 
     /// Whether one more attempt may be let in now; if so, it counts as let in.
     pub(super) fn lets_in(&mut self, now: Instant) -> bool {
-        self.limit.take_if(|limit| now >= limit.met_at + LIMIT_TIME);
+        self.forget_limit(now);
         let may = self.limit.as_mut().is_none_or(|limit| limit.take(now));
-        self.let_in += u64::from(may);
+        if may {
+            self.let_in += 1;
+            self.recent.note(now);
+        }
         may
     }
 }
 
+impl Recent {
+    fn note(&mut self, now: Instant) {
+        self.turn(now);
+        self.counts[0] = self.counts[0].saturating_add(1);
+    }
+
+    /// In the last full second.
+    fn rate(&mut self, now: Instant) -> f64 {
+        self.turn(now);
+        f64::from(self.counts[1])
+    }
+
+    fn turn(&mut self, now: Instant) {
+        let began = *self.second_began.get_or_insert(now);
+        let seconds = now.saturating_duration_since(began).as_secs();
+        if seconds > 0 {
+            self.counts = [0, if seconds == 1 { self.counts[0] } else { 0 }];
+            self.second_began = Some(began + Duration::from_secs(seconds));
+        }
+    }
+}
+
 impl Limit {
-    fn new(now: Instant, taken: u64, lasted: Duration) -> Self {
-        let rate = FIRST_PART * taken as f64 / lasted.as_secs_f64().max(INTERVAL.as_secs_f64());
-        let rate = rate.max(RATE_MIN);
+    fn new(now: Instant, recent: f64, taken: u64, lasted: Duration) -> Self {
+        let rate = FIRST_PART * taken as f64 / lasted.max(COUNTED_MIN).as_secs_f64();
+        let rate = rate.max(recent).max(RATE_MIN);
         Self {
             rate,
             tokens: 1.0,
@@ -118,8 +164,11 @@ impl Limit {
     /// Tokens for the time that has passed; and another rate, if an interval is over.
     fn give(&mut self, now: Instant) {
         if now >= self.interval_began + INTERVAL {
-            let is_too_much = self.had_late || self.is_standing == Some(true);
-            let factor = if is_too_much { DOWN } else { UP };
+            let factor = match (self.is_standing, self.had_late) {
+                (Some(true), _) => DOWN,
+                (_, true) => 1.0,
+                (_, false) => UP,
+            };
             self.rate = (self.rate * factor).max(RATE_MIN);
             (self.interval_began, self.is_standing, self.had_late) = (now, None, false);
         }

@@ -142,6 +142,48 @@ fn a_limit_that_nobody_meets_goes() {
     assert!(server.overload.limit.is_none());
 }
 
+/// Refused by the queue alone for longer than a limit lasts.
+#[test]
+fn after_a_long_refusal_no_burst_is_let_in() {
+    let mut now = crate::call::tests::harness::epoch().monotonic;
+    let mut overload = Overload::default();
+    run(&mut overload, &mut now, 3_000, 2 * LATE);
+    run(&mut overload, &mut now, 1, Duration::ZERO);
+    assert!(!overload.is_refusing());
+    let let_in = (0..100).filter(|_| overload.lets_in(now)).count();
+    assert_eq!(let_in, 1);
+}
+
+#[test]
+fn a_pause_of_ours_leaves_room_for_a_load_below_the_capacity() {
+    for pause_ms in [100, 300, 1_000] {
+        let mut server = Server::new(0.0);
+        server.offer(CAPACITY * 2 / 5, 5);
+        server.now_us += f64::from(pause_ms) * 1e3;
+        server.offer(CAPACITY * 2 / 5, 10);
+        let refused = server.waited_ms.len() as f64 / CAPACITY as f64;
+        let pause = f64::from(pause_ms) / 1e3;
+        assert!(refused < 0.1 + pause, "{pause_ms} ms: {refused} capacity-seconds refused");
+        let (after, _) = server.figures(12, 3);
+        assert!(after > 0.39, "{pause_ms} ms: {after} after");
+    }
+}
+
+#[test]
+fn a_neighbour_that_disturbs_again_and_again_does_not_starve_the_calls() {
+    let mut now = crate::call::tests::harness::epoch().monotonic;
+    let mut overload = Overload::default();
+    let mut let_in = 0;
+    for at in 0..30_000 {
+        now += MS;
+        let delay = if at < 200 || at % 100 < 2 { 2 * LATE } else { Duration::ZERO };
+        overload.note(now, delay, LATE);
+        // One a millisecond asks.
+        let_in += u32::from(!overload.is_refusing() && overload.lets_in(now));
+    }
+    assert!(let_in > 10_000, "{let_in} of 30,000");
+}
+
 /// Feeds one look a millisecond; how many of them found attempts refused.
 fn run(overload: &mut Overload, now: &mut Instant, looks: u32, delay: Duration) -> u32 {
     let mut refused = 0;

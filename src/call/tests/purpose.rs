@@ -123,4 +123,14 @@ fn a_call_about_an_accident_goes_before_all_others_under_overload() {
     assert_eq!(h.lines(pbx()), ["503 INVITE"]);
     dial(&mut h, X, &headers_of("accident_emergency"));
     assert_eq!(h.lines(carrier()), ["INVITE"]);
+    // The queue is short again, and others are let in one by one.
+    h.core.note_queue_delay(h.now, ms(0));
+    for (at, (purpose, lines)) in [("claim", 0), ("accident_emergency", 1)].into_iter().enumerate()
+    {
+        let caller = Caller { call_id: format!("next{at}"), ..Caller::agent() };
+        let branch = format!("n{at}");
+        h.from(pbx(), caller.with("INVITE", &branch, 1, &headers_of(purpose), &caller.body));
+        assert_eq!(h.lines(carrier()).len(), lines, "{at} {purpose}");
+    }
+    assert_eq!(h.core.counters().refused_overload, 2);
 }
