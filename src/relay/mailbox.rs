@@ -6,10 +6,11 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, eventfd};
 
+use super::now::now;
 use super::stream::TakesInputs;
 use super::ways::TakesPassed;
 use crate::call::io::{Control, Input};
@@ -42,6 +43,8 @@ pub(crate) struct Inbox<F> {
     pub(crate) controls: VecDeque<Control>,
     /// What connections bring; whoever brings it asks for room first.
     pub(crate) streams: VecDeque<Input>,
+    /// When the oldest of them came.
+    pub(crate) streams_since: Option<Instant>,
     /// What other shards have received.
     pub(crate) passed: VecDeque<Input>,
     /// Answers of lookups. The shard asks for no more than it may have waiting, so they need no
@@ -58,6 +61,7 @@ impl<F> Default for Inbox<F> {
         Self {
             controls: VecDeque::new(),
             streams: VecDeque::new(),
+            streams_since: None,
             passed: VecDeque::new(),
             found: Vec::new(),
             credit: 0,
@@ -112,7 +116,10 @@ impl<F: Send> TakesInputs for Mailbox<F> {
     }
 
     fn bring(&self, input: Input) {
-        self.lock().streams.push_back(input);
+        let mut inbox = self.lock();
+        inbox.streams_since.get_or_insert_with(|| now().monotonic);
+        inbox.streams.push_back(input);
+        drop(inbox);
         self.ring();
     }
 }
@@ -140,6 +147,11 @@ impl<F> Mailbox<F> {
     pub(crate) fn answer(&self, found: F) {
         self.lock().found.push(found);
         self.ring();
+    }
+
+    /// Since when messages of streams wait, if some do.
+    pub(crate) fn streams_since(&self) -> Option<Instant> {
+        self.lock().streams_since
     }
 
     /// Gives credit back. It adds up in one number, so it needs no bound.
@@ -231,6 +243,19 @@ mod tests {
         }
         mailbox.pass(&mut inputs);
         assert!(inputs.is_empty(), "there is room again");
+    }
+
+    #[test]
+    fn what_streams_bring_waits_since_the_oldest_of_it_came() {
+        let mailbox = Mailbox::<u8>::new().expect("a descriptor");
+        assert_eq!(mailbox.streams_since(), None);
+        mailbox.bring(Input::RecorderCredit(1));
+        let since = mailbox.streams_since().expect("one waits");
+        assert!(since <= now().monotonic);
+        mailbox.bring(Input::RecorderCredit(2));
+        assert_eq!(mailbox.streams_since(), Some(since));
+        mailbox.take(&mut Inbox::default());
+        assert_eq!(mailbox.streams_since(), None);
     }
 
     #[test]

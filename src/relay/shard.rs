@@ -130,7 +130,8 @@ impl<R: RouteSource> Running<R> {
             media_at: None,
             closing: (0, at),
             pace: Pace::new(shard.gather, at),
-            behind: Behind::new(shard.sockets.len(), at),
+            // The last one is that of the streams.
+            behind: Behind::new(shard.sockets.len() + 1, at),
             tally: Tally::default(),
             published: Published::new(),
             publish_at: at,
@@ -251,6 +252,19 @@ impl<R: RouteSource> Running<R> {
         self.shard.core.note_queue_delay(at, delay);
     }
 
+    /// What streams have brought while their last messages were handled waits as datagrams do that
+    /// a round has left in the queue.
+    fn look_at_streams(&mut self) {
+        let number = self.shard.sockets.len();
+        let Some(since) = self.shard.mailbox.streams_since() else {
+            return self.caught_up(number);
+        };
+        let at = now();
+        let delay = at.monotonic.saturating_duration_since(since);
+        let delay = self.behind.fell(at.monotonic, number, delay);
+        self.shard.core.note_queue_delay(at, delay);
+    }
+
     /// Takes the table of trunks when it is another one.
     fn follow_trunks(&mut self) {
         let table = self.shard.trunks.load();
@@ -305,6 +319,8 @@ impl<R: RouteSource> Running<R> {
             }
             self.feed(now(), input);
         }
+        inbox.streams_since = None;
+        self.look_at_streams();
         while let Some(input) = inbox.passed.pop_front() {
             self.feed(now(), input);
         }
