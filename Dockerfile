@@ -7,8 +7,8 @@ ARG RUNTIME_BASE=scratch
 FROM ${BUILD_BASE} AS build
 WORKDIR /src
 COPY . .
-# The C library goes into the binary: every lookup by name is done by getaddrinfo's own files and dns
-# code, and the relay itself is given addresses.
+# The C library goes into the binary: getaddrinfo looks names up by its own files and dns code, and trunks
+# are looked up by a resolver of the binary's own.
 RUN set -eu; \
     target=$(rustc -vV | sed -n 's/^host: //p'); \
     RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --release --bin maskline --target "$target"; \

@@ -1,30 +1,62 @@
-//! `maskline demo` ends cleanly wherever it is told to.
+//! `maskline demo` shows a relayed call, and ends cleanly wherever it is told to.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use rustix::process::Signal;
 
 use crate::peers::Process;
 
-/// Tells the demo to end once it says `words`; the folder for its temporary files stays empty.
+/// A demo with a folder of its own for its temporary files.
+struct Demo {
+    process: Process,
+    folder: PathBuf,
+    temporary: PathBuf,
+}
+
+impl Demo {
+    fn start(name: &str) -> Self {
+        let name = format!("maskline-e2e-{}-demo-{name}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        let temporary = folder.join("tmp");
+        fs::create_dir_all(&temporary).expect("a writable folder for temporary files");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_maskline"));
+        command.arg("demo").env("TMPDIR", &temporary);
+        Self { process: Process::start(command, folder.join("demo.txt")), folder, temporary }
+    }
+
+    /// Its exit code and what it has said, once it has ended; it has left nothing.
+    fn end(mut self) -> (Option<i32>, String) {
+        let status = self.process.wait();
+        let text = self.process.text();
+        let left: Vec<_> = fs::read_dir(&self.temporary).expect("a readable folder").collect();
+        assert!(left.is_empty(), "{left:?}\n{text}");
+        fs::remove_dir_all(self.folder).expect("removed");
+        (status.code(), text)
+    }
+}
+
+/// Tells the demo to end once it says `words`.
 fn told_at(words: &str, signal: Signal) {
-    let name = format!("maskline-e2e-{}-demo-{}", std::process::id(), signal.as_raw());
-    let folder = std::env::temp_dir().join(name);
-    let temporary = folder.join("tmp");
-    fs::create_dir_all(&temporary).expect("a writable folder for temporary files");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_maskline"));
-    command.arg("demo").env("TMPDIR", &temporary);
-    let mut demo = Process::start(command, folder.join("demo.txt"));
-    demo.await_words(words);
-    demo.signal(signal);
-    let status = demo.wait();
-    let text = demo.text();
-    assert_eq!(status.code(), Some(1), "it says that it did not come to its end:\n{text}");
+    let mut demo = Demo::start(&signal.as_raw().to_string());
+    demo.process.await_words(words);
+    demo.process.signal(signal);
+    let (code, text) = demo.end();
+    assert_eq!(code, Some(1), "it says that it did not come to its end:\n{text}");
     assert!(text.contains("error: the demo was told to stop before its end"), "{text}");
-    let left: Vec<_> = fs::read_dir(&temporary).expect("a readable folder").collect();
-    assert!(left.is_empty(), "{left:?}");
-    fs::remove_dir_all(folder).expect("removed");
+}
+
+#[test]
+fn a_demo_shows_a_call_whose_caller_never_learns_the_number_and_a_dead_number_after_it() {
+    let (code, text) = Demo::start("whole").end();
+    assert_eq!(code, Some(0), "{text}");
+    let kept = |words: &str| assert!(text.contains(words), "{words:?} is missing:\n{text}");
+    kept("INVITE");
+    kept(" 0 hits");
+    kept("the same search on the carrier's side");
+    kept("the number is dead: 404");
+    assert!(!text.contains("13800001234"), "{text}");
 }
 
 #[test]
