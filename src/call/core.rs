@@ -91,7 +91,7 @@ impl CallCore {
             Input::Login { request, answer } => self.on_login(now, request, answer),
             Input::Menu { call, number, answer } => {
                 if let Some(serial) = self.find_serial(call) {
-                    self.with_call(serial, |call, wires| {
+                    self.with_call(now, serial, |call, wires| {
                         call.menu_answered(wires, now, number, answer);
                     });
                 }
