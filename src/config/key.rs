@@ -102,7 +102,7 @@ pub(super) const KEYS: &[Key] = &[
         "a thread that takes over 2,500 datagrams a second lets them gather so long; 0s: never"
     ),
     key!(sip.calls_max, "calls at one time; more are refused with 503"),
-    key!(sip.queue_delay_max, "new calls get 503 while all datagrams wait longer than this"),
+    key!(sip.queue_delay_max, "new calls get 503 while all messages wait longer than this"),
     key!(sip.source_cps_max, "new calls a second from one address; 0: as many as its trunk may"),
     key!(
         sip.shards,

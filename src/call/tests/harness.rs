@@ -309,11 +309,12 @@ impl Harness {
         taken.into_iter().map(|(_, text)| text).collect()
     }
 
-    /// The one message sent to a peer since last looked at.
+    /// Whether something was sent to a peer since last looked at.
     pub(crate) fn has_sent(&self, peer: Peer) -> bool {
         self.sent.iter().any(|(to, _)| *to == peer.address)
     }
 
+    /// The one message sent to a peer since last looked at.
     pub(crate) fn take_one(&mut self, peer: Peer) -> String {
         let mut messages = self.take(peer);
         assert_eq!(messages.len(), 1, "one message, not {messages:#?}");

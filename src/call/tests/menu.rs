@@ -2,7 +2,7 @@
 
 use super::harness::*;
 use crate::call::config::CallConfig;
-use crate::call::io::{Control, Input};
+use crate::call::io::{Control, Input, Peer};
 use crate::domain::cause::Cause;
 use crate::domain::cdr::EndedBy;
 use crate::domain::mark::Mark;
@@ -201,6 +201,16 @@ fn who_called_is_read_out_after_a_code_alone() {
     h.check_nothing_is_left();
 }
 
+/// Time passes until a peer is told something for the first time.
+fn until_told(h: &mut Harness, peer: Peer) {
+    for _ in 0..2_000 {
+        if h.has_sent(peer) {
+            return;
+        }
+        h.advance(ms(100));
+    }
+}
+
 #[test]
 fn without_a_desk_and_without_its_answer_there_is_the_menu_too() {
     let mut h = with_menu();
@@ -208,7 +218,7 @@ fn without_a_desk_and_without_its_answer_there_is_the_menu_too() {
     let mut up = Up { caller: subscriber(), invite: String::new() };
     h.from(carrier(), up.caller.invite());
     answered(&mut h, &mut up);
-    h.advance(ms(200_000));
+    until_told(&mut h, carrier());
     h.confirm(carrier(), "BYE");
     assert_eq!((h.cdr().cause, &h.cdr().reasons[..]), (Cause::MenuFinished, &[Cause::NoRoute][..]));
     h.check_nothing_is_left();
@@ -217,7 +227,7 @@ fn without_a_desk_and_without_its_answer_there_is_the_menu_too() {
     let mut up = calls_desk(&mut h);
     h.from(pbx(), reply(&up.invite, "180 Ringing", "desk", ""));
     h.take(carrier());
-    h.advance(ms(61_000));
+    until_told(&mut h, pbx());
     h.confirm(pbx(), "CANCEL");
     answered(&mut h, &mut up);
     h.from(pbx(), reply(&up.invite, "487 Gone", "desk", ""));

@@ -160,14 +160,14 @@ fn a_callee_that_takes_less_than_was_agreed_while_it_rang_has_the_caller_told() 
     let mut h = Harness::new();
     let (up, ringing) = rings_reliably(&mut h, "");
     let rack = format!("{} 1 INVITE", header(&ringing, "RSeq"));
-    h.from(pbx(), prack(&up, 2, &rack, &sdp("192.0.2.20", 4_000)));
+    h.from(pbx(), prack(&up, 2, &rack, &sdp("192.0.2.20", 4_000).replace("AVP 8 0", "AVP 9 8 0")));
     let answer = sdp("198.51.100.77", 6_000).replace("AVP 8 0 101", "AVP 0");
     h.from(carrier(), reply(&up.invite, "200 OK", "bob", &answer));
     h.take(pbx());
     h.from(pbx(), up.caller.ack());
     let told = h.take_one(pbx());
     assert_eq!(start(&told), "INVITE");
-    assert_eq!(audio(&told), Some("m=audio 20000 RTP/AVP 0"), "no keys any more");
+    assert_eq!(audio(&told), Some("m=audio 20000 RTP/AVP 0"), "no G.722 any more");
 }
 
 #[test]
