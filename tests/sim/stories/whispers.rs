@@ -101,16 +101,16 @@ fn who_presses_3_is_heard_before_the_store_is() {
     world.phone(BOB).when_called(pressing(1));
     let refused = world.phone(ALICE).dial(X).talk();
     let mut others = Vec::new();
-    for tenths in 20..60 {
+    for tenths in [20, 50, 55, 60, 70, 80] {
         others.push(world.phone(ANN).dial(X2).at(ms(100 * tenths)).talk());
     }
     world.run_until_idle();
     assert_eq!(refused.cause(), Cause::WhisperRefused);
     let ended_at = refused.cdr().ended_at;
     let denied = others.iter().filter(|call| call.cause() == Cause::DoNotCall);
-    assert!(denied.count() > 10, "{:?}", others.iter().map(|it| it.cause()).collect::<Vec<_>>());
+    assert!(denied.count() > 2, "{:?}", others.iter().map(|it| it.cause()).collect::<Vec<_>>());
     let after = others.iter().filter(|call| call.cdr().started_at >= ended_at);
-    assert!(after.clone().count() > 5);
+    assert!(after.clone().count() > 1);
     assert!(after.into_iter().all(|call| call.cause() == Cause::DoNotCall));
     world.check_invariants();
 }
