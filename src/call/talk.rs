@@ -286,9 +286,9 @@ impl Talk {
         self.in_its_law(to, Wish { codecs, ..far })
     }
 
-    /// What a side must be told to be in line with the other one; `None` when it is. Keys alone are
-    /// no reason: they are taken from each leg that has agreed on them and end here, and a re-INVITE
-    /// right after every answer would trouble more peers than a key that nobody hears.
+    /// What a side must be told to be in line with the other one; `None` when it is. Keys alone
+    /// are no reason: they are taken from each leg that has agreed on them and end here, and a
+    /// re-INVITE right after every answer would trouble more peers than a key that nobody hears.
     pub(super) fn wish_to_tell(&self, to: Side) -> Option<Wish> {
         let (leg, far) = (self.leg(to), self.wish_of(to.other()));
         let theirs = leg.theirs.as_ref()?.codecs().intersection(leg.told_codecs);
