@@ -14,7 +14,7 @@ use crate::domain::now::Now;
 use crate::domain::ring::RingTone;
 use crate::rtp::plane::{Command, SessionId, Side};
 use crate::rtp::sound::{Sound, Tone};
-use crate::sdp::{Codec, CodecSet, Direction, Session, Wish};
+use crate::sdp::{Codec, CodecSet, Direction, Ours, Session, Wish};
 
 /// The number of the tone: it differs from that of every speech.
 const RINGING: u32 = 101;
@@ -62,8 +62,7 @@ impl Call {
         let codecs = codecs.intersection(offer.codecs());
         let told = Wish { direction: Direction::SendRecv, ptime_ms: None, codecs };
         let text = ours.answer(offer, told);
-        let remote = remote_media(offer, ours.payloads(codecs), codecs, Direction::SendRecv);
-        let media = (remote.learning(learning), leg_keys(&ours));
+        let media = media_of(offer, &ours, codecs, learning);
         let answer = match self.leg_a.rings_reliably() {
             true => Answered::Unconfirmed,
             false => Answered::Once(text.clone()),
@@ -109,10 +108,8 @@ impl Call {
         let set_up = self.set_up.as_ref().filter(|set_up| set_up.rings_in.is_some());
         let Some(early) = set_up.and_then(|set_up| set_up.early.as_ref()) else { return };
         let Some(theirs) = &early.theirs else { return };
-        let (codecs, far) = (early.told.codecs, Direction::SendRecv);
-        let remote = remote_media(theirs, early.ours.payloads(codecs), codecs, far);
-        let remote = remote.learning(self.trunk_media(wires, Side::A).learning);
-        let media = (remote, leg_keys(&early.ours));
+        let learning = self.trunk_media(wires, Side::A).learning;
+        let media = media_of(theirs, &early.ours, early.told.codecs, learning);
         wires.outputs.push_back(update_of_caller(self.session(), media));
     }
 }
@@ -128,6 +125,12 @@ fn listens(offer: &Session) -> bool {
 
 fn law_of(offer: &Session) -> Option<Codec> {
     [Codec::Pcma, Codec::Pcmu].into_iter().find(|law| offer.codecs().contains(*law))
+}
+
+/// Where the caller hears our tone, and with what it is encrypted.
+fn media_of(theirs: &Session, ours: &Ours, codecs: CodecSet, learning: bool) -> Media {
+    let remote = remote_media(theirs, ours.payloads(codecs), codecs, Direction::SendRecv);
+    (remote.learning(learning), leg_keys(ours))
 }
 
 fn update_of_caller(session: SessionId, (remote, keys): Media) -> Output {

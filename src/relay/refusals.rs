@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::handle::Handle;
 use super::recorder::{Pace, RecordFailure, RecordStore};
-use crate::domain::id::BindingId;
+use crate::domain::id::{BindingId, CallId};
 use crate::domain::whisper::Unwanted;
 
 /// How often one is tried that fails in an unclear way, before it is left to the CDR of its call.
@@ -31,10 +31,14 @@ impl Refusals {
     pub(crate) fn push(&self, unwanted: Unwanted) {
         let call = unwanted.call;
         if self.0.try_send(unwanted).is_err() {
-            metrics::counter!("maskline_refusals_deferred_total").increment(1);
-            tracing::error!(call.id = %call, "Call {call}: a refusal waits for its CDR");
+            leave_to_cdr(call);
         }
     }
+}
+
+fn leave_to_cdr(call: CallId) {
+    metrics::counter!("maskline_refusals_deferred_total").increment(1);
+    tracing::error!(call.id = %call, "Call {call}: a refusal waits for its CDR");
 }
 
 /// Writes until every shard's end is dropped. `jitter` gives numbers from 0 to 1. Once `closing`,
@@ -55,10 +59,7 @@ pub(crate) async fn write_refusals<S: RecordStore>(
                     tracing::error!(call.id = %call, "Call {call}: a shard does not hear");
                 }
             }
-            None => {
-                metrics::counter!("maskline_refusals_deferred_total").increment(1);
-                tracing::error!(call.id = %call, "Call {call}: a refusal waits for its CDR");
-            }
+            None => leave_to_cdr(call),
         }
     }
 }
@@ -93,7 +94,7 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use crate::domain::cdr::Cdr;
-    use crate::domain::id::{CallId, SubscriberId, TenantId};
+    use crate::domain::id::{SubscriberId, TenantId};
     use crate::domain::purpose::Purpose;
     use crate::relay::freshness::Subject;
 

@@ -6,6 +6,17 @@ use super::softphone::*;
 use crate::call::io::{Input, Peer};
 use crate::domain::cause::Cause;
 
+/// What another phone of the same agent registers.
+const OTHER_CONTACT: &str = "Contact: <sip:b@10.0.0.8>\r\n";
+
+/// A phone of the agent that has registered from this port.
+fn registers(h: &mut Harness, port: u16, contact: &str) -> Phone {
+    let mut phone = Phone::at(port);
+    phone.register(h, "");
+    assert!(phone.register(h, contact).starts_with("SIP/2.0 200"));
+    phone
+}
+
 /// Somebody else behind the same address.
 fn neighbour() -> Peer {
     softphone(41_000)
@@ -34,10 +45,7 @@ fn answered(h: &mut Harness) -> (Phone, Up) {
 /// The phone's connection is lost, and it has registered by another one.
 fn reconnected(h: &mut Harness, phone: &Phone) -> Phone {
     h.input(Input::Unreachable { peer: phone.peer.hop() });
-    let mut next = Phone::at(42_000);
-    next.register(h, "");
-    assert!(next.register(h, CONTACT).starts_with("SIP/2.0 200"));
-    next
+    registers(h, 42_000, CONTACT)
 }
 
 /// S18.
@@ -132,9 +140,7 @@ fn a_phone_that_registers_by_another_connection_is_spoken_to_there() {
     let mut h = Harness::new();
     let (phone, up) = answered(&mut h);
     h.from(phone.peer, up.caller.ack());
-    let mut next = Phone::at(42_000);
-    next.register(&mut h, "");
-    assert!(next.register(&mut h, CONTACT).starts_with("SIP/2.0 200"));
+    let next = registers(&mut h, 42_000, CONTACT);
     h.input(Input::Unreachable { peer: phone.peer.hop() });
     h.from(carrier(), up.callee_bye());
     h.confirm(next.peer, "BYE");
@@ -146,15 +152,10 @@ fn the_call_of_a_phone_that_was_lost_waits_for_it_and_does_not_go_to_another_one
     let mut h = Harness::new();
     let (phone, up) = answered(&mut h);
     h.from(phone.peer, up.caller.ack());
-    let mut second = Phone::at(43_000);
-    second.register(&mut h, "");
-    let other = "Contact: <sip:b@10.0.0.8>\r\n";
-    assert!(second.register(&mut h, other).starts_with("SIP/2.0 200"));
+    let second = registers(&mut h, 43_000, OTHER_CONTACT);
     h.input(Input::Unreachable { peer: phone.peer.hop() });
     h.advance(ms(1_000));
-    let mut back = Phone::at(42_000);
-    back.register(&mut h, "");
-    assert!(back.register(&mut h, CONTACT).starts_with("SIP/2.0 200"));
+    let back = registers(&mut h, 42_000, CONTACT);
     h.from(carrier(), up.callee_bye());
     h.confirm(back.peer, "BYE");
     assert!(h.take(second.peer).is_empty() && h.take(phone.peer).is_empty());
@@ -165,9 +166,7 @@ fn the_call_of_one_phone_does_not_move_to_another_one_of_its_agent_while_it_is_t
     let mut h = Harness::new();
     let (phone, up) = answered(&mut h);
     h.from(phone.peer, up.caller.ack());
-    let mut second = Phone::at(42_000);
-    second.register(&mut h, "");
-    assert!(second.register(&mut h, "Contact: <sip:b@10.0.0.8>\r\n").starts_with("SIP/2.0 200"));
+    let second = registers(&mut h, 42_000, OTHER_CONTACT);
     h.from(carrier(), up.callee_bye());
     h.confirm(phone.peer, "BYE");
     assert!(h.take(second.peer).is_empty());
@@ -192,9 +191,7 @@ fn a_late_request_by_another_connection_moves_no_call() {
     let mut h = Harness::new();
     let (phone, up) = answered(&mut h);
     h.from(phone.peer, up.caller.ack());
-    let mut second = Phone::at(42_000);
-    second.register(&mut h, "");
-    assert!(second.register(&mut h, "Contact: <sip:b@10.0.0.8>\r\n").starts_with("SIP/2.0 200"));
+    let second = registers(&mut h, 42_000, OTHER_CONTACT);
     h.from(second.peer, up.caller.with("INFO", "late", up.caller.cseq - 1, "", ""));
     assert_eq!(h.lines(second.peer), ["500 INFO"]);
     h.from(carrier(), up.callee_bye());
