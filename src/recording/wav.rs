@@ -44,10 +44,7 @@ impl<R: Read + Seek> Wav<R> {
     /// [`RecordingError`] when it cannot be read or was changed.
     pub fn measure(mut input: R, key: SecretKey) -> Result<Self, RecordingError> {
         let mut mixer = Mixer::default();
-        let outcome = play(&mut input, &key, |frame| {
-            mixer.add(frame);
-            mixer.drain(|_, _| Ok(()))
-        });
+        let outcome = play(&mut input, &key, |frame| mixer.add(frame, |_, _| Ok(())));
         let outcome = outcome.map_err(|error| match error {
             WavError::Recording(error) => error,
             WavError::Output(error) => error.into(),
@@ -76,8 +73,7 @@ impl<R: Read + Seek> Wav<R> {
         out.write_all(&header(self.samples)).map_err(WavError::Output)?;
         let mut mixer = Mixer::default();
         play(&mut self.input, &self.key, |frame| {
-            mixer.add(frame);
-            mixer.drain(|left, right| write_moment(&mut out, left, right))
+            mixer.add(frame, |left, right| write_moment(&mut out, left, right))
         })?;
         for [left, right] in mixer.window {
             write_moment(&mut out, left, right).map_err(WavError::Output)?;
@@ -117,7 +113,12 @@ struct Step {
 }
 
 impl Mixer {
-    fn add(&mut self, frame: &Frame<'_>) {
+    /// Takes a frame, and gives out what is far enough behind it.
+    fn add(
+        &mut self,
+        frame: &Frame<'_>,
+        each: impl FnMut(i16, i16) -> io::Result<()>,
+    ) -> io::Result<()> {
         let side = frame.track.0.index();
         let arrived = i64::from(frame.at_ms) * i64::from(RATE_HZ) / 1_000;
         let place = self.tracks.get(side).copied().flatten().map(|step| {
@@ -129,6 +130,8 @@ impl Mixer {
         if let Some(track) = self.tracks.get_mut(side) {
             *track = Some(Step { timestamp: frame.timestamp, place });
         }
+        let end = place.saturating_add_unsigned(frame.samples.len() as u64);
+        self.drain(end.saturating_sub_unsigned(WINDOW_SAMPLES as u64), each)?;
         for (at, byte) in (place..).zip(frame.samples) {
             let Ok(at) = usize::try_from(at - self.written.cast_signed()) else { continue };
             if at >= self.window.len() {
@@ -139,11 +142,18 @@ impl Mixer {
                 *sample = frame.law.decode(*byte);
             }
         }
+        Ok(())
     }
 
-    fn drain(&mut self, mut each: impl FnMut(i16, i16) -> io::Result<()>) -> io::Result<()> {
-        while self.window.len() > WINDOW_SAMPLES {
-            let Some([left, right]) = self.window.pop_front() else { break };
+    /// Gives out what lies before a place, silence where nothing has come: a gap is as long as it
+    /// is, but it is nowhere kept.
+    fn drain(
+        &mut self,
+        before: i64,
+        mut each: impl FnMut(i16, i16) -> io::Result<()>,
+    ) -> io::Result<()> {
+        while self.written.cast_signed() < before {
+            let [left, right] = self.window.pop_front().unwrap_or_default();
             each(left, right)?;
             self.written += 1;
         }
@@ -174,4 +184,32 @@ fn header(samples: u64) -> Vec<u8> {
     header.extend_from_slice(b"data");
     header.extend_from_slice(&data.to_le_bytes());
     header
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recording::Track;
+    use crate::rtp::g711::Law;
+    use crate::rtp::plane::Side;
+
+    #[test]
+    fn an_hour_of_silence_in_a_recording_takes_no_memory() {
+        let mut mixer = Mixer::default();
+        let (mut moments, mut loud) = (0_u64, 0_u64);
+        for at_ms in [0, 3_600_000] {
+            let samples = [0; 160];
+            let (track, law) = (Track(Side::A), Law::A);
+            let frame = Frame { track, law, at_ms, timestamp: at_ms * 8, samples: &samples };
+            let added = mixer.add(&frame, |left, right| {
+                moments += 1;
+                loud += u64::from(left != 0 || right != 0);
+                Ok(())
+            });
+            added.expect("nothing fails here");
+        }
+        assert!(mixer.window.capacity() <= 4 * WINDOW_SAMPLES, "{}", mixer.window.capacity());
+        assert_eq!(moments + mixer.window.len() as u64, 3_600 * 8_000 + 160);
+        assert_eq!(loud, 160, "the first frame");
+    }
 }
