@@ -36,7 +36,7 @@ pub enum Column {
     TrunkLogin,
     /// `agent_login.secret_sealed`
     AgentLogin,
-    /// The header of a recording, and `recording.key_sealed`
+    /// In no column: it stands in the header of the recording's file
     RecordingKey,
 }
 
