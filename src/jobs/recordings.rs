@@ -12,8 +12,8 @@ use super::sweep::every;
 use crate::media::tape::Taped;
 use crate::recording::Place;
 use crate::relay::now::now;
-use crate::store::RelayPool;
 use crate::store::recording::Recording;
+use crate::store::{RelayPool, StoreError};
 
 /// How often recordings are looked for whose time is over.
 const ERASE_EVERY: Duration = Duration::from_secs(3_600);
@@ -66,23 +66,26 @@ fn row(taped: &Taped) -> Recording {
     }
 }
 
-/// Erases recordings whose time is over, and nobody holds. First the file, then the row: what is
-/// gone must not be promised, and what could not be erased is tried again.
+/// Erases recordings whose time is over, and nobody holds.
 pub(super) async fn erase(pool: RelayPool, folder: PathBuf, stop: CancellationToken) {
     every(ERASE_EVERY, &stop, "Recordings that are over wait", async || {
-        let at = now().wall;
-        for recording in pool.due_recordings(at).await? {
-            match remove(&recording, &folder).await {
-                Ok(()) => {
-                    pool.recording_erased(&recording, at).await?;
-                }
-                Err(error) => tracing::error!(%error, recording.id = %recording.id,
-                    "{} cannot be erased: {error}", recording.id),
-            }
-        }
-        Ok(())
+        erase_due(&pool, &folder, now().wall).await
     })
     .await;
+}
+
+/// The row is taken first, so that nobody holds a recording while its file goes; it says so only
+/// when the file is gone. What could not be erased is tried again.
+async fn erase_due(pool: &RelayPool, folder: &Path, at: SystemTime) -> Result<(), StoreError> {
+    for recording in pool.due_recordings(at).await? {
+        let Some(erasure) = pool.begin_erasure(&recording, at).await? else { continue };
+        match remove(&recording, folder).await {
+            Ok(()) => erasure.finish().await?,
+            Err(error) => tracing::error!(%error, recording.id = %recording.id,
+                "{} cannot be erased: {error}", recording.id),
+        }
+    }
+    Ok(())
 }
 
 async fn remove(recording: &Recording, folder: &Path) -> io::Result<()> {

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use jiff_sqlx::Timestamp;
 use serde_json::json;
-use sqlx::FromRow;
+use sqlx::{FromRow, Postgres, Transaction};
 use uuid::Uuid;
 
 use super::audit::{self, Deed};
@@ -139,16 +139,16 @@ impl RelayPool {
         rows.into_iter().map(Recording::try_from).collect()
     }
 
-    /// Writes down that the file of a recording is gone. False when it was held or written down
-    /// in between.
+    /// Writes down that a recording is gone, and keeps its row from everybody else until its file
+    /// is. `None` when it was held or written down in between.
     ///
     /// # Errors
     /// [`StoreError`] when the database is away.
-    pub async fn recording_erased(
+    pub async fn begin_erasure(
         &self,
         recording: &Recording,
         now: SystemTime,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<Erasure>, StoreError> {
         let mut tx = self.0.begin().await?;
         let erased = sqlx::query(
             "update recording set erased_at = $3
@@ -160,7 +160,7 @@ impl RelayPool {
         .execute(&mut *tx)
         .await?;
         if erased.rows_affected() == 0 {
-            return Ok(false);
+            return Ok(None);
         }
         let deed = Deed {
             tenant: recording.tenant,
@@ -170,8 +170,7 @@ impl RelayPool {
             details: json!({ "retention": recording.retention.label() }),
         };
         audit::write(&mut tx, now, deed).await?;
-        tx.commit().await?;
-        Ok(true)
+        Ok(Some(Erasure(tx)))
     }
 
     /// A tenant's keys, to wrap the key of a recording.
@@ -190,6 +189,21 @@ impl RelayPool {
         .fetch_one(&self.0)
         .await?;
         Ok(vault.open_tenant(tenant, &SealedTenantKeys { wrapping, lookup })?)
+    }
+}
+
+/// A recording that nobody can hold any more, and whose file is to be removed now. Without
+/// [`Self::finish`] its row stays as it was.
+#[must_use = "nothing is written down until it is finished"]
+pub struct Erasure(Transaction<'static, Postgres>);
+
+impl Erasure {
+    /// The file is gone.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database is away; the row is found due again then.
+    pub async fn finish(self) -> Result<(), StoreError> {
+        Ok(self.0.commit().await?)
     }
 }
 

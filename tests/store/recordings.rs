@@ -106,14 +106,39 @@ async fn a_recording_goes_when_its_time_is_over_unless_it_is_held() {
     let end = due.retain_until;
     let found = relay.due_recordings(end).await.expect("looked");
     assert_eq!(found, std::slice::from_ref(&due));
-    assert!(relay.recording_erased(&due, end).await.expect("written"));
-    assert!(!relay.recording_erased(&due, end).await.expect("again"));
-    assert!(!relay.recording_erased(&held, end).await.expect("held"));
+    let begun = async |recording| relay.begin_erasure(recording, end).await.expect("answered");
+    begun(&due).await.expect("it is due").finish().await.expect("written");
+    assert!(begun(&due).await.is_none(), "again");
+    assert!(begun(&held).await.is_none(), "held");
     assert_eq!(relay.due_recordings(end).await.expect("looked"), []);
     let store = world.test.store.clone();
     let link = store.link_recording(ours.id, due.id, &[2; 32], "key_a", end).await;
     assert_eq!(link.expect("answered"), None, "it is gone");
     assert_eq!(deeds(&mut world, due.id).await, [("recording.erased".into(), "relay".into())]);
+}
+
+#[tokio::test]
+async fn nobody_holds_a_recording_whose_file_is_being_removed() {
+    let mut world = World::new().await;
+    let ours = world.insurer("A").await;
+    let due = recorded(ours.id, CallId::new(1, bits()), noon());
+    let relay = world.test.database.relay.clone();
+    relay.insert_recording(&due, noon()).await.expect("written");
+    let end = due.retain_until;
+    let erasure = relay.begin_erasure(&due, end).await.expect("answered").expect("it is due");
+    let hold = "update recording set held = true where id = $1 and erased_at is null";
+    let id = uuid::Uuid::from_u128(due.id.as_u128());
+    sqlx::query("set lock_timeout = '50ms'").execute(&mut world.sql).await.expect("set");
+    let held = sqlx::query(hold).bind(id).execute(&mut world.sql).await;
+    assert!(held.is_err(), "it waits for the end of the erasure");
+    // The file could not be removed: the row is as it was, and is due again.
+    drop(erasure);
+    assert_eq!(relay.due_recordings(end).await.expect("looked"), std::slice::from_ref(&due));
+    assert_eq!(deeds(&mut world, due.id).await, []);
+    let erasure = relay.begin_erasure(&due, end).await.expect("answered").expect("still due");
+    erasure.finish().await.expect("written");
+    let held = sqlx::query(hold).bind(id).execute(&mut world.sql).await.expect("answered");
+    assert_eq!(held.rows_affected(), 0, "there is nothing to hold any more");
 }
 
 #[tokio::test]
