@@ -255,6 +255,7 @@ impl Calls {
         side: Side,
         remote: RemoteMedia,
         keys: Option<&LegKeys>,
+        rng: &mut impl Rng,
     ) -> Option<usize> {
         let slot = *self.by_id.get(&id)?;
         let bind = self.address.bind;
@@ -262,7 +263,7 @@ impl Calls {
         let rtcp = for_family(bind, remote.rtcp);
         let session = &mut self.at(slot)?.session;
         // First, so that no packet is taken in clear on the way.
-        if !session.set_keys(side, keys) {
+        if !session.set_keys(side, keys, rng) {
             tracing::error!("The keys of a call are no keys");
             return None;
         }

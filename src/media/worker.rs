@@ -308,7 +308,8 @@ impl Worker {
                 }
             }
             Command::Update { session, side, remote, keys } => {
-                let slot = self.calls.update(now, session, side, remote, keys.as_deref());
+                let (keys, rng) = (keys.as_deref(), &mut self.rng);
+                let slot = self.calls.update(now, session, side, remote, keys, rng);
                 self.arm(slot);
             }
             Command::Bridge { session } => {

@@ -118,8 +118,7 @@ impl Flow {
             learns: false,
             has_news: false,
             reception: Reception::default(),
-            // RFC 3711 §3.3.1: in the lower half, so that nobody takes it for a wrapped one.
-            sequence_next: (rng.next_u32() as u16) >> 1,
+            sequence_next: seam::first_sequence(rng),
             skipped: 0,
             played: (0, 0),
             dropped: 0,

@@ -3,6 +3,7 @@
 
 mod one_way;
 mod outcome;
+mod reports;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -15,13 +16,12 @@ use super::g711::Law;
 use super::plane::{KeyMode, RemoteMedia, Side, SideCounts};
 use super::player::{Next, Player};
 use super::quality::Heard;
-use super::rtcp::{self, CNAME_BYTES, REPORT_BYTES_MAX};
 use super::sound::Sounds;
 use super::srtp::{LegKeys, Srtp};
 use super::time::Moment;
 
-use one_way::Watch;
 pub use outcome::{Dropped, Due, Forward, News, Play};
+use reports::Leg;
 
 /// The bytes of a packet that we make: see [`Session::poll_frame`].
 pub const FRAME_BYTES: usize = OWN_BYTES;
@@ -43,26 +43,6 @@ pub struct Session {
     /// What A's packets and ours to A are encrypted with, and B's.
     srtp: [Option<Box<Srtp>>; 2],
     news: VecDeque<News>,
-}
-
-/// What is known of one leg besides its packets.
-#[derive(Clone, Debug)]
-struct Leg {
-    remote: Option<RemoteMedia>,
-    /// Where its RTCP comes from and goes to.
-    rtcp: Option<SocketAddr>,
-    /// That may turn out to be another port.
-    rtcp_learns: bool,
-    /// When its peer last sent RTCP.
-    rtcp_heard_at: Moment,
-    /// The peer's last sender report, and when it came.
-    sender_report: Option<(u32, Moment)>,
-    /// To the peer and back.
-    round_trip: Duration,
-    watch: Watch,
-    /// What had been sent to it at our last report.
-    sent_at_report: u32,
-    cname: [u8; CNAME_BYTES],
 }
 
 impl Session {
@@ -101,19 +81,23 @@ impl Session {
 
     /// The keys of one side are known or have changed; `None` for packets in clear. False when they
     /// are no keys: then the side is not heard and hears nothing.
-    pub fn set_keys(&mut self, side: Side, keys: Option<&LegKeys>) -> bool {
+    pub fn set_keys(&mut self, side: Side, keys: Option<&LegKeys>, rng: &mut impl Rng) -> bool {
         let srtp = &mut self.srtp[side.index()];
         let Some(keys) = keys else {
             *srtp = None;
             return true;
         };
-        match srtp {
-            Some(srtp) => srtp.change(keys).is_some(),
+        let is_ours_new = match srtp {
+            Some(srtp) => srtp.change(keys),
             None => {
                 *srtp = Srtp::new(keys).map(Box::new);
-                srtp.is_some()
+                srtp.is_some().then_some(true)
             }
+        };
+        if is_ours_new == Some(true) {
+            self.begin_stream_anew(side, rng);
         }
+        is_ours_new.is_some()
     }
 
     /// A packet of ours to one side as it has to leave, where it has to be encrypted; `None` for
@@ -273,47 +257,6 @@ impl Session {
         }
     }
 
-    /// Takes an RTCP packet that reached our RTCP socket of side `from`. It ends here.
-    pub fn receive_rtcp(
-        &mut self,
-        now: Moment,
-        from: Side,
-        source: SocketAddr,
-        packet: &[u8],
-    ) -> Result<(), Dropped> {
-        let flow = &mut self.flows[from.index()];
-        let leg = &mut self.legs[from.index()];
-        let is_known = leg.rtcp.is_some_and(|rtcp| same_place(rtcp, source));
-        // Behind a NAT: once, after the peer was found, and only who knows the name of its stream.
-        let is_beside = leg.rtcp.is_some_and(|rtcp| same_host(rtcp, source));
-        let may_learn = leg.rtcp_learns && !flow.learns() && is_beside;
-        if !is_known && !may_learn {
-            return Err(flow.drop_as(Dropped::Stranger));
-        }
-        let opened = self.srtp[from.index()].as_mut().map(|srtp| srtp.open_rtcp(packet));
-        let opened = opened.transpose().map_err(|_| flow.drop_as(Dropped::Unproved))?;
-        let packet = opened.as_ref().map_or(packet, |opened| opened.as_ref());
-        let incoming = rtcp::parse(packet);
-        let incoming = incoming.map_err(|_| flow.drop_as(Dropped::unreadable(packet)))?;
-        if may_learn && flow.ssrc_in() == Some(incoming.ssrc) {
-            (leg.rtcp, leg.rtcp_learns) = (Some(source), false);
-        } else if !is_known {
-            return Err(flow.drop_as(Dropped::Stranger));
-        }
-        leg.rtcp_heard_at = now;
-        leg.watch.hear_rtcp(now, incoming.packets_sent);
-        if let Some(ntp) = incoming.sender_report {
-            leg.sender_report = Some((ntp, now));
-        }
-        let ours = self.flows[from.other().index()].ssrc_out();
-        let middle = (ntp(now.since(self.opened_at)) >> 16) as u32;
-        let echo = incoming.echo.filter(|echo| echo.ssrc == ours);
-        if let Some(round_trip) = echo.and_then(|echo| echo.round_trip(middle)) {
-            leg.round_trip = round_trip;
-        }
-        Ok(())
-    }
-
     /// Counts a packet that was longer than any buffer.
     pub fn refuse_oversized(&mut self, from: Side) -> Dropped {
         self.flows[from.index()].drop_as(Dropped::Malformed)
@@ -331,44 +274,6 @@ impl Session {
         }
         self.find_one_way(now);
         due
-    }
-
-    /// Our report to one side and where it goes; `None` while there is nowhere to send it.
-    pub fn write_report(
-        &mut self,
-        now: Moment,
-        side: Side,
-        buffer: &mut [u8; REPORT_BYTES_MAX],
-    ) -> Option<(SocketAddr, usize)> {
-        let leg = &mut self.legs[side.index()];
-        let to = leg.rtcp.filter(|to| !to.ip().is_unspecified())?;
-        let outgoing = &self.flows[side.other().index()];
-        let (packets, octets) = outgoing.sent();
-        let ssrc = outgoing.ssrc_out();
-        // RFC 3550 §6.4: a sender report if something was sent since the last report.
-        let sent = (packets != leg.sent_at_report).then(|| rtcp::Sent {
-            ntp: ntp(now.since(self.opened_at)),
-            timestamp: outgoing.timestamp_at(now),
-            packets,
-            octets,
-        });
-        leg.sent_at_report = packets;
-        let incoming = &mut self.flows[side.index()];
-        let heard = incoming.ssrc_in().map(|ssrc| rtcp::Heard {
-            ssrc,
-            block: incoming.reception_mut().report(),
-            last_report: leg.sender_report.map_or(0, |(ntp, _)| ntp),
-            since_last_report: leg
-                .sender_report
-                .map_or(0, |(_, at)| (ntp(now.since(at)) >> 16) as u32),
-        });
-        let report = rtcp::Report { ssrc, sent, heard, cname: &leg.cname };
-        let length = report.write(buffer);
-        let Some(srtp) = &mut self.srtp[side.index()] else { return Some((to, length)) };
-        let sealed = srtp.seal_rtcp(buffer.get(..length)?)?;
-        let sealed = sealed.as_ref();
-        buffer.get_mut(..sealed.len())?.copy_from_slice(sealed);
-        Some((to, sealed.len()))
     }
 
     /// When [`Self::handle_timeout`] or [`Self::poll_frame`] has something to do; `None` before
@@ -422,29 +327,6 @@ impl Session {
     }
 }
 
-impl Leg {
-    fn new(rng: &mut impl Rng) -> Self {
-        let mut random = [0; CNAME_BYTES / 2];
-        rng.fill_bytes(&mut random);
-        let mut cname = [0; CNAME_BYTES];
-        for (digits, byte) in cname.chunks_exact_mut(2).zip(random) {
-            digits.copy_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
-        }
-        let rtcp_heard_at = Moment::default();
-        Self {
-            remote: None,
-            rtcp: None,
-            rtcp_learns: false,
-            rtcp_heard_at,
-            sender_report: None,
-            round_trip: Duration::ZERO,
-            watch: Watch::default(),
-            sent_at_report: 0,
-            cname,
-        }
-    }
-}
-
 impl RemoteMedia {
     /// Something sent to it is heard.
     fn is_reachable(&self) -> bool {
@@ -457,15 +339,6 @@ impl RemoteMedia {
     }
 }
 
-/// The same address and port; an IPv4 address may be written as an IPv6 one.
-fn same_place(a: SocketAddr, b: SocketAddr) -> bool {
-    a.port() == b.port() && same_host(a, b)
-}
-
-fn same_host(a: SocketAddr, b: SocketAddr) -> bool {
-    a.ip().to_canonical() == b.ip().to_canonical()
-}
-
 /// RFC 3550 §6.3.1: five seconds, half to one and a half times, so that reports do not march in
 /// step.
 fn report_interval(rng: &mut impl Rng) -> Duration {
@@ -474,15 +347,9 @@ fn report_interval(rng: &mut impl Rng) -> Duration {
     Duration::from_millis(half + extra)
 }
 
-/// 32.32 bits.
-fn ntp(since: Duration) -> u64 {
-    (since.as_secs() << 32) | ((u64::from(since.subsec_nanos()) << 32) / 1_000_000_000)
-}
-
 /// The most news of one call that wait. They are asked for after each packet.
 const NEWS_MAX: usize = 8;
 const REPORT_INTERVAL_MS: u64 = 5_000;
-const HEX: &[u8; 16] = b"0123456789abcdef";
 
 #[cfg(test)]
 #[path = "session_tests.rs"]

@@ -3,10 +3,13 @@
 use super::*;
 use crate::rtp::header::Header;
 use crate::rtp::plane::PayloadMap;
+use crate::rtp::rtcp::REPORT_BYTES_MAX;
 use proptest::prelude::*;
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 
+#[path = "encrypted_tests.rs"]
+mod encrypted;
 #[path = "key_tests.rs"]
 mod keys;
 #[path = "play_tests.rs"]

@@ -1,6 +1,7 @@
 //! Encrypted packets of one leg (RFC 3711): opened before anything else looks at them, sealed when
 //! nothing is left to be changed. A packet that is not proved changes nothing here.
 
+mod opener;
 mod primitives;
 
 use std::fmt;
@@ -11,6 +12,7 @@ use rtc_srtp::protection_profile::ProtectionProfile;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
+use opener::{Opened, Opener};
 use primitives::Primitives;
 
 /// A master key and its salt behind it; its length tells the suite. `Debug` shows nothing.
@@ -94,17 +96,21 @@ impl Srtp {
         })
     }
 
-    /// The keys of the leg are these now. A key that stays counts on.
-    pub(super) fn change(&mut self, keys: &LegKeys) -> Option<()> {
-        if self.ours != keys.ours {
+    /// The keys of the leg are these now. A key that stays counts on. Whether ours is another: then
+    /// what we send has to be a new stream. Packets are counted beyond the 16 bits of their
+    /// numbers, and peers differ in whether that begins anew under a new key (RFC 3711 §3.3.1: no;
+    /// RFC 4568 §7.1.4: with a new address, yes); a new stream begins at zero for all of them.
+    pub(super) fn change(&mut self, keys: &LegKeys) -> Option<bool> {
+        let is_other = self.ours != keys.ours;
+        if is_other {
             self.seals = keys.ours.context()?;
             self.ours = keys.ours.clone();
         }
-        if self.opens.key != keys.theirs {
-            let before = std::mem::replace(&mut self.opens, Opener::new(&keys.theirs)?);
-            self.opened = Some(before);
+        if !self.opens.is_by(&keys.theirs) {
+            let next = self.opens.successor(&keys.theirs)?;
+            self.opened = Some(std::mem::replace(&mut self.opens, next));
         }
-        Some(())
+        Some(is_other)
     }
 
     /// Opens an RTP packet in its place: its length now.
@@ -149,56 +155,9 @@ impl fmt::Debug for Srtp {
     }
 }
 
-type Opened = bytes::BytesMut;
-
-/// Opens what one key has sealed. The library keeps a state for each stream that is named, before
-/// it is proved, and takes the first number it sees for the stream's: so each stream has a context
-/// of its own, made by the first packet that is proved.
-struct Opener {
-    key: MasterKey,
-    streams: Vec<(u32, Context)>,
-}
-
-impl Opener {
-    fn new(key: &MasterKey) -> Option<Self> {
-        key.profile()?;
-        Some(Self { key: key.clone(), streams: Vec::new() })
-    }
-
-    fn open(&mut self, kind: Kind, packet: &[u8]) -> Result<Opened, Unproved> {
-        let ssrc_at = match kind {
-            Kind::Rtp => 8,
-            Kind::Rtcp => 4,
-        };
-        let ssrc = packet.get(ssrc_at..ssrc_at + 4).and_then(<[u8]>::first_chunk);
-        let ssrc = u32::from_be_bytes(*ssrc.ok_or(Unproved)?);
-        if let Some((_, context)) = self.streams.iter_mut().find(|(known, _)| *known == ssrc) {
-            return open_with(context, kind, packet);
-        }
-        if self.streams.len() == STREAMS_MAX {
-            return Err(Unproved);
-        }
-        let mut context = self.key.context().ok_or(Unproved)?;
-        let opened = open_with(&mut context, kind, packet)?;
-        self.streams.push((ssrc, context));
-        Ok(opened)
-    }
-}
-
-fn open_with(context: &mut Context, kind: Kind, packet: &[u8]) -> Result<Opened, Unproved> {
-    let opened = match kind {
-        Kind::Rtp => context.decrypt_rtp(packet),
-        Kind::Rtcp => context.decrypt_rtcp(packet),
-    };
-    opened.map_err(|_| Unproved)
-}
-
 const SALT_BYTES: usize = 14;
 /// Packets that may overtake one another; RFC 3711 §3.3.2 asks for 64.
 const REPLAY_WINDOW: usize = 128;
-/// The streams that a peer may name by one key, one after the other. None is forgotten: what it has
-/// sent must not be taken again.
-const STREAMS_MAX: usize = 16;
 
 #[cfg(test)]
 mod tests;

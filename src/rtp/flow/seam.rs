@@ -1,6 +1,8 @@
 //! Where our stream goes on from something else: after a pause, after what we have played, after
 //! packets that were left out. Its numbers never jump and are never used twice.
 
+use rand_core::Rng;
+
 use super::{Flow, NO_PAYLOAD};
 use crate::rtp::g711::Law;
 use crate::rtp::header::{HEADER_BYTES, Header};
@@ -19,6 +21,13 @@ impl Flow {
             self.sequence_next = highest.wrapping_add(self.sequence_offset).wrapping_add(1);
             self.joins = true;
         }
+    }
+
+    /// What leaves next begins a stream of its own.
+    pub(in crate::rtp) fn begin_anew(&mut self, rng: &mut impl Rng) {
+        self.cut();
+        self.ssrc_out = rng.next_u32();
+        self.sequence_next = first_sequence(rng);
     }
 
     /// From this packet on the stream of the peer is what leaves.
@@ -105,6 +114,11 @@ impl Flow {
         let speaks = |law: &Law| self.to[law.position()] != NO_PAYLOAD;
         [Law::A, Law::Mu].into_iter().find(speaks)
     }
+}
+
+/// RFC 3711 §3.3.1: in the lower half, so that nobody takes it for a wrapped one.
+pub(super) fn first_sequence(rng: &mut impl Rng) -> u16 {
+    (rng.next_u32() as u16) >> 1
 }
 
 /// The bytes of a packet of our own: a frame of G.711.

@@ -1,5 +1,6 @@
 //! The library by the vectors of its RFCs, and what holds whatever is sent.
 
+use super::opener::STREAMS_MAX;
 use super::*;
 
 /// RFC 3711 appendix B.3: master key and salt.
@@ -113,6 +114,22 @@ fn both_suites_carry_both_kinds_of_packets_both_ways() {
 }
 
 #[test]
+fn a_report_that_says_it_is_in_clear_is_not_taken_whoever_it_is_from() {
+    for length in [30, 46] {
+        let [mut a, mut b] = ends(length);
+        let report = bytes("80c9000100000009");
+        let clear = |index: u32| [&report[..], &index.to_be_bytes(), &[0; 10]].concat();
+        assert!(b.open_rtcp(&clear(1)).is_err());
+        let sealed = a.seal_rtcp(&report).expect("sealed");
+        assert!(b.open_rtcp(sealed.as_ref()).is_ok());
+        // Nor does it move the window beyond those that will come.
+        assert!(b.open_rtcp(&clear(0x7fff_fff0)).is_err());
+        let sealed = a.seal_rtcp(&report).expect("sealed");
+        assert!(b.open_rtcp(sealed.as_ref()).is_ok());
+    }
+}
+
+#[test]
 fn what_is_not_proved_changes_nothing() {
     let [mut a, mut b] = ends(30);
     let [mut other, _] = ends(46);
@@ -135,7 +152,7 @@ fn what_is_not_proved_changes_nothing() {
         for ssrc in 100..200 {
             is_refused(&mut b, &rtp(5, ssrc));
         }
-        assert_eq!(b.opens.streams.len(), usize::from(round > 0), "only what is proved is kept");
+        assert_eq!(b.opens.streams(), usize::from(round > 0), "only what is proved is kept");
         assert!(open(&mut b, &sealed[usize::from(round)]).is_ok());
     }
 }
@@ -191,6 +208,33 @@ fn a_new_key_holds_from_the_first_packet_by_it_and_the_same_key_counts_on() {
     assert!(open(&mut b, &new).is_ok());
     assert_eq!(open(&mut b, &later), Err(Unproved), "the old key is over");
     assert!(b.change(&LegKeys { ours: key(1, 3), theirs: key(1, 30) }).is_none());
+}
+
+/// RFC 3711 §3.3.1 says that packets are counted on under a new key; many peers begin anew.
+#[test]
+fn a_peer_with_a_new_key_is_heard_whether_it_counts_on_or_begins_anew() {
+    let new = LegKeys { ours: key(50, 30), theirs: key(101, 30) };
+    // Packets before the change: none has wrapped, the next one will, some have.
+    for sent in [1_002, 65_535, 65_536, 200_002_u32] {
+        for counts_on in [true, false] {
+            let [mut a, mut b] = ends(30);
+            for count in (0..sent).step_by(1_000).chain([sent - 1]) {
+                assert!(open(&mut b, &seal(&mut a, &rtp(count as u16, 9))).is_ok(), "{count}");
+            }
+            b.change(&LegKeys { ours: key(101, 30), theirs: key(50, 30) }).expect("keys");
+            let mut a = Srtp::new(&new).expect("keys");
+            let before = if counts_on { sent } else { 0 };
+            for count in (0..before).step_by(0x4000) {
+                seal(&mut a, &rtp(count as u16, 9));
+            }
+            for count in (sent..sent + 3).chain((sent + 3..sent + 70_000).step_by(1_000)) {
+                let packet = rtp(count as u16, 9);
+                let sealed = seal(&mut a, &packet);
+                assert_eq!(open(&mut b, &sealed), Ok(packet), "{sent} {count}, {counts_on}");
+                assert_eq!(open(&mut b, &sealed), Err(Unproved));
+            }
+        }
+    }
 }
 
 #[test]

@@ -1,0 +1,143 @@
+//! What a peer has sealed: opened with one key, each of its streams with a count of its own.
+
+use rtc_srtp::context::Context;
+
+use super::{Kind, MasterKey, Unproved};
+use crate::rtp::header::HEADER_BYTES;
+
+pub(super) type Opened = bytes::BytesMut;
+
+/// Opens what one key has sealed. The library keeps a state for each stream that is named, before
+/// it is proved, and takes the first number it sees for the stream's: so each stream has a context
+/// of its own, made by the first packet that is proved.
+pub(super) struct Opener {
+    key: MasterKey,
+    sounds: Vec<Stream>,
+    reports: Vec<Stream>,
+    /// The sounds of the key before, counted on under this one. A peer that changes its key goes on
+    /// counting or begins anew, and its first packet shows which.
+    counted_on: Vec<Stream>,
+}
+
+impl Opener {
+    pub(super) fn new(key: &MasterKey) -> Option<Self> {
+        key.profile()?;
+        let (sounds, reports, counted_on) = (Vec::new(), Vec::new(), Vec::new());
+        Some(Self { key: key.clone(), sounds, reports, counted_on })
+    }
+
+    /// For the key that comes after this one.
+    pub(super) fn successor(&self, key: &MasterKey) -> Option<Self> {
+        let mut next = Self::new(key)?;
+        next.counted_on = self.sounds.iter().filter_map(|it| it.under(key)).collect();
+        Some(next)
+    }
+
+    pub(super) fn is_by(&self, key: &MasterKey) -> bool {
+        self.key == *key
+    }
+
+    #[cfg(test)]
+    pub(super) fn streams(&self) -> usize {
+        self.sounds.len() + self.reports.len()
+    }
+
+    pub(super) fn open(&mut self, kind: Kind, packet: &[u8]) -> Result<Opened, Unproved> {
+        let (ssrc_at, streams) = match kind {
+            Kind::Rtp => (8, &mut self.sounds),
+            Kind::Rtcp => (4, &mut self.reports),
+        };
+        let ssrc = packet.get(ssrc_at..ssrc_at + 4).and_then(<[u8]>::first_chunk);
+        let ssrc = u32::from_be_bytes(*ssrc.ok_or(Unproved)?);
+        if let Some(stream) = streams.iter_mut().find(|it| it.ssrc == ssrc) {
+            return stream.open(kind, packet);
+        }
+        if streams.len() == STREAMS_MAX {
+            return Err(Unproved);
+        }
+        let context = self.key.context().ok_or(Unproved)?;
+        let mut stream = Stream { ssrc, context, highest: None };
+        let opened = match (stream.open(kind, packet), kind) {
+            (Ok(opened), Kind::Rtp | Kind::Rtcp) => opened,
+            (Err(unproved), Kind::Rtcp) => return Err(unproved),
+            (Err(unproved), Kind::Rtp) => {
+                let at = self.counted_on.iter().position(|it| it.ssrc == ssrc).ok_or(unproved)?;
+                let opened = self.counted_on.get_mut(at).ok_or(unproved)?.open(kind, packet)?;
+                stream = self.counted_on.swap_remove(at);
+                opened
+            }
+        };
+        streams.push(stream);
+        Ok(opened)
+    }
+}
+
+struct Stream {
+    ssrc: u32,
+    context: Context,
+    /// The highest number of its packets of sound, beyond the 16 bits that are sent.
+    highest: Option<u64>,
+}
+
+impl Stream {
+    fn open(&mut self, kind: Kind, packet: &[u8]) -> Result<Opened, Unproved> {
+        match kind {
+            Kind::Rtp => {
+                let opened = self.context.decrypt_rtp(packet).map_err(|_| Unproved)?;
+                self.count(packet);
+                Ok(opened)
+            }
+            // The library takes one in clear without a look at its tag.
+            Kind::Rtcp if !is_encrypted_rtcp(packet) => Err(Unproved),
+            Kind::Rtcp => self.context.decrypt_rtcp(packet).map_err(|_| Unproved),
+        }
+    }
+
+    fn count(&mut self, packet: &[u8]) {
+        let Some(sequence) = packet.get(2..4).and_then(<[u8]>::first_chunk) else { return };
+        let sequence = u16::from_be_bytes(*sequence);
+        let highest = *self.highest.get_or_insert(sequence.into());
+        let ahead = sequence.wrapping_sub(highest as u16).cast_signed();
+        self.highest = Some(highest + u64::from(ahead.max(0).unsigned_abs()));
+    }
+
+    /// The same count under another key; `None` where that is no other than to begin anew. The
+    /// library has no word for a count, so it is brought there by packets of our own that go
+    /// nowhere.
+    fn under(&self, key: &MasterKey) -> Option<Self> {
+        let highest = self.highest.filter(|highest| COUNTED_ON.contains(highest))?;
+        let (mut seals, mut context) = (key.context()?, key.context()?);
+        let mut at = 0;
+        loop {
+            let mut packet = [0; HEADER_BYTES];
+            packet[0] = 0x80;
+            packet[2..4].copy_from_slice(&(at as u16).to_be_bytes());
+            packet[8..].copy_from_slice(&self.ssrc.to_be_bytes());
+            let sealed = seals.encrypt_rtp(&packet).ok()?;
+            context.decrypt_rtp(&sealed).ok()?;
+            if at == highest {
+                return Some(Self { ssrc: self.ssrc, context, highest: Some(highest) });
+            }
+            at = (at + STEP).min(highest);
+        }
+    }
+}
+
+/// Whether an RTCP packet says that it is encrypted (RFC 3711 §3.4). No leg agrees on anything
+/// else.
+fn is_encrypted_rtcp(packet: &[u8]) -> bool {
+    let flag_at = packet.len().checked_sub(RTCP_INDEX_BYTES + TAG_BYTES);
+    flag_at.and_then(|at| packet.get(at)).is_some_and(|flag| flag & 0x80 != 0)
+}
+
+/// The streams that a peer may name by one key, one after the other. None is forgotten: what it has
+/// sent must not be taken again.
+pub(super) const STREAMS_MAX: usize = 16;
+/// From where the next number may be one beyond 16 bits, up to some days of packets.
+const COUNTED_ON: std::ops::Range<u64> = 0x8000..1 << 24;
+/// So far ahead is not taken for behind.
+const STEP: u64 = 0x6000;
+/// Behind a packet, for both suites.
+const TAG_BYTES: usize = 10;
+/// Before the tag of an RTCP packet.
+const RTCP_INDEX_BYTES: usize = 4;
