@@ -28,6 +28,7 @@ pub mod request_id;
 pub mod roles;
 pub mod secrets;
 pub mod sip_access;
+mod srtp_mode;
 mod store_error;
 pub mod subscribers;
 pub mod tenants;

@@ -17,11 +17,12 @@ use super::field_error::Rule;
 use super::key_way::KeyWayWord;
 use super::number_format::NumberFormatWord;
 use super::paging::{Cursor, Limit, ListBody, request};
+use super::srtp_mode::SrtpWord;
 use super::tenants::{COUNTRY_CODE, check_country_code};
 use super::values::{Checks, Id, Time, nullable, problem_at, refuse_unsupported};
 use crate::domain::id::{TenantId, TrunkId};
 use crate::domain::network::{Transport, TrunkPlace};
-use crate::domain::trunk_media::{KeyWay, TrunkMedia};
+use crate::domain::trunk_media::{KeyWay, SrtpMode, TrunkMedia};
 use crate::domain::trust::{NumberFormat, TrunkIdentity};
 use crate::relay::handle::{is_certificate_list, is_tls_name};
 use crate::store::trunk::{NewTrunk, Trunk, TrunkChange, TrunkSide};
@@ -129,6 +130,9 @@ pub struct TrunkCreate {
     media_learning: Option<bool>,
     /// How keys travel on it; `rfc4733` when absent.
     dtmf: Option<KeyWayWord>,
+    /// Whether its media is encrypted; `off` when absent, and anything else only with the transport
+    /// `tls`: whoever reads the signalling reads the keys.
+    srtp: Option<SrtpWord>,
 }
 
 /// What may change of a trunk.
@@ -162,6 +166,7 @@ pub struct TrunkPatch {
     number_format_out: Option<NumberFormatWord>,
     media_learning: Option<bool>,
     dtmf: Option<KeyWayWord>,
+    srtp: Option<SrtpWord>,
 }
 
 /// A trunk.
@@ -191,6 +196,7 @@ pub struct TrunkBody {
     /// Media may come from another port than the announced one.
     media_learning: bool,
     dtmf: KeyWayWord,
+    srtp: SrtpWord,
     created_at: Time,
     updated_at: Time,
 }
@@ -222,6 +228,7 @@ impl From<Trunk> for TrunkBody {
             number_format_out: trunk.identity.format_out.into(),
             media_learning: trunk.media.learning,
             dtmf: trunk.media.keys.into(),
+            srtp: trunk.media.srtp.into(),
             created_at: Time(trunk.created_at),
             updated_at: Time(trunk.updated_at),
         }
@@ -260,23 +267,14 @@ pub async fn create(
     let (tls_ca, tls_name) = (body.tls_ca.as_deref(), body.tls_name.as_deref());
     check_tls(&mut checks, tls_ca, tls_name);
     check_proof(&mut checks, transport, tls_ca.is_some(), tls_name.is_some());
+    let srtp = body.srtp.map(SrtpMode::from).unwrap_or_default();
+    check_srtp(&mut checks, transport, srtp);
     checks.range("/priority", priority.into(), 0, PRIORITY_MAX);
     checks.range("/weight", weight.into(), 0, PRIORITY_MAX);
     check_country_code(&mut checks, &country_code);
     check_limits(&mut checks, body.channels_max, body.cps_max);
     let tenant = body.tenant_id.map(|id| id.0);
-    let side = match (body.role, tenant) {
-        (TrunkRoleWord::Insurer, Some(tenant)) => TrunkSide::Insurer { tenant },
-        (TrunkRoleWord::Carrier, None) => TrunkSide::Carrier,
-        (TrunkRoleWord::Insurer, None) => {
-            checks.require(false, "/tenant_id", Rule::Missing);
-            TrunkSide::Carrier
-        }
-        (TrunkRoleWord::Carrier, Some(_)) => {
-            checks.require(false, "/tenant_id", Rule::Invalid);
-            TrunkSide::Carrier
-        }
-    };
+    let side = parse_side(&mut checks, body.role, tenant);
     checks.finish()?;
     check_supported(Some(&country_code))?;
     if let Some(tenant) = tenant
@@ -308,6 +306,7 @@ pub async fn create(
         media: TrunkMedia {
             learning: body.media_learning.unwrap_or(false),
             keys: body.dtmf.map(KeyWay::from).unwrap_or_default(),
+            srtp,
         },
     };
     let trunk = api.store().insert_trunk(new, now.wall).await?;
@@ -369,14 +368,7 @@ pub async fn patch(
     checks.finish()?;
     check_supported(body.country_code.as_deref())?;
     let trunk = api.store().find_trunk(id).await?.ok_or(ApiError::new(Code::NotFound))?;
-    if body.transport.is_some() || tls_ca.is_some() || tls_name.is_some() {
-        let transport = body.transport.map_or(trunk.transport, Transport::from);
-        let has_ca = tls_ca.map_or(trunk.tls_ca.is_some(), Option::is_some);
-        let has_name = tls_name.map_or(trunk.tls_name.is_some(), Option::is_some);
-        let mut checks = Checks::default();
-        check_proof(&mut checks, transport, has_ca, has_name);
-        checks.finish()?;
-    }
+    check_secrecy(&trunk, &body)?;
     let change = TrunkChange {
         name: body.name,
         source_networks,
@@ -395,6 +387,7 @@ pub async fn patch(
         format_out: body.number_format_out.map(NumberFormat::from),
         media_learning: body.media_learning,
         keys: body.dtmf.map(KeyWay::from),
+        srtp: body.srtp.map(SrtpMode::from),
     };
     let trunk = api.store().update_trunk(id, change, if_match.version()?, api.now().wall).await?;
     let trunk = if_match.unless_changed(trunk)?;
@@ -415,6 +408,17 @@ pub async fn delete(
     if_match.unless_changed(api.store().delete_trunk(id, version, now).await?)?;
     api.relay().trunks_changed();
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// An insurer's trunk has a tenant, a carrier's none.
+fn parse_side(checks: &mut Checks, role: TrunkRoleWord, tenant: Option<TenantId>) -> TrunkSide {
+    match (role, tenant) {
+        (TrunkRoleWord::Insurer, Some(tenant)) => return TrunkSide::Insurer { tenant },
+        (TrunkRoleWord::Carrier, None) => {}
+        (TrunkRoleWord::Insurer, None) => checks.require(false, "/tenant_id", Rule::Missing),
+        (TrunkRoleWord::Carrier, Some(_)) => checks.require(false, "/tenant_id", Rule::Invalid),
+    }
+    TrunkSide::Carrier
 }
 
 /// Addresses that a packet can be sent to, and names that may lead to some.
@@ -450,6 +454,27 @@ fn check_proof(checks: &mut Checks, transport: Transport, has_ca: bool, has_name
         checks.require(!has_ca, "/tls_ca", Rule::Invalid);
         checks.require(!has_name, "/tls_name", Rule::Invalid);
     }
+}
+
+/// Keys travel in the signalling: nobody else may read it.
+fn check_srtp(checks: &mut Checks, transport: Transport, srtp: SrtpMode) {
+    let is_hidden = transport == Transport::Tls || srtp == SrtpMode::Off;
+    checks.require(is_hidden, "/srtp", Rule::Invalid);
+}
+
+/// What a change makes of a trunk's certificates and keys, together with what stays.
+fn check_secrecy(trunk: &Trunk, body: &TrunkPatch) -> Result<(), ApiError> {
+    let TrunkPatch { transport, tls_ca, tls_name, srtp, .. } = body;
+    if transport.is_none() && tls_ca.is_none() && tls_name.is_none() && srtp.is_none() {
+        return Ok(());
+    }
+    let transport = transport.map_or(trunk.transport, Transport::from);
+    let has_ca = tls_ca.as_ref().map_or(trunk.tls_ca.is_some(), Option::is_some);
+    let has_name = tls_name.as_ref().map_or(trunk.tls_name.is_some(), Option::is_some);
+    let mut checks = Checks::default();
+    check_proof(&mut checks, transport, has_ca, has_name);
+    check_srtp(&mut checks, transport, srtp.map_or(trunk.media.srtp, SrtpMode::from));
+    checks.finish()
 }
 
 /// Nothing enforces these yet.

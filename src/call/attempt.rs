@@ -81,7 +81,7 @@ impl CallCore {
         let (record, query) = question(now, id, peer, message, &reading);
         let out = &mut self.wires.out;
         let leg_a = LegA::new(serial, *peer, tag, dialog, server, message, out);
-        let mut set_up = SetUp::new(offer, message.max_forwards());
+        let mut set_up = SetUp::new(offer, srtp, message.max_forwards());
         set_up.sessions[Side::A.index()] = session;
         self.insert(Call::new(id, serial, leg_a, record, set_up, [seat, None]));
         let trying_at = now.monotonic + TRYING_WITHIN;

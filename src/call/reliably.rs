@@ -178,8 +178,7 @@ impl Call {
     pub(super) fn answer_early_offer(&mut self, wires: &mut Wires, at: Instant, asker: &Asker) {
         let fresh = self.ours_of_caller(wires);
         let Some(set_up) = &mut self.set_up else { return say(wires, at, asker, 481) };
-        let srtp = wires.srtp_of(self.leg_a.peer());
-        let offer = match sdp::parse_with(asker.request.body(), srtp) {
+        let offer = match sdp::parse_with(asker.request.body(), set_up.srtp) {
             Ok(offer) => offer,
             Err(InvalidSdp::TooLarge | InvalidSdp::Malformed) => return say(wires, at, asker, 400),
             Err(InvalidSdp::NoAudio | InvalidSdp::NoCodec) => return say(wires, at, asker, 488),

@@ -19,13 +19,15 @@ use super::wires::Wires;
 use crate::domain::id::TrunkId;
 use crate::domain::route::{Callee, TrunkTarget};
 use crate::rtp::plane::{Command, Side};
-use crate::sdp::{Codec, CodecSet, Direction, InvalidSdp, Ours, Session, Wish};
+use crate::sdp::{Codec, CodecSet, Direction, InvalidSdp, Ours, Session, Srtp, Wish};
 use crate::sip::message::Message;
 use crate::sip::session_timer;
 
 /// What is known between the INVITE and the answer. `Debug` shows none of the texts.
 pub(super) struct SetUp {
     pub(super) offer: Offer,
+    /// Which encryption the caller's leg may have, whatever is said of its trunk later.
+    pub(super) srtp: Srtp,
     /// The law in which the caller hears our ring tone; absent when it hears that of its phone.
     pub(super) rings_in: Option<Codec>,
     /// Our side of the caller's leg, when something was agreed there before the answer.
@@ -110,9 +112,10 @@ impl Offer {
 
 impl SetUp {
     /// What the INVITE says.
-    pub(super) const fn new(offer: Offer, max_forwards: Option<u8>) -> Self {
+    pub(super) const fn new(offer: Offer, srtp: Srtp, max_forwards: Option<u8>) -> Self {
         Self {
             offer,
+            srtp,
             rings_in: None,
             early: None,
             max_forwards,
@@ -250,7 +253,7 @@ impl Call {
     /// Our side of the caller's leg, before anything is said there.
     pub(super) fn ours_of_caller(&self, wires: &mut Wires) -> Option<Ours> {
         let local = self.set_up.as_ref()?.local?[Side::A.index()];
-        let srtp = wires.srtp_of(self.leg_a.peer());
+        let srtp = self.set_up.as_ref()?.srtp;
         Some(Ours::new(local, wires.random_u64()).with_keys(srtp, &mut wires.rng))
     }
 

@@ -11,7 +11,6 @@ use crate::domain::id::TrunkId;
 use crate::domain::route::TrunkTarget;
 use crate::domain::trunk_media::TrunkMedia;
 use crate::domain::trust::TrunkIdentity;
-use crate::sdp::Srtp;
 use crate::sip::digest::{Account, Algorithm, Secret};
 
 /// All trunks that take part.
@@ -66,8 +65,6 @@ pub struct TrunkTerms {
     pub identity: TrunkIdentity,
     /// How its media behaves.
     pub media: TrunkMedia,
-    /// Whether its media is encrypted, where its signalling is.
-    pub srtp: Srtp,
     /// What runs on it, in all shards.
     pub load: Arc<TrunkLoad>,
     /// Which of its targets are down, in all shards.
@@ -88,7 +85,6 @@ impl PartialEq for TrunkTerms {
             registers,
             identity,
             media,
-            srtp,
             load: _,
             down: _,
         } = self;
@@ -96,7 +92,7 @@ impl PartialEq for TrunkTerms {
             && (channels_max, cps_max) == (&other.channels_max, &other.cps_max)
             && (priority, weight, targets) == (&other.priority, &other.weight, &other.targets)
             && (registers, identity) == (&other.registers, &other.identity)
-            && (media, srtp) == (&other.media, &other.srtp)
+            && media == &other.media
     }
 }
 

@@ -16,6 +16,7 @@ use super::timers::Timers;
 use super::unwanted::Denied;
 use crate::domain::cause::Cause;
 use crate::domain::id::TrunkId;
+use crate::domain::trunk_media::SrtpMode;
 use crate::domain::whisper::Unwanted;
 use crate::sdp::Srtp;
 use crate::sip::dialog::Dialog;
@@ -101,8 +102,14 @@ impl Wires {
 
     /// Which encryption the media of a leg may have: none where others can read its keys.
     pub(super) fn srtp(&self, transport: Transport, trunk: TrunkId) -> Srtp {
-        let terms = self.accounts.terms(trunk).filter(|_| transport == Transport::Tls);
-        terms.map_or(Srtp::Off, |terms| terms.srtp)
+        if transport != Transport::Tls {
+            return Srtp::Off;
+        }
+        match self.accounts.media(trunk).srtp {
+            SrtpMode::Off => Srtp::Off,
+            SrtpMode::Optional => Srtp::Optional,
+            SrtpMode::Required => Srtp::Required,
+        }
     }
 
     /// The same for the leg of who calls. A softphone that speaks TLS has the choice.

@@ -8,6 +8,40 @@ pub struct TrunkMedia {
     pub learning: bool,
     /// How keys travel on it.
     pub keys: KeyWay,
+    /// Whether it is encrypted, where its signalling is.
+    pub srtp: SrtpMode,
+}
+
+/// Whether media is encrypted (SRTP). Whoever reads the signalling reads the keys, so that only a
+/// trunk over TLS has the choice.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum SrtpMode {
+    /// Never: an offer of encrypted media is refused.
+    #[default]
+    Off,
+    /// Where its peer wants it, too.
+    Optional,
+    /// Always: media in clear is refused.
+    Required,
+}
+
+impl SrtpMode {
+    /// The stable word in the store and the API.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Optional => "optional",
+            Self::Required => "required",
+        }
+    }
+
+    /// Reads a label back, as stored.
+    #[must_use]
+    pub fn find_label(label: &str) -> Option<Self> {
+        let all = [Self::Off, Self::Optional, Self::Required];
+        all.into_iter().find(|mode| mode.label() == label)
+    }
 }
 
 /// How keys travel.

@@ -29,6 +29,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (20, "whisper_prompt_hash", include_str!("../../migrations/0020_whisper_prompt_hash.sql")),
     (21, "trunk_media", include_str!("../../migrations/0021_trunk_media.sql")),
     (22, "menu", include_str!("../../migrations/0022_menu.sql")),
+    (24, "trunk_srtp", include_str!("../../migrations/0024_trunk_srtp.sql")),
 ];
 
 /// So many months of records have partitions ahead of time.

@@ -31,6 +31,7 @@ pub mod subscriber;
 pub mod tenant;
 pub mod trunk;
 pub mod trunk_access;
+mod trunk_row;
 pub mod unwanted;
 pub mod watch;
 

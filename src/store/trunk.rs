@@ -2,16 +2,15 @@
 
 use std::time::SystemTime;
 
-use jiff_sqlx::Timestamp;
-use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::convert::{from_sql, label, to_sql, uuid};
+use super::convert::{to_sql, uuid};
 use super::page::{Page, PageRequest};
+use super::trunk_row::Row;
 use super::{RelayPool, RouteTable, Store, StoreError};
 use crate::domain::id::{TenantId, TrunkId};
 use crate::domain::network::{Network, Transport, TrunkPlace};
-use crate::domain::trunk_media::{KeyWay, TrunkMedia};
+use crate::domain::trunk_media::{KeyWay, SrtpMode, TrunkMedia};
 use crate::domain::trust::{NumberFormat, TrunkIdentity};
 
 /// The most trunks that the relay loads.
@@ -174,86 +173,7 @@ pub struct TrunkChange {
     pub format_out: Option<NumberFormat>,
     pub media_learning: Option<bool>,
     pub keys: Option<KeyWay>,
-}
-
-#[derive(FromRow)]
-struct Row {
-    id: Uuid,
-    tenant_id: Option<Uuid>,
-    role: String,
-    name: String,
-    networks: Vec<String>,
-    targets: Vec<String>,
-    transport: String,
-    tls_ca: Option<String>,
-    tls_name: Option<String>,
-    priority: i16,
-    weight: i16,
-    country_code: String,
-    enabled: bool,
-    channels_max: Option<i32>,
-    cps_max: Option<i32>,
-    trusted: bool,
-    number_format_in: String,
-    number_format_out: String,
-    media_learning: bool,
-    dtmf: String,
-    version: i64,
-    created_at: Timestamp,
-    updated_at: Timestamp,
-}
-
-impl TryFrom<Row> for Trunk {
-    type Error = StoreError;
-
-    fn try_from(row: Row) -> Result<Self, StoreError> {
-        let tenant = row.tenant_id.map(|id| TenantId::from_u128(id.as_u128()));
-        let side = label("trunk.role", &row.role, |role| match (role, tenant) {
-            ("insurer", Some(tenant)) => Some(TrunkSide::Insurer { tenant }),
-            ("carrier", None) => Some(TrunkSide::Carrier),
-            _ => None,
-        })?;
-        let network =
-            |text: &String| label("trunk.source_networks", text, |text| Network::parse(text).ok());
-        let target =
-            |text: &String| label("trunk.targets", text, |text| TrunkPlace::parse(text).ok());
-        Ok(Self {
-            id: TrunkId::from_u128(row.id.as_u128()),
-            side,
-            name: row.name,
-            source_networks: row.networks.iter().map(network).collect::<Result<_, _>>()?,
-            targets: row.targets.iter().map(target).collect::<Result<_, _>>()?,
-            transport: label("trunk.transport", &row.transport, Transport::find_label)?,
-            tls_ca: row.tls_ca,
-            tls_name: row.tls_name,
-            priority: u16::try_from(row.priority).unwrap_or(u16::MAX),
-            weight: u16::try_from(row.weight).unwrap_or(0),
-            country_code: row.country_code,
-            enabled: row.enabled,
-            channels_max: row.channels_max.and_then(|max| max.try_into().ok()),
-            cps_max: row.cps_max.and_then(|max| max.try_into().ok()),
-            identity: TrunkIdentity {
-                trusted: row.trusted,
-                format_in: label(
-                    "trunk.number_format_in",
-                    &row.number_format_in,
-                    NumberFormat::find_label,
-                )?,
-                format_out: label(
-                    "trunk.number_format_out",
-                    &row.number_format_out,
-                    NumberFormat::find_label,
-                )?,
-            },
-            media: TrunkMedia {
-                learning: row.media_learning,
-                keys: label("trunk.dtmf", &row.dtmf, KeyWay::find_label)?,
-            },
-            version: row.version.unsigned_abs(),
-            created_at: from_sql(row.created_at),
-            updated_at: from_sql(row.updated_at),
-        })
-    }
+    pub srtp: Option<SrtpMode>,
 }
 
 impl RelayPool {
@@ -284,9 +204,9 @@ impl Store {
             "insert into trunk (id, tenant_id, role, name, source_networks, targets, priority,
                  weight, country_code, enabled, channels_max, cps_max, transport,
                  tls_ca, tls_name, trusted, created_at, updated_at,
-                 number_format_in, number_format_out, media_learning, dtmf)
+                 number_format_in, number_format_out, media_learning, dtmf, srtp)
              values ($1, $2, $3, $4, $5::text[]::cidr[], $6, $7, $8, $9, $10, $11, $12, $14, $15,
-                 $16, $17, $13, $13, $18, $19, $20, $21)
+                 $16, $17, $13, $13, $18, $19, $20, $21, $22)
              returning *, source_networks::text[] as networks",
         )
         .bind(uuid(new.id.as_u128()))
@@ -310,6 +230,7 @@ impl Store {
         .bind(new.identity.format_out.label())
         .bind(new.media.learning)
         .bind(new.media.keys.label())
+        .bind(new.media.srtp.label())
         .fetch_one(tx.connection())
         .await?;
         tx.touch_routes(RouteTable::Trunk);
@@ -382,6 +303,7 @@ impl Store {
                  number_format_out = coalesce($22, number_format_out),
                  media_learning = coalesce($23, media_learning),
                  dtmf = coalesce($24, dtmf),
+                 srtp = coalesce($25, srtp),
                  version = version + 1, updated_at = $14
              where id = $1 and deleted_at is null and ($2::bigint is null or version = $2)
              returning *, source_networks::text[] as networks",
@@ -410,6 +332,7 @@ impl Store {
         .bind(change.format_out.map(NumberFormat::label))
         .bind(change.media_learning)
         .bind(change.keys.map(KeyWay::label))
+        .bind(change.srtp.map(SrtpMode::label))
         .fetch_optional(tx.connection())
         .await?;
         tx.touch_routes(RouteTable::Trunk);

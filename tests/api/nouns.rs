@@ -1,5 +1,6 @@
 //! Each operation does what it says.
 
+use maskline::domain::trunk_media::SrtpMode;
 use serde_json::{Value, json};
 
 use crate::certificates;
@@ -130,6 +131,49 @@ async fn trunks_come_change_and_go() {
     world.operator.get(&path).await.refused(404, "not_found");
     let loaded = world.db.database.relay.load_trunks().await.expect("trunks");
     assert_eq!(loaded.len(), 1);
+}
+
+#[tokio::test]
+async fn the_media_of_a_trunk_is_encrypted_over_tls_alone() {
+    let world = World::new().await;
+    let body = |rest: Value| {
+        let mut body = json!({
+            "name": "c", "role": "carrier", "source_networks": ["198.51.100.7"],
+            "targets": ["198.51.100.7:5061"],
+        });
+        body.as_object_mut().expect("an object").extend(rest.as_object().cloned().expect("one"));
+        body
+    };
+    for transport in [json!({}), json!({"transport": "udp"}), json!({"transport": "tcp"})] {
+        for srtp in ["optional", "required"] {
+            let mut body = body(transport.clone());
+            body["srtp"] = json!(srtp);
+            let refused = world.operator.post("/v1/trunks", body).await;
+            assert_eq!(refused.refused(422, "validation_failed").place().0, "/srtp");
+        }
+    }
+    let made = body(json!({"transport": "tls", "srtp": "required"}));
+    let made = world.operator.post("/v1/trunks", made).await.gave(201);
+    assert_eq!(made.body["srtp"], "required");
+    let path = format!("/v1/trunks/{}", made.id());
+    let kept = world.operator.patch(&path, json!({"weight": 7})).await.gave(200);
+    assert_eq!(kept.body["srtp"], "required");
+    let loaded = world.db.database.relay.load_trunks().await.expect("trunks");
+    let modes: Vec<_> = loaded.iter().map(|it| it.media.srtp).collect();
+    assert!(modes.contains(&SrtpMode::Required), "the relay hears of it: {modes:?}");
+    // Its keys never go another way: not by either change, and not by both.
+    for patch in [json!({"transport": "udp"}), json!({"transport": "tcp", "srtp": "optional"})] {
+        let refused = world.operator.patch(&path, patch).await;
+        assert_eq!(refused.refused(422, "validation_failed").place().0, "/srtp");
+    }
+    let patch = json!({"transport": "udp", "srtp": "off"});
+    world.operator.patch(&path, patch).await.gave(200);
+    let refused = world.operator.patch(&path, json!({"srtp": "optional"})).await;
+    assert_eq!(refused.refused(422, "validation_failed").place().0, "/srtp");
+    let patch = json!({"transport": "tls", "srtp": "optional"});
+    assert_eq!(world.operator.patch(&path, patch).await.gave(200).body["srtp"], "optional");
+    let refused = world.operator.patch(&path, json!({"srtp": "dtls"})).await;
+    assert_eq!(refused.refused(422, "validation_failed").place().0, "/srtp");
 }
 
 #[tokio::test]

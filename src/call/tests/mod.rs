@@ -28,6 +28,7 @@ mod renegotiate;
 mod ringing;
 mod setup;
 mod softphone;
+mod srtp;
 mod strays;
 mod stream;
 mod swarm;
