@@ -7,6 +7,13 @@ use std::ops::RangeInclusive;
 const MOBILE_DIGITS: usize = 11;
 /// What may stand before a mobile number: nothing, the trunk prefix, the country code.
 const PREFIXES: [&str; 5] = ["", "0", "86", "086", "0086"];
+/// The first digits of the area codes of three digits, whose numbers have eight.
+const SHORT_AREAS: [&str; 2] = ["010", "02"];
+/// The digits of a number behind an area code of three digits, and of four.
+const BEHIND_SHORT_AREA: RangeInclusive<usize> = 8..=8;
+const BEHIND_AREA: RangeInclusive<usize> = 7..=8;
+/// The country code by itself before an area code, which has no zero then.
+const COUNTRY_CODES: [&str; 2] = ["86", "0086"];
 /// The digits behind a `+`.
 const PLUS_DIGITS: RangeInclusive<usize> = 8..=15;
 /// The digits behind a scheme; fewer are an extension.
@@ -32,7 +39,8 @@ pub fn holds_a_number(text: &str) -> bool {
                 break;
             }
             let begins = groups.get(first).map_or(Before::Other, |group| group.before);
-            if is_number(begins, &digits) {
+            let written_first = groups.get(first).map_or("", |group| group.digits.as_str());
+            if is_number(begins, &digits) || is_landline(written_first, &digits) {
                 return true;
             }
         }
@@ -116,6 +124,30 @@ fn is_number(before: Before, digits: &str) -> bool {
         }
 }
 
+/// A landline in national spelling, or behind a country code that stands by itself. Its area code
+/// is written apart or the whole in one piece: the digits of a date make no number.
+fn is_landline(written_first: &str, digits: &str) -> bool {
+    if COUNTRY_CODES.contains(&written_first) {
+        let national = digits.strip_prefix(written_first).unwrap_or_default();
+        return has_area(&format!("0{national}")).is_some();
+    }
+    has_area(digits).is_some_and(|area| [area, digits.len()].contains(&written_first.len()))
+}
+
+/// The length of the area code with which a landline's number begins, trunk prefix included.
+fn has_area(digits: &str) -> Option<usize> {
+    let (area, behind) = match SHORT_AREAS.iter().any(|area| digits.starts_with(area)) {
+        true => (3, BEHIND_SHORT_AREA),
+        false => (4, BEHIND_AREA),
+    };
+    let mut leading = digits.bytes();
+    let begins = leading.next() == Some(b'0') && leading.next().is_some_and(|next| next != b'0');
+    let number = digits.len().checked_sub(area)?;
+    // The first digit behind the area code is none of the trunk prefix or the services.
+    let subscriber = digits.as_bytes().get(area).is_some_and(|first| (b'2'..=b'9').contains(first));
+    (begins && subscriber && behind.contains(&number)).then_some(area)
+}
+
 /// Whether the whole text is a number of a mobile phone, with or without separators.
 pub(super) fn is_a_mobile_number(text: &str) -> bool {
     let is_separator = |c: char| c.is_whitespace() || "-.()+/".contains(c);
@@ -167,6 +199,13 @@ mod tests {
             "13800000000 13800001234",
             "13800001234.0",
             "+1 415 555 0100",
+            "021-23456789",
+            "02123456789",
+            "(0755) 8234 567",
+            "0755 82345678",
+            "86-21-2345-6789",
+            "0086 755 8234 5678",
+            "desk 010-6234-5678",
         ] {
             assert!(holds_a_number(text), "{text}");
         }
@@ -190,6 +229,10 @@ mod tests {
             "C++ 17, 20 and 23",
             "138 and 0000 and 1234",
             "700123456789012",
+            "2026-06-15 230000",
+            "0000012345",
+            "021-1234567",
+            "0123-123456",
         ] {
             assert!(!holds_a_number(text), "{text}");
         }
