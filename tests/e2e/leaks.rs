@@ -27,9 +27,26 @@ fn surfaces(service: &Service) -> Vec<(String, Vec<u8>)> {
     }
     let lists = ["/v1/bindings", "/v1/calls", "/v1/calls/live", "/v1/agents", "/v1/pools"];
     for path in lists {
-        surfaces.push((path.to_owned(), service.get(path).to_string().into_bytes()));
+        let list = service.get(path);
+        surfaces.push((path.to_owned(), list.to_string().into_bytes()));
+        for row in list["data"].as_array().expect("a list") {
+            surfaces.push(details(service, path, &row["id"]));
+            if path == "/v1/bindings" {
+                surfaces.push(details(service, "/v1/subscribers", &row["subscriber_id"]));
+            }
+        }
+    }
+    for path in ["/v1/numbers", "/v1/trunks", "/v1/tenants"] {
+        surfaces.push((path.to_owned(), service.operator_get(path).to_string().into_bytes()));
     }
     surfaces
+}
+
+/// One resource of a list.
+fn details(service: &Service, list: &str, id: &Value) -> (String, Vec<u8>) {
+    let path = format!("{list}/{}", id.as_str().expect("an identifier"));
+    let resource = service.get(&path).to_string();
+    (path, resource.into_bytes())
 }
 
 /// Tables, indexes, write-ahead log, the server's own log: every byte that was written since
@@ -127,6 +144,7 @@ fn the_real_number_is_found_nowhere_but_at_the_carrier() {
     let refused = cast.call_back("17000000009").expect("an attempt");
     let refused = cast.state(Column::Subscriber, refused);
     assert_eq!(refused, Some(CallState::Over(Ending::Refused(404))));
+    // The third is of no tenant.
     service.records(2);
 
     // The scanner sees: the carrier's side carries the number, and so does every careless client.

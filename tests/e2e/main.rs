@@ -4,6 +4,7 @@ mod broken_fields;
 mod calls;
 #[path = "../certificates/mod.rs"]
 mod certificates;
+mod commands;
 mod demo;
 mod leaks;
 mod media_process;

@@ -22,6 +22,7 @@ pub(crate) struct Service {
     pub(crate) process: Process,
     /// `maskline media`, where the service has no media plane itself.
     pub(crate) media: Option<Process>,
+    pub(crate) api: SocketAddr,
     pub(crate) admin: SocketAddr,
     /// Where trunks send SIP by UDP and TCP.
     pub(crate) sip: SocketAddr,
@@ -177,7 +178,7 @@ impl Service {
         until("readiness", || http_get(admin, "/readyz").filter(|(status, _)| *status == 200));
         let endpoint = maskline::cli::client::Endpoint { url: url.clone(), key: Some(key()) };
         let operator = Client::new(&endpoint).expect("a key is given");
-        Self { folder, process, media, admin, sip, sip_tls, sides, made, operator, runtime }
+        Self { folder, process, media, api, admin, sip, sip_tls, sides, made, operator, runtime }
     }
 
     /// Binds a policy to a virtual number.
@@ -210,6 +211,11 @@ impl Service {
         self.runtime.block_on(self.made.crm.get(path)).expect("an answer")
     }
 
+    /// Reads from the API as the operator.
+    pub(crate) fn operator_get(&self, path: &str) -> Value {
+        self.runtime.block_on(self.operator.get(path)).expect("an answer")
+    }
+
     /// Changes something as the CRM.
     pub(crate) fn post(&self, path: &str, body: &Value) -> Value {
         self.runtime.block_on(self.made.crm.post(path, body)).expect("an answer")
@@ -228,7 +234,7 @@ impl Service {
     /// Makes another trunk of the tenant, where its PBX is, with these terms, and waits until the
     /// relay knows it.
     pub(crate) fn add_pbx(&self, terms: &Value) -> Value {
-        let trunks = self.runtime.block_on(self.operator.get("/v1/trunks")).expect("an answer");
+        let trunks = self.operator_get("/v1/trunks");
         let trunks = trunks["data"].as_array().expect("a list");
         let known = trunks.iter().find(|trunk| trunk["role"] == "insurer").expect("a PBX");
         let mut trunk = terms.clone();
