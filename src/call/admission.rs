@@ -17,6 +17,7 @@ use crate::domain::now::Now;
 use crate::domain::purpose::Purpose;
 use crate::sip::message::Message;
 use crate::sip::method::Method;
+use crate::sip::overload::Control;
 
 /// Sources that are counted at one time; with more, the counts of the present second start anew.
 const SOURCES_MAX: usize = 4_096;
@@ -83,6 +84,11 @@ impl CallCore {
     /// zero when the queue is empty.
     pub fn note_queue_delay(&mut self, now: Now, delay: Duration) {
         self.admission.overload.note(now.monotonic, delay, self.wires.config.queue_delay_max);
+    }
+
+    /// What answers say now of how much less we want.
+    pub(super) fn renew_control(&mut self, now: Now) {
+        self.wires.control = self.admission.overload.control(now);
     }
 
     /// Counts what a softphone's address was refused. Trunks are known by their addresses, and the
@@ -209,12 +215,15 @@ impl CallCore {
         if self.wires.transactions.is_repeat(message) {
             return true;
         }
-        self.count_shed(why);
+        self.count_shed(message, why);
         self.answer_stateless(peer, message, 503);
         false
     }
 
-    const fn count_shed(&mut self, why: Shed) {
+    fn count_shed(&mut self, message: &Message, why: Shed) {
+        if why == Shed::Overload {
+            self.admission.overload.came(Control::is_wanted(&message.top_via()));
+        }
         let counters = &mut self.wires.counters;
         *match why {
             Shed::Draining => &mut counters.refused_draining,
@@ -264,7 +273,12 @@ impl CallCore {
 
     /// Whether an attempt is one more than can be served. If not, it counts.
     fn exceeds_overload_limit(&mut self, now: Now, peer: &Peer, message: &Message) -> bool {
-        !self.admission.overload.lets_in(now.monotonic) && !self.is_emergency(peer, message)
+        let overload = &mut self.admission.overload;
+        if overload.lets_in(now.monotonic) {
+            overload.came(Control::is_wanted(&message.top_via()));
+            return false;
+        }
+        !self.is_emergency(peer, message)
     }
 
     /// Whether a softphone that has proved whose it is may make one more call: in this second, and
@@ -282,7 +296,7 @@ impl CallCore {
             .find_shed(peer, message)
             .or(limit)
             .or_else(|| self.exceeds_overload_limit(now, peer, message).then_some(Shed::Overload));
-        why.into_iter().for_each(|why| self.count_shed(why));
+        why.into_iter().for_each(|why| self.count_shed(message, why));
         why.is_none()
     }
 }

@@ -79,8 +79,7 @@ impl CallCore {
         let account = self.wires.accounts.registered_as(peer.trunk);
         let reading = Reading { country, identity, account };
         let (record, query) = question(now, id, peer, message, &reading);
-        let out = &mut self.wires.out;
-        let leg_a = LegA::new(serial, *peer, tag, dialog, server, message, out);
+        let leg_a = LegA::new(serial, *peer, tag, dialog, server, message, &mut self.wires);
         let mut set_up = SetUp::new(offer, srtp, message.max_forwards());
         set_up.sessions[Side::A.index()] = session;
         self.insert(Call::new(id, serial, leg_a, record, set_up, [seat, None]));

@@ -71,7 +71,7 @@ pub(super) fn write(wires: &mut Wires, facts: &Facts<'_>) -> Option<(Request, Op
     let head = RequestHead {
         method: Method::Invite,
         uri,
-        sent_by: &own.sent_by,
+        sent_by: wires.names.via_of(hop),
         branch,
         max_forwards: hops_left(facts.max_forwards),
         routes: &[],

@@ -10,6 +10,7 @@ use super::coupling::{Action, Coupling, Event, Stage};
 use super::failover::Attempted;
 use super::io::{CallStatus, Output};
 use super::leg_a::LegA;
+use super::names::hop_of;
 use super::offer::OFFER_WAIT;
 use super::pick;
 use super::place::{Part, Place, Serial};
@@ -307,7 +308,11 @@ impl Call {
     ) -> Option<Event> {
         let part = Part::Callee(u8::try_from(self.branches.len()).ok()?);
         let place = Place { serial: self.serial, part };
-        let trunk = self.set_up.as_ref()?.targets.get(position)?.trunk;
+        let target = self.set_up.as_ref()?.targets.get(position)?;
+        let (trunk, hop) = (target.trunk, hop_of(target));
+        if !self.is_emergency(&wires.accounts) && wires.spares(now.monotonic, hop) {
+            return Some(Event::TargetFailed(Attempted::Full));
+        }
         if !self.sit_down(&wires.accounts, now, trunk) {
             wires.counters.trunks_full += 1;
             return Some(Event::TargetFailed(Attempted::Full));

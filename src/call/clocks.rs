@@ -167,7 +167,8 @@ impl Call {
         let branch = wires.new_branch();
         let (dialog, hop) = self.line(side)?;
         let own = wires.names.of(hop);
-        let request = dialog.request(&mut wires.out, Method::Update, &own.sent_by, branch);
+        let request =
+            dialog.request(&mut wires.out, Method::Update, wires.names.via_of(hop), branch);
         let mut request = egress::stating(request, own).header(SESSION_EXPIRES, terms.value());
         if terms.interval_s > wires.config.session_expires_s {
             // Somebody has told us that less is too small.

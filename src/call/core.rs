@@ -75,6 +75,7 @@ impl CallCore {
 
     /// Takes one input. Never fails: what a peer sends is at worst a counter, a 4xx or silence.
     pub fn handle_input(&mut self, now: Now, input: Input) {
+        self.renew_control(now);
         match input {
             Input::Datagram { peer, bytes } => self.on_datagram(now, &peer, bytes),
             Input::Broken { peer, malformed } => self.on_malformed(now, &peer, &malformed),

@@ -53,6 +53,8 @@ pub struct Counters {
     pub logins_failed: u64,
     /// Attempts and trunks passed over since a trunk has as much as it takes.
     pub trunks_full: u64,
+    /// Trunks passed over since they have asked for less.
+    pub hops_spared: u64,
     /// Own invariants found broken; each ended the call it was found in.
     pub invariants_broken: u64,
 }

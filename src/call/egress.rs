@@ -10,6 +10,7 @@ use crate::sip::ids::Tag;
 use crate::sip::message::Message;
 use crate::sip::reason::Reason;
 use crate::sip::session_timer::{self, MIN_SE_S, Refresher, Terms};
+use crate::sip::transport::Hop;
 use crate::sip::write::{RequestWriter, ResponseWriter};
 
 /// The most names either list may have.
@@ -123,10 +124,11 @@ pub(super) fn session(writer: ResponseWriter<'_>, terms: Option<Terms>) -> Respo
 pub(super) fn plain(
     wires: &mut Wires,
     request: &Message,
-    source: std::net::SocketAddr,
+    from: Hop,
     status: u16,
     tag: &Tag,
 ) -> Bytes {
+    let source = wires.source(from);
     let response = ResponseWriter::start(&mut wires.out, request, source, status, Some(tag));
     match status {
         405 | 501 => response.header(ALLOW, ALLOWED_METHODS).finish(),

@@ -98,7 +98,7 @@ impl Way<'_> {
         let head = RequestHead {
             method: asking.method,
             uri: asking.uri.as_bytes(),
-            sent_by: &wires.names.of(hop).sent_by,
+            sent_by: wires.names.via_of(hop),
             branch,
             max_forwards: MAX_FORWARDS,
             routes: &[],

@@ -12,7 +12,7 @@ pub(super) enum Attempted {
     Silent,
     /// The network says that nobody is there.
     Unreachable,
-    /// It has as much as it takes; it was not asked.
+    /// It has as much as it takes, or has asked for less; it was not asked.
     Full,
 }
 

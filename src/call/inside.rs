@@ -128,8 +128,9 @@ impl CallCore {
     ) {
         if message.header_named("Info-Package").is_some() {
             let tag = self.wires.loose_tag();
+            let source = self.wires.source(peer.hop());
             let out = &mut self.wires.out;
-            let answer = ResponseWriter::start(out, message, peer.address, 469, Some(&tag))
+            let answer = ResponseWriter::start(out, message, source, 469, Some(&tag))
                 .header(RECV_INFO, "nil")
                 .finish();
             return self.wires.transactions.respond(now.monotonic, server, 469, answer);
@@ -195,7 +196,7 @@ impl Call {
         let branch = wires.new_branch();
         let Some((dialog, hop)) = self.line(side.other()) else { return };
         let request = dialog
-            .request(&mut wires.out, Method::Info, &wires.names.of(hop).sent_by, branch)
+            .request(&mut wires.out, Method::Info, wires.names.via_of(hop), branch)
             .body(DTMF_RELAY, key.write().as_bytes());
         // Without room for one more transaction the key is lost, as a packet may be.
         let _ = wires.transactions.request(now.monotonic, request, hop, place.to_owner());

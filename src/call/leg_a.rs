@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::contacts::{Flow, flow_of};
 use super::egress::{
@@ -101,10 +101,11 @@ impl LegA {
         dialog: Dialog,
         server: ServerId,
         invite: &Message,
-        out: &mut BytesMut,
+        wires: &mut Wires,
     ) -> Self {
         let to = invite.reply_hop(peer.hop());
-        let answers = Answers::new(out, invite, peer.address, &tag);
+        let source = wires.source(peer.hop());
+        let answers = Answers::new(&mut wires.out, invite, source, &tag);
         let demands = lists_option(invite, HeaderId::Require, reliable::OPTION);
         let reliable = demands.then(Box::default);
         let state = State::Invited(Invited { server, answers, reliable });
@@ -154,7 +155,7 @@ impl LegA {
     /// Tells the caller that its INVITE has arrived, when nothing better has come in time.
     pub(super) fn keep_waiting(&self, wires: &mut Wires, now: Instant) {
         let State::Invited(invited) = &self.state else { return };
-        let response = invited.answers.start(&mut wires.out, 100).finish();
+        let response = invited.answers.start(&mut wires.out, 100, wires.control).finish();
         wires.transactions.respond(now, invited.server, 100, response);
     }
 
@@ -264,7 +265,7 @@ impl LegA {
         let status = cause.sip_status();
         let mut response = invited
             .answers
-            .start(&mut wires.out, status)
+            .start(&mut wires.out, status, wires.control)
             .header(REASON, egress::reason(cause).value());
         if status == 503 {
             response = response.header("Retry-After", wires.retry_after.as_bytes());
@@ -404,5 +405,5 @@ impl Invited {
 /// Begins a response that makes or keeps a dialog.
 fn open<'o>(wires: &'o mut Wires, to: Hop, invited: &Invited, status: u16) -> ResponseWriter<'o> {
     let contact = wires.names.of(to).contact.as_bytes();
-    invited.answers.open(&mut wires.out, status).header(CONTACT, contact)
+    invited.answers.open(&mut wires.out, status, wires.control).header(CONTACT, contact)
 }

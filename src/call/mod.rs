@@ -33,6 +33,7 @@ mod offer;
 mod overload;
 pub mod pick;
 mod place;
+mod pleas;
 mod probe;
 mod receive;
 mod record;

@@ -3,8 +3,11 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::config::CallConfig;
+use super::io::NO_TRUNK;
+use crate::domain::id::TrunkId;
 use crate::domain::network;
 use crate::domain::route::TrunkTarget;
+use crate::sip::overload::OFFER;
 use crate::sip::transport::{Hop, Transport};
 use crate::sip::write::put_socket_address;
 
@@ -23,7 +26,9 @@ pub(super) struct Own {
     /// The same, as in From.
     pub(super) host: Box<str>,
     /// Transport, host and port, as in Via.
-    pub(super) sent_by: Box<str>,
+    sent_by: Box<str>,
+    /// The same for trunks, which may ask us to send less.
+    sent_by_controlled: Box<str>,
     /// Our Contact.
     pub(super) contact: Box<str>,
 }
@@ -39,10 +44,12 @@ impl Names {
             // Whoever answers on the same connection need not reach us by another.
             let address = found.map_or(config.advertise, |(_, address)| address);
             let parameter = transport.uri_parameter();
+            let sent_by = format!("{} {address}", transport.name());
             Own {
                 address,
                 host: address.to_string().into(),
-                sent_by: format!("{} {address}", transport.name()).into(),
+                sent_by_controlled: format!("{sent_by}{OFFER}").into(),
+                sent_by: sent_by.into(),
                 contact: format!("<sip:{address}{parameter}>").into(),
             }
         };
@@ -68,6 +75,13 @@ impl Names {
             (Transport::Tls, false) => tls4,
             (Transport::Tls, true) => tls6,
         }
+    }
+
+    /// What our Via says towards a peer, up to its branch.
+    pub(super) fn via_of(&self, peer: Hop) -> &str {
+        let own = self.of(peer);
+        let is_trunk = TrunkId::from_u128(peer.owner) != NO_TRUNK;
+        if is_trunk { &own.sent_by_controlled } else { &own.sent_by }
     }
 
     /// Whether a Via names us.
@@ -139,6 +153,9 @@ mod tests {
         assert_eq!(contact(Transport::Tls, "[2001:db8::9]:1"), tls);
         let tcp = names.of(hop(Transport::Tcp, "198.51.100.1:1"));
         assert_eq!(&*tcp.sent_by, "TCP 192.0.2.1:5060");
+        let tls = hop(Transport::Tls, "198.51.100.1:1");
+        assert_eq!(names.via_of(tls), "TLS 192.0.2.1:5061", "no trunk is asked what it wants");
+        assert_eq!(names.via_of(tls.of(7)), "TLS 192.0.2.1:5061;oc;oc-algo=\"loss\"");
         assert!(names.is_one(b"[2001:db8::1]", 5060) && names.is_one(b"192.0.2.1", 5061));
         assert!(!names.is_one(b"192.0.2.1", 5062) && !names.is_one(b"pbx.example", 5060));
     }

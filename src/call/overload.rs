@@ -3,6 +3,9 @@
 
 use std::time::{Duration, Instant};
 
+use crate::domain::now::Now;
+use crate::sip::overload::{Control, Seq};
+
 /// Datagrams may wait longer than wished for so long before attempts are refused: a burst is none.
 /// The longer they wait, the shorter: after a wait of twice what is wished for, half of it.
 const BURST_TIME: Duration = Duration::from_millis(100);
@@ -24,6 +27,12 @@ const RATE_MIN: f64 = 50.0;
 const BURST_LET_IN: f64 = 0.010;
 /// The shortest time over which attempts are counted for the first limit.
 const COUNTED_MIN: Duration = Duration::from_millis(5);
+/// How often it is said anew what others are asked to keep from us, by what has come meanwhile.
+const ASKED_EVERY: Duration = Duration::from_millis(200);
+/// How long that holds (RFC 7339 §4.3 has this, too). Whoever sends nothing hears nothing.
+const ASKED_FOR_MS: u32 = 500;
+/// The least share that others are believed to send of what they have.
+const KEPT_MIN: f64 = 0.01;
 
 /// Whether datagrams wait too long, in the manner of CoDel: not how long one had to wait counts,
 /// but that none has waited less for some time.
@@ -35,6 +44,18 @@ pub(super) struct Overload {
     let_in: u64,
     recent: Recent,
     limit: Option<Limit>,
+    asking: Asking,
+}
+
+/// What others are asked to keep from us (RFC 7339).
+#[derive(Debug, Default)]
+struct Asking {
+    since: Option<Instant>,
+    /// Attempts since then: of all others, and of those who heed what they are asked.
+    came: [u32; 2],
+    /// The share that these send of what they have.
+    kept: Option<f64>,
+    control: Control,
 }
 
 /// What was let in of late.
@@ -106,6 +127,22 @@ impl Overload {
         self.refusing
     }
 
+    /// An attempt has come; from one who heeds what it is asked, or not.
+    pub(super) fn came(&mut self, heeds: bool) {
+        let [others, heeding] = &mut self.asking.came;
+        let count = if heeds { heeding } else { others };
+        *count = count.saturating_add(1);
+    }
+
+    /// What others are asked to keep from us now: what we would refuse, so that they can send it
+    /// elsewhere at once.
+    pub(super) fn control(&mut self, now: Now) -> Control {
+        self.forget_limit(now.monotonic);
+        let rate = self.limit.as_ref().map(|limit| limit.rate);
+        self.asking.renew(now, rate);
+        self.asking.control
+    }
+
     /// Whether one more attempt may be let in now; if so, it counts as let in.
     pub(super) fn lets_in(&mut self, now: Instant) -> bool {
         self.forget_limit(now);
@@ -115,6 +152,27 @@ impl Overload {
             self.recent.note(now);
         }
         may
+    }
+}
+
+impl Asking {
+    /// Nothing is asked where no more comes than is let in. Else each shall keep the same share of
+    /// what it has, and what those have who heed is more than what comes of them.
+    fn renew(&mut self, now: Now, rate: Option<f64>) {
+        let began = *self.since.get_or_insert(now.monotonic);
+        let seconds = now.monotonic.saturating_duration_since(began).as_secs_f64();
+        if seconds < ASKED_EVERY.as_secs_f64() {
+            return;
+        }
+        let [others, heeding] = self.came.map(|count| f64::from(count) / seconds);
+        let demand = others + heeding / self.kept.unwrap_or(1.0).max(KEPT_MIN);
+        self.kept = rate.map(|rate| (rate / demand.max(rate)).max(KEPT_MIN));
+        let loss = ((1.0 - self.kept.unwrap_or(1.0)) * 100.0).round() as u8;
+        // Zero for both says that we take part and ask nothing (§5.7).
+        let validity_ms = if loss > 0 { ASKED_FOR_MS } else { 0 };
+        let seq = Seq::of_ms(now.unix_ms()).max(self.control.seq.next());
+        self.control = Control { loss_percent: loss, validity_ms, seq };
+        (self.since, self.came) = (Some(now.monotonic), [0, 0]);
     }
 }
 

@@ -85,7 +85,8 @@ impl CallCore {
                 self.on_cancel(now, peer, server, invite, &message);
             }
             Event::Ack { message } => self.on_ack(now, peer, &message),
-            Event::Response { client, owner, message } => {
+            Event::Response { client, owner, to, message } => {
+                self.hear_plea(now, peer, to, &message);
                 if let Some(number) = Errands::number_of(owner) {
                     return self.on_errand_response(now, number, client, &message);
                 }
@@ -134,7 +135,7 @@ impl CallCore {
         status: u16,
     ) {
         let tag = self.wires.loose_tag();
-        let answer = egress::plain(&mut self.wires, message, peer.address, status, &tag);
+        let answer = egress::plain(&mut self.wires, message, peer.hop(), status, &tag);
         self.wires.transactions.respond(now.monotonic, server, status, answer);
     }
 
@@ -208,7 +209,8 @@ impl CallCore {
     ) {
         self.wires.counters.unsupported_requests += 1;
         let tag = self.wires.loose_tag();
-        let answer = refusal.write(&mut self.wires.out, message, peer.address, &tag);
+        let source = self.wires.source(peer.hop());
+        let answer = refusal.write(&mut self.wires.out, message, source, &tag);
         self.wires.transactions.respond(now.monotonic, server, refusal.status, answer);
     }
 
@@ -233,7 +235,8 @@ impl CallCore {
 
     /// The answer to an OPTIONS.
     pub(super) fn write_abilities(&mut self, peer: &Peer, message: &Message, tag: &Tag) -> Bytes {
-        ResponseWriter::start(&mut self.wires.out, message, peer.address, 200, Some(tag))
+        let source = self.wires.source(peer.hop());
+        ResponseWriter::start(&mut self.wires.out, message, source, 200, Some(tag))
             .header(ALLOW, ALLOWED_METHODS)
             .header(ACCEPT, BODIES)
             .header(SUPPORTED, EXTENSIONS)
@@ -267,7 +270,7 @@ impl CallCore {
         let call = self.calls.get(serial);
         // §9.2: the tag of this 200 is that of the answers to the INVITE.
         let tag = call.map(|call| *call.leg_a.tag()).unwrap_or_else(|| self.wires.loose_tag());
-        let answer = egress::plain(&mut self.wires, message, peer.address, 200, &tag);
+        let answer = egress::plain(&mut self.wires, message, peer.hop(), 200, &tag);
         self.wires.transactions.respond(now.monotonic, server, 200, answer);
         self.with_call(now, serial, |call, wires| {
             if !call.on_cancel_offer(wires, now, invite) && part == Part::Caller {

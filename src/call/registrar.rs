@@ -262,7 +262,7 @@ impl CallCore {
         if let Err(status) = wanted.and_then(|wanted| contacts.register(at, by, &wanted)) {
             return self.answer(now, peer, server, message, status);
         }
-        let (tag, source) = (self.wires.loose_tag(), peer.address);
+        let (tag, source) = (self.wires.loose_tag(), self.wires.source(peer.hop()));
         let out = &mut self.wires.out;
         let mut answer = ResponseWriter::start(out, message, source, 200, Some(&tag));
         for contact in self.registrar.contacts.of(at, agent) {

@@ -60,7 +60,7 @@ impl Branch {
         let branch = wires.new_branch();
         let prack = held
             .dialog
-            .request(&mut wires.out, Method::Prack, &wires.names.of(hop).sent_by, branch)
+            .request(&mut wires.out, Method::Prack, wires.names.via_of(hop), branch)
             .header(RACK, rack.value())
             .finish();
         // Without room for one more transaction the phone will ask again.
@@ -208,7 +208,8 @@ impl Call {
 
 fn accept(wires: &mut Wires, at: Instant, asker: &Asker, text: Option<&str>) {
     let Asker { server, source, request } = asker;
-    let writer = ResponseWriter::start(&mut wires.out, request, source.address, 200, None)
+    let source = wires.source(*source);
+    let writer = ResponseWriter::start(&mut wires.out, request, source, 200, None)
         .header(ALLOW, ALLOWED_METHODS);
     let response = match text {
         Some(text) => writer.body(SDP, text.as_bytes()),

@@ -142,10 +142,10 @@ impl Call {
             dialog.refresh_target(&asker.request);
         }
         let terms = self.on_refresh(wires, at, part, &asker);
-        let writer =
-            ResponseWriter::start(&mut wires.out, &asker.request, asker.source.address, 200, None)
-                .header(CONTACT, wires.names.of(asker.source).contact.as_bytes())
-                .header(ALLOW, ALLOWED_METHODS);
+        let source = wires.source(asker.source);
+        let writer = ResponseWriter::start(&mut wires.out, &asker.request, source, 200, None)
+            .header(CONTACT, wires.names.of(asker.source).contact.as_bytes())
+            .header(ALLOW, ALLOWED_METHODS);
         let writer = egress::session(writer, terms);
         let response = match &text {
             Some(text) => writer.body(SDP, text.as_bytes()),
@@ -292,7 +292,8 @@ pub(super) const fn vanished(side: Side) -> Event {
 pub(super) fn say(wires: &mut Wires, at: Instant, asker: &Asker, status: u16) {
     let retry_after = (status == 500).then(|| wires.random_u64() % (RETRY_AFTER_MAX_S + 1));
     let Asker { server, source, request } = asker;
-    let writer = ResponseWriter::start(&mut wires.out, request, source.address, status, None);
+    let source = wires.source(*source);
+    let writer = ResponseWriter::start(&mut wires.out, request, source, status, None);
     let response = match (retry_after, status) {
         (Some(seconds), _) => writer.header("Retry-After", seconds.to_string()).finish(),
         (None, 422) => writer.header(MIN_SE, MIN_SE_S.to_string()).finish(),

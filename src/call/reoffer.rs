@@ -62,7 +62,8 @@ impl Call {
         let branch = wires.new_branch();
         let (dialog, hop) = self.line(to)?;
         let own = wires.names.of(hop);
-        let request = dialog.request(&mut wires.out, Method::Invite, &own.sent_by, branch);
+        let request =
+            dialog.request(&mut wires.out, Method::Invite, wires.names.via_of(hop), branch);
         let mut request = egress::stating(request, own);
         if let Some(terms) = terms {
             request = request.header(SESSION_EXPIRES, terms.value());
@@ -148,7 +149,7 @@ impl Call {
     fn confirm_reinvite(&mut self, wires: &mut Wires, part: Part, response: &Message) {
         let branch = wires.new_branch();
         let Some((dialog, hop)) = self.answered_line(part, response) else { return };
-        let sent_by = &wires.names.of(hop).sent_by;
+        let sent_by = wires.names.via_of(hop);
         let ack = dialog.ack_number(&mut wires.out, response.cseq(), sent_by, branch).finish();
         dialog.refresh_target(response);
         wires.transmit(hop, ack.bytes);

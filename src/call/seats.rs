@@ -5,6 +5,7 @@ use super::challenge::Accounts;
 use super::trunks::{Seat, TrunkFull};
 use crate::domain::id::TrunkId;
 use crate::domain::now::Now;
+use crate::domain::purpose::Purpose;
 use crate::rtp::plane::Side;
 
 /// The place of each side; none on a trunk without limits.
@@ -18,6 +19,13 @@ impl Accounts {
 }
 
 impl Call {
+    /// About an accident, where the caller's trunk is believed: it goes before all others.
+    pub(super) fn is_emergency(&self, accounts: &Accounts) -> bool {
+        let purpose = self.record().and_then(|record| record.known().purpose);
+        purpose == Some(Purpose::AccidentEmergency)
+            && accounts.identity(self.leg_a.peer().trunk).trusted
+    }
+
     /// Takes a place on the trunk that is asked next, instead of the one before; false when it has
     /// none.
     pub(super) fn sit_down(&mut self, accounts: &Accounts, now: Now, trunk: TrunkId) -> bool {

@@ -21,7 +21,7 @@ impl CallCore {
             return;
         }
         let tag = tag_for(self.wires.shard, message);
-        let answer = egress::plain(&mut self.wires, message, peer.address, status, &tag);
+        let answer = egress::plain(&mut self.wires, message, peer.hop(), status, &tag);
         self.send_stateless(peer, message, answer);
     }
 
@@ -50,7 +50,8 @@ impl CallCore {
         message: &Message,
         challenges: &[String],
     ) -> Bytes {
-        let (tag, source) = (tag_for(self.wires.shard, message), peer.address);
+        let tag = tag_for(self.wires.shard, message);
+        let source = self.wires.source(peer.hop());
         let out = &mut self.wires.out;
         let mut answer = ResponseWriter::start(out, message, source, 401, Some(&tag));
         for challenge in challenges {
@@ -62,7 +63,8 @@ impl CallCore {
     /// Answers a request outside of any dialog that is no INVITE, of a trunk that has not proved
     /// anything, as it would be answered after a proof: nobody is asked for one.
     pub(super) fn answer_unproved(&mut self, peer: &Peer, message: &Message) {
-        let (tag, source) = (tag_for(self.wires.shard, message), peer.address);
+        let tag = tag_for(self.wires.shard, message);
+        let source = self.wires.source(peer.hop());
         let method = message.method();
         if method == Method::Refer {
             return self.answer_stateless(peer, message, 403);

@@ -9,9 +9,10 @@ use rand_chacha::ChaCha20Rng;
 use super::challenge::Accounts;
 use super::config::CallConfig;
 use super::counters::Counters;
-use super::io::{Output, Peer, PeerRole};
+use super::io::{NO_TRUNK, Output, Peer, PeerRole};
 use super::names::Names;
 use super::place::{Place, Places};
+use super::pleas::Pleas;
 use super::timers::Timers;
 use super::unwanted::Denied;
 use crate::domain::cause::Cause;
@@ -22,9 +23,10 @@ use crate::sdp::Srtp;
 use crate::sip::dialog::Dialog;
 use crate::sip::ids::{Branch, Shard, Tag};
 use crate::sip::method::Method;
+use crate::sip::overload::Control;
 use crate::sip::transaction::{ClientId, Transactions};
 use crate::sip::transport::{Hop, Transport};
-use crate::sip::write;
+use crate::sip::write::{self, Source};
 
 /// Everything a leg needs to speak and to be found.
 pub(super) struct Wires {
@@ -51,6 +53,10 @@ pub(super) struct Wires {
     pub(super) unwanted: Vec<Unwanted>,
     /// What of that no route may say yet.
     pub(super) denied: Denied,
+    /// What next hops ask of us.
+    pub(super) pleas: Pleas,
+    /// What we ask of those who send to us, as of now.
+    pub(super) control: Control,
     pub(super) rng: ChaCha20Rng,
 }
 
@@ -71,6 +77,8 @@ impl Wires {
             refusals: 0,
             unwanted: Vec::new(),
             denied: Denied::default(),
+            pleas: Pleas::default(),
+            control: Control::default(),
             rng,
             config,
         }
@@ -123,6 +131,12 @@ impl Wires {
         }
     }
 
+    /// Where a request came from, for its answer: a trunk may know what we ask of it.
+    pub(super) fn source(&self, from: Hop) -> Source {
+        let control = (TrunkId::from_u128(from.owner) != NO_TRUNK).then_some(self.control);
+        Source { address: from.address, control }
+    }
+
     /// Sends bytes that no transaction guards: an ACK, a stateless answer.
     pub(super) fn transmit(&mut self, to: Hop, bytes: Bytes) {
         self.outputs.push_back(Output::Transmit { to, bytes });
@@ -140,7 +154,7 @@ impl Wires {
     ) -> Option<ClientId> {
         let branch = self.new_branch();
         let request = dialog
-            .request(&mut self.out, Method::Bye, &self.names.of(to).sent_by, branch)
+            .request(&mut self.out, Method::Bye, self.names.via_of(to), branch)
             .header(super::egress::REASON, super::egress::end_reason(cause))
             .finish();
         self.transactions.request(now, request, to, place.to_owner()).ok()
@@ -149,7 +163,7 @@ impl Wires {
     /// The ACK to a 2xx.
     pub(super) fn ack(&mut self, dialog: &Dialog, to: Hop) -> Bytes {
         let branch = self.new_branch();
-        dialog.ack(&mut self.out, &self.names.of(to).sent_by, branch).finish().bytes
+        dialog.ack(&mut self.out, self.names.via_of(to), branch).finish().bytes
     }
 }
 

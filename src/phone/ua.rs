@@ -256,7 +256,7 @@ impl Phone {
                     self.with_call(now, index, |c, now, line| c.handle_ack(now, line, &message));
                 }
             }
-            Event::Response { client, owner, message } => {
+            Event::Response { client, owner, message, .. } => {
                 let index = usize::try_from(owner.0).unwrap_or(usize::MAX);
                 self.with_call(now, index, |call, now, line| {
                     call.handle_response(now, line, client, &message);

@@ -111,6 +111,7 @@ pub(super) struct Published {
     parse_errors: Sum<Counter>,
     foreign_sources: Sum<Counter>,
     failovers: Sum<Counter>,
+    spared: Sum<Counter>,
     refused_early: [Sum<Counter>; 5],
     silenced: Sum<Counter>,
     unproved: Sum<Counter>,
@@ -145,6 +146,7 @@ impl Published {
             parse_errors: Sum::of(counter!("maskline_sip_parse_errors_total")),
             foreign_sources: Sum::of(counter!("maskline_sip_foreign_sources_total")),
             failovers: Sum::of(counter!("maskline_trunk_failovers_total")),
+            spared: Sum::of(counter!("maskline_trunk_spared_total")),
             refused_early: SHED.map(refused),
             silenced: Sum::of(counter!("maskline_sip_silenced_total")),
             unproved: Sum::of(counter!("maskline_attempts_unproved_total")),
@@ -171,6 +173,7 @@ impl Published {
         self.parse_errors.show(counts.unreadable + counts.malformed_answered);
         self.foreign_sources.show(counts.foreign_sources);
         self.failovers.show(counts.failovers);
+        self.spared.show(counts.hops_spared);
         let refused = [
             counts.refused_overload,
             counts.refused_recorder,

@@ -96,6 +96,7 @@ pub(crate) struct ViaSpans {
     branch: Option<Span>,
     received: Option<Span>,
     rport: Option<Span>,
+    oc: Option<Span>,
     more: Option<Span>,
 }
 
@@ -110,6 +111,7 @@ impl ViaSpans {
             branch: via.branch.map(span),
             received: via.received.map(span),
             rport: via.rport.map(span),
+            oc: via.oc.map(span),
             more: via.more.map(span),
         }
     }
@@ -125,6 +127,7 @@ impl ViaSpans {
             branch: self.branch.map(part),
             received: self.received.map(part),
             rport: self.rport.map(part),
+            oc: self.oc.map(part),
             more: self.more.map(part),
         }
     }

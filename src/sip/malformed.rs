@@ -62,7 +62,7 @@ impl Malformed {
             call_id: salvage.call_id?,
             cseq: salvage.cseq?,
         };
-        head.write(out, source.address);
+        head.write(out, source.address.into());
         out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
         Some((via.reply_hop(source), take(out)))
     }

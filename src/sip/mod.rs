@@ -15,6 +15,7 @@ pub mod locate;
 pub mod malformed;
 pub mod message;
 pub mod method;
+pub mod overload;
 mod parse;
 pub mod reason;
 pub mod reliable;

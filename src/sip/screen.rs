@@ -2,7 +2,6 @@
 //! to those that do not: RFC 3261 §8.2.
 
 use std::fmt;
-use std::net::SocketAddr;
 
 use bytes::{Bytes, BytesMut};
 
@@ -12,7 +11,7 @@ use super::limits::MAX_FORWARDS_MAX;
 use super::message::Message;
 use super::method::Method;
 use super::uri::{Parts, Scheme};
-use super::write::ResponseWriter;
+use super::write::{ResponseWriter, Source};
 
 /// What this element can do, as it says in its answers.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +48,7 @@ impl Refusal {
         &self,
         out: &mut BytesMut,
         request: &Message,
-        source: SocketAddr,
+        source: impl Into<Source>,
         to_tag: &Tag,
     ) -> Bytes {
         let writer = ResponseWriter::start(out, request, source, self.status, Some(to_tag));

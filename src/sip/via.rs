@@ -24,6 +24,8 @@ pub struct Via<'a> {
     pub received: Option<&'a [u8]>,
     /// The parameter `rport` from its `;`: the sender asks for the source port (RFC 3581).
     pub rport: Option<&'a [u8]>,
+    /// The parameter `oc` from its `;`: the sender takes part in overload control (RFC 7339).
+    pub oc: Option<&'a [u8]>,
     /// What follows behind the comma, when the header holds several values.
     pub more: Option<&'a [u8]>,
 }
@@ -39,8 +41,8 @@ impl<'a> Via<'a> {
     }
 
     fn bare(raw: &'a [u8], transport: &'a [u8], host: &'a [u8], port: Option<u16>) -> Self {
-        let (branch, received, rport, more) = (None, None, None, None);
-        Self { raw, transport, host, port, branch, received, rport, more }
+        let (branch, received, rport, oc, more) = (None, None, None, None, None);
+        Self { raw, transport, host, port, branch, received, rport, oc, more }
     }
 
     /// One value as nearly all are written: without white space but that before the host. `None`
@@ -100,6 +102,21 @@ impl<'a> Via<'a> {
         }
     }
 
+    /// Names, values and whole texts from their `;` of all parameters, in order.
+    pub(crate) fn params(&self) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>, &'a [u8])> {
+        let host_at = (self.host.as_ptr() as usize).saturating_sub(self.raw.as_ptr() as usize);
+        let mut cursor = Cursor::new(self.raw.get(host_at + self.host.len()..).unwrap_or_default());
+        // It was read once without a fault.
+        let is_read = sent_port(&mut cursor).is_ok();
+        std::iter::from_fn(move || {
+            cursor.skip_lws();
+            let before = cursor.rest();
+            let (name, value) = lex::next_param(&mut cursor).ok()??;
+            let whole = before.get(..before.len() - cursor.rest().len())?;
+            is_read.then(|| (name, value, lex::trim(whole)))
+        })
+    }
+
     fn read_params(&mut self, cursor: &mut Cursor<'a>) -> Result<(), InvalidValue> {
         loop {
             cursor.skip_lws();
@@ -125,6 +142,8 @@ impl<'a> Via<'a> {
             self.rport.replace(whole)
         } else if is_named(name, b"received") {
             self.received.replace(whole)
+        } else if is_named(name, b"oc") {
+            self.oc.replace(whole)
         } else {
             None
         };

@@ -18,8 +18,8 @@ const REFUSAL_PART: f64 = 0.03;
 struct Server {
     start: Instant,
     overload: Overload,
-    /// Microseconds from the start, and whether it is an attempt.
-    queue: VecDeque<(u64, bool)>,
+    /// Microseconds from the start, whether it is an attempt, and whether of one who heeds.
+    queue: VecDeque<(u64, bool, bool)>,
     coming: BinaryHeap<Reverse<(u64, bool)>>,
     now_us: f64,
     /// Of every 10 ms, so many it does nothing.
@@ -27,6 +27,40 @@ struct Server {
     /// When each was let in; and how long each one waited that was not.
     let_in: Vec<u64>,
     waited_ms: Vec<(u64, f64)>,
+    clients: Clients,
+}
+
+/// Those who send, as far as they heed what they are asked (RFC 7339).
+#[derive(Default)]
+struct Clients {
+    /// Of a hundred.
+    heeding: u32,
+    /// What they have heard last, and until when it holds.
+    heard: Option<(Control, u64)>,
+    /// Counts up what is to be kept back, by hundredths, and whose turn it is.
+    owed: u32,
+    turn: u32,
+    kept_back: Vec<u64>,
+}
+
+impl Clients {
+    /// Whether the next attempt is one of those who heed.
+    fn next_heeds(&mut self) -> bool {
+        self.turn = (self.turn + 37) % 100;
+        self.turn < self.heeding
+    }
+
+    /// Whether somebody keeps its attempt back at this time.
+    fn keep_back(&mut self, at: u64) -> bool {
+        let Some((control, _)) = self.heard.filter(|(_, until)| at < *until) else { return false };
+        self.owed += u32::from(control.loss_percent);
+        let is_kept = self.owed >= 100;
+        if is_kept {
+            self.owed -= 100;
+            self.kept_back.push(at);
+        }
+        is_kept
+    }
 }
 
 impl Server {
@@ -35,7 +69,8 @@ impl Server {
         let (queue, coming) = (VecDeque::new(), BinaryHeap::new());
         let overload = Overload::default();
         let (let_in, waited_ms) = (Vec::new(), Vec::new());
-        Self { start, overload, queue, coming, now_us: 0.0, stopped_ms, let_in, waited_ms }
+        let clients = Clients::default();
+        Self { start, overload, queue, coming, now_us: 0.0, stopped_ms, let_in, waited_ms, clients }
     }
 
     /// So much comes in a second from now on for so long, in bunches of one millisecond.
@@ -57,9 +92,13 @@ impl Server {
                 && next.0 as f64 <= self.now_us
             {
                 self.coming.pop();
-                self.queue.push_back(next);
+                let (at, is_attempt) = next;
+                let heeds = is_attempt && self.clients.next_heeds();
+                if !heeds || !self.clients.keep_back(at) {
+                    self.queue.push_back((at, is_attempt, heeds));
+                }
             }
-            let Some((at, is_attempt)) = self.queue.pop_front() else {
+            let Some((at, is_attempt, heeds)) = self.queue.pop_front() else {
                 self.overload.note(self.now(), Duration::ZERO, LATE);
                 let next = self.coming.peek().map_or(until_us, |Reverse(next)| next.0);
                 self.now_us = next.min(until_us).max(self.now_us as u64 + 1) as f64;
@@ -68,6 +107,21 @@ impl Server {
             let waited = self.now_us - at as f64;
             self.overload.note(self.now(), Duration::from_secs_f64(waited / 1e6), LATE);
             self.handle(is_attempt, waited / 1e3);
+            if is_attempt {
+                self.answer(heeds);
+            }
+        }
+    }
+
+    /// Who is answered hears what is asked of it, if it wants to.
+    fn answer(&mut self, heeds: bool) {
+        self.overload.came(heeds);
+        let elapsed = Duration::from_secs_f64(self.now_us / 1e6);
+        let wall = std::time::SystemTime::UNIX_EPOCH + elapsed;
+        let control = self.overload.control(Now { monotonic: self.now(), wall });
+        if heeds {
+            let until = self.now_us as u64 + u64::from(control.validity_ms) * 1_000;
+            self.clients.heard = Some((control, until));
         }
     }
 
@@ -130,6 +184,33 @@ fn beyond_the_capacity_what_can_be_served_is_and_the_others_are_refused_soon() {
             let (after, _) = server.figures(27, 8);
             assert!(after > 0.49, "{what}: {after} two seconds after");
         }
+    }
+}
+
+/// RFC 7339: what is refused is refused before it is sent.
+#[test]
+fn those_who_heed_keep_back_what_would_be_refused_and_send_all_again_afterwards() {
+    for (load, heeding) in [(2, 100), (5, 100), (10, 100), (5, 50)] {
+        let what = format!("load {load}, {heeding} of 100 heed");
+        let mut server = Server::new(0.0);
+        server.clients.heeding = heeding;
+        server.offer(CAPACITY / 2, 5);
+        assert!(server.clients.kept_back.is_empty(), "{what}: nothing was asked");
+        server.offer(CAPACITY * load, 20);
+        server.offer(CAPACITY / 2, 10);
+        let (served, _) = server.figures(10, 15);
+        assert!(served > 0.9 * (1.0 - load as f64 * REFUSAL_PART / 2.0), "{what}: {served} served");
+        let span = 10_000_000..25_000_000;
+        let count =
+            |list: &mut dyn Iterator<Item = u64>| list.filter(|at| span.contains(at)).count();
+        let kept_back = count(&mut server.clients.kept_back.iter().copied()) as f64;
+        let refused = count(&mut server.waited_ms.iter().map(|(at, _)| *at)) as f64;
+        let share = kept_back / (kept_back + refused);
+        let least = f64::from(heeding) / 100.0 * 0.8;
+        assert!(share > least, "{what}: {share} of what had to be was kept back");
+        let (after, _) = server.figures(27, 8);
+        assert!(after > 0.49, "{what}: {after} afterwards");
+        assert_eq!(server.overload.asking.control.validity_ms, 0, "{what}: nothing is asked");
     }
 }
 

@@ -5,6 +5,7 @@ mod challenged;
 mod checklist;
 mod clocks;
 mod connections;
+mod controlled;
 mod debug;
 mod delayed;
 mod door;

@@ -307,7 +307,8 @@ impl Transactions {
         }
         match (step.verdict, step.audience) {
             (Verdict::Deliver, Audience::User) => {
-                Event::Response { client: ClientId(id), owner: step.owner, message }
+                let (client, owner, to) = (ClientId(id), step.owner, step.peer);
+                Event::Response { client, owner, to, message }
             }
             (Verdict::Deliver, Audience::Nobody) | (Verdict::Absorb | Verdict::Fail, _) => {
                 Event::Absorbed
@@ -386,11 +387,11 @@ impl Transactions {
             owner: slot.owner,
             audience: slot.audience,
             cancel: slot.cancel,
+            peer: slot.peer,
         };
-        let peer = slot.peer;
         self.table.settle(now, id);
         if let Some(bytes) = transmit {
-            self.transmit(peer, bytes);
+            self.transmit(step.peer, bytes);
         }
         Some(step)
     }
@@ -422,6 +423,7 @@ struct Step {
     owner: Owner,
     audience: Audience,
     cancel: Cancel,
+    peer: Hop,
 }
 
 const fn attempts_max(transactions_max: usize) -> usize {

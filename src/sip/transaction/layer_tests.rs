@@ -268,7 +268,7 @@ fn responses_reach_their_owner_and_repeats_of_a_refusal_do_not() {
     let client = bench.send(invite.clone());
     for status in [100, 180, 486] {
         let event = bench.receive(answer_to(&invite.bytes, status));
-        let Event::Response { client: of, owner: OWNER, message } = event else {
+        let Event::Response { client: of, owner: OWNER, message, .. } = event else {
             panic!("{status}: {event:?}");
         };
         assert_eq!((of, message.status()), (client, Some(status)));

@@ -71,6 +71,8 @@ pub enum Event {
         client: ClientId,
         /// Who owns it.
         owner: Owner,
+        /// Where the request went.
+        to: Hop,
         /// The response.
         message: Message,
     },

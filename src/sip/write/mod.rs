@@ -14,6 +14,7 @@ use bytes::{Bytes, BytesMut};
 
 pub use again::again;
 pub use derived::{ack_of, cancel_of};
+pub use reply::Source;
 pub use request::{Request, RequestHead, RequestWriter};
 pub use response::{Answers, ResponseWriter};
 
@@ -67,7 +68,7 @@ fn digits_of(number: u64, room: &mut [u8; 20]) -> &[u8] {
     room.get(start..).unwrap_or_default()
 }
 
-fn put_decimal(out: &mut BytesMut, number: u64) {
+pub(super) fn put_decimal(out: &mut BytesMut, number: u64) {
     out.extend_from_slice(digits_of(number, &mut [0; 20]));
 }
 

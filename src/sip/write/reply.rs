@@ -6,9 +6,26 @@ use std::ops::Range;
 use bytes::BytesMut;
 
 use super::super::ids::Tag;
+use super::super::overload::Control;
 use super::super::status::reason_phrase;
 use super::super::via::Via;
 use super::{begin, put_decimal, put_ip};
+
+/// Where a request came from.
+#[derive(Clone, Copy, Debug)]
+pub struct Source {
+    /// The address that answers go to.
+    pub address: SocketAddr,
+    /// What is asked of this peer, if it wants to know and may be told.
+    pub control: Option<Control>,
+}
+
+/// A peer that is told nothing of our load.
+impl From<SocketAddr> for Source {
+    fn from(address: SocketAddr) -> Self {
+        Self { address, control: None }
+    }
+}
 
 /// The To tag of an answer.
 #[derive(Clone, Copy)]
@@ -33,17 +50,24 @@ pub(crate) struct ReplyHead<'a, V> {
 
 impl<'a, V: Iterator<Item = &'a [u8]>> ReplyHead<'a, V> {
     /// Writes them; the request came from `source`.
-    pub(crate) fn write(self, out: &mut BytesMut, source: SocketAddr) {
+    pub(crate) fn write(self, out: &mut BytesMut, source: Source) {
         begin(out);
         put_status_line(out, self.status);
         self.repeat(out, source);
     }
 
-    /// Writes all but the status line. Returns where in it our tag stands, with its `;tag=`.
-    pub(crate) fn repeat(self, out: &mut BytesMut, source: SocketAddr) -> Range<usize> {
+    /// Writes all but the status line. Returns where in it our control stands, if there is one, and
+    /// our tag, with its `;tag=`.
+    pub(crate) fn repeat(self, out: &mut BytesMut, source: Source) -> [Range<usize>; 2] {
         let start = out.len();
         out.extend_from_slice(b"Via: ");
-        put_top_via(out, &self.via, source);
+        let control = source.control.filter(|_| Control::is_wanted(&self.via));
+        put_top_via(out, &self.via, source.address, control.is_some());
+        let control_at = out.len() - start;
+        if let Some(control) = control {
+            control.put(out);
+        }
+        let control_end = out.len() - start;
         for via in self.via.more.into_iter().chain(self.more_vias) {
             out.extend_from_slice(b"\r\nVia: ");
             out.extend_from_slice(super::super::lex::trim(via));
@@ -63,7 +87,7 @@ impl<'a, V: Iterator<Item = &'a [u8]>> ReplyHead<'a, V> {
         out.extend_from_slice(b"\r\nCSeq: ");
         out.extend_from_slice(self.cseq);
         out.extend_from_slice(b"\r\n");
-        tag_at..tag_end
+        [control_at..control_end, tag_at..tag_end]
     }
 }
 
@@ -77,10 +101,11 @@ pub(crate) fn put_status_line(out: &mut BytesMut, status: u16) {
 }
 
 /// The value as it came, but for `rport`, which gets the source port where it was asked for, and
-/// `received`, which is always ours.
-fn put_top_via(out: &mut BytesMut, via: &Via<'_>, source: SocketAddr) {
+/// `received`, which is always ours; and for what a control of ours replaces.
+fn put_top_via(out: &mut BytesMut, via: &Via<'_>, source: SocketAddr, is_controlled: bool) {
     let mut rest = via.raw;
-    let mut marks = [via.rport, via.received];
+    let [oc, algo, validity, seq] = if is_controlled { Control::marks(via) } else { [None; 4] };
+    let mut marks = [via.rport, via.received, oc, algo, validity, seq];
     marks.sort_by_key(|mark| mark.map(|mark| mark.as_ptr() as usize));
     for mark in marks.into_iter().flatten() {
         let start = (mark.as_ptr() as usize).saturating_sub(rest.as_ptr() as usize);

@@ -1,7 +1,6 @@
 //! Answers to requests.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
@@ -9,7 +8,8 @@ use bytes::{Bytes, BytesMut};
 use super::super::header::HeaderId;
 use super::super::ids::Tag;
 use super::super::message::Message;
-use super::reply::{ReplyHead, ToTag, put_status_line};
+use super::super::overload::Control;
+use super::reply::{ReplyHead, Source, ToTag, put_status_line};
 use super::{begin, put_end, put_header, take};
 
 /// Writes one response. Made by [`ResponseWriter::start`], ended by [`ResponseWriter::finish`] or
@@ -24,11 +24,11 @@ impl<'o> ResponseWriter<'o> {
     pub fn start(
         out: &'o mut BytesMut,
         request: &Message,
-        source: SocketAddr,
+        source: impl Into<Source>,
         status: u16,
         to_tag: Option<&Tag>,
     ) -> Self {
-        head_of(request, status, to_tag).write(out, source);
+        head_of(request, status, to_tag).write(out, source.into());
         Self { out }
     }
 
@@ -66,6 +66,8 @@ impl<'o> ResponseWriter<'o> {
 pub struct Answers {
     /// Via, From, To, Call-ID and CSeq, then Record-Route.
     lines: Box<[u8]>,
+    /// Where a control of ours stands in Via; empty where nobody asks for one.
+    control: Range<usize>,
     /// Where our To tag stands, with its `;tag=`.
     tag: Range<usize>,
     record_routes_at: usize,
@@ -73,32 +75,55 @@ pub struct Answers {
 
 impl Answers {
     /// Reads what will be repeated of `request`, which came from `source`.
-    pub fn new(out: &mut BytesMut, request: &Message, source: SocketAddr, to_tag: &Tag) -> Self {
+    pub fn new(
+        out: &mut BytesMut,
+        request: &Message,
+        source: impl Into<Source>,
+        to_tag: &Tag,
+    ) -> Self {
         begin(out);
-        let tag = head_of(request, 0, Some(to_tag)).repeat(out, source);
+        let [control, tag] = head_of(request, 0, Some(to_tag)).repeat(out, source.into());
         let record_routes_at = out.len();
         put_record_routes(out, request);
-        Self { lines: out.as_ref().into(), tag, record_routes_at }
+        Self { lines: out.as_ref().into(), control, tag, record_routes_at }
     }
 
-    /// Begins an answer that opens no dialog. Only a 100 does without our tag.
-    pub fn start<'o>(&self, out: &'o mut BytesMut, status: u16) -> ResponseWriter<'o> {
-        let skipped = if status == 100 { self.tag.clone() } else { 0..0 };
-        let before = self.lines.get(..skipped.start).unwrap_or_default();
-        let behind = self.lines.get(skipped.end..self.record_routes_at).unwrap_or_default();
-        begin(out);
-        put_status_line(out, status);
-        out.extend_from_slice(before);
-        out.extend_from_slice(behind);
+    /// Begins an answer that opens no dialog, with what is asked now of who wants to know. Only a
+    /// 100 does without our tag.
+    pub fn start<'o>(
+        &self,
+        out: &'o mut BytesMut,
+        status: u16,
+        control: Control,
+    ) -> ResponseWriter<'o> {
+        let tag = if status == 100 { self.tag.clone() } else { self.tag.end..self.tag.end };
+        self.put_via(out, status, control);
+        for part in [self.control.end..tag.start, tag.end..self.record_routes_at] {
+            out.extend_from_slice(self.lines.get(part).unwrap_or_default());
+        }
         ResponseWriter { out }
     }
 
     /// Begins an answer that opens a dialog: it repeats the Record-Route lines too.
-    pub fn open<'o>(&self, out: &'o mut BytesMut, status: u16) -> ResponseWriter<'o> {
+    pub fn open<'o>(
+        &self,
+        out: &'o mut BytesMut,
+        status: u16,
+        control: Control,
+    ) -> ResponseWriter<'o> {
+        self.put_via(out, status, control);
+        out.extend_from_slice(self.lines.get(self.control.end..).unwrap_or_default());
+        ResponseWriter { out }
+    }
+
+    /// Up to where a control stands, with the one of now.
+    fn put_via(&self, out: &mut BytesMut, status: u16, control: Control) {
         begin(out);
         put_status_line(out, status);
-        out.extend_from_slice(&self.lines);
-        ResponseWriter { out }
+        out.extend_from_slice(self.lines.get(..self.control.start).unwrap_or_default());
+        if !self.control.is_empty() {
+            control.put(out);
+        }
     }
 }
 
