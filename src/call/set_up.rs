@@ -199,7 +199,7 @@ impl Call {
         let (wish, local) = (set_up.wish_of_callee()?, set_up.local?);
         let target = set_up.targets.get(position)?.clone();
         let known = self.record.as_ref()?.known();
-        let srtp = wires.srtp(hop_of(&target).transport, target.trunk);
+        let srtp = wires.srtp(hop_of(&target).transport, target.trunk)?;
         let ours = Ours::new(local[Side::B.index()], wires.random_u64());
         let mut ours = ours.with_keys(srtp, &mut wires.rng);
         let text = ours.offer(wish);

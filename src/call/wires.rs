@@ -108,16 +108,17 @@ impl Wires {
         u128::from(self.random_u64()) << 64 | u128::from(self.random_u64())
     }
 
-    /// Which encryption the media of a leg may have: none where others can read its keys.
-    pub(super) fn srtp(&self, transport: Transport, trunk: TrunkId) -> Srtp {
+    /// Which encryption the media of a leg may have: none where others can read its keys. Nothing
+    /// is known of a trunk that a route has named before the book does.
+    pub(super) fn srtp(&self, transport: Transport, trunk: TrunkId) -> Option<Srtp> {
         if transport != Transport::Tls {
-            return Srtp::Off;
+            return Some(Srtp::Off);
         }
-        match self.accounts.media(trunk).srtp {
+        Some(match self.accounts.terms(trunk)?.media.srtp {
             SrtpMode::Off => Srtp::Off,
             SrtpMode::Optional => Srtp::Optional,
             SrtpMode::Required => Srtp::Required,
-        }
+        })
     }
 
     /// The same for the leg of who calls. A softphone that speaks TLS has the choice.
@@ -127,7 +128,9 @@ impl Wires {
                 Srtp::Optional
             }
             PeerRole::Agent { .. } | PeerRole::Softphone => Srtp::Off,
-            PeerRole::Insurer { .. } | PeerRole::Carrier => self.srtp(peer.transport, peer.trunk),
+            PeerRole::Insurer { .. } | PeerRole::Carrier => {
+                self.srtp(peer.transport, peer.trunk).unwrap_or_default()
+            }
         }
     }
 

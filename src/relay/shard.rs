@@ -308,6 +308,7 @@ impl<R: RouteSource> Running<R> {
 
     /// Takes what other threads have sent.
     fn read_mail(&mut self) {
+        self.follow_trunks();
         let mut inbox = std::mem::take(&mut self.inbox);
         self.shard.mailbox.take(&mut inbox);
         while let Some(control) = inbox.controls.pop_front() {

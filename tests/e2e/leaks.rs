@@ -19,7 +19,7 @@ const NATIONAL: &str = "13800009173";
 const PLANTED: &str = "13800002846";
 
 /// Everything the service wrote, said to watchers, or stored, with its name.
-fn surfaces(service: &Service) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn surfaces(service: &Service) -> Vec<(String, Vec<u8>)> {
     let mut surfaces = vec![("log".to_owned(), service.log()), ("dump".to_owned(), dump(service))];
     for path in ["/metrics", "/readyz", "/healthz", "/version", "/debug/config"] {
         let (_, page) = http_get(service.admin, path).expect("the admin listener");

@@ -6,6 +6,7 @@ mod calls;
 mod certificates;
 mod commands;
 mod demo;
+mod encrypted;
 mod leaks;
 mod media_process;
 mod menu;

@@ -203,28 +203,40 @@ impl Softphone {
         hz: u32,
         to: Option<&str>,
     ) -> Self {
+        let account =
+            format!("<sip:{user}@{ip}:{port}>;regint=0;answermode=auto;audio_codecs=PCMA\n");
         let folder = folder.join(format!("phone-{port}"));
+        let config = format!("sip_listen {ip}:{port}\n");
+        let dial = to.map(|to| format!("/dial {to}"));
+        let arguments = dial.as_ref().map(|dial| ["-e", dial, "-t", "6"]);
+        let arguments = arguments.as_ref().map_or(&[][..], |arguments| arguments);
+        Self::launch(folder, hz, &config, &account, arguments)
+    }
+
+    /// Starts one with these settings beside the usual ones.
+    pub(crate) fn launch(
+        folder: PathBuf,
+        hz: u32,
+        more: &str,
+        account: &str,
+        arguments: &[&str],
+    ) -> Self {
         fs::create_dir_all(&folder).expect("a writable folder");
         let tone = folder.join("tone.wav");
         sound::write_tone(&tone, hz, 30);
         let config = format!(
             "module_path {}\nmodule g711.so\nmodule aufile.so\nmodule sndfile.so\n\
              module_app account.so\nmodule_app menu.so\nnet_interface {MEDIA}\n\
-             sip_listen {ip}:{port}\naudio_source aufile,{}\nsnd_path {}\n",
+             audio_source aufile,{}\nsnd_path {}\n{more}",
             module_folder(),
             tone.display(),
             folder.display()
         );
         fs::write(folder.join("config"), config).expect("a writable folder");
         fs::write(folder.join("contacts"), "").expect("a writable folder");
-        let account =
-            format!("<sip:{user}@{ip}:{port}>;regint=0;answermode=auto;audio_codecs=PCMA\n");
         fs::write(folder.join("accounts"), account).expect("a writable folder");
         let mut command = Command::new("baresip");
-        command.arg("-s").arg("-f").arg(&folder);
-        if let Some(to) = to {
-            command.args(["-e", &format!("/dial {to}"), "-t", "6"]);
-        }
+        command.arg("-s").arg("-f").arg(&folder).args(arguments);
         let mut process = Process::start(command, folder.join("out"));
         process.await_words("baresip is ready");
         Self { process, folder }
@@ -232,11 +244,16 @@ impl Softphone {
 
     /// What it heard.
     pub(crate) fn heard(&self) -> Vec<i16> {
+        self.heard_so_far().expect("a recording of the call")
+    }
+
+    /// What it has heard, once it hears something.
+    pub(crate) fn heard_so_far(&self) -> Option<Vec<i16>> {
         let recording = fs::read_dir(&self.folder).expect("its folder").find_map(|entry| {
             let path = entry.expect("an entry").path();
             path.to_string_lossy().ends_with("-dec.wav").then_some(path)
         });
-        sound::read_samples(&recording.expect("a recording of the call"))
+        recording.map(|path| sound::read_samples(&path))
     }
 }
 

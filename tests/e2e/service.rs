@@ -123,7 +123,12 @@ impl Service {
 
     /// The same with the media plane in a process of its own.
     pub(crate) fn start_apart(name: &str) -> Self {
-        Self::start_in(name, "", "", Shape { is_apart: true, whisper: "off", has_menu: false })
+        Self::start_apart_with(name, "")
+    }
+
+    /// The same with more settings of `[sip]`.
+    pub(crate) fn start_apart_with(name: &str, more: &str) -> Self {
+        Self::start_in(name, more, "", Shape { is_apart: true, whisper: "off", has_menu: false })
     }
 
     fn start_in(name: &str, more: &str, listeners: &str, shape: Shape) -> Self {

@@ -4,14 +4,12 @@
 use std::fs;
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::Command;
 
 use serde_json::{Value, json};
 
 use crate::certificates;
-use crate::peers::{MEDIA, Process, module_folder, until};
+use crate::peers::{Softphone, until};
 use crate::service::Service;
-use crate::sound;
 
 const REAL: &str = "+8613800001234";
 
@@ -32,34 +30,9 @@ fn a_softphone_registers_over_tls_and_calls_as_its_agent() {
     let (agent, user, password) = login(&service);
     let mut carrier = service.answering_carrier(1);
 
-    let folder = service.folder.join("softphone");
-    fs::create_dir_all(&folder).expect("a writable folder");
-    let tone = folder.join("tone.wav");
-    sound::write_tone(&tone, 440, 30);
-    let control = free_tcp_address();
-    let config = format!(
-        "module_path {}\nmodule g711.so\nmodule aufile.so\nmodule_app account.so\n\
-         module_app menu.so\nmodule_app ctrl_tcp.so\nctrl_tcp_listen {control}\n\
-         net_interface {MEDIA}\naudio_source aufile,{}\n\
-         sip_cafile {}/root.pem\n",
-        module_folder(),
-        tone.display(),
-        certificates::folder().display(),
-    );
-    fs::write(folder.join("config"), config).expect("a writable folder");
-    fs::write(folder.join("contacts"), "").expect("a writable folder");
-    let account = format!(
-        "<sip:{user}@{0};transport=tls>;auth_user={user};auth_pass={password};regint=60;\
-         audio_codecs=PCMA\n",
-        service.sip_tls
-    );
-    fs::write(folder.join("accounts"), account).expect("a writable folder");
-    let mut command = Command::new("baresip");
-    command.arg("-s").arg("-f").arg(&folder);
-    let mut phone = Process::start(command, folder.join("out"));
-    phone.await_words("200 OK");
+    let (mut phone, control) = register(&service, &user, &password, 440, "");
     order(control, "dial", &format!("sip:{x}@{};transport=tls", service.sip_tls));
-    phone.await_words("Call established");
+    phone.process.await_words("Call established");
     order(control, "hangup", "");
     carrier.succeeds();
     let record = service.records(1)[0].clone();
@@ -69,13 +42,39 @@ fn a_softphone_registers_over_tls_and_calls_as_its_agent() {
     assert!(!seen.contains(&user), "the callee sees the agent's login");
 }
 
+/// A softphone that has registered over TLS, and its control. `srtp`: what its account says of
+/// encrypted media.
+pub(crate) fn register(
+    service: &Service,
+    user: &str,
+    password: &str,
+    hz: u32,
+    srtp: &str,
+) -> (Softphone, SocketAddr) {
+    let control = free_tcp_address();
+    let config = format!(
+        "module srtp.so\nmodule_app ctrl_tcp.so\nctrl_tcp_listen {control}\n\
+         sip_cafile {}/root.pem\n",
+        certificates::folder().display(),
+    );
+    let account = format!(
+        "<sip:{user}@{0};transport=tls>;auth_user={user};auth_pass={password};regint=60;\
+         audio_codecs=PCMA{srtp}\n",
+        service.sip_tls
+    );
+    let folder = service.folder.join("softphone");
+    let mut phone = Softphone::launch(folder, hz, &config, &account, &[]);
+    phone.process.await_words("200 OK");
+    (phone, control)
+}
+
 fn free_tcp_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("an address")
 }
 
 /// One command by baresip's control socket, as a netstring of JSON.
-fn order(control: SocketAddr, command: &str, params: &str) {
+pub(crate) fn order(control: SocketAddr, command: &str, params: &str) {
     let order = json!({"command": command, "params": params}).to_string();
     let mut socket = until("baresip's control", || TcpStream::connect(control).ok());
     write!(socket, "{}:{order},", order.len()).expect("taken");

@@ -90,7 +90,7 @@ fn serve(line: &mut Line, own: SocketAddr) -> Vec<String> {
 }
 
 /// Binds a policy to a number whose calls leave by that carrier.
-fn bind_by_tls(service: &Service, target: SocketAddr, more: &Value) {
+pub(crate) fn bind_by_tls(service: &Service, target: SocketAddr, more: &Value) {
     let ca = fs::read_to_string(certificates::folder().join("root.pem")).expect("a file");
     let mut trunk = json!({
         "name": "tls", "role": "carrier", "transport": "tls", "source_networks": [CARRIER],

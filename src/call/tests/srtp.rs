@@ -241,3 +241,13 @@ fn a_hold_that_is_passed_on_offers_the_line_that_is_in_use() {
     assert_eq!(start(&answer), "200 INVITE");
     assert_eq!(in_use(&h), before);
 }
+
+#[test]
+fn a_trunk_over_tls_is_not_called_before_its_terms_are_known() {
+    let mut h = Harness::new();
+    h.store = found_over_tls;
+    let caller = agent(body(4_000, "RTP/AVP", None));
+    h.from(caller.peer, caller.invite());
+    assert!(!h.has_sent(carrier()) && !h.has_sent(second_carrier()), "it may insist on keys");
+    assert_eq!(h.lines(pbx()), ["503 INVITE"]);
+}
