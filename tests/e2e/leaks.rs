@@ -84,14 +84,19 @@ fn dump(service: &Service) -> Vec<u8> {
 
 /// Writes a number where none can be: behind the back of the API, which would refuse it.
 fn plant(service: &Service) {
-    let sql = format!("update agent set name = '{PLANTED}'");
+    let planted = sql(service, &format!("update agent set name = '{PLANTED}'"));
+    assert_eq!(planted.trim(), "UPDATE 1");
+}
+
+/// What the database says to this.
+pub(crate) fn sql(service: &Service, text: &str) -> String {
     let output = Command::new("psql")
         .arg("-h")
         .arg(service.folder.join("pg/socket"))
-        .args(["-U", "postgres", "--no-password", "-v", "ON_ERROR_STOP=1", "-c", &sql, "maskline"])
+        .args(["-U", "postgres", "--no-password", "-v", "ON_ERROR_STOP=1", "-c", text, "maskline"])
         .output()
         .expect("psql; `scripts/test` installs postgresql");
-    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "UPDATE 1");
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 fn search(canary: &Canary, surfaces: &[(String, Vec<u8>)]) -> Vec<Hit> {

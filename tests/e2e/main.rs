@@ -14,6 +14,7 @@ mod peers;
 #[path = "../protos/mod.rs"]
 mod protos;
 mod proxy;
+mod recorded;
 mod scanners;
 mod second_peer;
 mod service;

@@ -203,12 +203,23 @@ impl Softphone {
         hz: u32,
         to: Option<&str>,
     ) -> Self {
+        Self::start_for(folder, user, (ip, port), hz, to.map(|to| (to, 6)))
+    }
+
+    /// The same for so many seconds.
+    pub(crate) fn start_for(
+        folder: &Path,
+        user: &str,
+        (ip, port): (IpAddr, u16),
+        hz: u32,
+        to: Option<(&str, u32)>,
+    ) -> Self {
         let account =
             format!("<sip:{user}@{ip}:{port}>;regint=0;answermode=auto;audio_codecs=PCMA\n");
         let folder = folder.join(format!("phone-{port}"));
         let config = format!("sip_listen {ip}:{port}\n");
-        let dial = to.map(|to| format!("/dial {to}"));
-        let arguments = dial.as_ref().map(|dial| ["-e", dial, "-t", "6"]);
+        let dial = to.map(|(to, seconds)| (format!("/dial {to}"), seconds.to_string()));
+        let arguments = dial.as_ref().map(|(dial, seconds)| ["-e", dial, "-t", seconds]);
         let arguments = arguments.as_ref().map_or(&[][..], |arguments| arguments);
         Self::launch(folder, hz, &config, &account, arguments)
     }

@@ -37,14 +37,16 @@ pub(crate) struct Service {
 }
 
 /// What differs between the services of the tests.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Shape {
     /// The media plane is a process of its own.
     is_apart: bool,
-    /// `whisper.mode`.
-    whisper: &'static str,
+    /// `whisper.mode`, where it is not "off".
+    whisper: Option<&'static str>,
     /// Subscribers who reach nobody get the menu.
     has_menu: bool,
+    /// Every call is recorded.
+    records: bool,
 }
 
 /// Starts the binary with this arguments and waits for its good end; its standard output.
@@ -97,27 +99,25 @@ impl Service {
     /// The same with more listeners, each behind a comma. Subscribers hear nothing before the
     /// bridge.
     pub(crate) fn start_on(name: &str, more: &str, listeners: &str) -> Self {
-        Self::start_in(
-            name,
-            more,
-            listeners,
-            Shape { is_apart: false, whisper: "off", has_menu: false },
-        )
+        Self::start_in(name, more, listeners, Shape::default())
     }
 
     /// With calls that are announced as their purpose demands.
     pub(crate) fn start_whispering(name: &str) -> Self {
-        Self::start_in(
-            name,
-            "",
-            "",
-            Shape { is_apart: false, whisper: "by_purpose", has_menu: false },
-        )
+        Self::start_in(name, "", "", Shape { whisper: Some("by_purpose"), ..Shape::default() })
     }
 
     /// With the menu for subscribers who reach nobody.
     pub(crate) fn start_with_menu(name: &str) -> Self {
-        let shape = Shape { is_apart: false, whisper: "off", has_menu: true };
+        let shape = Shape { has_menu: true, ..Shape::default() };
+        Self::start_in(name, "", "", shape)
+    }
+
+    /// With calls that are announced and recorded, by this process or by the one of its media
+    /// plane.
+    pub(crate) fn start_recording(name: &str, is_apart: bool) -> Self {
+        let whisper = Some("announce");
+        let shape = Shape { is_apart, whisper, records: true, ..Shape::default() };
         Self::start_in(name, "", "", shape)
     }
 
@@ -128,11 +128,12 @@ impl Service {
 
     /// The same with more settings of `[sip]`.
     pub(crate) fn start_apart_with(name: &str, more: &str) -> Self {
-        Self::start_in(name, more, "", Shape { is_apart: true, whisper: "off", has_menu: false })
+        Self::start_in(name, more, "", Shape { is_apart: true, ..Shape::default() })
     }
 
     fn start_in(name: &str, more: &str, listeners: &str, shape: Shape) -> Self {
-        let Shape { is_apart, whisper, has_menu } = shape;
+        let Shape { is_apart, whisper, has_menu, records } = shape;
+        let whisper = whisper.unwrap_or("off");
         let folder =
             std::env::temp_dir().join(format!("maskline-e2e-{}-{name}", std::process::id()));
         fs::create_dir_all(&folder).expect("a writable folder for temporary files");
@@ -147,6 +148,12 @@ impl Service {
         } else {
             String::new()
         };
+        let recording = if records {
+            let folder = folder.join("recordings");
+            format!("[recording]\nfolder = \"{}\"\npurposes = \"all\"\n", folder.display())
+        } else {
+            String::new()
+        };
         let config = format!(
             "drain_timeout = \"2s\"\n[database]\ndata_dir = \"{0}/pg\"\n\
              [keys]\nroot_file = \"{0}/root.key\"\n[api]\nlisten = \"{api}\"\n\
@@ -155,7 +162,7 @@ impl Service {
              tls_certificate = \"{1}/relay.pem\"\ntls_key = \"{1}/relay.key\"\n\
              [media]\nbind = \"127.0.0.1\"\nthreads = 1\n{socket}announce_refusals = false\n\
              [whisper]\nmode = \"{whisper}\"\n\
-             [menu]\nenabled = {has_menu}\n[log]\nfilter = \"trace\"\n",
+             [menu]\nenabled = {has_menu}\n{recording}[log]\nfilter = \"trace\"\n",
             folder.display(),
             certificates::folder().display()
         );
@@ -229,6 +236,11 @@ impl Service {
     /// Changes something as the tenant's administrator.
     pub(crate) fn administer(&self, path: &str, body: &Value) -> Value {
         self.runtime.block_on(self.made.admin.post(path, body)).expect("an answer")
+    }
+
+    /// Reads as the tenant's administrator.
+    pub(crate) fn look(&self, path: &str) -> Value {
+        self.runtime.block_on(self.made.admin.get(path)).expect("an answer")
     }
 
     /// Changes something as the operator.

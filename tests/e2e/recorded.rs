@@ -1,0 +1,202 @@
+//! Calls that are recorded by the real binary: what each side has said is fetched once, and lies
+//! nowhere in clear.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::{Cursor, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+
+use maskline::rtp::g711::encode_a_law;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::leaks::sql;
+use crate::peers::{PATIENCE, Softphone, until};
+use crate::service::Service;
+use crate::sound;
+
+const REAL: &str = "+8613800001234";
+const AGENT_HZ: u32 = 440;
+const SUBSCRIBER_HZ: u32 = 880;
+/// Three seconds of both sides on the disk.
+const BYTES_OF_A_TALK: u64 = 60_000;
+/// Longer than any of the calls.
+const CALL_SECONDS: u32 = 90;
+
+/// A subscriber who answers every call, and whom an agent reaches.
+struct Talk {
+    service: Service,
+    x: String,
+    subscriber: Softphone,
+}
+
+impl Talk {
+    fn new(name: &str, is_apart: bool) -> Self {
+        let service = Service::start_recording(name, is_apart);
+        let binding = service.bind("E-1", REAL);
+        let x = binding["virtual_number"].as_str().expect("a number").to_owned();
+        let subscriber = Self::subscriber(&service);
+        Self { service, x, subscriber }
+    }
+
+    fn subscriber(service: &Service) -> Softphone {
+        let at = (service.sides.carrier.ip(), service.sides.carrier.port());
+        Softphone::start_for(&service.folder, REAL, at, SUBSCRIBER_HZ, None)
+    }
+
+    /// The agent's phone in a call of which some seconds are on the disk; and that file.
+    fn begin(&self) -> (Softphone, PathBuf) {
+        let service = &self.service;
+        let at = (service.sides.insurer.ip(), service.sides.insurer.port());
+        let to = format!("sip:{}@{}", self.x, service.sip);
+        let to = Some((to.as_str(), CALL_SECONDS));
+        let agent = Softphone::start_for(&service.folder, "4821", at, AGENT_HZ, to);
+        let partial = service.folder.join("recordings/five_years/partial");
+        let file = until("some seconds of sound on the disk", || {
+            let files = fs::read_dir(&partial).ok()?;
+            let long =
+                |path: &PathBuf| fs::metadata(path).is_ok_and(|it| it.len() > BYTES_OF_A_TALK);
+            files.filter_map(|entry| Some(entry.ok()?.path())).find(long)
+        });
+        (agent, file)
+    }
+
+    /// The newest recording, when there are so many.
+    fn recording(&self, count: usize) -> Value {
+        until("the recording", || {
+            let list = self.service.look("/v1/recordings");
+            let list = list["data"].as_array().cloned().expect("a list");
+            (list.len() == count).then(|| list[0].clone())
+        })
+    }
+
+    fn link(&self, recording: &Value) -> String {
+        let id = recording["id"].as_str().expect("an identifier");
+        let link = self.service.administer(&format!("/v1/recordings/{id}/links"), &json!({}));
+        link["path"].as_str().expect("a path").to_owned()
+    }
+}
+
+/// One GET without a key: status, headers, body.
+fn fetch(service: &Service, path: &str) -> (u16, String, Vec<u8>) {
+    let mut stream = TcpStream::connect(service.api).expect("the API");
+    stream.set_read_timeout(Some(PATIENCE)).expect("an option");
+    let host = service.api;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")
+        .expect("sent");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("an answer");
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("headers");
+    let head = String::from_utf8_lossy(&answer[..end]).to_lowercase();
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    (status.expect("a status"), head, answer.split_off(end + 4))
+}
+
+/// The caller and the callee of a fetched file.
+fn tracks(wav: Vec<u8>) -> [Vec<i16>; 2] {
+    let mut reader = hound::WavReader::new(Cursor::new(wav)).expect("a WAV file");
+    assert_eq!((reader.spec().channels, reader.spec().sample_rate), (2, 8_000));
+    let samples: Vec<i16> = reader.samples().map(|sample| sample.expect("a sample")).collect();
+    [0, 1].map(|side| samples.iter().skip(side).step_by(2).copied().collect())
+}
+
+fn each_side_is_on_its_own_track(tracks: &[Vec<i16>; 2]) {
+    let tones = [(AGENT_HZ, SUBSCRIBER_HZ), (SUBSCRIBER_HZ, AGENT_HZ)];
+    for (track, (own, other)) in tracks.iter().zip(tones) {
+        assert!(track.len() > 16_000, "{} samples", track.len());
+        // The second before the last: nothing that begins or ends is in it.
+        let second = &track[track.len() - 12_000..track.len() - 4_000];
+        let (own, other) = (sound::share(second, own), sound::share(second, other));
+        assert!(own > 0.9 && other < 0.05, "{own:.2} of its tone, {other:.2} of the other");
+    }
+}
+
+/// Whether eight samples of this track in a row stand in a file as they were sent.
+fn holds_sound(file: &[u8], track: &[i16]) -> bool {
+    let said: Vec<u8> = track.iter().map(|sample| encode_a_law(*sample)).collect();
+    // Of silence there is much everywhere.
+    let words = said.windows(8).filter(|word| word.iter().any(|byte| *byte != word[0]));
+    let words: HashSet<&[u8]> = words.collect();
+    file.windows(8).any(|word| words.contains(word))
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+    entries
+        .flat_map(|entry| {
+            let path = entry.path();
+            if path.is_dir() { files_below(&path) } else { vec![path] }
+        })
+        .collect()
+}
+
+/// Ends the agent's call; the recording and its two tracks.
+fn ends_and_is_fetched(talk: &Talk, mut agent: Softphone, count: usize) -> [Vec<i16>; 2] {
+    let service = &talk.service;
+    agent.process.signal(Signal::TERM);
+    agent.process.wait();
+    let recording = talk.recording(count);
+    assert_eq!((&recording["complete"], &recording["lost_packets"]), (&json!(true), &json!(0)));
+    let path = talk.link(&recording);
+    let (status, head, wav) = fetch(service, &path);
+    assert_eq!(status, 200, "{head}");
+    assert!(head.contains("content-type: audio/wav"), "{head}");
+    assert!(head.contains("x-recording-complete: true"), "{head}");
+    let tracks = tracks(wav);
+    each_side_is_on_its_own_track(&tracks);
+
+    let (status, _, _) = fetch(service, &path);
+    assert_eq!(status, 404, "a link works once");
+    let deeds = "select string_agg(action, ' ' order by id) from audit_entry \
+                 where action like 'recording.%'";
+    assert!(sql(service, deeds).contains("recording.linked recording.fetched"));
+    let record = &service.records(count)[0];
+    assert_eq!(record["marks"], json!(["recorded"]), "{record}");
+    assert_eq!(record["id"], recording["call_id"]);
+    tracks
+}
+
+#[test]
+fn both_sides_of_a_call_are_fetched_once_and_a_crash_leaves_what_was_said_until_then() {
+    let mut talk = Talk::new("recorded", false);
+    let (agent, _) = talk.begin();
+    let tracks = ends_and_is_fetched(&talk, agent, 1);
+    let files = files_below(&talk.service.folder.join("recordings"));
+    assert_eq!(files.len(), 1, "{files:?}");
+    let file = fs::read(&files[0]).expect("a recording");
+    for track in &tracks {
+        let in_clear: Vec<u8> = track.iter().map(|sample| encode_a_law(*sample)).collect();
+        assert!(holds_sound(&in_clear, track), "in clear it would be found");
+        assert!(!holds_sound(&file, track), "the file holds sound in clear");
+    }
+
+    // The next call is cut off by a crash.
+    let (agent, partial) = talk.begin();
+    talk.service.kill_and_start_again();
+    drop(agent);
+    let recording = talk.recording(2);
+    assert_eq!(recording["complete"], json!(false), "{recording}");
+    let (status, head, wav) = fetch(&talk.service, &talk.link(&recording));
+    assert_eq!(status, 200, "{head}");
+    assert!(head.contains("x-recording-complete: false"), "{head}");
+    each_side_is_on_its_own_track(&self::tracks(wav));
+    until("its lasting name", || (!partial.exists()).then_some(()));
+}
+
+#[test]
+fn the_process_of_the_media_plane_records_and_the_service_finds_it_even_after_its_crash() {
+    let mut talk = Talk::new("recorded-apart", true);
+    let (agent, _) = talk.begin();
+    ends_and_is_fetched(&talk, agent, 1);
+
+    let (agent, _) = talk.begin();
+    talk.service.media.take().expect("a process").signal(Signal::KILL);
+    let recording = talk.recording(2);
+    assert_eq!(recording["complete"], json!(false), "{recording}");
+    let (status, _, wav) = fetch(&talk.service, &talk.link(&recording));
+    assert_eq!(status, 200);
+    each_side_is_on_its_own_track(&tracks(wav));
+    drop(agent);
+    drop(talk.subscriber);
+}
