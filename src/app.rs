@@ -146,16 +146,16 @@ pub async fn start(config: Config, root_key: RootKeyFile) -> Result<Running, Sta
     let store = Store::new(pools.app.clone(), Arc::clone(&vault));
     let relay = Handle::new();
     let system = |error| StartError::System { what: "the recorder", error };
-    let (recorder, taped) =
-        recording::start(&config, &pools.relay, &vault).map_err(system)?.unzip();
+    let (recorder, taped) = recording::start(&config).map_err(system)?.unzip();
     let signalling =
         Signalling::start(sip, &config, &relay, &pools.relay, &vault, recorder).await?;
 
     let (tasks, stop, stop_admin) =
         (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
     jobs::start(&tasks, &stop, &store, &pools.relay, &relay);
-    if let (Some(taped), Some(folder)) = (taped, &config.recording.folder) {
-        jobs::keep_recordings(&tasks, &stop, &pools.relay, folder, taped);
+    if let Some(folder) = &config.recording.folder {
+        let shelf = jobs::Shelf::new(&pools.relay, &vault, folder);
+        jobs::keep_recordings(&tasks, &stop, &shelf, taped);
     }
     let watch = signalling.watch(&relay, store.clone(), pools.clone(), metrics.clone());
     tasks.spawn(stop.clone().run_until_cancelled_owned(watch));

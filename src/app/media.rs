@@ -12,11 +12,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::addresses::advertised;
 use super::signalling::shards;
-use super::{StartError, listen};
+use super::{StartError, listen, recording};
 use crate::config::Config;
 use crate::domain::network::Transport;
 use crate::media::sounds::{Library, library_hash};
-use crate::media::tape::Tape;
+use crate::media::tape::{Recorder, Tape};
 use crate::media::{self, FreePorts, Outside, Plane, PlaneConfig, Server, ShardLink, Waker};
 use crate::rtp::plane::PlaneAddress;
 use crate::rtp::sound::Sounds;
@@ -93,6 +93,7 @@ pub struct MediaService {
     // In the order of their end: the server holds links of the plane.
     server: Server,
     plane: Arc<Plane>,
+    recorder: Option<Recorder>,
     admin: Option<(SocketAddr, JoinHandle<()>)>,
     stop: CancellationToken,
 }
@@ -110,9 +111,9 @@ impl MediaService {
         self.plane.is_running() && self.server.is_running()
     }
 
-    /// Ends it, and with it all calls.
+    /// Ends it, and with it all calls; their recordings are whole.
     pub async fn stop(self) {
-        let Self { server, plane, admin, stop } = self;
+        let Self { server, plane, recorder, admin, stop } = self;
         stop.cancel();
         if let Some((_, task)) = admin {
             // A task that panicked has said so already.
@@ -120,6 +121,7 @@ impl MediaService {
         }
         drop(server);
         drop(plane);
+        drop(recorder);
     }
 }
 
@@ -140,7 +142,11 @@ pub async fn start_media(config: &Config) -> Result<MediaService, StartError> {
         Some(address) => Some(listen::bind("media.admin", address).await?),
         None => None,
     };
+    let recorder = recording::start_apart(config)
+        .map_err(|error| StartError::System { what: "the recorder", error })?;
     let settings = settings(config, advertised(config, sip).ip(), library.sounds);
+    let tape = recorder.as_ref().and_then(Recorder::tape);
+    let settings = settings.map(|settings| PlaneConfig { tape, ..settings });
     let mut server = Server::new(shards(config)).map_err(wrong)?;
     let (plane, links) = Plane::start(&settings.map_err(wrong)?, server.wakers()).map_err(wrong)?;
     let plane = Arc::new(plane);
@@ -161,5 +167,5 @@ pub async fn start_media(config: &Config) -> Result<MediaService, StartError> {
             .route("/metrics", get(async move || metrics.render()));
         (bound.address, tokio::spawn(bound.serve(pages, stop.clone())))
     });
-    Ok(MediaService { server, plane, admin, stop })
+    Ok(MediaService { server, plane, recorder, admin, stop })
 }

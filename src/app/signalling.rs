@@ -168,7 +168,11 @@ impl Signalling {
                 ..call_config(config, advertise)
             },
             media: links,
-            routes: Arc::new(StoreRoutes::new(pool.clone(), Arc::clone(vault))),
+            routes: Arc::new(StoreRoutes::new(
+                pool.clone(),
+                Arc::clone(vault),
+                !config.recording.purposes.0.is_empty(),
+            )),
             records: StoreRecords::new(pool.clone()),
             trunks: Arc::clone(&trunks),
             streams: StreamParts {
@@ -341,6 +345,7 @@ fn call_config(config: &Config, advertise: SocketAddr) -> CallConfig {
         duration_max: sip.duration_max,
         recording: RecordingRules {
             purposes: config.recording.purposes.0.clone(),
+            required: config.recording.required.0.clone(),
             retention: config.recording.retention,
         },
         announce_refusals: config.media.announce_refusals,

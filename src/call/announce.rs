@@ -8,6 +8,7 @@ use super::coupling::{Event, Stage};
 use super::io::Output;
 use super::menu::Heard as Told;
 use super::speech::{self, Facts};
+use super::taping::Recording;
 use super::timers::Timer;
 use super::whisper::{Act, Heard, Patience, Reply, Speech, Whisper};
 use super::wires::Wires;
@@ -28,6 +29,8 @@ pub(super) const SPEECH_TIME_MAX: Duration = Duration::from_secs(90);
 pub(super) struct Announcement {
     mode: WhisperMode,
     facts: Facts,
+    /// It is told of with the rest.
+    recording: Option<Box<Recording>>,
     /// From the callee's answer on.
     whisper: Option<Whisper>,
 }
@@ -35,24 +38,25 @@ pub(super) struct Announcement {
 impl Announcement {
     /// What an allowed call has to be announced with; `None` where it is bridged at once. Only a
     /// subscriber is told: a desk knows its own number.
-    pub(super) fn of(wires: &mut Wires, route: &Route, purpose: Purpose) -> Option<Box<Self>> {
+    pub(super) fn of(wires: &mut Wires, route: &mut Route, purpose: Purpose) -> Option<Box<Self>> {
         let mode = match route.callee {
             Callee::Subscriber(_) => wires.config.whisper.policy.mode(purpose)?,
             Callee::Desk(_) => return None,
         };
+        let recording = Recording::of(wires, route, purpose);
         let facts = Facts {
             tenant: route.tenant,
             hearer: route.hearer,
             agent_number: route.agent_number.clone(),
             purpose,
-            recorded: wires.config.recording.purposes.contains(&purpose),
+            recorded: recording.is_some(),
             code: wires
                 .config
                 .whisper
                 .speaks_code
                 .then(|| CallCode::from_random(wires.random_u64())),
         };
-        Some(Box::new(Self { mode, facts, whisper: None }))
+        Some(Box::new(Self { mode, facts, recording, whisper: None }))
     }
 
     /// The call ends: what has come of it, if it was begun.
@@ -89,7 +93,7 @@ impl Call {
         let Some(announcement) = &mut set_up.announcement else { return };
         let (whisper, acts) = Whisper::begin(announcement.mode, wires.config.whisper.on_silence);
         announcement.whisper = Some(whisper);
-        self.to_record = announcement.facts.recorded.then_some(announcement.facts.tenant);
+        self.recording = announcement.recording.take();
         // Who cannot send keys as events may still send their tones.
         let mode = KeyMode { report: true, pass: false, inband };
         let keys = Command::Keys { session, side: Side::B, mode };

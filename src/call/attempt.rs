@@ -291,7 +291,7 @@ fn read_marks(message: &Message) -> Vec<Mark> {
         }
         Mark::Private => message.header(HeaderId::Privacy).is_some_and(hides_something),
         Mark::Signed => is_there(HeaderId::Identity),
-        Mark::Menu => false,
+        Mark::Menu | Mark::Recorded | Mark::NotRecorded => false,
     };
     Mark::ALL.into_iter().filter(is_marked).collect()
 }

@@ -19,14 +19,15 @@ use super::seats::Seats;
 use super::self_service::SelfService;
 use super::set_up::SetUp;
 use super::talk::Talk;
+use super::taping::Recording;
 use super::timers::Timer;
 use super::wires::{GIVE_UP, Wires};
 use crate::domain::cause::Cause;
 use crate::domain::cdr::EndedBy;
-use crate::domain::id::{BindingId, CallId, RecordingId, TenantId};
+use crate::domain::id::{BindingId, CallId};
 use crate::domain::now::Now;
 use crate::domain::route::Route;
-use crate::rtp::plane::{Command, RecordAs, SessionId, Side, SideCounts};
+use crate::rtp::plane::{Command, SessionId, Side, SideCounts};
 use crate::sip::message::Message;
 
 /// One A-to-B relay, until nothing of it is left.
@@ -47,8 +48,8 @@ pub(super) struct Call {
     /// The session, from the answer to the end.
     pub(super) talk: Option<Box<Talk>>,
     pub(super) duration_max: Duration,
-    /// Whose recording begins with the bridge: its callee has been told.
-    pub(super) to_record: Option<TenantId>,
+    /// What begins with the bridge: its callee has been told.
+    pub(super) recording: Option<Box<Recording>>,
     media: Media,
     pub(super) seats: Seats,
 }
@@ -85,7 +86,7 @@ impl Call {
             self_service: None,
             talk: None,
             duration_max: Duration::ZERO,
-            to_record: None,
+            recording: None,
             media: Media::Unused,
             seats,
         }
@@ -141,14 +142,14 @@ impl Call {
     }
 
     /// Takes what the gate has allowed: from now on there is somebody to call.
-    pub(super) fn take_route(&mut self, wires: &mut Wires, route: Route) -> usize {
+    pub(super) fn take_route(&mut self, wires: &mut Wires, mut route: Route) -> usize {
         let purpose = self.record().and_then(|record| record.known().purpose);
         let offer = self.set_up.as_ref().map(|set_up| &set_up.offer);
         self.self_service = offer.and_then(|offer| SelfService::of(wires, &route, offer));
         if self.self_service.is_some() {
             self.coupling.offer_menu();
         }
-        let announcement = Announcement::of(wires, &route, purpose.unwrap_or_default());
+        let announcement = Announcement::of(wires, &mut route, purpose.unwrap_or_default());
         self.duration_max = route.duration_max.unwrap_or(wires.config.duration_max);
         let Some(set_up) = &mut self.set_up else { return 0 };
         set_up.announcement = announcement;
@@ -196,7 +197,7 @@ impl Call {
             Action::SpeakRefusal(cause) => self.speak_refusal(wires, at, cause),
             Action::Announce => self.announce(wires, at),
             Action::OpenMenu(why) => return self.open_menu(wires, now, why),
-            Action::Bridge => self.bridge(wires, now),
+            Action::Bridge => return self.bridge(wires, now),
             Action::TryTarget(position) => return self.try_target(wires, now, position),
             Action::DropTarget(cause) => {
                 if let Some(branch) = self.branches.last_mut() {
@@ -244,7 +245,7 @@ impl Call {
         SessionId(self.id.as_u128())
     }
 
-    fn order(&mut self, wires: &mut Wires, command: Command) {
+    pub(super) fn order(&mut self, wires: &mut Wires, command: Command) {
         if self.media == Media::Closed {
             return;
         }
@@ -395,23 +396,13 @@ impl Call {
         self.happen(wires, now, event);
     }
 
-    fn bridge(&mut self, wires: &mut Wires, now: Now) {
+    fn bridge(&mut self, wires: &mut Wires, now: Now) -> Option<Event> {
         self.stop_ringing(wires);
         self.order_keys(wires);
         let session = self.session();
         self.order(wires, Command::Bridge { session });
         self.tell_of_hold(wires);
-        if let Some(tenant) = self.to_record.take() {
-            let started_ms = now.unix_ms();
-            let recording = RecordAs {
-                recording: RecordingId::new(started_ms, wires.random_u128()).as_u128(),
-                tenant: tenant.as_u128(),
-                call: self.id.as_u128(),
-                started_ms,
-                retention: wires.config.recording.retention.code(),
-            };
-            self.order(wires, Command::Record { session, recording });
-        }
+        self.begin_recording(wires, now)
     }
 
     fn answer_caller(&mut self, wires: &mut Wires, now: Now) {

@@ -78,6 +78,8 @@ pub struct CallConfig {
 pub struct RecordingRules {
     /// Those for these purposes.
     pub purposes: Vec<Purpose>,
+    /// Those of them that end where they cannot be recorded.
+    pub required: Vec<Purpose>,
     /// How long the recordings are kept.
     pub retention: Retention,
 }
@@ -152,7 +154,11 @@ impl CallConfig {
             menu: MenuConfig::default(),
             insurers: Arc::default(),
             clip_hashes: Arc::default(),
-            recording: RecordingRules { purposes: Vec::new(), retention: Retention::FiveYears },
+            recording: RecordingRules {
+                purposes: Vec::new(),
+                required: Vec::new(),
+                retention: Retention::FiveYears,
+            },
         }
     }
 }

@@ -20,6 +20,7 @@ use super::place::{Part, Place, Serial};
 use super::registrar::Registrar;
 use super::silence::Silence;
 use super::table::{Calls, KEPT};
+use super::taping;
 use super::wires::Wires;
 use crate::domain::cause::Cause;
 use crate::domain::id::{BindingId, CallId};
@@ -251,7 +252,7 @@ impl CallCore {
             Report::OneWay { side, .. } => {
                 call.record_mut().into_iter().for_each(|record| record.unheard(side));
             }
-            Report::Recording { .. } => {}
+            Report::Recording { begun, .. } => call.on_recording(wires, now, begun),
         });
     }
 
@@ -390,12 +391,16 @@ fn judge(call: &mut Call, wires: &mut Wires, now: Now, mut route: Route) -> Even
     wires.denied.add_to(&mut route);
     let Some(record) = call.record_mut() else { return Event::Refused(Cause::Internal) };
     record.routed(&route);
+    let purpose = record.known().purpose.unwrap_or_default();
     match gate::decide(&route, record.attempt(), now.wall) {
         Decision::Refuse { cause, reasons } => {
             record.refused(reasons);
             call.refused(wires, cause)
         }
         Decision::Allow if !call.can_be_relayed() => Event::Refused(Cause::MediaUnacceptable),
+        Decision::Allow if taping::cannot_be_recorded(wires, &route, purpose) => {
+            Event::Refused(Cause::NotRecorded)
+        }
         Decision::Allow => Event::Allowed { targets: call.take_route(wires, route) },
     }
 }

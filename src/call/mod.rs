@@ -53,6 +53,7 @@ mod speech;
 mod stateless;
 mod table;
 mod talk;
+mod taping;
 mod timers;
 mod unwanted;
 mod whisper;

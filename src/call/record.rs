@@ -190,6 +190,14 @@ impl Record {
         });
     }
 
+    /// The call is recorded, or it is not recorded any more though its callee was told so.
+    pub(super) fn taped(&mut self, begun: bool) {
+        let mark = if begun { Mark::Recorded } else { Mark::NotRecorded };
+        if !self.cdr.marks.contains(&mark) {
+            self.cdr.marks.push(mark);
+        }
+    }
+
     /// The callee has heard it once.
     pub(super) fn heard(&mut self, now: Now) {
         let time = self.time_of(now);

@@ -165,9 +165,10 @@ fn recording(config: &Config, found: &mut Found) {
     if is_wanted && !has_folder {
         found.push(("recording.folder", "is needed beside recording.purposes".to_owned()));
     }
-    if has_folder && config.media.socket.is_some() {
-        let what = "cannot be used with media.socket: a media plane apart records nothing yet";
-        found.push(("recording.folder", what.to_owned()));
+    let recorded = &config.recording.purposes.0;
+    if config.recording.required.0.iter().any(|purpose| !recorded.contains(purpose)) {
+        let what = "may name none that is not in recording.purposes";
+        found.push(("recording.required", what.to_owned()));
     }
     if is_wanted && config.whisper.mode == WhisperPolicy::Off {
         let what = "nothing is recorded unannounced: whisper.mode must not be off";

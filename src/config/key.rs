@@ -150,6 +150,10 @@ pub(super) const KEYS: &[Key] = &[
         recording.purposes,
         "what is recorded, and said to be: all, or words such as \"claim, complaint_reply\""
     ),
+    key!(
+        recording.required,
+        "which of these calls end where they cannot be recorded; the others go on"
+    ),
     key!(recording.retention, "how long they are kept: six_months, five_years, ten_years"),
     key!(log.filter, "which lines are written: a level, or target=level,.."),
     key!(log.format, "json or pretty"),

@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn recordings_are_announced_have_a_folder_and_are_made_here() {
+    fn recordings_are_announced_and_have_a_folder() {
         let folder = "[recording]\nfolder = \"/var/lib/recordings\"\n";
         let found = in_file(&format!("{folder}purposes = \"claim, marketing,claim\"\n"));
         let purposes = found.expect("valid").recording.purposes;
@@ -319,7 +319,7 @@ mod tests {
             format!("{folder}purposes = \"claims\"\n"),
             format!("{folder}retention = \"for ever\"\n"),
             format!("{folder}purposes = \"all\"\n[whisper]\nmode = \"off\"\n"),
-            format!("{folder}[media]\nsocket = \"/run/media\"\n"),
+            format!("{folder}purposes = \"claim\"\nrequired = \"claim, survey\"\n"),
         ];
         for text in wrong {
             let found = problems(&text);

@@ -250,6 +250,8 @@ pub struct Recording {
     pub folder: Option<PathBuf>,
     /// Calls for these purposes are recorded.
     pub purposes: Purposes,
+    /// Those of them that end where they cannot be recorded.
+    pub required: Purposes,
     /// How long recordings are kept.
     pub retention: Retention,
 }
@@ -379,6 +381,7 @@ impl Default for Config {
             recording: Recording {
                 folder: None,
                 purposes: Purposes::default(),
+                required: Purposes::default(),
                 retention: Retention::FiveYears,
             },
             log: Log { filter: "info".to_owned(), format: LogFormat::Json },

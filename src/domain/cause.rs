@@ -137,6 +137,8 @@ causes! {
     MediaTimeout "media_timeout" 480 31 Silent;
     /// The media plane ended while the call was up.
     MediaLost "media_lost" 503 41 TryLater;
+    /// It has to be recorded, and cannot be.
+    NotRecorded "not_recorded" 503 41 TryLater;
     /// A side did not confirm in time that it is still there: no session refresh, or no PRACK.
     SessionExpired "session_expired" 504 102 Silent;
     /// No codec in common, or a body or an offer that cannot be read or relayed.

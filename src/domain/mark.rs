@@ -12,11 +12,22 @@ pub enum Mark {
     Signed,
     /// The subscriber has used the self-service menu, or was offered it.
     Menu,
+    /// A recording of it was begun.
+    Recorded,
+    /// It was said to be recorded, and is not, or not to its end.
+    NotRecorded,
 }
 
 impl Mark {
     /// All of them, in the order in which they are listed.
-    pub const ALL: [Self; 4] = [Self::Diverted, Self::Private, Self::Signed, Self::Menu];
+    pub const ALL: [Self; 6] = [
+        Self::Diverted,
+        Self::Private,
+        Self::Signed,
+        Self::Menu,
+        Self::Recorded,
+        Self::NotRecorded,
+    ];
 
     /// The stable word in the store, events and the API.
     #[must_use]
@@ -26,6 +37,8 @@ impl Mark {
             Self::Private => "private",
             Self::Signed => "signed",
             Self::Menu => "menu",
+            Self::Recorded => "recorded",
+            Self::NotRecorded => "not_recorded",
         }
     }
 

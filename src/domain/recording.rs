@@ -1,6 +1,28 @@
-//! How long a recording is kept.
+//! How long a recording is kept, and the key that it is written with.
 
+use std::fmt;
 use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use super::id::RecordingId;
+
+/// The key of a recording that may be made. `Debug` shows nothing of it.
+#[derive(Clone)]
+pub struct RecordingKey {
+    /// The recording that it belongs to.
+    pub recording: RecordingId,
+    /// With which its frames are sealed.
+    pub key: Zeroizing<Box<[u8]>>,
+    /// The same, wrapped by the tenant's key: it lies in the file.
+    pub wrapped: Box<[u8]>,
+}
+
+impl fmt::Debug for RecordingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RecordingKey({}, ***)", self.recording)
+    }
+}
 
 macro_rules! classes {
     ($($(#[$doc:meta])* $name:ident $label:literal $days:literal;)+) => {

@@ -12,6 +12,7 @@ use super::language::Language;
 use super::network::Transport;
 use super::number::{RealNumber, VirtualNumber};
 use super::purpose::{Purpose, Stated};
+use super::recording::RecordingKey;
 
 /// What the brain asks when an attempt arrives. It is answered by a [`RouteAnswer`]. `Debug` shows
 /// neither what was dialled nor who calls: either may be somebody's own number.
@@ -96,6 +97,8 @@ pub struct Route {
     pub paused_until: Option<SystemTime>,
     /// The subscriber has blocked the agent who calls.
     pub is_blocked: bool,
+    /// With which the call is recorded, if it is to be; absent when there is no key to be had.
+    pub recording: Option<Box<RecordingKey>>,
 }
 
 /// How a subscriber is spoken to.

@@ -4,8 +4,6 @@ mod recordings;
 mod sequence;
 mod sweep;
 
-use std::path::Path;
-
 use tokio::sync::mpsc::Receiver;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -13,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use crate::media::tape::Taped;
 use crate::relay::handle::Handle;
 use crate::store::{RelayPool, Store};
+pub(crate) use recordings::Shelf;
 
 /// Starts all jobs; they end at `stop`, after what they are doing.
 pub(crate) fn start(
@@ -29,14 +28,17 @@ pub(crate) fn start(
     tasks.spawn(sweep::partitions(store.clone(), stop.clone()));
 }
 
-/// Starts the jobs of recordings in this folder; they end at `stop`.
+/// Starts the jobs of recordings; they end at `stop`. What a recorder of this process has done
+/// comes by `taped`.
 pub(crate) fn keep_recordings(
     tasks: &TaskTracker,
     stop: &CancellationToken,
-    pool: &RelayPool,
-    folder: &Path,
-    taped: Receiver<Taped>,
+    shelf: &Shelf,
+    taped: Option<Receiver<Taped>>,
 ) {
-    tasks.spawn(recordings::keep(pool.clone(), folder.to_owned(), taped, stop.clone()));
-    tasks.spawn(recordings::erase(pool.clone(), folder.to_owned(), stop.clone()));
+    if let Some(taped) = taped {
+        tasks.spawn(recordings::keep(shelf.clone(), taped, stop.clone()));
+    }
+    tasks.spawn(recordings::adopt(shelf.clone(), stop.clone()));
+    tasks.spawn(recordings::erase(shelf.clone(), stop.clone()));
 }

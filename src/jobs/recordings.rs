@@ -1,37 +1,107 @@
-//! Recordings after their end: told to the store, and erased when their time is over.
+//! Recordings after their end: found, told to the store, and erased when their time is over.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc::Receiver;
+use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::sweep::every;
 use crate::media::tape::Taped;
-use crate::recording::Place;
+use crate::recording::{LEFT_MAX, Left, Place, RecordingError, left_over, make_folder};
 use crate::relay::now::now;
 use crate::store::recording::Recording;
 use crate::store::{RelayPool, StoreError};
+use crate::vault::Vault;
 
 /// How often recordings are looked for whose time is over.
 const ERASE_EVERY: Duration = Duration::from_secs(3_600);
+/// How often files are looked for that nobody writes any more.
+const ADOPT_EVERY: Duration = Duration::from_secs(2);
 /// How soon a store that was away is asked again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Tells the store of each recording that is on the disk; then it gets its lasting name. What the
-/// store has not heard of at the end is found by its name at the next start.
-pub(super) async fn keep(
+/// Where recordings lie, and what opens them.
+#[derive(Clone)]
+pub(crate) struct Shelf {
     pool: RelayPool,
+    vault: Arc<Vault>,
     folder: PathBuf,
-    mut taped: Receiver<Taped>,
-    stop: CancellationToken,
-) {
+}
+
+impl Shelf {
+    pub(crate) fn new(pool: &RelayPool, vault: &Arc<Vault>, folder: &Path) -> Self {
+        Self { pool: pool.clone(), vault: Arc::clone(vault), folder: folder.to_owned() }
+    }
+
+    /// Tells the store of a recording on the disk; then it gets its lasting name.
+    async fn put(&self, taped: &Taped) -> Result<(), StoreError> {
+        self.pool.insert_recording(&row(taped), now().wall).await?;
+        let (from, to) = (taped.place.partial(&self.folder), taped.place.kept(&self.folder));
+        let renamed = async {
+            if let Some(day) = to.parent() {
+                make_folder(day)?;
+            }
+            tokio::fs::rename(&from, &to).await
+        };
+        match renamed.await {
+            // Somebody else was faster.
+            Err(_) if to.exists() && !from.exists() => {}
+            Ok(()) => {}
+            Err(error) => tracing::error!(%error, recording.id = %taped.place.recording,
+                "{} keeps its partial name: {error}", taped.place.recording),
+        }
+        Ok(())
+    }
+
+    /// Tells of a partial file that nobody writes, if it is one.
+    async fn adopt(&self, path: &Path) -> Result<(), AdoptError> {
+        let path = path.to_owned();
+        let Some(left) = blocking(move || Ok(Left::take(&path)?)).await? else { return Ok(()) };
+        let (tenant, recording) = (left.about().tenant, left.about().recording);
+        let keys = self.pool.tenant_keys(&self.vault, tenant).await?;
+        let (left, taped) = blocking(move || {
+            let key = keys.open_recording_key(recording, left.wrapped_key());
+            let taped = left.read(&key.map_err(RecordingError::Key)?)?;
+            Ok((left, taped))
+        })
+        .await?;
+        self.put(&taped).await?;
+        // Until now nobody else took it.
+        drop(left);
+        Ok(())
+    }
+}
+
+/// Why a partial file stays one.
+#[derive(Debug, thiserror::Error)]
+enum AdoptError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Recording(#[from] RecordingError),
+    #[error("the reader has panicked")]
+    Panicked,
+}
+
+/// Large files are read where nothing else waits for them.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, AdoptError> + Send + 'static,
+) -> Result<T, AdoptError> {
+    spawn_blocking(work).await.unwrap_or(Err(AdoptError::Panicked))
+}
+
+/// Tells the store of each recording that has ended here. What the store has not heard of at the
+/// end is found on the disk.
+pub(super) async fn keep(shelf: Shelf, mut taped: Receiver<Taped>, stop: CancellationToken) {
     while let Some(Some(taped)) = stop.run_until_cancelled(taped.recv()).await {
-        let recording = row(&taped);
         let told = async {
-            while let Err(error) = pool.insert_recording(&recording, now().wall).await {
+            while let Err(error) = shelf.put(&taped).await {
                 tracing::warn!(%error, "A recording waits for the store: {error}");
                 sleep(RETRY).await;
             }
@@ -39,12 +109,36 @@ pub(super) async fn keep(
         if stop.run_until_cancelled(told).await.is_none() {
             return;
         }
-        let (from, to) = (taped.place.partial(&folder), taped.place.kept(&folder));
-        if let Err(error) = tokio::fs::rename(from, to).await {
-            tracing::error!(%error, recording.id = %recording.id,
-                "{} keeps its partial name: {error}", recording.id);
-        }
     }
+}
+
+/// Takes what a crash has left, and what a media plane of another process has written.
+pub(super) async fn adopt(shelf: Shelf, stop: CancellationToken) {
+    // They are told of once, and looked at again after a restart.
+    let useless = Mutex::new(BTreeSet::new());
+    every(ADOPT_EVERY, &stop, "Recordings wait for the store", async || {
+        let folder = shelf.folder.clone();
+        let paths = spawn_blocking(move || left_over(&folder)).await.unwrap_or_default();
+        for path in paths {
+            let is_useless = {
+                let useless = useless.lock().unwrap_or_else(PoisonError::into_inner);
+                useless.len() >= LEFT_MAX || useless.contains(&path)
+            };
+            if is_useless {
+                continue;
+            }
+            match shelf.adopt(&path).await {
+                Ok(()) => {}
+                Err(AdoptError::Store(error @ StoreError::Unavailable(_))) => return Err(error),
+                Err(error) => {
+                    tracing::error!(%error, "What is left of a recording is of no use: {error}");
+                    useless.lock().unwrap_or_else(PoisonError::into_inner).insert(path);
+                }
+            }
+        }
+        Ok(())
+    })
+    .await;
 }
 
 fn row(taped: &Taped) -> Recording {
@@ -67,9 +161,9 @@ fn row(taped: &Taped) -> Recording {
 }
 
 /// Erases recordings whose time is over, and nobody holds.
-pub(super) async fn erase(pool: RelayPool, folder: PathBuf, stop: CancellationToken) {
+pub(super) async fn erase(shelf: Shelf, stop: CancellationToken) {
     every(ERASE_EVERY, &stop, "Recordings that are over wait", async || {
-        erase_due(&pool, &folder, now().wall).await
+        erase_due(&shelf.pool, &shelf.folder, now().wall).await
     })
     .await;
 }

@@ -31,6 +31,9 @@ pub(super) const fn waiting_max(command: &Command) -> usize {
 /// for no thread.
 pub(super) const SPARES_MAX: usize = 32;
 
+/// Stands for a part of the plane itself, where otherwise the link of an order stands.
+const NO_LINK: usize = usize::MAX;
+
 /// Called from a media thread after it has queued reports for a shard; it must not block. Writing
 /// to an eventfd is meant. [`Report::Closed`] alone does not call it: whoever has closed a call
 /// looks for that report soon by itself.
@@ -66,6 +69,12 @@ pub(super) enum Order {
     Take {
         session: SessionId,
         spare: usize,
+    },
+    /// The recorder has begun this recording, or there is none any more.
+    Taped {
+        session: SessionId,
+        number: u64,
+        begun: bool,
     },
 }
 
@@ -242,7 +251,7 @@ pub(super) struct CommandQueue {
 }
 
 impl CommandQueue {
-    fn new() -> io::Result<Self> {
+    pub(super) fn new() -> io::Result<Self> {
         let waiting = Mutex::new(VecDeque::with_capacity(OPENS_WAITING_MAX));
         let (count, stopping) = (AtomicUsize::new(0), AtomicBool::new(false));
         Ok(Self { waiting, count, stopping, bell: Bell::new()? })
@@ -252,6 +261,7 @@ impl CommandQueue {
         let limit = match &order {
             Order::Take { .. } => OPENS_WAITING_MAX,
             Order::Command(command) => waiting_max(command),
+            Order::Taped { .. } => COMMANDS_MAX,
         };
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.len() >= limit {
@@ -260,6 +270,16 @@ impl CommandQueue {
         waiting.push_back((link, order));
         self.count.store(waiting.len(), Ordering::Release);
         Ok(())
+    }
+
+    /// Queues what a part of the plane has to tell its thread, and wakes the thread. There is room
+    /// for that in any case: it is no more than two for each call.
+    pub(super) fn push_own(&self, order: Order) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.push_back((NO_LINK, order));
+        self.count.store(waiting.len(), Ordering::Release);
+        drop(waiting);
+        self.wake();
     }
 
     /// The oldest command.

@@ -9,53 +9,25 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
 
-use crate::domain::id::{RecordingId, TenantId};
-use crate::recording::{About, PAYLOAD_BYTES_MAX, Place, Totals};
+use super::link::{self, CommandQueue};
+use crate::recording::PAYLOAD_BYTES_MAX;
+pub use crate::recording::Taped;
 use crate::rtp::g711::Law;
 use crate::rtp::header::{HEADER_BYTES, Header};
-use crate::rtp::plane::{EVENT_POSITION, RecordAs, Side};
+use crate::rtp::plane::{EVENT_POSITION, RecordAs, SessionId, Side};
 use crate::rtp::session::Session;
 use crate::rtp::time::Moment;
-use crate::vault::SecretKey;
 use deck::Deck;
 
 /// The most packets that may wait for the disk: at 1,000 recorded calls the sixth part of a second.
 /// Beyond it they are lost to the recording, which counts them.
 pub const TAPE_QUEUE_MAX: usize = 16_384;
 
-/// Makes and opens the keys of recordings. It may wait for the store, but not for long.
-pub trait TapeKeys: Send {
-    /// A new key, and the same wrapped by the tenant's; `None` when there is none to be had now.
-    fn create(&mut self, tenant: TenantId, id: RecordingId) -> Option<(SecretKey, Vec<u8>)>;
-
-    /// Opens a wrapped key.
-    fn open(&mut self, tenant: TenantId, id: RecordingId, wrapped: &[u8]) -> Option<SecretKey>;
-}
-
-/// A recording that is on the disk under its partial name, and ready to be told to the store.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Taped {
-    /// Where it is.
-    pub place: Place,
-    /// Whose it is.
-    pub about: About,
-    /// What it holds.
-    pub totals: Totals,
-    /// SHA-256 of the file.
-    pub sha256: [u8; 32],
-    /// Its length.
-    pub bytes: u64,
-    /// It is whole.
-    pub complete: bool,
-}
-
 /// What the recorder has to be told at its start.
 pub struct TapeConfig {
     /// Where recordings are kept.
     pub folder: PathBuf,
-    /// Their keys.
-    pub keys: Box<dyn TapeKeys>,
-    /// Takes each one that is done, and those that a crash has left. It must not wait.
+    /// Takes each one that is done. It must not wait.
     pub done: Box<dyn Fn(Taped) + Send>,
 }
 
@@ -66,17 +38,17 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Starts the thread. What a crash has left is told first.
+    /// Starts the thread.
     ///
     /// # Errors
     /// The folder cannot be made, or the thread cannot start.
     pub fn start(config: TapeConfig) -> std::io::Result<Self> {
         let (sender, orders) = sync_channel(TAPE_QUEUE_MAX);
-        let healthy = Arc::new(AtomicBool::new(true));
-        let deck = Deck::new(config, orders, Arc::clone(&healthy))?;
+        let has_room = Arc::new(AtomicBool::new(true));
+        let deck = Deck::new(config, orders, Arc::clone(&has_room))?;
         let thread = thread::Builder::new().name("recorder".to_owned());
         let thread = thread.spawn(move || deck.run())?;
-        let tape = Tape { orders: sender, healthy, number: Arc::default() };
+        let tape = Tape { orders: sender, has_room, number: Arc::default() };
         Ok(Self { tape: Some(tape), thread: Some(thread) })
     }
 
@@ -101,7 +73,7 @@ impl Drop for Recorder {
 #[derive(Clone, Debug)]
 pub struct Tape {
     orders: SyncSender<Order>,
-    healthy: Arc<AtomicBool>,
+    has_room: Arc<AtomicBool>,
     /// The next recording.
     number: Arc<AtomicU64>,
 }
@@ -114,11 +86,26 @@ impl PartialEq for Tape {
 
 impl Eq for Tape {}
 
+/// The way back to the media thread of a call.
+#[derive(Clone)]
+struct Told {
+    queue: Arc<CommandQueue>,
+    session: SessionId,
+    number: u64,
+}
+
+impl Told {
+    /// Its recording has begun, or there is none any more.
+    fn tell(&self, begun: bool) {
+        let (session, number) = (self.session, self.number);
+        self.queue.push_own(link::Order::Taped { session, number, begun });
+    }
+}
+
 /// What the recorder is told.
-#[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "nearly all of them are packets")]
 enum Order {
-    Begin { number: u64, about: RecordAs },
+    Begin { number: u64, about: Box<RecordAs>, told: Told },
     Packet(Packet),
     End { number: u64, lost: u64 },
 }
@@ -143,14 +130,29 @@ pub(super) struct Taping {
     lost: u64,
 }
 
+impl Taping {
+    /// Which one it is.
+    pub(super) const fn number(&self) -> u64 {
+        self.number
+    }
+}
+
 impl Tape {
-    /// Begins a recording; `None` when the disk has no room or the recorder is behind.
-    pub(super) fn begin(&self, now: Moment, about: RecordAs) -> Option<Taping> {
-        if !self.healthy.load(Ordering::Relaxed) {
+    /// Begins a recording; `None` when the disk has no room or the recorder is behind. Otherwise
+    /// what has become of it comes by the queue.
+    pub(super) fn begin(
+        &self,
+        now: Moment,
+        session: SessionId,
+        about: Box<RecordAs>,
+        queue: &Arc<CommandQueue>,
+    ) -> Option<Taping> {
+        if !self.has_room.load(Ordering::Relaxed) {
             return None;
         }
         let number = self.number.fetch_add(1, Ordering::Relaxed);
-        self.orders.try_send(Order::Begin { number, about }).ok()?;
+        let told = Told { queue: Arc::clone(queue), session, number };
+        self.orders.try_send(Order::Begin { number, about, told }).ok()?;
         Some(Taping { number, begun_at: now, lost: 0 })
     }
 

@@ -1,9 +1,10 @@
 //! One media thread: wait, take a packet of each ready socket, send it on, obey, report, pause.
 
+mod taping;
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::io;
-use std::mem;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +23,7 @@ use super::meter::{FLUSH_INTERVAL, Meter};
 use super::pace::Pace;
 use super::sockets::{Channel, PACKET_BYTES_MAX, Place};
 use super::tape::{Tape, Taping};
-use crate::rtp::plane::{Command, RecordAs, Report, SessionId, Side};
+use crate::rtp::plane::{Command, Report, SessionId, Side};
 use crate::rtp::rtcp::REPORT_BYTES_MAX;
 use crate::rtp::session::{Dropped, FRAME_BYTES, Play, Session};
 use crate::rtp::sound::Sounds;
@@ -259,6 +260,7 @@ impl Worker {
             match order {
                 Order::Command(command) => self.obey(now, link, command),
                 Order::Take { session, spare } => self.take_spare(now, link, session, spare),
+                Order::Taped { session, number, begun } => self.taped(session, number, begun),
             }
         }
         self.open_spares(now);
@@ -336,29 +338,6 @@ impl Worker {
                 }
                 None => self.meter.counts.unknown_session += 1,
             },
-        }
-    }
-
-    fn record(&mut self, now: Moment, session: SessionId, recording: RecordAs) {
-        let slot = self.calls.find(session);
-        let Some(call) = slot.and_then(|slot| self.calls.at(slot)) else {
-            self.meter.counts.unknown_session += 1;
-            return;
-        };
-        let begun = self.tape.as_ref().and_then(|tape| tape.begin(now, recording));
-        let report = Report::Recording { session, begun: begun.is_some() };
-        self.untold.extend(mem::replace(&mut call.taping, begun));
-        let link = call.link;
-        self.report(link, report);
-    }
-
-    /// Tells the recorder of recordings that are over, as far as it has room.
-    fn end_recordings(&mut self) {
-        while let (Some(taping), Some(tape)) = (self.untold.pop(), &self.tape) {
-            if let Err(taping) = tape.end(taping) {
-                self.untold.push(taping);
-                break;
-            }
         }
     }
 

@@ -175,6 +175,7 @@ mod tests {
             do_not_call: Vec::new(),
             paused_until: None,
             is_blocked: false,
+            recording: None,
         }
     }
 

@@ -1,5 +1,5 @@
 //! Where a recording is on the disk: a folder for each retention class and day, so that what has to
-//! go at the same time is together.
+//! go at the same time is together, and one of each class for what is being written.
 
 use std::path::{Path, PathBuf};
 
@@ -21,23 +21,20 @@ impl Place {
     /// A finished recording that the store knows.
     #[must_use]
     pub fn kept(&self, root: &Path) -> PathBuf {
-        self.file(root, "rec")
+        let day = self.started_ms / 86_400_000;
+        let day = root.join(self.retention.label()).join(format!("day-{day}"));
+        day.join(format!("{}.rec", self.recording))
     }
 
     /// One that is being written, or that the store does not know yet.
     #[must_use]
     pub fn partial(&self, root: &Path) -> PathBuf {
-        self.file(root, "part")
+        partial_folder(root, self.retention).join(format!("{}.part", self.recording))
     }
+}
 
-    /// The folder of its class and day, counted from 1970 in UTC.
-    #[must_use]
-    pub fn folder(&self, root: &Path) -> PathBuf {
-        let day = self.started_ms / 86_400_000;
-        root.join(self.retention.label()).join(format!("day-{day}"))
-    }
-
-    fn file(&self, root: &Path, end: &str) -> PathBuf {
-        self.folder(root).join(format!("{}.{end}", self.recording))
-    }
+/// Where the recordings of a class are written: however many are kept, this one is soon read.
+#[must_use]
+pub fn partial_folder(root: &Path, retention: Retention) -> PathBuf {
+    root.join(retention.label()).join("partial")
 }

@@ -8,12 +8,14 @@
 
 mod folder;
 mod format;
+mod left;
 mod reader;
 mod wav;
 mod writer;
 
-pub use folder::Place;
+pub use folder::{Place, partial_folder};
 pub use format::{About, Frame, PAYLOAD_BYTES_MAX, Totals, Track};
+pub use left::{LEFT_MAX, Left, Taped, hold, left_over, make_folder};
 pub use reader::{Outcome, Reader, RecordingError};
 pub use wav::{Wav, WavError};
 pub use writer::{Finished, Writer};

@@ -8,26 +8,45 @@ use super::recorder::{RecordFailure, RecordStore};
 use super::routes::{Lookup, RouteSource};
 use crate::call::io::LoginAnswer;
 use crate::domain::cdr::Cdr;
-use crate::domain::id::BindingId;
+use crate::domain::id::{BindingId, RecordingId};
 use crate::domain::menu::{MenuAnswer, MenuQuestion};
+use crate::domain::recording::RecordingKey;
 use crate::domain::route::{RouteAnswer, RouteQuery};
 use crate::domain::whisper::Unwanted;
 use crate::sip::digest::Secret;
 use crate::store::cdr::insert_batch;
+use crate::store::convert::unix_ms;
 use crate::store::route::{self, RouteKey, RouteLookup, RouteRecord};
 use crate::store::unwanted::refuse;
 use crate::store::{RelayPool, StoreError};
-use crate::vault::Vault;
+use crate::vault::{Vault, random_u128};
 
 /// Routes of the store, opened by the vault.
 pub(crate) struct StoreRoutes {
     pool: RelayPool,
     vault: Arc<Vault>,
+    /// Some calls are recorded.
+    records: bool,
 }
 
 impl StoreRoutes {
-    pub(crate) const fn new(pool: RelayPool, vault: Arc<Vault>) -> Self {
-        Self { pool, vault }
+    /// Where calls are recorded, each route comes with a key for that.
+    pub(crate) const fn new(pool: RelayPool, vault: Arc<Vault>, records: bool) -> Self {
+        Self { pool, vault, records }
+    }
+
+    /// Without a key the call goes on as one that cannot be recorded.
+    fn recording_key(&self, sealed: &RouteRecord) -> Option<Box<RecordingKey>> {
+        let made = random_u128().and_then(|random| {
+            let recording = RecordingId::new(unix_ms(now().wall), random);
+            sealed.recording_key(&self.vault, recording)
+        });
+        made.map(Box::new)
+            .inspect_err(|error| {
+                let binding = sealed.binding();
+                tracing::error!(binding.id = %binding, %error, "A recording has no key: {error}");
+            })
+            .ok()
     }
 }
 
@@ -91,7 +110,13 @@ impl RouteSource for StoreRoutes {
             RouteQuery::FromInsurer { .. } => None,
         };
         match sealed.open(&self.vault, caller) {
-            Ok(route) => RouteAnswer::Found(Box::new(route)),
+            Ok(mut route) => {
+                // What is recorded is announced, and only subscribers are told anything.
+                if self.records && matches!(query, RouteQuery::FromInsurer { .. }) {
+                    route.recording = self.recording_key(sealed);
+                }
+                RouteAnswer::Found(Box::new(route))
+            }
             Err(error) => {
                 let binding = sealed.binding();
                 tracing::error!(binding.id = %binding, %error, "A route does not open: {error}");

@@ -1,9 +1,11 @@
 //! The messages between the brain and the media plane: commands down, reports up. Plain values, so
 //! that the plane can live in a process of its own.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroize as _;
 
 use super::key::Key;
 use super::sound::Sound;
@@ -105,8 +107,29 @@ pub const EVENT_POSITION: usize = 3;
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 pub struct PayloadMap(pub [Option<u8>; PAYLOADS_MAX]);
 
+/// The key of a recording. `Debug` shows nothing of it.
+#[derive(Clone, Eq, PartialEq, Serialize, Deserialize)]
+pub struct TapeKey {
+    /// With which its frames are sealed.
+    pub key: Box<[u8]>,
+    /// The same, wrapped: it lies in the file.
+    pub wrapped: Box<[u8]>,
+}
+
+impl Drop for TapeKey {
+    fn drop(&mut self) {
+        self.key.zeroize();
+    }
+}
+
+impl fmt::Debug for TapeKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TapeKey(***)")
+    }
+}
+
 /// A recording that is to be made. What the numbers mean is not known here.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct RecordAs {
     /// Its name.
     pub recording: u128,
@@ -118,6 +141,8 @@ pub struct RecordAs {
     pub started_ms: u64,
     /// How long it is kept.
     pub retention: u8,
+    /// With what it is written.
+    pub key: TapeKey,
 }
 
 /// Orders to the media plane. Each names its call; orders for an unknown call are ignored and
@@ -187,7 +212,7 @@ pub enum Command {
         /// The call.
         session: SessionId,
         /// As what.
-        recording: RecordAs,
+        recording: Box<RecordAs>,
     },
     /// Close the ports and put them in quarantine. Answered by [`Report::Closed`].
     Close {
@@ -277,11 +302,12 @@ pub enum Report {
         /// The call.
         session: SessionId,
     },
-    /// A recording was asked for.
+    /// A recording was asked for. Told again when one that has begun breaks off.
     Recording {
         /// The call.
         session: SessionId,
-        /// It has begun; otherwise nothing is kept, since there is no room or nothing to keep it.
+        /// Its file is being written; otherwise nothing is kept from now on, since there is no room
+        /// or nothing to keep it.
         begun: bool,
     },
     /// The ports are closed.

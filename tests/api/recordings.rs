@@ -35,7 +35,8 @@ async fn recorded(world: &World, folder: &Folder) -> Recording {
     let (id, call) = (RecordingId::new(STARTED_MS, 5), CallId::new(STARTED_MS, 6));
     let (retention, started_ms) = (Retention::FiveYears, STARTED_MS);
     let place = Place { recording: id, retention, started_ms };
-    std::fs::create_dir_all(place.folder(&folder.0)).expect("a folder");
+    let kept = place.kept(&folder.0);
+    std::fs::create_dir_all(kept.parent().expect("a day")).expect("a folder");
     let keys = world.db.database.relay.tenant_keys(&world.db.vault, tenant).await.expect("keys");
     let (key, wrapped) = keys.create_recording_key(id).expect("a key");
     let about = About { tenant, recording: id, call, started_ms };

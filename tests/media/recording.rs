@@ -4,34 +4,27 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::mpsc::sync_channel;
 
-use maskline::domain::id::{RecordingId, TenantId};
 use maskline::domain::recording::Retention;
-use maskline::media::tape::{Recorder, TapeConfig, TapeKeys, Taped};
+use maskline::media::tape::{Recorder, TapeConfig, Taped};
 use maskline::recording::{Outcome, Reader};
-use maskline::rtp::plane::{Command, RecordAs, Report};
+use maskline::rtp::plane::{Command, RecordAs, Report, TapeKey};
 use maskline::vault::SecretKey;
 
 use crate::peers::{World, payload};
-
-struct OneKey;
-
-impl TapeKeys for OneKey {
-    fn create(&mut self, _: TenantId, _: RecordingId) -> Option<(SecretKey, Vec<u8>)> {
-        Some((SecretKey::from_bytes(&[5; 32]).expect("32 bytes"), Vec::new()))
-    }
-
-    fn open(&mut self, _: TenantId, _: RecordingId, _: &[u8]) -> Option<SecretKey> {
-        None
-    }
-}
 
 fn folder() -> PathBuf {
     std::env::temp_dir().join(format!("maskline-recorded-{}", std::process::id()))
 }
 
-fn as_recording() -> RecordAs {
-    let retention = Retention::TenYears.code();
-    RecordAs { recording: 7, tenant: 1, call: 2, started_ms: 1_800_000_000_000, retention }
+fn as_recording() -> Box<RecordAs> {
+    Box::new(RecordAs {
+        recording: 7,
+        tenant: 1,
+        call: 2,
+        started_ms: 1_800_000_000_000,
+        retention: Retention::TenYears.code(),
+        key: TapeKey { key: [5; 32].into(), wrapped: [9; 40].into() },
+    })
 }
 
 /// Everything that was kept of each side.
@@ -51,7 +44,7 @@ fn read(taped: &Taped) -> [Vec<Vec<u8>>; 2] {
 fn a_recording_holds_what_both_said_while_it_ran() {
     let (sender, taped) = sync_channel(16);
     let done = Box::new(move |taped| sender.send(taped).expect("somebody listens"));
-    let config = TapeConfig { folder: folder(), keys: Box::new(OneKey), done };
+    let config = TapeConfig { folder: folder(), done };
     let recorder = Recorder::start(config).expect("a recorder");
     let tape = recorder.tape();
     let mut world = World::with(|config| config.tape = tape);

@@ -100,7 +100,10 @@ impl Media {
                 open.session.bridge(moment, &mut self.rng);
                 None
             }
-            Command::Record { .. } => None,
+            // Nothing is kept of what is said in stories.
+            Command::Record { session, .. } => {
+                Some((wait, Report::Recording { session, begun: false }))
+            }
             Command::Hold { session } => {
                 self.sessions.get_mut(&session)?.session.hold();
                 None

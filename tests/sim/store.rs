@@ -7,14 +7,16 @@ use std::time::{Duration, Instant, SystemTime};
 
 use maskline::domain::binding::{BindingState, SuspendReason};
 use maskline::domain::cause::Cause;
-use maskline::domain::id::{BindingId, CallId};
+use maskline::domain::id::{BindingId, CallId, RecordingId};
 use maskline::domain::network::Transport;
 use maskline::domain::number::{RealNumber, VirtualNumber};
 use maskline::domain::purpose::Purpose;
+use maskline::domain::recording::RecordingKey;
 use maskline::domain::route::{
     Callee, CallerParty, Hearer, Route, RouteAnswer, RouteQuery, TrunkTarget,
 };
 use rand_chacha::ChaCha8Rng;
+use zeroize::Zeroizing;
 
 use crate::cast::{EVERYBODY, Place, Who};
 use crate::chance::Chance;
@@ -257,6 +259,11 @@ impl Store {
                 self.facts.paused.contains(&party).then(for_ever)
             },
             is_blocked: false,
+            recording: Some(Box::new(RecordingKey {
+                recording: RecordingId::from_u128(7),
+                key: Zeroizing::new([5; 32].as_slice().into()),
+                wrapped: [9; 60].as_slice().into(),
+            })),
         }
     }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
+use zeroize::Zeroizing;
 
 use crate::call::config::CallConfig;
 use crate::call::core::CallCore;
@@ -18,11 +19,12 @@ use crate::call::io::{
 };
 use crate::domain::binding::BindingState;
 use crate::domain::cdr::Cdr;
-use crate::domain::id::{AgentId, BindingId, CallId, SubscriberId, TenantId, TrunkId};
+use crate::domain::id::{AgentId, BindingId, CallId, RecordingId, SubscriberId, TenantId, TrunkId};
 use crate::domain::menu::MenuQuestion;
 use crate::domain::network;
 use crate::domain::now::Now;
 use crate::domain::number::{RealNumber, VirtualNumber};
+use crate::domain::recording::RecordingKey;
 use crate::domain::ring::RingTone;
 use crate::domain::route::{
     Callee, CallerParty, Hearer, Route, RouteAnswer, RouteQuery, TrunkTarget,
@@ -111,6 +113,16 @@ pub(crate) fn route() -> Route {
         do_not_call: Vec::new(),
         paused_until: None,
         is_blocked: false,
+        recording: Some(Box::new(recording_key())),
+    }
+}
+
+/// With which a call is recorded, if it is.
+fn recording_key() -> RecordingKey {
+    RecordingKey {
+        recording: RecordingId::from_u128(0x7ec),
+        key: Zeroizing::new([5; 32].as_slice().into()),
+        wrapped: [9; 60].as_slice().into(),
     }
 }
 

@@ -33,6 +33,7 @@ mod srtp;
 mod strays;
 mod stream;
 mod swarm;
+mod taping;
 mod trunk_media;
 mod unwanted;
 mod whisper;

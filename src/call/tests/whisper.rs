@@ -7,13 +7,11 @@ use crate::call::io::{CallStatus, Control, Input};
 use crate::domain::cause::Cause;
 use crate::domain::cdr::{EndedBy, Whispered};
 use crate::domain::purpose::Purpose;
-use crate::domain::recording::Retention;
 use crate::domain::route::RouteAnswer;
 use crate::domain::whisper::{OnSilence, WhisperPolicy, WhisperResult};
-use crate::prompt::{Clip, Voice};
 use crate::rtp::key::Key;
-use crate::rtp::plane::{Command, KeyMode, RecordAs, Report, SessionId, Side};
-use crate::rtp::sound::{Playlist, Sound, Step, Tone};
+use crate::rtp::plane::{Command, KeyMode, Report, SessionId, Side};
+use crate::rtp::sound::{Playlist, Sound, Tone};
 
 pub(super) fn by_purpose(config: &mut CallConfig) {
     config.whisper.policy = WhisperPolicy::ByPurpose;
@@ -52,7 +50,7 @@ pub(super) fn is_bridged(h: &Harness) -> bool {
 }
 
 /// What is being said ends.
-fn said(h: &mut Harness) {
+pub(super) fn said(h: &mut Harness) {
     let (play, _) = *played(h).last().expect("something was said");
     let session = session(h);
     h.input(Input::Media(Report::PlayDone { session, side: Side::B, play, was_sent: true }));
@@ -385,61 +383,6 @@ fn what_was_said_is_written_down_and_names_the_purpose() {
     let (claim, survey) = (told(Purpose::Claim), told(Purpose::Survey));
     assert_eq!(&*claim, "zh-CN hello insurer agent digits purpose-claim connecting");
     assert_eq!(&*survey, "zh-CN hello insurer agent digits purpose-survey connecting");
-}
-
-/// What was recorded of the calls, and whether it was before or after the bridge.
-fn recorded(h: &Harness) -> Vec<(RecordAs, bool)> {
-    let mut bridged = false;
-    let mut found = Vec::new();
-    for order in &h.orders {
-        match order {
-            Command::Bridge { .. } => bridged = true,
-            Command::Record { recording, .. } => found.push((*recording, bridged)),
-            Command::Open { .. }
-            | Command::Update { .. }
-            | Command::Hold { .. }
-            | Command::Play { .. }
-            | Command::Stop { .. }
-            | Command::Keys { .. }
-            | Command::Close { .. } => {}
-        }
-    }
-    found
-}
-
-fn says_that_it_is_recorded(h: &Harness) -> bool {
-    let says = |voice| Step::Clip(Clip::Recorded.id(voice));
-    let (_, text) = *played(h).first().expect("something was said");
-    Voice::ALL.into_iter().any(|voice| text.steps().contains(&says(voice)))
-}
-
-#[test]
-fn a_call_is_recorded_from_the_bridge_on_where_its_purpose_is_and_the_callee_was_told() {
-    let mut h = Harness::with(|config| {
-        announced_only(config);
-        config.recording.purposes = vec![Purpose::Unspecified];
-    });
-    listening(&mut h);
-    assert!(says_that_it_is_recorded(&h));
-    assert_eq!(recorded(&h), [], "not before it is bridged");
-    said(&mut h);
-    let [(recording, true)] = recorded(&h)[..] else { panic!("one, after the bridge") };
-    assert_eq!(SessionId(recording.call), session(&h));
-    assert_eq!(recording.retention, Retention::FiveYears.code());
-    assert_ne!(recording.recording, recording.call);
-}
-
-#[test]
-fn a_call_for_another_purpose_is_neither_recorded_nor_said_to_be() {
-    let mut h = Harness::with(|config| {
-        announced_only(config);
-        config.recording.purposes = vec![Purpose::Claim];
-    });
-    listening(&mut h);
-    assert!(!says_that_it_is_recorded(&h));
-    said(&mut h);
-    assert!(is_bridged(&h));
-    assert_eq!(recorded(&h), []);
 }
 
 #[test]

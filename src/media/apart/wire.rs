@@ -9,7 +9,7 @@ use crate::rtp::plane::{Command, Report, SessionId};
 
 /// Changes whenever a message does: the two processes have to be of the same kind. A test holds the
 /// bytes of this version.
-pub(super) const VERSION: u16 = 5;
+pub(super) const VERSION: u16 = 6;
 /// The longest message. A prompt of all its steps has less than half of that.
 pub(super) const FRAME_BYTES_MAX: usize = 1_024;
 const LENGTH_BYTES: usize = 2;
@@ -105,7 +105,7 @@ mod tests {
 
     use super::*;
     use crate::rtp::key::Key;
-    use crate::rtp::plane::{KeyMode, PayloadMap, RemoteMedia, Side};
+    use crate::rtp::plane::{KeyMode, PayloadMap, RecordAs, RemoteMedia, Side, TapeKey};
     use crate::rtp::sound::{ClipId, Playlist, STEPS_MAX, Sound, Step, Tone};
 
     fn longest() -> Down {
@@ -120,6 +120,13 @@ mod tests {
             sound: Sound::Prompt(playlist),
             until_key: true,
         })
+    }
+
+    /// Its wrapped key is as long as one may be.
+    fn recording() -> Box<RecordAs> {
+        let key = TapeKey { key: [5; 32].into(), wrapped: [9; 256].into() };
+        let (recording, tenant, call) = (1, 2, u128::MAX);
+        Box::new(RecordAs { recording, tenant, call, started_ms: u64::MAX, retention: 1, key })
     }
 
     #[test]
@@ -166,6 +173,7 @@ mod tests {
             Command::Play { session, side, play: 7, sound: tone, until_key: true },
             Command::Stop { session, side },
             Command::Keys { session, side, mode },
+            Command::Record { session, recording: recording() },
             Command::Close { session },
         ] {
             put(&Down::Command(command), &mut bytes);
@@ -183,6 +191,7 @@ mod tests {
             Report::Latched { session, side },
             Report::OneWay { session, side },
             Report::Lost { session },
+            Report::Recording { session, begun: true },
             Report::Closed { session, counts: Default::default() },
         ] {
             put(&Up::Report(report), &mut bytes);
@@ -195,7 +204,7 @@ mod tests {
         let sum = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
             (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
         });
-        assert_eq!((VERSION, bytes.len(), sum), (5, 417, 18_310_500_305_782_430_153));
+        assert_eq!((VERSION, bytes.len(), sum), (6, 751, 12_393_433_986_496_087_343));
     }
 
     #[test]

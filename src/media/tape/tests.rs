@@ -5,26 +5,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::sync::mpsc::Receiver;
 
 use super::*;
+use crate::domain::id::RecordingId;
 use crate::domain::recording::Retention;
-use crate::recording::{Reader, Wav};
+use crate::recording::{Left, Place, Reader, RecordingError, Totals, Wav, left_over};
 use crate::rtp::g711::encode_a_law;
-
-/// Keys that are wrapped by turning their bits.
-struct Turned {
-    fails: bool,
-}
-
-impl TapeKeys for Turned {
-    fn create(&mut self, _: TenantId, _: RecordingId) -> Option<(SecretKey, Vec<u8>)> {
-        let wrapped = [!5; 32].to_vec();
-        (!self.fails).then(|| (SecretKey::from_bytes(&[5; 32]).expect("32 bytes"), wrapped))
-    }
-
-    fn open(&mut self, _: TenantId, _: RecordingId, wrapped: &[u8]) -> Option<SecretKey> {
-        let bytes: Vec<u8> = wrapped.iter().map(|byte| !byte).collect();
-        SecretKey::from_bytes(&bytes).ok()
-    }
-}
+use crate::rtp::plane::TapeKey;
+use crate::vault::SecretKey;
 
 /// A folder of its own that goes with the test.
 struct Folder(PathBuf);
@@ -38,14 +24,10 @@ impl Folder {
     }
 
     fn recorder(&self) -> (Recorder, Receiver<Taped>) {
-        self.recorder_with(Turned { fails: false })
-    }
-
-    fn recorder_with(&self, keys: Turned) -> (Recorder, Receiver<Taped>) {
         let (sender, taped) = sync_channel(16);
         let done = Box::new(move |taped| sender.send(taped).expect("somebody listens"));
         let folder = self.0.clone();
-        let config = TapeConfig { folder, keys: Box::new(keys), done };
+        let config = TapeConfig { folder, done };
         (Recorder::start(config).expect("a recorder"), taped)
     }
 }
@@ -56,14 +38,40 @@ impl Drop for Folder {
     }
 }
 
-fn as_recording(recording: u128) -> RecordAs {
-    RecordAs {
+fn as_recording(recording: u128) -> Box<RecordAs> {
+    Box::new(RecordAs {
         recording,
         tenant: 1,
         call: 2,
         started_ms: 1_800_000_000_000,
         retention: Retention::FiveYears.code(),
-    }
+        key: TapeKey { key: [5; 32].into(), wrapped: [!5; 32].into() },
+    })
+}
+
+fn key() -> SecretKey {
+    SecretKey::from_bytes(&[5; 32]).expect("32 bytes")
+}
+
+fn queue() -> Arc<CommandQueue> {
+    Arc::new(CommandQueue::new().expect("an eventfd"))
+}
+
+/// What the media thread is told of recordings: its number, and whether it has begun.
+fn told(queue: &CommandQueue) -> Vec<(u64, bool)> {
+    let orders = std::iter::from_fn(|| queue.pop());
+    let told = orders.map(|(_, order)| match order {
+        link::Order::Taped { number, begun, .. } => (number, begun),
+        link::Order::Command(_) | link::Order::Take { .. } => panic!("not of a recorder"),
+    });
+    told.collect()
+}
+
+/// What nobody writes any more, read with the key of these tests.
+fn left(folder: &Folder) -> Vec<Result<Taped, RecordingError>> {
+    let paths = left_over(&folder.0).into_iter();
+    let left = paths.filter_map(|path| Left::take(&path).transpose());
+    left.map(|left| left?.read(&key())).collect()
 }
 
 fn packet(number: u64, at: u32, level: i16) -> Order {
@@ -75,8 +83,18 @@ fn packet(number: u64, at: u32, level: i16) -> Order {
 
 /// Records so many packets as one recording, and does not end it.
 fn record(recorder: &Recorder, recording: u128, packets: u32) -> Taping {
+    record_for(&queue(), recorder, recording, packets)
+}
+
+fn record_for(
+    queue: &Arc<CommandQueue>,
+    recorder: &Recorder,
+    recording: u128,
+    packets: u32,
+) -> Taping {
     let tape = recorder.tape().expect("at work");
-    let taping = tape.begin(Moment::default(), as_recording(recording)).expect("begun");
+    let (now, session) = (Moment::default(), SessionId(1));
+    let taping = tape.begin(now, session, as_recording(recording), queue).expect("begun");
     for at in 0..packets {
         tape.orders.try_send(packet(taping.number, at, 8_000)).expect("room");
     }
@@ -100,8 +118,7 @@ fn a_recording_that_ended_is_whole_on_the_disk_and_nobody_else_can_read_it() {
     assert_eq!((taped.sha256.as_slice(), taped.bytes), (hash.as_ref(), file.len() as u64));
     let mode = |path: &std::path::Path| fs::metadata(path).expect("there").permissions().mode();
     assert_eq!((mode(&path) & 0o777, mode(path.parent().expect("a day")) & 0o777), (0o600, 0o700));
-    let key = SecretKey::from_bytes(&[5; 32]).expect("32 bytes");
-    let wav = Wav::measure(fs::File::open(&path).expect("a file"), key).expect("reads");
+    let wav = Wav::measure(fs::File::open(&path).expect("a file"), key()).expect("reads");
     assert_eq!(wav.bytes(), 44 + 8_000 * 4);
 }
 
@@ -117,40 +134,67 @@ fn recordings_that_run_when_the_plane_stops_are_ended() {
 }
 
 #[test]
-fn what_a_crash_has_left_is_told_at_the_next_start_with_what_can_be_read() {
+fn what_a_crash_has_left_is_found_with_what_can_be_read_of_it() {
     let folder = Folder::new("crash");
     let (recorder, taped) = folder.recorder();
     let taping = record(&recorder, 7, 50);
     recorder.tape().expect("at work").end(taping).expect("room");
     drop(recorder);
     let whole = taped.recv().expect("told");
+    assert_eq!(left(&folder).remove(0).expect("reads"), whole);
     let path = whole.place.partial(&folder.0);
     let file = fs::read(&path).expect("a file");
     fs::write(&path, &file[..file.len() / 2]).expect("cut");
+    let cut = left(&folder).remove(0).expect("reads");
+    assert_eq!((cut.place, cut.about), (whole.place, whole.about));
+    assert!(!cut.complete);
+    assert!((20..=25).contains(&cut.totals.frames[0]), "{:?}", cut.totals);
+    assert_eq!(cut.bytes, file.len() as u64 / 2);
+    // What is no recording hides none, and a file that the store knows is left alone.
     fs::write(path.with_file_name("rec_1.part"), b"no recording").expect("written");
-    let (recorder, taped) = folder.recorder();
-    drop(recorder);
-    let left: Vec<_> = taped.iter().collect();
-    assert_eq!(left.len(), 1);
-    assert_eq!((left[0].place, left[0].about), (whole.place, whole.about));
-    assert!(!left[0].complete);
-    assert!((20..=25).contains(&left[0].totals.frames[0]), "{:?}", left[0].totals);
-    assert_eq!(left[0].bytes, file.len() as u64 / 2);
-    // A file that the store knows is left alone.
-    fs::rename(&path, whole.place.kept(&folder.0)).expect("renamed");
-    let (recorder, taped) = folder.recorder();
-    drop(recorder);
-    assert_eq!(taped.iter().count(), 0);
+    assert_eq!(left(&folder).iter().filter(|it| it.is_ok()).count(), 1);
+    fs::remove_file(path.with_file_name("rec_1.part")).expect("there");
+    let kept = whole.place.kept(&folder.0);
+    fs::create_dir_all(kept.parent().expect("a day")).expect("a folder");
+    fs::rename(&path, kept).expect("renamed");
+    assert_eq!(left(&folder).len(), 0);
 }
 
 #[test]
-fn without_a_key_nothing_is_written_and_the_others_go_on() {
-    let folder = Folder::new("keys");
-    let (recorder, taped) = folder.recorder_with(Turned { fails: true });
-    record(&recorder, 7, 3);
+fn a_recording_that_is_written_is_not_taken_for_what_a_crash_has_left_by_any_process() {
+    let folder = Folder::new("held");
+    let (recorder, taped) = folder.recorder();
+    let queue = queue();
+    let taping = record_for(&queue, &recorder, 7, 3);
+    while told(&queue).is_empty() {
+        std::thread::yield_now();
+    }
+    assert_eq!(left_over(&folder.0).len(), 1, "it is there");
+    assert_eq!(left(&folder).len(), 0, "and it is in other hands");
+    recorder.tape().expect("at work").end(taping).expect("room");
+    let whole = taped.recv().expect("told");
+    // Two who look at the same time do not take it both.
+    let path = whole.place.partial(&folder.0);
+    let first = Left::take(&path).expect("a recording").expect("nobody writes it");
+    assert!(Left::take(&path).expect("answered").is_none());
+    drop(first);
+    assert!(Left::take(&path).expect("answered").is_some());
+}
+
+#[test]
+fn a_recording_that_cannot_begin_is_told_and_the_others_go_on() {
+    let folder = Folder::new("refused");
+    let (recorder, taped) = folder.recorder();
+    let queue = queue();
+    let first = record_for(&queue, &recorder, 7, 3);
+    // The name is taken already: this one alone has no file.
+    let second = record_for(&queue, &recorder, 7, 9);
+    let third = record_for(&queue, &recorder, 8, 5);
+    let numbers = [&first, &second, &third].map(|taping| taping.number());
     drop(recorder);
-    assert_eq!(taped.iter().count(), 0);
-    assert_eq!(fs::read_dir(&folder.0).expect("a folder").count(), 0);
+    assert_eq!(told(&queue), [(numbers[0], true), (numbers[1], false), (numbers[2], true)]);
+    let frames: Vec<_> = taped.iter().map(|it| it.totals.frames[0]).collect();
+    assert_eq!(frames, [3, 5]);
 }
 
 #[test]
@@ -174,15 +218,20 @@ fn a_recording_is_never_written_over_another() {
 #[test]
 fn a_recorder_that_is_behind_loses_packets_and_counts_them_but_never_the_end() {
     let (sender, orders) = sync_channel(2);
-    let healthy = Arc::new(AtomicBool::new(true));
-    let tape = Tape { orders: sender, healthy: Arc::clone(&healthy), number: Arc::default() };
-    let taping = tape.begin(Moment::default(), as_recording(7)).expect("begun");
+    let has_room = Arc::new(AtomicBool::new(true));
+    let tape = Tape { orders: sender, has_room: Arc::clone(&has_room), number: Arc::default() };
+    let queue = queue();
+    let begin = |number| {
+        let session = SessionId(number);
+        tape.begin(Moment::default(), session, as_recording(number), &queue)
+    };
+    let taping = begin(7).expect("begun");
     tape.orders.try_send(packet(0, 0, 1)).expect("room");
     let taping = tape.end(taping).expect_err("no room: it comes back");
-    assert!(tape.begin(Moment::default(), as_recording(8)).is_none(), "behind");
+    assert!(begin(8).is_none(), "behind");
     orders.recv().expect("a beginning");
     assert!(tape.end(taping).is_ok());
     while orders.try_recv().is_ok() {}
-    healthy.store(false, Ordering::Relaxed);
-    assert!(tape.begin(Moment::default(), as_recording(9)).is_none(), "the disk is full");
+    has_room.store(false, Ordering::Relaxed);
+    assert!(begin(9).is_none(), "the disk is full");
 }

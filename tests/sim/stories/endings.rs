@@ -2,6 +2,9 @@
 
 use maskline::domain::cause::Cause;
 use maskline::domain::cdr::EndedBy;
+use maskline::domain::mark::Mark;
+use maskline::domain::purpose::Purpose;
+use maskline::domain::whisper::WhisperPolicy;
 use maskline::phone::{CallState, Ending, Script, Step};
 
 use crate::actions::Action;
@@ -21,6 +24,7 @@ pub(crate) const STORIES: &[fn()] = &[
     the_longest_duration_ends_a_call,
     two_silent_phones_lose_their_call,
     calls_end_with_the_media_plane,
+    a_call_that_has_to_be_recorded_and_is_not_ends,
     one_who_speaks_keeps_the_call,
     an_operator_ends_a_call,
     an_operator_ends_a_ringing_call,
@@ -164,6 +168,24 @@ fn calls_end_with_the_media_plane() {
         assert_eq!(cdr.media, None, "nobody knows what was said");
         world.check_invariants();
     }
+}
+
+#[test]
+fn a_call_that_has_to_be_recorded_and_is_not_ends() {
+    let world = World::configured(seed(121), |config| {
+        config.whisper.policy = WhisperPolicy::Announce;
+        config.recording.purposes = vec![Purpose::Unspecified];
+        config.recording.required = vec![Purpose::Unspecified];
+    });
+    let mut world = world.bind(ALICE, X, BOB);
+    world.phone(BOB).when_called(answering());
+    let call = world.phone(ALICE).dial(X).talk();
+    world.run_until_idle();
+    let cdr = call.cdr();
+    assert_eq!((cdr.cause, cdr.ended_by), (Cause::NotRecorded, EndedBy::Relay));
+    assert_eq!(cdr.marks, [Mark::NotRecorded]);
+    assert!(cdr.answered_at.is_some(), "it was bridged before that was known");
+    world.check_invariants();
 }
 
 #[test]

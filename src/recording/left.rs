@@ -1,0 +1,146 @@
+//! Partial files that nobody writes any more: recordings that have come to their end, and what a
+//! crash has cut off. Whoever writes one holds it, in whichever process.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::digest;
+
+use super::folder::{Place, partial_folder};
+use super::format::{About, Totals, sha256};
+use super::reader::{Outcome, Reader, RecordingError};
+use crate::domain::recording::Retention;
+use crate::vault::SecretKey;
+
+/// The most files of a class that are looked at in one go.
+pub const LEFT_MAX: usize = 100_000;
+const BUFFER_BYTES: usize = 64 << 10;
+
+/// A recording that is on the disk under its partial name, and ready to be told to the store.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Taped {
+    /// Where it is.
+    pub place: Place,
+    /// Whose it is.
+    pub about: About,
+    /// What it holds.
+    pub totals: Totals,
+    /// SHA-256 of the file.
+    pub sha256: [u8; 32],
+    /// Its length.
+    pub bytes: u64,
+    /// It is whole.
+    pub complete: bool,
+}
+
+/// A folder that nobody else can look into.
+///
+/// # Errors
+/// The disk.
+pub fn make_folder(folder: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+/// Keeps a file that is to be written from whoever looks for what is left.
+///
+/// # Errors
+/// The file system knows no locks.
+pub fn hold(file: &File) -> io::Result<()> {
+    file.lock()
+}
+
+/// Partial files, whether somebody writes them or not.
+#[must_use]
+pub fn left_over(root: &Path) -> Vec<PathBuf> {
+    let files = Retention::ALL.iter().flat_map(|class| {
+        let entries = fs::read_dir(partial_folder(root, *class)).into_iter().flatten();
+        entries.filter_map(|entry| Some(entry.ok()?.path())).take(LEFT_MAX)
+    });
+    files.filter(|path| path.extension().is_some_and(|end| end == "part")).collect()
+}
+
+/// A partial file that nobody writes, and nobody else reads as long as this lives.
+#[derive(Debug)]
+pub struct Left {
+    file: File,
+    about: About,
+    wrapped_key: Vec<u8>,
+    retention: Retention,
+}
+
+impl Left {
+    /// Takes a file; `None` when it is in other hands, or nothing is in it yet.
+    ///
+    /// # Errors
+    /// [`RecordingError`] when it is no recording of ours.
+    pub fn take(path: &Path) -> Result<Option<Self>, RecordingError> {
+        let file = match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened?,
+        };
+        if file.try_lock().is_err() || file.metadata()?.len() == 0 {
+            return Ok(None);
+        }
+        let class = path.ancestors().nth(2).and_then(Path::file_name);
+        let retention = class.and_then(|name| Retention::find_label(name.to_str()?));
+        let retention = retention.ok_or(RecordingError::NotOurs)?;
+        let reader = Reader::open(&file)?;
+        let (about, wrapped_key) = (*reader.about(), reader.wrapped_key().to_vec());
+        Ok(Some(Self { file, about, wrapped_key, retention }))
+    }
+
+    /// Whose it says it is; believe it when it was read.
+    #[must_use]
+    pub const fn about(&self) -> &About {
+        &self.about
+    }
+
+    /// Its key, wrapped by the tenant's.
+    #[must_use]
+    pub fn wrapped_key(&self) -> &[u8] {
+        &self.wrapped_key
+    }
+
+    /// Reads all of it that can be read.
+    ///
+    /// # Errors
+    /// [`RecordingError`] when something in it was changed.
+    pub fn read(&self, key: &SecretKey) -> Result<Taped, RecordingError> {
+        let (sha256, bytes) = self.hash()?;
+        let mut file = &self.file;
+        file.seek(SeekFrom::Start(0))?;
+        let mut reader = Reader::open(BufReader::new(file))?;
+        reader.unlock(key)?;
+        let mut totals = Totals::default();
+        while let Some(frame) = reader.next_frame()? {
+            if let Some(count) = totals.frames.get_mut(frame.track.0.index()) {
+                *count += 1;
+            }
+            totals.duration_ms = totals.duration_ms.max(frame.at_ms);
+        }
+        let (totals, complete) = match reader.outcome() {
+            Some(Outcome::Complete(totals)) => (totals, true),
+            Some(Outcome::CutOff) | None => (totals, false),
+        };
+        let (about, retention) = (self.about, self.retention);
+        let (recording, started_ms) = (about.recording, about.started_ms);
+        let place = Place { recording, retention, started_ms };
+        Ok(Taped { place, about, totals, sha256, bytes, complete })
+    }
+
+    fn hash(&self) -> io::Result<([u8; 32], u64)> {
+        let mut file = &self.file;
+        file.seek(SeekFrom::Start(0))?;
+        let mut context = digest::Context::new(&digest::SHA256);
+        let (mut bytes, mut buffer) = (0, vec![0; BUFFER_BYTES]);
+        loop {
+            let read = file.read(&mut buffer)?;
+            let Some(part) = buffer.get(..read).filter(|part| !part.is_empty()) else { break };
+            context.update(part);
+            bytes += read as u64;
+        }
+        Ok((sha256(&context.finish()), bytes))
+    }
+}
