@@ -12,6 +12,7 @@ pub mod bootstrap;
 pub mod calls;
 pub mod error;
 pub mod etag;
+pub mod events;
 pub mod extract;
 pub mod field_error;
 pub mod free_text;

@@ -21,8 +21,8 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use super::error::{PROBLEM_JSON, Problem};
 use super::roles::{BASE, find_operation};
 use super::{
-    Api, agents, api_keys, bindings, calls, numbers, pools, recordings, sip_access, subscribers,
-    tenants, trunks,
+    Api, agents, api_keys, bindings, calls, events, numbers, pools, recordings, sip_access,
+    subscribers, tenants, trunks,
 };
 
 /// Where the file is served.
@@ -83,6 +83,8 @@ pub(super) fn operations() -> (Router<Api>, OpenApi) {
         .routes(routes!(calls::live))
         .routes(routes!(calls::get))
         .routes(routes!(calls::terminate))
+        .routes(routes!(events::list))
+        .routes(routes!(events::types))
         .routes(routes!(recordings::list))
         .routes(routes!(recordings::link));
     let (router, mut document) =

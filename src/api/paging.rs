@@ -21,6 +21,20 @@ const CURSOR_VERSION: u8 = 1;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Limit(u16);
 
+impl Limit {
+    /// How many.
+    #[must_use]
+    pub const fn rows(self) -> u16 {
+        self.0
+    }
+}
+
+impl Default for Limit {
+    fn default() -> Self {
+        Self(LIMIT_DEFAULT)
+    }
+}
+
 impl<'de> Deserialize<'de> for Limit {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
@@ -58,8 +72,7 @@ impl<'de> Deserialize<'de> for Cursor {
 /// Which rows the store is asked for.
 #[must_use]
 pub fn request(limit: Option<Limit>, cursor: Option<Cursor>) -> PageRequest {
-    let limit = limit.map_or(LIMIT_DEFAULT, |limit| limit.0);
-    PageRequest::new(limit, cursor.map(|cursor| cursor.0))
+    PageRequest::new(limit.unwrap_or_default().rows(), cursor.map(|cursor| cursor.0))
 }
 
 /// One page of a list.

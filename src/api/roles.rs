@@ -193,6 +193,8 @@ pub const OPERATIONS: &[OperationRow] = &[
     row("calls_list",         GET,    "/calls",                   "calls:read",        b".xxx...."),
     row("calls_live",         GET,    "/calls/live",              "calls:read",        b"xxxx...x"),
     row("calls_get",          GET,    "/calls/{id}",              "calls:read",        b".xxx...."),
+    row("events_list",        GET,    "/events",                  "events:read",       b".xxx...."),
+    row("event_types_list",   GET,    "/event-types",             "events:read",       b".xxx...."),
     row("recordings_list",    GET,    "/recordings",              "recordings:read",   b".x.x...."),
     row("recordings_link",    POST,   "/recordings/{id}/links",   "recordings:fetch",  b".x.x...."),
     row("calls_terminate",    POST,   "/calls/{id}/terminate",    "calls:write",       b"xxx....."),

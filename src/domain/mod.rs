@@ -3,6 +3,7 @@
 pub mod binding;
 pub mod cause;
 pub mod cdr;
+pub mod event;
 pub mod id;
 pub mod language;
 pub mod mark;

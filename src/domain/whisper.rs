@@ -4,6 +4,7 @@
 use std::time::SystemTime;
 
 use super::cause::Cause;
+use super::event::EventKind;
 use super::id::{BindingId, CallId, SubscriberId, TenantId};
 use super::purpose::Purpose;
 
@@ -139,7 +140,7 @@ macro_rules! results {
 
             /// The event that tells the tenant, beside the one of the call.
             #[must_use]
-            pub const fn event(self) -> Option<&'static str> {
+            pub const fn event(self) -> Option<EventKind> {
                 match self { $(Self::$name => $event,)+ }
             }
 
@@ -156,17 +157,18 @@ results! {
     /// Heard, and bridged without a key.
     Announced "announced" None, None;
     /// The subscriber wants the call.
-    Accepted "accepted" Some("whisper.accepted"), None;
+    Accepted "accepted" Some(EventKind::WhisperAccepted), None;
     /// Not now.
-    Later "later" Some("whisper.later"), Some(Cause::WhisperLater);
+    Later "later" Some(EventKind::WhisperLater), Some(Cause::WhisperLater);
     /// Never again for this purpose.
-    Refused "refused" Some("whisper.refused"), Some(Cause::WhisperRefused);
+    Refused "refused" Some(EventKind::WhisperRefused), Some(Cause::WhisperRefused);
     /// The subscriber complains about it.
-    Reported "reported" Some("whisper.reported"), Some(Cause::WhisperRefused);
+    Reported "reported" Some(EventKind::WhisperReported), Some(Cause::WhisperRefused);
     /// Whoever has answered is not the one who is meant.
-    WrongPerson "wrong_person" Some("whisper.wrong_person"), Some(Cause::WhisperRefused);
+    WrongPerson "wrong_person" Some(EventKind::WhisperWrongPerson),
+        Some(Cause::WhisperRefused);
     /// No key came in time.
-    TimedOut "timed_out" Some("whisper.timed_out"), Some(Cause::WhisperTimeout);
+    TimedOut "timed_out" Some(EventKind::WhisperTimedOut), Some(Cause::WhisperTimeout);
     /// The subscriber hung up before it was decided.
     HungUp "hung_up" None, None;
     /// The caller gave up, or the relay ended the call, before it was decided.

@@ -21,6 +21,7 @@ use super::page::{Page, PageRequest};
 use super::{RouteTable, TenantTx};
 use crate::domain::binding::{BindingState, InvalidTransition, SuspendReason};
 use crate::domain::cause::Cause;
+use crate::domain::event::EventKind;
 use crate::domain::id::{BindingId, NumberId, SubscriberId};
 use crate::domain::number::VirtualNumber;
 
@@ -127,7 +128,7 @@ impl TenantTx {
         version: Option<u64>,
     ) -> Result<BindingOutcome, StoreError> {
         let change = |state: BindingState| state.suspend(reason);
-        let event = "binding.suspended";
+        let event = EventKind::BindingSuspended;
         let outcome = self.change_binding(now, id, version, event, calls, change).await?;
         if let BindingOutcome::Changed(_) = &outcome {
             let cause = Cause::BindingSuspended;
@@ -147,7 +148,7 @@ impl TenantTx {
         version: Option<u64>,
     ) -> Result<BindingOutcome, StoreError> {
         let change = BindingState::resume;
-        let (event, calls) = ("binding.resumed", CallsUp::GoOn);
+        let (event, calls) = (EventKind::BindingResumed, CallsUp::GoOn);
         let outcome = self.change_binding(now, id, version, event, calls, change).await?;
         if let BindingOutcome::Changed(_) = &outcome {
             self.touch_routes(RouteTable::Binding);
@@ -167,7 +168,7 @@ impl TenantTx {
         version: Option<u64>,
     ) -> Result<BindingOutcome, StoreError> {
         let change = |state: BindingState| state.release(now);
-        let event = "binding.released";
+        let event = EventKind::BindingReleased;
         let outcome = self.change_binding(now, id, version, event, calls, change).await?;
         if let BindingOutcome::Changed(binding) = &outcome {
             self.release_number(now, now, binding.number, calls).await?;
@@ -182,7 +183,7 @@ impl TenantTx {
         now: SystemTime,
         id: BindingId,
         version: Option<u64>,
-        event: &'static str,
+        event: EventKind,
         calls: CallsUp,
         change: impl FnOnce(BindingState) -> Result<BindingState, InvalidTransition>,
     ) -> Result<BindingOutcome, StoreError> {
@@ -264,7 +265,7 @@ impl TenantTx {
 }
 
 /// What a tenant is told about a binding.
-fn told(kind: &'static str, binding: &BindingRecord) -> NewEvent {
+fn told(kind: EventKind, binding: &BindingRecord) -> NewEvent {
     NewEvent {
         kind,
         subject: binding.id.as_u128(),

@@ -12,6 +12,7 @@ use super::convert::{label, to_sql, unix_ms, uuid};
 use super::error::StoreError;
 use super::outbox::{self, NewEvent};
 use super::{ROUTES_CHANNEL, RelayPool};
+use crate::domain::event::EventKind;
 use crate::domain::id::{AgentId, BindingId, CallId, EventId};
 use crate::domain::menu::{
     CallCode, MenuAnswer, MenuQuestion, MenuRequest, PAST_CALLS_MAX, PAUSE_DAYS, PastCall,
@@ -216,7 +217,8 @@ impl Asked<'_> {
             "source": SOURCE,
         });
         let subject = self.question.subscriber.as_u128();
-        self.emit(connection, NewEvent { kind: "subscriber.paused", subject, data }).await?;
+        self.emit(connection, NewEvent { kind: EventKind::SubscriberPaused, subject, data })
+            .await?;
         self.warn_routes(connection).await?;
         Ok(MenuAnswer::Done)
     }
@@ -247,7 +249,8 @@ impl Asked<'_> {
                 "source": SOURCE,
             });
             let subject = self.question.subscriber.as_u128();
-            self.emit(connection, NewEvent { kind: "block.created", subject, data }).await?;
+            self.emit(connection, NewEvent { kind: EventKind::BlockCreated, subject, data })
+                .await?;
             self.warn_routes(connection).await?;
         }
         Ok(MenuAnswer::Done)
@@ -287,7 +290,8 @@ impl Asked<'_> {
                 "source": SOURCE,
             });
             let subject = call.id.as_u128();
-            self.emit(connection, NewEvent { kind: "complaint.opened", subject, data }).await?;
+            self.emit(connection, NewEvent { kind: EventKind::ComplaintOpened, subject, data })
+                .await?;
         }
         Ok(MenuAnswer::Done)
     }

@@ -12,6 +12,7 @@ use super::error::StoreError;
 use super::outbox::NewEvent;
 use super::page::{Page, PageRequest};
 use super::{PlatformTx, RouteTable, TenantTx};
+use crate::domain::event::EventKind;
 use crate::domain::id::{NumberId, PoolId, TenantId};
 use crate::domain::number::VirtualNumber;
 use crate::domain::number_state::{
@@ -320,7 +321,7 @@ fn obey(from: NumberStateKind, held: bool, order: NumberOrder) -> Option<NumberS
 
 fn state_changed(number: &NumberRecord) -> NewEvent {
     NewEvent {
-        kind: "number.state_changed",
+        kind: EventKind::NumberStateChanged,
         subject: number.id.as_u128(),
         data: serde_json::json!({
             "virtual_number": number.digits.as_str(),

@@ -8,16 +8,16 @@ use uuid::Uuid;
 
 use super::convert::{from_sql, to_sql, unix_ms, uuid};
 use super::error::StoreError;
-use super::page::PAGE_ITEMS_MAX;
 use super::{PlatformTx, RelayPool, TenantTx};
+use crate::domain::event::EventKind;
 use crate::domain::id::{EventId, TenantId};
 use crate::vault::random_u128;
 
 /// A fact for a tenant. It never holds a real number, not even masked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewEvent {
-    /// Such as `binding.created`; the list is in the API's contract.
-    pub kind: &'static str,
+    /// What has happened.
+    pub kind: EventKind,
     /// The bits of the identifier of the thing it is about; events of one thing keep their order.
     pub subject: u128,
     /// The body as the tenant will see it.
@@ -39,6 +39,8 @@ pub struct Event {
     pub data: Value,
 }
 
+type Row = (Uuid, i64, String, jiff_sqlx::Timestamp, Value);
+
 impl TenantTx {
     /// Adds an event of this tenant. Call it after the change it tells of: the lock on the changed
     /// row orders the events.
@@ -50,23 +52,32 @@ impl TenantTx {
         insert(self.connection(), tenant, now, event).await
     }
 
-    /// Events in their order, from the one after `sequence` on; only those that have a sequence
-    /// already.
+    /// Events in their order, at most `limit` from the one after `sequence` on, of these kinds or,
+    /// without any, of all; only those that have a sequence already.
     ///
     /// # Errors
     /// [`StoreError`] when the database refuses or is away.
-    pub async fn list_events(&mut self, sequence: u64) -> Result<Vec<Event>, StoreError> {
+    pub async fn list_events(
+        &mut self,
+        sequence: u64,
+        kinds: &[EventKind],
+        limit: u16,
+    ) -> Result<Vec<Event>, StoreError> {
         let tenant = uuid(self.tenant().as_u128());
-        let rows: Vec<(Uuid, i64, String, jiff_sqlx::Timestamp, Value)> = sqlx::query_as(
+        let kinds: Vec<&str> = kinds.iter().map(|kind| kind.label()).collect();
+        let rows: Vec<Row> = sqlx::query_as(
             "select id, sequence, type, occurred_at, data from event
-             where tenant_id = $1 and sequence > $2 order by sequence limit $3",
+             where tenant_id = $1 and sequence > $2
+               and ($3::text[] = '{}' or type = any($3::text[]))
+             order by sequence limit $4",
         )
         .bind(tenant)
         .bind(i64::try_from(sequence).unwrap_or(i64::MAX))
-        .bind(i64::from(PAGE_ITEMS_MAX))
+        .bind(kinds)
+        .bind(i64::from(limit))
         .fetch_all(self.connection())
         .await?;
-        let event = |(id, sequence, kind, at, data): (Uuid, i64, _, _, _)| Event {
+        let event = |(id, sequence, kind, at, data): Row| Event {
             id: EventId::from_u128(id.as_u128()),
             sequence: u64::try_from(sequence).unwrap_or(0),
             kind,
@@ -105,7 +116,7 @@ pub(super) async fn insert(
     )
     .bind(uuid(tenant.as_u128()))
     .bind(uuid(id.as_u128()))
-    .bind(event.kind)
+    .bind(event.kind.label())
     .bind(uuid(event.subject))
     .bind(to_sql(now)?)
     .bind(event.data)

@@ -10,6 +10,7 @@ use super::convert::{from_sql, label, to_sql, uuid};
 use super::outbox::NewEvent;
 use super::page::{Page, PageRequest};
 use super::{PlatformTx, RouteTable, Store, StoreError, TenantTx};
+use crate::domain::event::EventKind;
 use crate::domain::id::TenantId;
 use crate::vault::Vault;
 
@@ -171,8 +172,8 @@ impl Store {
         let (Some((before,)), Some(row)) = (before, row) else { return Ok(None) };
         if let Some(state) = wanted.filter(|state| state.label() != before) {
             let kind = match state {
-                TenantState::Active => "tenant.resumed",
-                TenantState::Suspended => "tenant.suspended",
+                TenantState::Active => EventKind::TenantResumed,
+                TenantState::Suspended => EventKind::TenantSuspended,
             };
             let data = serde_json::json!({ "tenant_id": id.to_string(), "state": state.label() });
             tx.emit(id, now, NewEvent { kind, subject: id.as_u128(), data }).await?;

@@ -8,6 +8,7 @@ mod support;
 
 mod bad_input;
 mod contract;
+mod events;
 mod isolation;
 mod nouns;
 mod recordings;

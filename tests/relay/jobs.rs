@@ -11,7 +11,7 @@ async fn a_running_service_gives_events_their_place_in_the_sequence() {
     let placed = async {
         loop {
             let mut tx = bench.running.store.tenant(bench.tenant).await.expect("a transaction");
-            if let [event] = tx.list_events(0).await.expect("events").as_slice() {
+            if let [event] = tx.list_events(0, &[], 200).await.expect("events").as_slice() {
                 return (event.kind.clone(), event.sequence);
             }
         }

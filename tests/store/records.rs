@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use maskline::domain::cause::Cause;
 use maskline::domain::cdr::{Cdr, Direction, EndedBy, MediaCounts, Whispered};
+use maskline::domain::event::EventKind;
 use maskline::domain::id::{CallId, IntentId, TenantId, TrunkId};
 use maskline::domain::mark::Mark;
 use maskline::domain::purpose::Purpose;
@@ -229,7 +230,8 @@ async fn lists_of_calls_are_filtered_and_paged() {
 async fn every_tenants_events_are_counted_without_a_gap() {
     let mut world = World::new().await;
     let (one, two) = (world.insurer("A").await, world.insurer("B").await);
-    let event = |n: u32| NewEvent { kind: "binding.updated", subject: 7, data: json!({ "n": n }) };
+    let event =
+        |n: u32| NewEvent { kind: EventKind::BindingResumed, subject: 7, data: json!({ "n": n }) };
     for n in 0..6 {
         for tenant in [one.id, two.id] {
             let mut tx = world.test.store.tenant(tenant).await.expect("begun");
@@ -246,11 +248,11 @@ async fn every_tenants_events_are_counted_without_a_gap() {
     assign_sequences(&world.test.database.relay).await.expect("assigned");
     for tenant in [one.id, two.id] {
         let mut tx = world.test.store.tenant(tenant).await.expect("begun");
-        let events = tx.list_events(0).await.expect("the events");
+        let events = tx.list_events(0, &[], 200).await.expect("the events");
         let told: Vec<_> = events.iter().map(|e| (e.sequence, e.data["n"].clone())).collect();
         let wanted = [(1, json!(0)), (2, json!(1)), (3, json!(3)), (4, json!(4))];
         assert_eq!(told, wanted);
-        assert_eq!(tx.list_events(3).await.expect("the events").len(), 1);
+        assert_eq!(tx.list_events(3, &[], 200).await.expect("the events").len(), 1);
     }
 }
 

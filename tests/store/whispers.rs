@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use maskline::domain::cause::Cause;
 use maskline::domain::cdr::{Cdr, Direction, EndedBy, Whispered};
+use maskline::domain::event::EventKind;
 use maskline::domain::id::{CallId, SubscriberId};
 use maskline::domain::purpose::Purpose;
 use maskline::domain::route::Route;
@@ -298,7 +299,11 @@ async fn every_result_has_its_event_or_none() {
     }
     let mut seen = world.events(insurer.id).await;
     seen.retain(|kind| kind.starts_with("whisper."));
-    let wanted: Vec<_> = WhisperResult::ALL.iter().filter_map(|result| result.event()).collect();
+    let wanted: Vec<_> = WhisperResult::ALL
+        .iter()
+        .filter_map(|result| result.event())
+        .map(EventKind::label)
+        .collect();
     assert_eq!(seen, wanted);
 }
 

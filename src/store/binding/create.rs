@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::{BindingMode, BindingRecord, BindingTerm, PolicyRef, told};
 use crate::domain::binding::BindingState;
+use crate::domain::event::EventKind;
 use crate::domain::id::{BindingId, NumberId, PoolId, SubscriberId};
 use crate::domain::number::{RealNumber, VirtualNumber};
 use crate::domain::number_state::SAME_TENANT_TIME;
@@ -145,7 +146,7 @@ impl TenantTx {
         let binding = record(now, new, state, taken, (subscriber, masked))?;
         self.insert_binding(&binding, &hash).await?;
         // No warning to cached routes: that nobody is reached by X is never remembered.
-        self.emit(now, told("binding.created", &binding)).await?;
+        self.emit(now, told(EventKind::BindingCreated, &binding)).await?;
         Ok(BindOutcome::Created(Box::new(binding)))
     }
 

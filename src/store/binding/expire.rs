@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::CallsUp;
 use crate::domain::cause::Cause;
+use crate::domain::event::EventKind;
 use crate::domain::id::{BindingId, NumberId, SubscriberId, TenantId};
 use crate::domain::number::VirtualNumber;
 use crate::store::convert::{from_sql, to_sql, uuid};
@@ -125,7 +126,7 @@ impl Store {
 impl ExpiredRow {
     fn told(&self) -> NewEvent {
         NewEvent {
-            kind: "binding.expired",
+            kind: EventKind::BindingExpired,
             subject: self.id.as_u128(),
             data: json!({
                 "binding": BindingId::from_u128(self.id.as_u128()).to_string(),

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 
 use crate::domain::cdr::{Cdr, MediaCounts};
+use crate::domain::event::EventKind;
 use crate::domain::id::EventId;
 use crate::domain::menu::CallCode;
 use crate::domain::number::VirtualNumber;
@@ -168,7 +169,7 @@ fn row(cdr: &Cdr) -> Result<Value, StoreError> {
         "q850": cdr.q850,
         "media": cdr.media.map(|sides| sides.map(media)),
         "event_id": event_id.map(|event| id(event.as_u128())),
-        "event_type": event_type(cdr),
+        "event_type": event_type(cdr).label(),
         "event_data": event_data(cdr)?,
         "callee_answered_at": cdr.callee_answered_at.map(moment).transpose()?,
         "whisper": whisper.map(|it| it.result.label()),
@@ -176,7 +177,7 @@ fn row(cdr: &Cdr) -> Result<Value, StoreError> {
         "whisper_prompt_hash": whisper.and_then(|it| it.prompt_hash).map(bytes),
         "whisper_heard_at": whisper.and_then(|it| it.heard_at).map(moment).transpose()?,
         "whisper_event_id": whisper_event_id.map(|event| id(event.as_u128())),
-        "whisper_event_type": whisper_event,
+        "whisper_event_type": whisper_event.map(EventKind::label),
         "whisper_code": whisper.and_then(|it| it.code.as_ref()).map(CallCode::as_str),
     }))
 }
@@ -208,8 +209,9 @@ fn media(counts: MediaCounts) -> Value {
 }
 
 /// A call that never reached the callee was refused; any other has come to its end.
-fn event_type(cdr: &Cdr) -> &'static str {
-    if cdr.setup.is_none() && cdr.answered_at.is_none() { "call.refused" } else { "call.completed" }
+fn event_type(cdr: &Cdr) -> EventKind {
+    let is_refused = cdr.setup.is_none() && cdr.answered_at.is_none();
+    if is_refused { EventKind::CallRefused } else { EventKind::CallCompleted }
 }
 
 fn event_data(cdr: &Cdr) -> Result<Value, StoreError> {
