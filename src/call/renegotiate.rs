@@ -40,7 +40,7 @@ impl Call {
             let status = self.early_status(place.part, &asker.request);
             return say(wires, at, &asker, status);
         };
-        if let Some(status) = self.busy_status(side) {
+        if let Some(status) = self.busy_status(side, has_body) {
             return say(wires, at, &asker, status);
         }
         if !has_body {
@@ -70,13 +70,16 @@ impl Call {
     }
 
     /// How an offer is refused that comes while another one is open: RFC 3261 §14.2, RFC 3311 §5.2.
-    fn busy_status(&self, side: Side) -> Option<u16> {
+    /// One that is open with the other side is no reason while the sides are apart, unless this one
+    /// would be another of ours.
+    fn busy_status(&self, side: Side, has_body: bool) -> Option<u16> {
         let talk = self.talk.as_ref()?;
         let is_own = |change: &Change| change.asker.is_some() && change.to != side;
-        match &talk.change {
-            Some(change) if is_own(change) => Some(500),
-            Some(_) => Some(491),
-            None => talk.offered.map(|_| 491),
+        match (&talk.change, talk.offered) {
+            (Some(change), _) if is_own(change) => Some(500),
+            (Some(_), _) => Some(491),
+            (None, Some(offered)) if talk.is_apart && has_body && offered != side => None,
+            (None, offered) => offered.map(|_| 491),
         }
     }
 
@@ -90,7 +93,8 @@ impl Call {
         offer: Session,
     ) {
         let Some(talk) = &self.talk else { return };
-        if !talk.concerns_far_side(side, &offer) {
+        // While they are apart, the far side is told of it when it is there.
+        if talk.is_apart || !talk.concerns_far_side(side, &offer) {
             return self.take_offer(wires, at, side, asker, offer);
         }
         let to = side.other();
@@ -117,8 +121,17 @@ impl Call {
         offer: Session,
     ) {
         let part = self.part_of(side);
-        let text = self.change_media(wires, |talk| talk.answer(side, offer));
-        self.agree(wires, at, part, asker, text);
+        let outcome = self.change_media(wires, |talk| {
+            if talk.is_apart {
+                talk.answer_apart(side, offer)
+            } else {
+                Ok(talk.answer(side, offer))
+            }
+        });
+        match outcome.transpose() {
+            Ok(text) => self.agree(wires, at, part, asker, text),
+            Err(_) => say(wires, at, &asker, 488),
+        }
     }
 
     /// An INVITE without an offer gets ours in its 200.
@@ -222,7 +235,7 @@ impl Call {
             return;
         }
         talk.offered = None;
-        let told = talk.wish_to_offer(side);
+        let told = talk.wish_told(side);
         let outcome = self.change_media(wires, |talk| talk.side_answers(side, told, body));
         match outcome {
             Some(Ok(())) => self.bring_in_line(wires, now.monotonic, side.other()),

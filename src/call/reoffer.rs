@@ -28,7 +28,8 @@ impl Call {
     /// Tells a side what the other one wants, if it was told otherwise.
     pub(super) fn bring_in_line(&mut self, wires: &mut Wires, at: Instant, to: Side) {
         let Some(talk) = &self.talk else { return };
-        let Some(told) = talk.wish_to_tell(to).filter(|_| talk.change.is_none()) else { return };
+        let may_tell = talk.change.is_none() && !talk.is_apart;
+        let Some(told) = talk.wish_to_tell(to).filter(|_| may_tell) else { return };
         self.tell(wires, at, Change::new(to, told));
     }
 

@@ -214,6 +214,26 @@ impl Talk {
         text
     }
 
+    /// Takes a side's offer while the other one is apart from it, which is told of it when it is
+    /// there: our answer. The side is to hear us, so that it keeps whatever it can. Nothing changes
+    /// where the two would have no codec in common.
+    pub(super) fn answer_apart(
+        &mut self,
+        side: Side,
+        offer: Session,
+    ) -> Result<String, InvalidSdp> {
+        let far = self.leg(side.other());
+        let theirs = far.theirs.as_ref().map_or(far.told_codecs, Session::codecs);
+        let far = theirs.intersection(far.told_codecs);
+        self.agreed = far.flowing_to(offer.codecs()).ok_or(InvalidSdp::NoCodec)?;
+        let wish = Wish { direction: Direction::SendRecv, ..offer.wish() };
+        let leg = self.leg_mut(side);
+        let text = leg.ours.answer(&offer, wish);
+        let direction = offer.direction.reversed();
+        leg.agrees(offer, Wish { direction, ..wish });
+        Ok(text)
+    }
+
     /// Offers a side that has asked for an offer what the other one can do and was told. Its answer
     /// comes with its ACK.
     pub(super) fn offer_in_answer(&mut self, to: Side) -> String {
@@ -282,6 +302,10 @@ impl Talk {
     /// What we offer a side that asks for an offer: what the other side can do and was told.
     pub(super) fn wish_to_offer(&self, to: Side) -> Wish {
         let far = self.wish_of(to.other());
+        if self.is_apart {
+            let codecs = self.leg(to).told_codecs;
+            return Wish { codecs, direction: Direction::SendRecv, ..far };
+        }
         let codecs = far.codecs.intersection(self.leg(to.other()).told_codecs);
         self.in_its_law(to, Wish { codecs, ..far })
     }

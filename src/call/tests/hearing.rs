@@ -9,6 +9,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
 use super::harness::*;
+use super::renegotiate::{callee_ack, callee_offer};
 use super::whisper::{announced_only, by_purpose, end, is_bridged, session, whispered};
 use crate::call::config::CallConfig;
 use crate::call::io::Input;
@@ -153,4 +154,98 @@ fn a_callee_who_cannot_hear_who_calls_is_not_connected_and_the_record_says_so() 
             h.check_nothing_is_left();
         }
     }
+}
+
+/// What the callee is told of an offer that it makes by an UPDATE while it listens.
+fn offers(h: &mut Harness, up: &Up, cseq: u32, body: &str) -> String {
+    h.from(carrier(), callee_offer(up, "UPDATE", cseq, body));
+    assert!(h.take(pbx()).is_empty(), "to the caller it rings");
+    h.take_one(carrier())
+}
+
+/// The callee has heard all of it, in this codec, and the caller is connected.
+fn connected(h: &mut Harness, up: &mut Up) -> (String, u8) {
+    let frames = speak(h);
+    assert!(frames.len() > 10 && frames.iter().all(|kind| *kind == frames[0]), "{frames:?}");
+    let answer = h.take_one(pbx());
+    assert_eq!(start(&answer), "200 INVITE");
+    up.caller.learn(&answer);
+    (answer, frames[0])
+}
+
+#[test]
+fn a_callee_who_refreshes_its_session_while_it_listens_is_answered() {
+    let more = callee("").replace("8 0 101", "9 8 0 101");
+    let fewer = callee("").replace("8 0 101", "0 101");
+    for (body, spoken) in [(callee(""), 8), (more, 8), (fewer, 0)] {
+        let (mut h, mut up) = answered(announced_only, &agent(""), &callee(""));
+        h.from(carrier(), callee_offer(&up, "INVITE", 5, &body));
+        let answer = h.take_one(carrier());
+        assert!(start(&answer) == "200 INVITE" && answer.contains("m=audio"), "{answer}");
+        assert!(answer.contains("telephone-event"), "it has to type keys: {answer}");
+        h.from(carrier(), callee_ack(&up, 5));
+        assert!(h.take(pbx()).is_empty(), "to the caller it rings");
+        assert_eq!(connected(&mut h, &mut up).1, spoken, "{body}");
+        h.from(up.caller.peer, up.caller.ack());
+        h.take(carrier());
+        h.from(up.caller.peer, up.caller.bye());
+        h.take(pbx());
+        h.advance(ms(40_000));
+        assert_eq!(h.cdr().cause, Cause::CallerHangup);
+        h.check_nothing_is_left();
+    }
+}
+
+#[test]
+fn a_caller_that_has_asked_for_an_offer_keeps_no_callee_from_refreshing_its_session() {
+    let (mut h, mut up) = answered(announced_only, "", &callee(""));
+    let answer = offers(&mut h, &up, 5, &callee("").replace("8 0 101", "0 101"));
+    assert_eq!(start(&answer), "200 UPDATE");
+    // An offer of ours would be a second one that is open.
+    let bare = callee_request(&up.invite, "INVITE", "bob", 6);
+    h.from(carrier(), bare);
+    assert_eq!(h.lines(carrier()), ["491 INVITE"]);
+    let (offer, _) = connected(&mut h, &mut up);
+    assert!(offer.contains("PCMA/8000"), "it was written before: {offer}");
+    let only_a = sdp("192.0.2.20", 4_000).replace("8 0 101", "8 101");
+    h.from(up.caller.peer, up.caller.with("ACK", "a2", 1, "", &only_a));
+    assert!(is_bridged(&h) && h.cdrs.is_empty(), "each speaks its own law");
+}
+
+#[test]
+fn a_callee_who_asks_for_an_offer_while_it_listens_gets_one_of_its_own() {
+    let (mut h, mut up) = answered(announced_only, &agent("a=recvonly\r\n"), &callee(""));
+    h.from(carrier(), callee_request(&up.invite, "INVITE", "bob", 5));
+    let answer = h.take_one(carrier());
+    assert!(start(&answer) == "200 INVITE" && answer.contains("a=sendrecv"), "{answer}");
+    let body = callee("");
+    let ack = callee_offer(&up, "ACK", 5, &body);
+    h.from(carrier(), ack);
+    assert!(h.take(carrier()).is_empty() && h.take(pbx()).is_empty());
+    connected(&mut h, &mut up);
+    h.from(up.caller.peer, up.caller.ack());
+    let told = h.take_one(carrier());
+    assert!(
+        start(&told) == "INVITE" && told.contains("a=recvonly"),
+        "what the agent wants: {told}"
+    );
+}
+
+#[test]
+fn a_callee_who_holds_while_it_should_listen_has_not_heard_who_calls() {
+    let (mut h, up) = answered(announced_only, &agent(""), &callee(""));
+    let answer = offers(&mut h, &up, 5, &callee("a=sendonly\r\n"));
+    assert!(start(&answer) == "200 UPDATE" && answer.contains("a=recvonly"), "{answer}");
+    assert_eq!(speak(&mut h), [0; 0]);
+    assert_eq!(end(&mut h, &up), "480 INVITE");
+    assert_eq!(whispered(&h).heard_at, None);
+    h.check_nothing_is_left();
+}
+
+#[test]
+fn a_callee_without_a_codec_of_the_caller_is_refused_that_and_listens_on() {
+    let (mut h, mut up) = answered(announced_only, &agent(""), &callee(""));
+    let answer = offers(&mut h, &up, 5, G722);
+    assert_eq!(start(&answer), "488 UPDATE");
+    connected(&mut h, &mut up);
 }

@@ -16,7 +16,7 @@ fn callee_sdp(direction: &str) -> String {
 }
 
 /// A request of the callee inside its dialog.
-fn callee_offer(up: &Up, method: &str, cseq: u32, body: &str) -> String {
+pub(super) fn callee_offer(up: &Up, method: &str, cseq: u32, body: &str) -> String {
     let contact = "Contact: <sip:callee@198.51.100.77:5070>\r\n";
     let head = callee_request(&up.invite, method, "bob", cseq);
     let length = format!(
@@ -27,7 +27,7 @@ fn callee_offer(up: &Up, method: &str, cseq: u32, body: &str) -> String {
 }
 
 /// The ACK to our answer.
-fn callee_ack(up: &Up, cseq: u32) -> String {
+pub(super) fn callee_ack(up: &Up, cseq: u32) -> String {
     callee_request(&up.invite, "ACK", "bob", cseq)
 }
 
