@@ -1,5 +1,5 @@
-//! What becomes of the recording of a call whose purpose demands one: asked for with the bridge; what
-//! the media plane says of it is written down and obeyed.
+//! What becomes of the recording of a call whose purpose demands one. It is asked for with the
+//! bridge; what the media plane says of it is written down and obeyed.
 
 use super::call::Call;
 use super::coupling::{Event, Stage};
