@@ -48,6 +48,7 @@ fn remote(phone: &UdpSocket) -> RemoteMedia {
         payloads_to: payloads,
         payloads_from: payloads,
         receives: true,
+        sends: true,
         learning: false,
     }
 }

@@ -96,8 +96,9 @@ fn open(
         // No phone listens for RTCP; the next port may be another phone's, which counts only RTP.
         let rtcp = SocketAddr::new(rtp.ip(), 9);
         let (payloads_to, payloads_from) = (payloads, payloads);
-        let (receives, learning) = (true, false);
-        let remote = RemoteMedia { rtp, rtcp, payloads_to, payloads_from, receives, learning };
+        let (receives, sends, learning) = (true, true, false);
+        let remote =
+            RemoteMedia { rtp, rtcp, payloads_to, payloads_from, receives, sends, learning };
         send(link, plane::Command::Update { session, side, remote, keys: None })?;
     }
     send(link, plane::Command::Bridge { session })?;

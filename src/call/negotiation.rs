@@ -14,12 +14,14 @@ pub fn remote_media(
     agreed: CodecSet,
     far: Direction,
 ) -> RemoteMedia {
+    let direction = theirs.direction.and(far.reversed());
     RemoteMedia {
         rtp: theirs.rtp,
         rtcp: theirs.rtcp,
         payloads_to: payload_map(&theirs.payloads.only(agreed)),
         payloads_from: payload_map(&told.only(agreed)),
-        receives: theirs.direction.and(far.reversed()).receives(),
+        receives: direction.receives(),
+        sends: direction.sends(),
         learning: false,
     }
 }
@@ -73,6 +75,16 @@ mod tests {
         let theirs = sdp::parse(ANSWER).expect("a valid answer");
         let codecs = theirs.codecs();
         let media = remote_media(&theirs, Payloads::ours(), codecs, Direction::RecvOnly);
-        assert!(!media.receives);
+        assert!(!media.receives && media.sends);
+    }
+
+    #[test]
+    fn nothing_is_expected_of_a_side_that_says_it_only_listens_or_is_not_heard() {
+        let listens = [ANSWER, b"a=recvonly\r\n"].concat();
+        for (text, far) in [(&listens[..], Direction::SendRecv), (ANSWER, Direction::SendOnly)] {
+            let theirs = sdp::parse(text).expect("a valid answer");
+            let media = remote_media(&theirs, Payloads::ours(), theirs.codecs(), far);
+            assert!(media.receives && !media.sends);
+        }
     }
 }

@@ -59,6 +59,8 @@ pub struct RemoteMedia {
     pub payloads_from: PayloadMap,
     /// The side receives media: false on `sendonly` and `inactive`.
     pub receives: bool,
+    /// The side sends media: false on `recvonly` and `inactive`. Its silence means nothing then.
+    pub sends: bool,
     /// Its peer may be behind a NAT: the address must be the advertised one, but the port may turn
     /// out to be another. Only where the trunk says so.
     pub learning: bool,

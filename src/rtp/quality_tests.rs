@@ -72,6 +72,17 @@ fn hold_and_parting_are_no_one_way_calls() {
 }
 
 #[test]
+fn a_peer_that_has_said_to_receive_only_is_silent_on_purpose() {
+    let mut story = Story::bridged(1);
+    let listener = RemoteMedia { sends: false, ..remote(Side::B) };
+    story.session.update(ms(0), Side::B, &listener);
+    assert_eq!(story.talk(&[Side::A], 0, 60_000), []);
+    story.session.update(ms(60_000), Side::B, &remote(Side::B));
+    let told = story.talk(&[Side::A], 60_000, 70_000);
+    assert!(matches!(told[..], [(Side::B, 60_000..=65_000)]), "{told:?}");
+}
+
+#[test]
 fn a_peer_whose_rtcp_says_that_it_sends_nothing_is_silent_on_purpose() {
     let mut story = Story::bridged(1);
     for second in (0..60).step_by(5) {

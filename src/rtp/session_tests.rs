@@ -45,6 +45,7 @@ fn remote(side: Side) -> RemoteMedia {
         payloads_to: payloads,
         payloads_from: payloads,
         receives: true,
+        sends: true,
         learning: false,
     }
 }

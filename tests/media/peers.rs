@@ -177,6 +177,7 @@ impl Phone {
             payloads_to: payloads,
             payloads_from: payloads,
             receives: true,
+            sends: true,
             learning: false,
         }
     }

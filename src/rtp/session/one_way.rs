@@ -37,13 +37,14 @@ impl Session {
     }
 
     /// When a side will have been silent for so long that it should be looked at. Never while the
-    /// sides are parted or one is on hold.
+    /// sides are parted or one is on hold, nor where it has said that it sends nothing.
     fn unheard_at(&self, side: Side) -> Option<Moment> {
         let since = self.bridged_since?;
         let listen = |leg: &super::Leg| leg.remote.as_ref().is_some_and(RemoteMedia::is_reachable);
         let watch = &self.legs[side.index()].watch;
         let heard_at = self.flows[side.index()].heard_at();
-        if !self.legs.iter().all(listen) || watch.told == Some(heard_at) {
+        let sends = self.legs[side.index()].remote.as_ref().is_some_and(|remote| remote.sends);
+        if !sends || !self.legs.iter().all(listen) || watch.told == Some(heard_at) {
             return None;
         }
         let explained = watch.explained_at.map(|at| at + EXPLAINED_FOR);
