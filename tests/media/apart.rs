@@ -6,7 +6,7 @@ use std::net::UdpSocket;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -34,7 +34,16 @@ impl MediaProcess {
     }
 
     fn start_for(path: &Path, config: &PlaneConfig, orphan_time: Duration) -> Self {
-        let mut server = Server::new(1).expect("descriptors");
+        Self::start_shards(path, config, orphan_time, 1)
+    }
+
+    fn start_shards(
+        path: &Path,
+        config: &PlaneConfig,
+        orphan_time: Duration,
+        shards: usize,
+    ) -> Self {
+        let mut server = Server::new(shards).expect("descriptors");
         let (plane, links) = Plane::start(config, server.wakers()).expect("a running plane");
         let plane = Arc::new(plane);
         let socket = listen(path).expect("a socket");
@@ -43,22 +52,31 @@ impl MediaProcess {
     }
 }
 
-/// The process of the signalling, with one shard.
+/// One shard of the process of the signalling, which ends with its last shard.
 struct Signalling {
     link: RemoteLink,
     woken: Receiver<()>,
-    outside: Outside,
+    outside: Arc<Outside>,
 }
 
 impl Signalling {
     fn start(path: &Path) -> Self {
-        let (bell, woken) = sync_channel(1);
-        let waker: Waker = Box::new(move || {
-            // It has been woken already, or the test has ended.
-            let _ = bell.try_send(());
-        });
-        let (outside, mut links) = Outside::connect(path, vec![waker], SOUNDS).expect("a thread");
-        Self { link: links.remove(0), woken, outside }
+        Self::start_shards(path, 1).remove(0)
+    }
+
+    fn start_shards(path: &Path, shards: usize) -> Vec<Self> {
+        let (bells, woken): (Vec<_>, Vec<_>) = (0..shards).map(|_| sync_channel(1)).unzip();
+        let waker = |bell: SyncSender<()>| -> Waker {
+            Box::new(move || {
+                // It has been woken already, or the test has ended.
+                let _ = bell.try_send(());
+            })
+        };
+        let wakers = bells.into_iter().map(waker).collect();
+        let (outside, links) = Outside::connect(path, wakers, SOUNDS).expect("a thread");
+        let outside = Arc::new(outside);
+        let shards = links.into_iter().zip(woken);
+        shards.map(|(link, woken)| Self { link, woken, outside: Arc::clone(&outside) }).collect()
     }
 
     fn send(&mut self, command: Command) {
@@ -124,6 +142,45 @@ fn a_call_is_opened_joined_and_closed_from_another_process() {
     let Report::Closed { session, counts } = signalling.report() else { panic!("not closed") };
     assert_eq!(session, call.session);
     assert!(counts.iter().all(|side| side.packets >= 3), "{counts:?}");
+}
+
+#[test]
+fn each_shard_hears_of_its_own_calls_and_finds_them_again_after_a_crash() {
+    let (path, config) = setting();
+    let media = MediaProcess::start_shards(&path, &config, ORPHAN_TIME, 2);
+    let mut shards = Signalling::start_shards(&path, 2);
+    let mut calls: Vec<_> =
+        (1..).zip(&mut shards).map(|(number, shard)| shard.call(number, &config)).collect();
+    for shard in &mut shards {
+        assert_eq!(shard.link.try_report(), None, "nothing of the other one");
+    }
+    drop(shards);
+    calls.iter_mut().for_each(|call| call.talk(3));
+    let mut shards = Signalling::start_shards(&path, 2);
+    // Each is asked for its own call, the second one first.
+    for (shard, call) in shards.iter_mut().zip(&mut calls).rev() {
+        call.talk(3);
+        let session = call.session;
+        let closed = loop {
+            shard.send(Command::Close { session });
+            let report = shard.report();
+            // Else the plane is not there yet.
+            if !matches!(report, Report::Failed { .. }) {
+                break report;
+            }
+        };
+        let Report::Closed { session, counts } = closed else { panic!("{closed:?}") };
+        assert_eq!(session, call.session);
+        assert!(counts[0].packets >= 9, "{counts:?}");
+    }
+    // The calls of each are lost with the plane, each to its own shard.
+    let lost: Vec<_> =
+        (11..).zip(&mut shards).map(|(number, shard)| shard.call(number, &config)).collect();
+    drop(media);
+    for (shard, call) in shards.iter_mut().zip(&lost) {
+        assert_eq!(shard.report(), Report::Lost { session: call.session });
+        assert_eq!(shard.link.try_report(), None);
+    }
 }
 
 #[test]

@@ -108,7 +108,9 @@ impl Bridge {
                 false
             }
             Some(pipe) => {
-                let mut both = [bell, PollFd::new(pipe, pipe.wants(self.held.is_none()))];
+                // Who does not hear the answers is not asked for more of what brings them.
+                let reads = self.held.is_none() && pipe.has_room();
+                let mut both = [bell, PollFd::new(pipe, pipe.wants(reads))];
                 let _ = poll(&mut both, Some(&limit));
                 both[1].revents().intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR)
             }

@@ -276,3 +276,7 @@ pub(super) fn check_peer(stream: &UnixStream) -> io::Result<()> {
         Err(io::Error::other("its peer is another user"))
     }
 }
+
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;
