@@ -106,26 +106,55 @@ fn injected_packets_reach_neither_end_and_cost_none() {
     assert_eq!(counts[1].dropped, 0);
 }
 
+/// One packet of RTCP of this kind: its count, its SSRC and something behind that.
+fn rtcp(count: u8, kind: u8, rest: &[u8]) -> Vec<u8> {
+    let mut packet = [&[0x80 | count, kind, 0, 0, 0, 0, 0, 9][..], rest].concat();
+    packet.resize(packet.len().next_multiple_of(4), 0);
+    packet[3] = (packet.len() / 4 - 1) as u8;
+    packet
+}
+
+/// Every kind of RTCP that has room for words, with the canary in all of them.
+fn talkative() -> Vec<Vec<u8>> {
+    let item = |kind: u8| [&[kind, CANARY.len() as u8][..], CANARY].concat();
+    // SDES with every item, among them PRIV with a prefix, and an end.
+    let mut items: Vec<u8> = (1..=8).flat_map(item).collect();
+    items.extend([&[8, 13, 1, b'x'][..], CANARY, &[0, 0, 0, 0]].concat());
+    let reason = [&[CANARY.len() as u8][..], CANARY].concat();
+    let sender = [&[0; 20][..], CANARY].concat();
+    let about = [&[0, 0, 0, 1][..], CANARY].concat();
+    vec![
+        rtcp(0, 201, &[]),
+        rtcp(1, 202, &items),
+        rtcp(1, 203, &reason),
+        rtcp(0, 204, &[b"name", CANARY].concat()),
+        // Words of a profile behind reports, feedback of both kinds, extended reports, and kinds
+        // that nobody knows.
+        rtcp(0, 200, &sender),
+        rtcp(0, 201, CANARY),
+        rtcp(1, 205, &about),
+        rtcp(15, 206, &about),
+        rtcp(0, 207, CANARY),
+        rtcp(0, 208, CANARY),
+        rtcp(0, 223, CANARY),
+    ]
+}
+
 #[test]
 fn text_in_rtcp_ends_at_the_relay_which_reports_on_its_own() {
     let mut world = World::new();
     let mut call = world.call(1);
-    let item = |kind: u8| [&[kind, CANARY.len() as u8][..], CANARY].concat();
-    // SR, SDES with every item, APP and BYE with a reason; on the RTCP and on the RTP port.
-    let mut description = vec![0x81, 202, 0, 0, 0, 0, 0, 9];
-    (1..=8).for_each(|kind| description.extend(item(kind)));
-    description.resize(description.len().next_multiple_of(4) + 4, 0);
-    description[3] = (description.len() / 4 - 1) as u8;
-    let mut farewell = vec![0x81, 203, 0, 4, 0, 0, 0, 9, 11];
-    farewell.extend(CANARY);
-    let application = [&[0x80, 204, 0, 5, 0, 0, 0, 9][..], b"name", CANARY, b"\0"].concat();
-    let report = vec![0x80, 201, 0, 1, 0, 0, 0, 9];
-    let compound = [report, description, application, farewell].concat();
-    for _ in 0..5 {
-        call.a.send_rtcp(&compound);
-        call.a.send(&compound);
+    let all = talkative();
+    let report = &all[0];
+    // Each alone behind a report, and all of them at once; on the RTCP and on the RTP port.
+    let each = all.iter().map(|packet| [&report[..], packet].concat());
+    for compound in each.chain([all.concat()]) {
+        for phone in [&call.a, &call.b] {
+            phone.send_rtcp(&compound);
+            phone.send(&compound);
+        }
     }
-    call.talk(6);
+    call.talk(15);
     for (phone, other) in [(&call.a, &call.b), (&call.b, &call.a)] {
         let (packet, from) = receive(&phone.rtcp);
         assert_eq!(from.port(), phone.relay.port() + 1);
@@ -134,7 +163,31 @@ fn text_in_rtcp_ends_at_the_relay_which_reports_on_its_own() {
         assert!(!contains(&packet, CANARY));
         assert!(!contains(&packet, &other.ssrc.to_be_bytes()));
     }
+    assert_silent(&call.a.rtp);
     assert_silent(&call.b.rtp);
+}
+
+#[test]
+fn forged_rtcp_of_a_stranger_ends_nothing_and_is_believed_by_nobody() {
+    let mut world = World::new();
+    let mut call = world.call(1);
+    call.talk(3);
+    let stranger = world.stranger();
+    // The goodbye of A's own stream, and a report that it has sent nothing.
+    let ssrc = call.a.ssrc.to_be_bytes();
+    let mut forged = [rtcp(0, 200, &[0; 20]), rtcp(1, 203, &[])].concat();
+    forged[4..8].copy_from_slice(&ssrc);
+    forged[32..36].copy_from_slice(&ssrc);
+    for port in call.relay_ports() {
+        for _ in 0..20 {
+            stranger.send_to(&forged, port).expect("sent");
+        }
+        call.talk(20);
+    }
+    assert_silent(&stranger);
+    world.send(Command::Close { session: call.session });
+    let Report::Closed { counts, .. } = world.report() else { panic!("not closed") };
+    assert_eq!(counts.map(|side| (side.packets, side.lost, side.dropped)), [(83, 0, 40); 2]);
 }
 
 #[test]
