@@ -84,6 +84,7 @@ pub(crate) fn find_route(query: RouteQuery) -> RouteAnswer {
         do_not_call: Vec::new(),
         paused_until: None,
         is_blocked: false,
+        caps: Vec::new(),
         recording: None,
     }))
 }

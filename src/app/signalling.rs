@@ -18,14 +18,18 @@ use super::addresses::{advertised, main_address};
 use super::media::{MediaPlane, processors};
 use super::trunk_faults::TrunkFaults;
 use crate::call::config::{CallConfig, MenuConfig, RecordingRules, WhisperConfig};
-use crate::config::{Config, Listener, SHARDS_MAX, SoftphoneDigest, Softphones};
+use crate::config::{Config, Listener, PerSubject, SHARDS_MAX, SoftphoneDigest, Softphones};
+use crate::domain::cap::{self, CapLimits, CapSubject};
 use crate::domain::network;
 use crate::media::FreePorts;
 use crate::media::sounds::Library;
 use crate::media::tape::Recorder;
+use crate::policy::caps::Ledger;
+use crate::relay::caps::Caps;
 use crate::relay::dns::{NameServers, Names};
 use crate::relay::follow::{TRUNKS_EVERY, follow_changes, keep_trunks};
 use crate::relay::handle::Handle;
+use crate::relay::now::now;
 use crate::relay::sip_udp::SipSocket;
 use crate::relay::start::{Parts, Prepared, Relay, StreamParts};
 use crate::relay::stored::{StoreRecords, StoreRoutes};
@@ -173,6 +177,7 @@ impl Signalling {
                 Arc::clone(vault),
                 !config.recording.purposes.0.is_empty(),
             )),
+            caps: caps_of(config, pool).await?,
             records: StoreRecords::new(pool.clone()),
             trunks: Arc::clone(&trunks),
             streams: StreamParts {
@@ -255,6 +260,25 @@ impl Signalling {
             }
         }
     }
+}
+
+/// The caps against fraud, and what was done under them before this process began.
+async fn caps_of(config: &Config, pool: &RelayPool) -> Result<Caps, StoreError> {
+    let caps = &config.caps;
+    let limits = |subject: CapSubject| {
+        let of = |limits: &PerSubject| limits.0.get(subject as usize).copied().flatten();
+        cap::Limits {
+            calls_max: of(&caps.calls_max),
+            calls_per_minute_max: of(&caps.calls_per_minute_max),
+            minutes_per_day_max: of(&caps.minutes_per_day_max),
+        }
+    };
+    let mut ledger = Ledger::new(CapLimits(CapSubject::COUNTED.map(limits)));
+    if !ledger.is_open() {
+        let now = now();
+        ledger.restore(now.unix_ms(), pool.load_cap_usage(now.wall).await?);
+    }
+    Ok(Caps::new(ledger))
 }
 
 /// The name servers of this machine. Without any, trunks are reached by their addresses.

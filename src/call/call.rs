@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::announce::Announcement;
 use super::branch::{Branch, Meaning};
+use super::capped::MINUTE;
 use super::coupling::{Action, Coupling, Event, Stage};
 use super::failover::Attempted;
 use super::io::{CallStatus, Output};
@@ -27,6 +28,7 @@ use crate::domain::cdr::EndedBy;
 use crate::domain::id::{BindingId, CallId};
 use crate::domain::now::Now;
 use crate::domain::route::Route;
+use crate::policy::caps::CapSeat;
 use crate::rtp::plane::{Command, SessionId, Side, SideCounts};
 use crate::sip::message::Message;
 
@@ -52,6 +54,7 @@ pub(super) struct Call {
     pub(super) recording: Option<Box<Recording>>,
     media: Media,
     pub(super) seats: Seats,
+    pub(super) cap_seat: Option<CapSeat>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -89,6 +92,7 @@ impl Call {
             recording: None,
             media: Media::Unused,
             seats,
+            cap_seat: None,
         }
     }
 
@@ -150,7 +154,8 @@ impl Call {
             self.coupling.offer_menu();
         }
         let announcement = Announcement::of(wires, &mut route, purpose.unwrap_or_default());
-        self.duration_max = route.duration_max.unwrap_or(wires.config.duration_max);
+        let longest = wires.config.duration_max;
+        self.duration_max = route.duration_max.map_or(longest, |max| max.min(longest));
         let Some(set_up) = &mut self.set_up else { return 0 };
         set_up.announcement = announcement;
         set_up.callee = Some(route.callee);
@@ -179,6 +184,7 @@ impl Call {
         if matches!(self.stage(), Stage::Over) {
             self.set_up = None;
             self.seats = [None, None];
+            self.leave_caps(wires);
             self.end_talk(wires, now.monotonic);
         }
     }
@@ -233,6 +239,7 @@ impl Call {
             Timer::Ring => wires.config.ring_timeout,
             Timer::Duration => self.duration_max.saturating_sub(self.warned_before()),
             Timer::Forks => GIVE_UP,
+            Timer::Minute => MINUTE,
             Timer::Answer | Timer::Confirm | Timer::Refresh | Timer::Speech => {
                 crate::sip::timers::T1
             }
@@ -413,12 +420,16 @@ impl Call {
         let terms = sessions[Side::A.index()].map(|agreed| agreed.terms);
         self.leg_a.answer(wires, now.monotonic, &answer.unwrap_or_default(), terms);
         self.start_clocks(wires, now.monotonic, sessions);
+        self.begin_minutes(wires, now.monotonic);
         wires.counters.answered += 1;
         self.note(wires, CallStatus::Answered, |record| record.answered(now));
     }
 
     fn finish(&mut self, wires: &mut Wires, now: Now, cause: Cause, by: EndedBy) {
         self.note_whisper(by);
+        if cause == Cause::MaxDuration {
+            self.note_longest(wires);
+        }
         self.note(wires, CallStatus::Ended, |record| record.ended(now, cause, by));
         if self.media == Media::Closing {
             // The record waits for the last counts, but not for ever.
@@ -457,6 +468,7 @@ impl Call {
                     }
                 }
             }
+            Timer::Minute => self.on_minute_timer(wires, now),
             Timer::Trying => self.leg_a.keep_waiting(wires, now.monotonic),
             Timer::Offer => self.on_offer_timer(wires, now),
             Timer::Confirm => self.on_confirm_timer(wires, now),

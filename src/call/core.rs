@@ -395,12 +395,16 @@ fn judge(call: &mut Call, wires: &mut Wires, now: Now, mut route: Route) -> Even
     match gate::decide(&route, record.attempt(), now.wall) {
         Decision::Refuse { cause, reasons } => {
             record.refused(reasons);
+            call.note_full_caps(wires, now, &route.caps);
             call.refused(wires, cause)
         }
         Decision::Allow if !call.can_be_relayed() => Event::Refused(Cause::MediaUnacceptable),
         Decision::Allow if taping::cannot_be_recorded(wires, &route, purpose) => {
             Event::Refused(Cause::NotRecorded)
         }
-        Decision::Allow => Event::Allowed { targets: call.take_route(wires, route) },
+        Decision::Allow => match call.take_cap_seat(wires, now, &route.caps) {
+            Ok(()) => Event::Allowed { targets: call.take_route(wires, route) },
+            Err(cause) => call.refused(wires, cause),
+        },
     }
 }

@@ -9,6 +9,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::trunks::TrunkBook;
+use crate::domain::cap::CapReached;
 use crate::domain::cause::Cause;
 use crate::domain::cdr::{Cdr, Direction};
 use crate::domain::id::{AgentId, BindingId, CallId, TenantId, TrunkId};
@@ -250,6 +251,18 @@ pub enum SecurityEvent {
         agent: AgentId,
         /// Where the last one came from.
         source: IpAddr,
+    },
+    /// A cap against fraud has refused an attempt or ended a call, for the first time in its
+    /// period.
+    CapReached {
+        /// Which, and whose.
+        reached: CapReached,
+        /// Whose call it was.
+        tenant: TenantId,
+        /// Through which binding.
+        binding: BindingId,
+        /// The agent, when one took part.
+        agent: Option<AgentId>,
     },
     /// A source was refused so often that it meets silence for a while.
     Silenced {

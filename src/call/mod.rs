@@ -16,6 +16,7 @@ mod b_invite;
 mod branch;
 #[expect(clippy::module_inception, reason = "the module is about calls, this file about one")]
 mod call;
+mod capped;
 mod challenge;
 mod clocks;
 mod contacts;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Instant;
 
 use super::io::{CallStatus, LiveCall};
+use crate::domain::cap::CapReached;
 use crate::domain::cause::Cause;
 use crate::domain::cdr::{Cdr, Direction, EndedBy, MediaCounts, Whispered};
 use crate::domain::id::{AgentId, CallId, TenantId, TrunkId};
@@ -80,6 +81,7 @@ impl Record {
             sip_status: Cause::Internal.sip_status(),
             q850: Cause::Internal.q850(),
             media: None,
+            caps_reached: Vec::new(),
             whisper: None,
         };
         Self {
@@ -160,6 +162,11 @@ impl Record {
     /// A peer says with which Q.850 cause it ends the call. Only the code is kept.
     pub(super) const fn heard_reason(&mut self, q850: u8) {
         self.heard_q850 = Some(q850);
+    }
+
+    /// It was the first to meet this cap in its period.
+    pub(super) fn cap_reached(&mut self, reached: CapReached) {
+        self.cdr.caps_reached.push(reached);
     }
 
     /// The callee was asked for on this trunk; the first time counts for the set-up time.

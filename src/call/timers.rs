@@ -23,6 +23,8 @@ pub(super) enum Timer {
     Answer,
     /// The call has lasted as long as it may.
     Duration,
+    /// A minute of talk is over.
+    Minute,
     /// The last report of the media plane is late.
     MediaClose,
     /// No phone of a fork can answer any more.
@@ -38,7 +40,7 @@ pub(super) enum Timer {
 }
 
 impl Timer {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Route,
         Self::Trying,
         Self::MediaOpen,
@@ -46,6 +48,7 @@ impl Timer {
         Self::Ring,
         Self::Answer,
         Self::Duration,
+        Self::Minute,
         Self::MediaClose,
         Self::Forks,
         Self::Offer,

@@ -144,6 +144,15 @@ pub(super) const KEYS: &[Key] = &[
         "a subscriber who calls X and presses * or reaches nobody is answered by a menu of keys"
     ),
     key!(menu.timeout, "a key is waited for so long"),
+    key!(
+        caps.calls_max,
+        "calls at once: \"number 2, agent 1, tenant 500, subscriber 1\"; empty: no limit"
+    ),
+    key!(caps.calls_per_minute_max, "the same for calls that begin in one minute of the clock"),
+    key!(
+        caps.minutes_per_day_max,
+        "the same for begun minutes of talk in a day (UTC); a call is cut when they are used up"
+    ),
     key!(recorder.queue_max, "CDRs that may wait for the store; beyond it new calls are refused"),
     key!(recording.folder, "where recordings are kept, encrypted; empty: nothing is recorded"),
     key!(

@@ -37,6 +37,8 @@ pub struct Config {
     pub whisper: Whisper,
     /// What subscribers who call can do by keys.
     pub menu: Menu,
+    /// Caps against fraud.
+    pub caps: Caps,
     /// The writer of CDRs.
     pub recorder: Recorder,
     /// What is kept of calls.
@@ -236,6 +238,21 @@ pub struct Menu {
     pub timeout: Duration,
 }
 
+/// Caps against fraud.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Caps {
+    /// Calls at one time.
+    pub calls_max: PerSubject,
+    /// Calls that begin in one minute of the clock.
+    pub calls_per_minute_max: PerSubject,
+    /// Begun minutes of talk in one day of the clock, UTC.
+    pub minutes_per_day_max: PerSubject,
+}
+
+/// A limit for each kind of subject, in the order of `CapSubject::COUNTED`; none where absent.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct PerSubject(pub [Option<u32>; 4]);
+
 /// `[recorder]`
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Recorder {
@@ -377,6 +394,7 @@ impl Default for Config {
                 code: false,
             },
             menu: Menu { enabled: false, timeout: Duration::from_secs(8) },
+            caps: Caps::default(),
             recorder: Recorder { queue_max: 10_000 },
             recording: Recording {
                 folder: None,

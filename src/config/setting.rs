@@ -7,9 +7,10 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::{
-    Advertised, Listener, Listeners, LogFormat, PortRange, Purposes, Secret, SoftphoneDigest,
-    Softphones,
+    Advertised, Listener, Listeners, LogFormat, PerSubject, PortRange, Purposes, Secret,
+    SoftphoneDigest, Softphones,
 };
+use crate::domain::cap::CapSubject;
 use crate::domain::network::Transport;
 use crate::domain::purpose::Purpose;
 use crate::domain::recording::Retention;
@@ -355,6 +356,32 @@ impl Setting for Purposes {
             all if all > Purpose::ALL.len() => quoted("all"),
             _ => quoted(&self.0.iter().map(|it| it.label()).collect::<Vec<_>>().join(", ")),
         }
+    }
+}
+
+impl Setting for PerSubject {
+    fn read(raw: &Raw<'_>) -> Result<Self, String> {
+        let expected = || {
+            "expected numbers of number, agent, tenant, subscriber, such as \"number 2, agent 1\""
+                .to_owned()
+        };
+        let mut limits = [None; CapSubject::COUNTED.len()];
+        for part in raw.text()?.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+            let (word, count) = part.split_once(' ').ok_or_else(expected)?;
+            let mut known = CapSubject::COUNTED.iter().zip(&mut limits);
+            let (_, limit) = known.find(|(it, _)| it.label() == word).ok_or_else(expected)?;
+            let count = count.trim().parse().map_err(|_| expected())?;
+            if limit.replace(count).is_some() {
+                return Err(expected());
+            }
+        }
+        Ok(Self(limits))
+    }
+
+    fn show(&self) -> String {
+        let limits = CapSubject::COUNTED.iter().zip(self.0);
+        let limits = limits.filter_map(|(it, limit)| Some(format!("{} {}", it.label(), limit?)));
+        quoted(&limits.collect::<Vec<_>>().join(", "))
     }
 }
 

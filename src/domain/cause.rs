@@ -86,6 +86,12 @@ causes! {
     QuietHours "quiet_hours" 403 21 NotPermitted;
     /// The tenant or agent has called too often.
     FrequencyCap "frequency_cap" 403 21 NotPermitted;
+    /// As many calls at one time as a cap against fraud allows.
+    CallsCap "calls_cap" 403 21 NotPermitted;
+    /// As many calls in this minute as a cap against fraud allows.
+    RateCap "rate_cap" 403 21 NotPermitted;
+    /// The minutes of this day that a cap against fraud allows are used up.
+    MinutesCap "minutes_cap" 403 21 NotPermitted;
     /// All tenants together have called this subscriber too often.
     PlatformBudget "platform_budget" 403 21 NotPermitted;
     /// The purpose needs a consent that does not exist.

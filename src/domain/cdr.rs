@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use super::cap::CapReached;
 use super::cause::Cause;
 use super::id::{AgentId, BindingId, CallId, IntentId, SubscriberId, TenantId, TrunkId};
 use super::mark::Mark;
@@ -158,6 +159,9 @@ pub struct Cdr {
     pub q850: u8,
     /// Counted towards the caller and the callee; absent when no media was opened.
     pub media: Option<[MediaCounts; 2]>,
+    /// Caps against fraud that it was the first to meet in their period: somebody is told of them
+    /// with the record. Never read back.
+    pub caps_reached: Vec<CapReached>,
     /// Absent where the callee was told nothing.
     pub whisper: Option<Box<Whispered>>,
 }

@@ -1,6 +1,7 @@
 //! L0: the nouns of the relay and their transitions. No clock, no I/O, no other part of the crate.
 
 pub mod binding;
+pub mod cap;
 pub mod cause;
 pub mod cdr;
 pub mod event;

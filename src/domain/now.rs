@@ -15,9 +15,15 @@ impl Now {
     /// Milliseconds since 1970-01-01 UTC; 0 for a wall clock before that.
     #[must_use]
     pub fn unix_ms(&self) -> u64 {
-        let since = self.wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        unix_ms(self.wall)
     }
+}
+
+/// Milliseconds since 1970-01-01 UTC; 0 for a time before that.
+#[must_use]
+pub fn unix_ms(wall: SystemTime) -> u64 {
+    let since = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl std::ops::Add<Duration> for Now {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::binding::BindingState;
+use super::cap::Cap;
 use super::cause::Cause;
 use super::id::{AgentId, BindingId, SubscriberId, TenantId, TrunkId};
 use super::language::Language;
@@ -97,6 +98,8 @@ pub struct Route {
     pub paused_until: Option<SystemTime>,
     /// The subscriber has blocked the agent who calls.
     pub is_blocked: bool,
+    /// The caps against fraud that hold for it.
+    pub caps: Vec<Cap>,
     /// With which the call is recorded, if it is to be; absent when there is no key to be had.
     pub recording: Option<Box<RecordingKey>>,
 }

@@ -4,8 +4,10 @@
 use std::time::SystemTime;
 
 use crate::domain::binding::BindingState;
+use crate::domain::cap::CapMeasure;
 use crate::domain::cause::Cause;
 use crate::domain::cdr::Direction;
+use crate::domain::now::unix_ms;
 use crate::domain::purpose::Stated;
 use crate::domain::route::{Callee, CallerParty, Route};
 
@@ -43,8 +45,8 @@ impl From<Direction> for Attempt {
 type Rule = fn(&Route, &Attempt, SystemTime) -> Option<Cause>;
 
 /// In the order in which a caller is told: binding live, tenant, caller, direction, what the
-/// subscriber wants.
-const RULES: [Rule; 7] = [
+/// subscriber wants, caps against fraud.
+const RULES: [Rule; 10] = [
     binding_is_live,
     tenant_is_active,
     caller_is_known,
@@ -52,6 +54,9 @@ const RULES: [Rule; 7] = [
     calls_are_not_paused,
     caller_is_not_blocked,
     call_is_wanted,
+    there_is_room_for_a_call,
+    one_more_may_begin,
+    minutes_are_left,
 ];
 
 /// Decides on an attempt at `now`. Pure and total: no rule can fail, and a rule that is not sure
@@ -134,6 +139,24 @@ fn call_is_wanted(route: &Route, attempt: &Attempt, now: SystemTime) -> Option<C
     (to_subscriber && route.do_not_call.iter().any(is_refused)).then_some(Cause::DoNotCall)
 }
 
+fn there_is_room_for_a_call(route: &Route, _attempt: &Attempt, now: SystemTime) -> Option<Cause> {
+    find_full(route, CapMeasure::Calls, now)
+}
+
+fn one_more_may_begin(route: &Route, _attempt: &Attempt, now: SystemTime) -> Option<Cause> {
+    find_full(route, CapMeasure::CallsPerMinute, now)
+}
+
+fn minutes_are_left(route: &Route, _attempt: &Attempt, now: SystemTime) -> Option<Cause> {
+    find_full(route, CapMeasure::MinutesPerDay, now)
+}
+
+/// Whether one of the caps leaves no room for one more; the place itself is taken afterwards.
+fn find_full(route: &Route, measure: CapMeasure, now: SystemTime) -> Option<Cause> {
+    let mut full = route.caps.iter().flat_map(|cap| cap.full(unix_ms(now)));
+    full.any(|it| it.measure == measure).then(|| measure.cause())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,6 +198,7 @@ mod tests {
             do_not_call: Vec::new(),
             paused_until: None,
             is_blocked: false,
+            caps: Vec::new(),
             recording: None,
         }
     }
@@ -231,6 +255,28 @@ mod tests {
         route.do_not_call = vec![(Purpose::Unspecified, at(10))];
         (route.paused_until, route.is_blocked) = (Some(at(10)), true);
         assert_eq!(decide(&route, Direction::FromSubscriber, at(1)), Decision::Allow);
+    }
+
+    #[test]
+    fn full_caps_refuse_each_for_its_own_reason() {
+        use crate::domain::cap::{Cap, CapSubject, Limits};
+        let mut route = route(ACTIVE, agent(true), subscriber());
+        let one = Some(1);
+        let limits = Limits { calls_max: one, calls_per_minute_max: one, minutes_per_day_max: one };
+        let cap = |subject, limits| Cap { subject, limits, load: Arc::default() };
+        let number = Limits { minutes_per_day_max: None, ..limits };
+        route.caps = vec![cap(CapSubject::Number, number), cap(CapSubject::Agent, limits)];
+        assert_eq!(decide(&route, Direction::ToSubscriber, at(60)), Decision::Allow);
+        let [number, agent] = &route.caps[..] else { panic!("two caps") };
+        assert!(agent.take(CapMeasure::MinutesPerDay, 60_000));
+        assert!(number.take(CapMeasure::Calls, 60_000) && agent.take(CapMeasure::Calls, 60_000));
+        assert!(number.take(CapMeasure::CallsPerMinute, 60_000));
+        route.is_blocked = true;
+        let causes = |seconds| refusals(decide(&route, Direction::ToSubscriber, at(seconds)));
+        let all = [Cause::Blocked, Cause::CallsCap, Cause::RateCap, Cause::MinutesCap];
+        assert_eq!(causes(119), all);
+        assert_eq!(causes(120), [Cause::Blocked, Cause::CallsCap, Cause::MinutesCap]);
+        assert_eq!(causes(86_400), [Cause::Blocked, Cause::CallsCap], "another day");
     }
 
     #[test]

@@ -342,6 +342,7 @@ mod tests {
             sip_status: 404,
             q850: 1,
             media: None,
+            caps_reached: vec![],
             whisper: None,
         })
     }

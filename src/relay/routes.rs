@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use metrics::Histogram;
 use tokio::sync::Semaphore;
 
+use super::caps::Caps;
 use super::freshness::{Mark, Subject};
 use super::handle::Shared;
 use super::mailbox::Mailbox;
@@ -90,6 +91,7 @@ pub(crate) struct Routes<R: RouteSource> {
     mailbox: Arc<Mailbox<Found<R::Sealed>>>,
     shared: Arc<Shared>,
     memory: SharedMemory<R::Sealed>,
+    caps: Caps,
     waiting: BTreeMap<CallId, Waiting>,
     waiting_max: usize,
     deadline: Duration,
@@ -106,6 +108,7 @@ impl<R: RouteSource> Routes<R> {
         mailbox: Arc<Mailbox<Found<R::Sealed>>>,
         shared: Arc<Shared>,
         memory: SharedMemory<R::Sealed>,
+        caps: Caps,
         limits: (usize, Duration),
     ) -> Self {
         Self {
@@ -114,6 +117,7 @@ impl<R: RouteSource> Routes<R> {
             mailbox,
             shared,
             memory,
+            caps,
             waiting: BTreeMap::new(),
             waiting_max: limits.0,
             deadline: limits.1,
@@ -135,7 +139,7 @@ impl<R: RouteSource> Routes<R> {
             let answer = self.source.open(sealed, &query);
             drop(memory);
             self.from_memory.record(now().monotonic.saturating_duration_since(at));
-            return Some(answer);
+            return Some(self.caps.put_into(answer));
         }
         drop(memory);
         if self.waiting.len() >= self.waiting_max {
@@ -174,7 +178,7 @@ impl<R: RouteSource> Routes<R> {
             Lookup::Missing(answer) => answer,
             Lookup::Failed => RouteAnswer::Failed,
         };
-        Some((call, answer))
+        Some((call, self.caps.put_into(answer)))
     }
 
     /// Looks the login of a softphone up; the answer comes by the mailbox. The brain bounds how
@@ -280,10 +284,12 @@ impl<T, F: FnOnce(T)> Drop for Owed<T, F> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::cap::CapLimits;
     use crate::domain::cause::Cause;
     use crate::domain::id::{BindingId, TenantId, TrunkId};
     use crate::domain::number::VirtualNumber;
     use crate::domain::purpose::Stated;
+    use crate::policy::caps::Ledger;
     use crate::relay::handle::{Handle, Talking};
     use crate::relay::mailbox::Inbox;
     use std::sync::atomic::{AtomicU16, Ordering};
@@ -362,6 +368,7 @@ mod tests {
                 Arc::new(Mailbox::new().expect("a descriptor")),
                 Arc::clone(relay.shared()),
                 no_memory(),
+                Caps::new(Ledger::new(CapLimits::default())),
                 (waiting_max, if answers { WITHIN } else { Duration::ZERO }),
             );
             Self { runtime, routes, relay }

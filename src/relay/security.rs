@@ -6,7 +6,8 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use crate::call::io::SecurityEvent;
-use crate::domain::id::AgentId;
+use crate::domain::cap::CapReached;
+use crate::domain::id::{AgentId, BindingId, TenantId};
 
 /// Under this target and no other.
 const TARGET: &str = "maskline::security";
@@ -22,6 +23,14 @@ pub(crate) enum Line {
     LoginFailed { source: IpAddr },
     /// The password of an agent is being guessed.
     LoginGuessed { agent: AgentId, source: IpAddr },
+    /// A cap against fraud is reached.
+    CapReached {
+        /// Whose, and which.
+        reached: CapReached,
+        tenant: TenantId,
+        binding: BindingId,
+        agent: Option<AgentId>,
+    },
     /// A source that has been refused too often; it meets silence for a while.
     Silenced { source: IpAddr },
 }
@@ -31,6 +40,9 @@ impl From<SecurityEvent> for Line {
         match event {
             SecurityEvent::LoginFailed { source } => Self::LoginFailed { source },
             SecurityEvent::LoginGuessed { agent, source } => Self::LoginGuessed { agent, source },
+            SecurityEvent::CapReached { reached, tenant, binding, agent } => {
+                Self::CapReached { reached, tenant, binding, agent }
+            }
             SecurityEvent::Silenced { source } => Self::Silenced { source },
         }
     }
@@ -65,6 +77,9 @@ impl Line {
                 agent.id = %agent,
                 "The password of agent {agent} is being guessed, last by {source}"
             ),
+            Self::CapReached { reached, tenant, binding, agent } => {
+                write_cap(reached, tenant, binding, agent);
+            }
             Self::Silenced { source } => tracing::warn!(
                 target: TARGET,
                 event = "sip_silenced",
@@ -73,6 +88,22 @@ impl Line {
             ),
         }
     }
+}
+
+fn write_cap(reached: CapReached, tenant: TenantId, binding: BindingId, agent: Option<AgentId>) {
+    let (subject, measure) = (reached.subject.label(), reached.measure.label());
+    metrics::counter!("maskline_caps_reached_total", "subject" => subject, "measure" => measure)
+        .increment(1);
+    tracing::warn!(
+        target: TARGET,
+        event = "cap_reached",
+        subject,
+        measure,
+        tenant.id = %tenant,
+        binding.id = %binding,
+        agent.id = agent.map(tracing::field::display),
+        "A cap of {measure} is reached by the {subject} of a call through binding {binding}"
+    );
 }
 
 /// Sources whose lines are counted at one time; with more, counting starts anew.
@@ -130,6 +161,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
+    use crate::domain::cap::{CapMeasure, CapSubject};
     use crate::relay::now::now;
 
     const LINES: [fn(IpAddr) -> Line; 5] = [
@@ -155,6 +187,11 @@ mod tests {
 
     /// What is written about this source, as JSON lines.
     fn written(source: &str) -> Vec<String> {
+        let source = source.parse().expect("an address");
+        written_by(|| LINES.iter().for_each(|line| line(source).write()))
+    }
+
+    fn written_by(write: impl FnOnce()) -> Vec<String> {
         let page = Page::default();
         let writer = page.clone();
         let lines = tracing_subscriber::fmt()
@@ -163,10 +200,7 @@ mod tests {
             .with_current_span(false)
             .with_writer(move || writer.clone())
             .finish();
-        let source = source.parse().expect("an address");
-        tracing::subscriber::with_default(lines, || {
-            LINES.iter().for_each(|line| line(source).write());
-        });
+        tracing::subscriber::with_default(lines, write);
         let text = String::from_utf8(page.0.lock().expect("no panic").clone()).expect("UTF-8");
         text.lines().map(str::to_owned).collect()
     }
@@ -211,9 +245,34 @@ mod tests {
     }
 
     #[test]
+    fn a_cap_that_is_reached_names_whose_and_which_and_no_number_and_bans_nobody() {
+        let [line] = &written_by(|| cap().write())[..] else { panic!("one line") };
+        assert!(filter().captures(line).is_none(), "{line}");
+        let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        let agent = AgentId::from_u128(0xa9).to_string();
+        for (field, value) in [
+            ("event", "cap_reached"),
+            ("subject", "agent"),
+            ("measure", "minutes_per_day"),
+            ("agent.id", &agent),
+        ] {
+            assert_eq!(line[field], value, "{line}");
+        }
+    }
+
+    fn cap() -> Line {
+        Line::CapReached {
+            reached: CapReached { subject: CapSubject::Agent, measure: CapMeasure::MinutesPerDay },
+            tenant: TenantId::from_u128(1),
+            binding: BindingId::from_u128(2),
+            agent: Some(AgentId::from_u128(0xa9)),
+        }
+    }
+
+    #[test]
     fn every_line_is_explained() {
         let page = file("docs/security-log.md");
-        for line in written("192.0.2.77") {
+        for line in written("192.0.2.77").into_iter().chain(written_by(|| cap().write())) {
             let line: serde_json::Value = serde_json::from_str(&line).expect("JSON");
             assert_eq!(line["target"], TARGET);
             let event = line["event"].as_str().expect("a word");

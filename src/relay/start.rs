@@ -12,6 +12,7 @@ use rand_chacha::rand_core::SeedableRng as _;
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
+use super::caps::Caps;
 use super::handle::{Handle, Shared};
 use super::mailbox::{Mailbox, TakesOrders};
 use super::recorder::{Pace, RecordStore, RecorderQueue};
@@ -45,6 +46,7 @@ pub(crate) struct Parts<R, S> {
     /// One for each.
     pub(crate) media: Vec<ShardLink>,
     pub(crate) routes: Arc<R>,
+    pub(crate) caps: Caps,
     pub(crate) records: S,
     pub(crate) trunks: Arc<ArcSwap<TrunkTable>>,
     pub(crate) streams: StreamParts,
@@ -120,6 +122,7 @@ impl<R: RouteSource> Prepared<R> {
                 Arc::clone(&mailbox),
                 Arc::clone(&shared),
                 Arc::clone(&memory),
+                parts.caps.clone(),
                 (call.pending_routes_max, call.route_deadline),
             );
             let shard = Shard {

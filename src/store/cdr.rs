@@ -204,6 +204,7 @@ impl CdrRow {
             q850: u8::try_from(self.q850)
                 .map_err(|_| StoreError::Unreadable { column: "cdr.q850" })?,
             media: self.media.map(|media| read_media(&media)).transpose()?,
+            caps_reached: Vec::new(),
             whisper: whisper?,
         })
     }

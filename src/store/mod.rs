@@ -11,6 +11,7 @@ pub mod api_key;
 mod audit;
 pub mod binding;
 mod binding_row;
+pub mod caps;
 pub mod cdr;
 pub mod convert;
 pub mod database;

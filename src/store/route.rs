@@ -166,6 +166,7 @@ impl RouteRecord {
             do_not_call: self.do_not_call.clone(),
             paused_until: self.paused_until,
             is_blocked: self.is_blocked,
+            caps: Vec::new(),
             recording: None,
         })
     }

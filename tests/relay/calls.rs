@@ -71,14 +71,14 @@ impl Bench {
     }
 
     /// The trunks are loaded in the background.
-    async fn until_ready(&self) {
+    pub(crate) async fn until_ready(&self) {
         while !self.running.relay.readiness().carrier_trunk {
             tokio::task::yield_now().await;
         }
     }
 
     /// One call that is answered and ended by the agent; gives the INVITE as the carrier saw it.
-    fn talk(&self, call: &str) -> String {
+    pub(crate) fn talk(&self, call: &str) -> String {
         let (invite, answer) = self.answered(call);
         self.pbx.follow_up("BYE", 2, &answer, call);
         self.pbx.expect("SIP/2.0 200");
@@ -106,7 +106,7 @@ impl Bench {
         (invite, answer)
     }
 
-    fn refused(&self, call: &str, status: &str) {
+    pub(crate) fn refused(&self, call: &str, status: &str) {
         self.pbx.invite("4821", X, call);
         self.pbx.expect(&format!("SIP/2.0 {status}"));
         self.carrier.expect_silence();

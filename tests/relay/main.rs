@@ -5,6 +5,7 @@
 mod support;
 
 mod calls;
+mod caps;
 mod families;
 mod jobs;
 mod nodes;

@@ -21,6 +21,11 @@ impl Peer {
         Self { socket, relay }
     }
 
+    /// The same one, after the relay has moved.
+    pub(crate) fn calls_at(self, relay: SocketAddr) -> Self {
+        Self { relay, ..self }
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
         self.socket.local_addr().expect("bound")
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use maskline::domain::binding::{BindingState, SuspendReason};
+use maskline::domain::cap::CapLimits;
 use maskline::domain::cause::Cause;
 use maskline::domain::id::{BindingId, CallId, RecordingId};
 use maskline::domain::network::Transport;
@@ -15,6 +16,7 @@ use maskline::domain::recording::RecordingKey;
 use maskline::domain::route::{
     Callee, CallerParty, Hearer, Route, RouteAnswer, RouteQuery, TrunkTarget,
 };
+use maskline::policy::caps::Ledger;
 use rand_chacha::ChaCha8Rng;
 use zeroize::Zeroizing;
 
@@ -52,6 +54,8 @@ pub(crate) struct Store {
     pub(crate) failing: bool,
     /// The longest answered duration that routes carry.
     pub(crate) duration_max: Option<Duration>,
+    /// The caps against fraud, which the shell puts into routes.
+    pub(crate) ledger: Ledger,
 }
 
 struct Lookup {
@@ -78,6 +82,7 @@ impl Store {
             delay: (Duration::from_millis(1), Duration::from_millis(1)),
             failing: false,
             duration_max: None,
+            ledger: Ledger::new(CapLimits::default()),
         }
     }
 
@@ -171,7 +176,11 @@ impl Store {
             return Ok(RouteAnswer::Failed);
         }
         if lookup.invalidations == self.invalidations {
-            return Ok(lookup.read.take().unwrap_or(RouteAnswer::Failed));
+            let mut answer = lookup.read.take().unwrap_or(RouteAnswer::Failed);
+            if let RouteAnswer::Found(route) = &mut answer {
+                route.caps = self.ledger.caps_of(0, route).expect("there are few");
+            }
+            return Ok(answer);
         }
         lookup.invalidations = self.invalidations;
         self.lookups.insert(call, lookup);
@@ -259,6 +268,7 @@ impl Store {
                 self.facts.paused.contains(&party).then(for_ever)
             },
             is_blocked: false,
+            caps: Vec::new(),
             recording: Some(Box::new(RecordingKey {
                 recording: RecordingId::from_u128(7),
                 key: Zeroizing::new([5; 32].as_slice().into()),

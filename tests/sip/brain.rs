@@ -84,6 +84,7 @@ fn route(query: &RouteQuery) -> Route {
         do_not_call: Vec::new(),
         paused_until: None,
         is_blocked: false,
+        caps: Vec::new(),
         recording: None,
     }
 }

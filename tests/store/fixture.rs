@@ -202,6 +202,7 @@ impl World {
             sip_status: 404,
             q850: 1,
             media: None,
+            caps_reached: Vec::new(),
             whisper: None,
         };
         insert_batch(&self.test.database.relay, &[cdr]).await.expect("written");

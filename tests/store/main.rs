@@ -5,6 +5,7 @@ mod support;
 mod whispers;
 
 mod bindings;
+mod caps;
 mod embedded;
 mod fixture;
 mod isolation;

@@ -93,6 +93,7 @@ async fn the_last_five_calls_that_reached_the_phone_are_told_and_nobody_elses() 
     let unheard = Cdr {
         ringing_at: None,
         callee_answered_at: None,
+        caps_reached: Vec::new(),
         whisper: None,
         ..called(&insurer, &mine, Purpose::Survey, 0, "")
     };

@@ -59,6 +59,7 @@ fn answered(insurer: &Insurer, second: u64) -> Cdr {
         sip_status: 200,
         q850: 16,
         media: Some([media, MediaCounts::default()]),
+        caps_reached: Vec::new(),
         whisper: Some(Box::new(Whispered {
             result: WhisperResult::Announced,
             prompt: "en hello insurer purpose-payment-reminder".into(),

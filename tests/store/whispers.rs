@@ -57,6 +57,7 @@ pub(crate) fn told(
         sip_status: 603,
         q850: 21,
         media: None,
+        caps_reached: Vec::new(),
         whisper: Some(Box::new(Whispered {
             result,
             prompt: "en hello insurer purpose-marketing".into(),

@@ -113,6 +113,7 @@ pub(crate) fn route() -> Route {
         do_not_call: Vec::new(),
         paused_until: None,
         is_blocked: false,
+        caps: Vec::new(),
         recording: Some(Box::new(recording_key())),
     }
 }

@@ -36,7 +36,7 @@ with incoming as (
         q850 smallint, media jsonb, purpose text, intent_id uuid, marks text[], event_id uuid,
         event_type text, event_data jsonb, callee_answered_at timestamptz, whisper text,
         whisper_prompt text, whisper_prompt_hash bytea, whisper_heard_at timestamptz,
-        whisper_event_id uuid, whisper_event_type text, whisper_code text)
+        whisper_event_id uuid, whisper_event_type text, whisper_code text, caps jsonb)
     left join virtual_number v on v.digits = r.virtual_number
 ), recorded as (
     insert into cdr (tenant_id, id, binding_id, subscriber_id, agent_id, virtual_number, direction,
@@ -65,6 +65,12 @@ with incoming as (
         as told (nth, event_id, event_type)
     where told.event_id is not null
     order by ended_at, id, told.nth
+), alarms as (
+    insert into event (tenant_id, id, type, subject_id, occurred_at, data)
+    select tenant_id, (cap ->> 'event_id')::uuid, 'cap.reached', id, ended_at,
+           cap -> 'data' || jsonb_build_object('virtual_number', own_digits)
+    from incoming join recorded using (tenant_id, id)
+    cross join lateral jsonb_array_elements(caps) as cap
 ), dialled as (
     update virtual_number v set attempted_at = latest.started_at
     from (select own_digits, max(started_at) as started_at
@@ -179,7 +185,27 @@ fn row(cdr: &Cdr) -> Result<Value, StoreError> {
         "whisper_event_id": whisper_event_id.map(|event| id(event.as_u128())),
         "whisper_event_type": whisper_event.map(EventKind::label),
         "whisper_code": whisper.and_then(|it| it.code.as_ref()).map(CallCode::as_str),
+        "caps": caps(cdr)?,
     }))
+}
+
+/// What is told of each cap that it was the first to meet: whose, and which.
+fn caps(cdr: &Cdr) -> Result<Vec<Value>, StoreError> {
+    let told = cdr.tenant.is_some().then_some(&cdr.caps_reached).into_iter().flatten();
+    told.map(|reached| {
+        let event = EventId::new(unix_ms(cdr.ended_at), random_u128()?);
+        let data = json!({
+            "call": cdr.call.to_string(),
+            "binding": cdr.binding.map(|id| id.to_string()),
+            "subscriber": cdr.subscriber.map(|id| id.to_string()),
+            "agent": cdr.agent.map(|id| id.to_string()),
+            "direction": cdr.direction.label(),
+            "subject": reached.subject.label(),
+            "measure": reached.measure.label(),
+        });
+        Ok(json!({ "event_id": uuid(event.as_u128()).to_string(), "data": data }))
+    })
+    .collect()
 }
 
 /// As PostgreSQL reads them.

@@ -1,5 +1,6 @@
 //! The stories: one test each, told as people would.
 
+pub(crate) mod caps;
 pub(crate) mod desk;
 pub(crate) mod endings;
 pub(crate) mod failover;
@@ -17,6 +18,7 @@ pub(crate) mod whispers;
 /// All stories that coverage is measured on.
 pub(crate) fn all() -> impl Iterator<Item = fn()> {
     [
+        caps::STORIES,
         desk::STORIES,
         endings::STORIES,
         failover::STORIES,
