@@ -2,6 +2,7 @@
 //! started again.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::time::Duration;
 
 use rustix::process::Signal;
 
@@ -12,14 +13,14 @@ use crate::torture::header;
 const REAL: &str = "+8613800001234";
 
 /// A peer of SIP over UDP, written by hand: it stays in its call however long.
-struct Peer {
+pub(crate) struct Peer {
     sip: UdpSocket,
     rtp: UdpSocket,
     sequence: u16,
 }
 
 impl Peer {
-    fn new(address: SocketAddr) -> Self {
+    pub(crate) fn new(address: SocketAddr) -> Self {
         let bind = |address: SocketAddr| {
             let socket = UdpSocket::bind(address).expect("a free port");
             socket.set_read_timeout(Some(PATIENCE)).expect("an option");
@@ -42,7 +43,7 @@ impl Peer {
     }
 
     /// The next message that starts so.
-    fn expect(&self, start: &str) -> String {
+    pub(crate) fn expect(&self, start: &str) -> String {
         let mut buffer = [0; 4_096];
         loop {
             let count = self.sip.recv(&mut buffer).unwrap_or_else(|_| panic!("waited for {start}"));
@@ -56,21 +57,32 @@ impl Peer {
     /// Answers the next call; where the relay listens for its sound.
     fn answer(&self, relay: SocketAddr) -> SocketAddr {
         let invite = self.expect("INVITE ");
+        self.answer_with(&invite, "200 OK", "", relay)
+    }
+
+    /// The same with this status and these headers to an INVITE that has come.
+    pub(crate) fn answer_with(
+        &self,
+        invite: &str,
+        status: &str,
+        headers: &str,
+        relay: SocketAddr,
+    ) -> SocketAddr {
         let head = invite.split("\r\n\r\n").next().unwrap_or_default();
         let [via, from, to, call_id, cseq] =
             ["via", "from", "to", "call-id", "cseq"].map(|name| header(head, &[name]));
         let (own, sdp) = (self.own(), self.sdp());
         let answer = format!(
-            "SIP/2.0 200 OK\r\nVia: {via}\r\nFrom: {from}\r\nTo: {to};tag=b\r\n\
+            "SIP/2.0 {status}\r\n{headers}Via: {via}\r\nFrom: {from}\r\nTo: {to};tag=b\r\n\
              Call-ID: {call_id}\r\nCSeq: {cseq}\r\nContact: <sip:{own}>\r\n\
              Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{sdp}",
             sdp.len()
         );
         self.sip.send_to(answer.as_bytes(), relay).expect("sent");
-        media_of(&invite)
+        media_of(invite)
     }
 
-    fn invite(&self, x: &str, relay: SocketAddr) {
+    pub(crate) fn invite(&self, x: &str, relay: SocketAddr) {
         let (own, sdp) = (self.own(), self.sdp());
         let invite = format!(
             "INVITE sip:{x}@{relay} SIP/2.0\r\nVia: SIP/2.0/UDP {own};branch=z9hG4bKm;rport\r\n\
@@ -83,7 +95,7 @@ impl Peer {
     }
 
     /// The relay's answer, and the ACK for it; where the relay listens for its sound.
-    fn is_answered(&self, relay: SocketAddr) -> SocketAddr {
+    pub(crate) fn is_answered(&self, relay: SocketAddr) -> SocketAddr {
         let answer = self.expect("SIP/2.0 200 ");
         let head = answer.split("\r\n\r\n").next().unwrap_or_default();
         let [from, to, call_id] = ["from", "to", "call-id"].map(|name| header(head, &[name]));
@@ -99,22 +111,37 @@ impl Peer {
 
     /// 20 ms of sound, never the same.
     fn speak(&mut self, to: SocketAddr) -> u8 {
+        let word = self.sequence.wrapping_add(1) as u8;
+        self.say(to, word);
+        word
+    }
+
+    /// 20 ms of this word.
+    pub(crate) fn say(&mut self, to: SocketAddr, word: u8) {
         self.sequence += 1;
-        let word = self.sequence as u8;
         let mut packet = vec![0x80, 8];
         packet.extend(self.sequence.to_be_bytes());
         packet.extend((u32::from(self.sequence) * 160).to_be_bytes());
         packet.extend([9, 9, 9, 9]);
         packet.extend([word; 160]);
         self.rtp.send_to(&packet, to).expect("sent");
-        word
+    }
+
+    /// How long it listens for one packet.
+    pub(crate) fn set_patience(&self, patience: Option<Duration>) {
+        self.rtp.set_read_timeout(patience).expect("an option");
+    }
+
+    /// The word of a packet, if one comes.
+    pub(crate) fn hears(&self) -> Option<u8> {
+        let mut buffer = [0; 2_048];
+        let count = self.rtp.recv(&mut buffer).ok()?;
+        assert_eq!(count, 172);
+        Some(buffer[100])
     }
 
     fn hear(&self) -> u8 {
-        let mut buffer = [0; 2_048];
-        let count = self.rtp.recv(&mut buffer).expect("sound");
-        assert_eq!(count, 172);
-        buffer[100]
+        self.hears().expect("sound")
     }
 }
 
@@ -160,6 +187,25 @@ impl Talk {
             while agent.hear() != said {}
         }
     }
+}
+
+#[test]
+fn a_media_plane_that_is_told_to_end_ends_well_and_so_do_its_calls() {
+    let mut service = Service::start_apart("media-ends");
+    let binding = service.bind("E-1", REAL);
+    let x = binding["virtual_number"].as_str().expect("a number").to_owned();
+    let agent = Peer::new(SocketAddr::new(INSURER.parse().expect("an address"), 0));
+    let subscriber = Peer::new(service.sides.carrier);
+    let mut talk = Talk::begin(&service, &x, agent, subscriber);
+    talk.goes_on();
+    let mut media = service.media.take().expect("a process");
+    media.signal(Signal::TERM);
+    let status = media.wait();
+    assert!(status.success(), "it ended with {status}:\n{}", media.text());
+    talk.agent.0.expect("BYE ");
+    talk.subscriber.0.expect("BYE ");
+    let record = &service.records(1)[0];
+    assert_eq!((&record["cause"], &record["sip_status"]), (&"media_lost".into(), &200.into()));
 }
 
 #[test]

@@ -68,7 +68,7 @@ pub(crate) fn register(
     (phone, control)
 }
 
-fn free_tcp_address() -> SocketAddr {
+pub(crate) fn free_tcp_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("an address")
 }
