@@ -204,8 +204,8 @@ impl Call {
         {
             record.heard(now);
         }
-        if decided == Some(WhisperResult::Refused) {
-            self.no_more(wires, now);
+        if let Some(what) = decided.and_then(WhisperResult::dislike) {
+            self.dislikes(wires, now, what);
         }
         for act in acts {
             match act {

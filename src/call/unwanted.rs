@@ -1,5 +1,5 @@
-//! What subscribers have just said they do not want any more: in force here from the key on, until
-//! the store says it too.
+//! What subscribers have just said they do not want: given out at once to be written, and no more
+//! calls of a kind in force here from the key on, until the store says it too.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -15,7 +15,7 @@ use crate::domain::id::{SubscriberId, TenantId};
 use crate::domain::now::Now;
 use crate::domain::purpose::Purpose;
 use crate::domain::route::Route;
-use crate::domain::whisper::Unwanted;
+use crate::domain::whisper::{Dislike, Unwanted};
 
 /// As many as are kept. More than the recorder has places, each of which stands for one attempt
 /// that is not written yet: the oldest ones, which give way, are in the store by then.
@@ -99,18 +99,24 @@ fn until(at: SystemTime) -> SystemTime {
 }
 
 impl Call {
-    /// The callee has said that it wants no more such calls.
-    pub(super) fn no_more(&self, wires: &mut Wires, now: Now) {
+    /// The callee has said by a key that it does not want this call, or any such.
+    pub(super) fn dislikes(&self, wires: &mut Wires, now: Now, what: Dislike) {
         let Some(cdr) = self.record().map(|record| record.known()) else { return };
         let (Some(tenant), Some(binding), Some(subscriber)) =
             (cdr.tenant, cdr.binding, cdr.subscriber)
         else {
             return;
         };
-        let purpose = cdr.purpose.unwrap_or_default();
-        let call = self.id;
-        let unwanted = Unwanted { call, tenant, binding, subscriber, purpose, at: now.wall };
-        wires.unwanted.push(unwanted);
+        wires.unwanted.push(Unwanted {
+            what,
+            call: self.id,
+            tenant,
+            binding,
+            subscriber,
+            agent: cdr.agent,
+            purpose: cdr.purpose.unwrap_or_default(),
+            at: now.wall,
+        });
     }
 }
 
@@ -123,8 +129,13 @@ impl CallCore {
         }
     }
 
-    /// No more calls of this kind: none from now on, and none that only rings.
+    /// No more calls of this kind: none from now on, and none that only rings. A report alone
+    /// forbids nothing.
     pub(super) fn on_unwanted(&mut self, now: Now, unwanted: Unwanted) {
+        match unwanted.what {
+            Dislike::Kind => {}
+            Dislike::Call => return,
+        }
         self.wires.denied.insert(unwanted);
         let is_such = |call: &Call| {
             let purpose = call.record().and_then(|record| record.known().purpose);
@@ -154,10 +165,12 @@ mod tests {
 
     fn said(subscriber: u128, call: u64) -> Unwanted {
         Unwanted {
+            what: Dislike::Kind,
             call: CallId::new(call, 0),
             tenant: TENANT,
             binding: BINDING,
             subscriber: SubscriberId::from_u128(subscriber),
+            agent: None,
             purpose: Purpose::Survey,
             at: SystemTime::UNIX_EPOCH,
         }

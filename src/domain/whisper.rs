@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use super::cause::Cause;
 use super::event::EventKind;
-use super::id::{BindingId, CallId, SubscriberId, TenantId};
+use super::id::{AgentId, BindingId, CallId, SubscriberId, TenantId};
 use super::purpose::Purpose;
 
 /// How a call is announced to the subscriber who has answered it.
@@ -85,9 +85,20 @@ impl OnSilence {
     }
 }
 
-/// A subscriber has said that it wants no more calls of one kind from one tenant.
+/// What a subscriber says of a call that it does not want.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Dislike {
+    /// No more calls of this kind from this tenant.
+    Kind,
+    /// This call is reported: a complaint.
+    Call,
+}
+
+/// A subscriber has said by a key that it does not want a call.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Unwanted {
+    /// What it has said.
+    pub what: Dislike,
     /// In which call.
     pub call: CallId,
     /// Whose calls.
@@ -96,6 +107,8 @@ pub struct Unwanted {
     pub binding: BindingId,
     /// Who.
     pub subscriber: SubscriberId,
+    /// By which agent it was called.
+    pub agent: Option<AgentId>,
     /// For what.
     pub purpose: Purpose,
     /// When.
@@ -180,6 +193,22 @@ impl WhisperResult {
     #[must_use]
     pub fn find_label(label: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|result| result.label() == label)
+    }
+
+    /// What of it is written at once, and not with the record of the call alone.
+    #[must_use]
+    pub const fn dislike(self) -> Option<Dislike> {
+        match self {
+            Self::Refused => Some(Dislike::Kind),
+            Self::Reported => Some(Dislike::Call),
+            Self::Announced
+            | Self::Accepted
+            | Self::Later
+            | Self::WrongPerson
+            | Self::TimedOut
+            | Self::HungUp
+            | Self::GivenUp => None,
+        }
     }
 
     /// The call goes on to the bridge.

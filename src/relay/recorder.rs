@@ -63,9 +63,9 @@ pub trait RecordStore: Send + Sync + 'static {
     /// Writes all of them or none.
     fn insert(&self, records: &[Cdr]) -> impl Future<Output = Result<(), RecordFailure>> + Send;
 
-    /// Writes that a subscriber wants no more calls of a kind. The bindings whose routes may not
-    /// say so yet.
-    fn refuse(
+    /// Writes that a subscriber does not want a call, or any of its kind. The bindings whose
+    /// routes may not say so yet.
+    fn heed(
         &self,
         unwanted: &Unwanted,
     ) -> impl Future<Output = Result<Vec<BindingId>, RecordFailure>> + Send;
@@ -310,7 +310,7 @@ mod tests {
             Ok(())
         }
 
-        async fn refuse(&self, _unwanted: &Unwanted) -> Result<Vec<BindingId>, RecordFailure> {
+        async fn heed(&self, _unwanted: &Unwanted) -> Result<Vec<BindingId>, RecordFailure> {
             panic!("a record was pushed");
         }
     }

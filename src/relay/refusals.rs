@@ -1,4 +1,4 @@
-//! Writes down at once what subscribers do not want any more, waits out a store that is away, and
+//! Writes down at once what subscribers say they do not want, waits out a store that is away, and
 //! tells the shards when the store says it.
 
 use std::sync::Arc;
@@ -73,7 +73,7 @@ async fn persist<S: RecordStore>(
 ) -> Option<Vec<BindingId>> {
     let (mut wait, mut unclear) = (pace.retry_first, 0);
     loop {
-        match store.refuse(unwanted).await {
+        match store.heed(unwanted).await {
             Ok(bindings) => return Some(bindings),
             Err(RecordFailure::Refused) => return None,
             Err(RecordFailure::Unavailable) => {}
@@ -96,6 +96,7 @@ mod tests {
     use crate::domain::cdr::Cdr;
     use crate::domain::id::{SubscriberId, TenantId};
     use crate::domain::purpose::Purpose;
+    use crate::domain::whisper::Dislike;
     use crate::relay::freshness::Subject;
 
     /// Fails in these ways first, the last one first.
@@ -109,7 +110,7 @@ mod tests {
             panic!("no record is needed");
         }
 
-        async fn refuse(&self, unwanted: &Unwanted) -> Result<Vec<BindingId>, RecordFailure> {
+        async fn heed(&self, unwanted: &Unwanted) -> Result<Vec<BindingId>, RecordFailure> {
             if let Some(failure) = self.failures.lock().expect("no panic").pop() {
                 return Err(failure);
             }
@@ -120,6 +121,8 @@ mod tests {
 
     fn said(call: u64) -> Unwanted {
         Unwanted {
+            what: Dislike::Kind,
+            agent: None,
             call: CallId::new(call, 0),
             tenant: TenantId::from_u128(1),
             binding: BindingId::from_u128(5),

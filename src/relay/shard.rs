@@ -433,7 +433,7 @@ impl<R: RouteSource> Running<R> {
         }
     }
 
-    /// The subscriber does not want such calls any more: that is written at once, and the other
+    /// The subscriber does not want this call, or any such: that is written at once, and the other
     /// shards hear of it now. When the store has it, every node is told.
     fn refuse(&mut self, unwanted: Unwanted) {
         self.shard.shared.freshness.forget(Subject::Binding(unwanted.binding));

@@ -17,7 +17,7 @@ use crate::sip::digest::Secret;
 use crate::store::cdr::insert_batch;
 use crate::store::convert::unix_ms;
 use crate::store::route::{self, RouteKey, RouteLookup, RouteRecord};
-use crate::store::unwanted::refuse;
+use crate::store::unwanted::heed;
 use crate::store::{RelayPool, StoreError};
 use crate::vault::{Vault, random_u128};
 
@@ -142,8 +142,8 @@ impl RecordStore for StoreRecords {
         judge(insert_batch(&self.pool, records).await.map(|_| ()))
     }
 
-    async fn refuse(&self, unwanted: &Unwanted) -> Result<Vec<BindingId>, RecordFailure> {
-        judge(refuse(&self.pool, unwanted).await)
+    async fn heed(&self, unwanted: &Unwanted) -> Result<Vec<BindingId>, RecordFailure> {
+        judge(heed(&self.pool, unwanted).await)
     }
 }
 

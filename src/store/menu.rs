@@ -8,7 +8,8 @@ use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::convert::{label, to_sql, unix_ms, uuid};
+use super::complaint::{self, NewComplaint};
+use super::convert::{label, to_sql, uuid};
 use super::error::StoreError;
 use super::outbox::{self, NewEvent};
 use super::{ROUTES_CHANNEL, RelayPool};
@@ -18,7 +19,6 @@ use crate::domain::menu::{
     CallCode, MenuAnswer, MenuQuestion, MenuRequest, PAST_CALLS_MAX, PAUSE_DAYS, PastCall,
 };
 use crate::domain::purpose::Purpose;
-use crate::vault::random_u128;
 
 /// Wrong codes in a row, over all calls of a subscriber, before none is looked at any more.
 pub const WRONG_CODES_MAX: i16 = 5;
@@ -260,25 +260,18 @@ impl Asked<'_> {
     async fn report_last(&self, connection: &mut PgConnection) -> Result<MenuAnswer, StoreError> {
         let last = self.last_calls(&mut *connection, 1).await?;
         let Some(call) = last.first() else { return Ok(MenuAnswer::NoCalls) };
-        let complaint = EventId::new(unix_ms(self.now), random_u128()?);
-        let is_new = sqlx::query(
-            "insert into complaint (tenant_id, id, subscriber_id, binding_id, agent_id, call_id,
-                 purpose, source, state, opened_at)
-             values ($1, $2, $3, $4, $5, $6, $7, 'menu', 'open', $8)
-             on conflict on constraint complaint_call do nothing",
-        )
-        .bind(self.tenant())
-        .bind(uuid(complaint.as_u128()))
-        .bind(self.subscriber())
-        .bind(call.binding_id)
-        .bind(call.agent_id)
-        .bind(call.id)
-        .bind(&call.purpose)
-        .bind(to_sql(self.now)?)
-        .execute(&mut *connection)
-        .await?
-        .rows_affected();
-        if is_new > 0 {
+        let new = NewComplaint {
+            tenant: self.tenant(),
+            subscriber: self.subscriber(),
+            binding: call.binding_id,
+            agent: call.agent_id,
+            call: call.id,
+            purpose: &call.purpose,
+            source: SOURCE,
+            at: self.now,
+        };
+        let is_new = complaint::open(&mut *connection, new).await?;
+        if is_new {
             let binding = call.binding_id.map(|id| BindingId::from_u128(id.as_u128()));
             let agent = call.agent_id.map(|id| AgentId::from_u128(id.as_u128()));
             let data = json!({

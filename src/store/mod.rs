@@ -13,6 +13,7 @@ pub mod binding;
 mod binding_row;
 pub mod caps;
 pub mod cdr;
+mod complaint;
 pub mod convert;
 pub mod database;
 pub mod embedded;

@@ -1,13 +1,14 @@
-//! What a subscriber says with a key about all calls of a kind: written at once, long before the
-//! record of the call, and twice the same as once.
+//! What a subscriber says with a key of a call that it does not want: written at once, long before
+//! the record of the call, and twice the same as once.
 
 use uuid::Uuid;
 
+use super::complaint::{self, NewComplaint};
 use super::convert::{to_sql, to_stored_precision, uuid};
 use super::error::StoreError;
 use super::{ROUTES_CHANNEL, RelayPool};
 use crate::domain::id::BindingId;
-use crate::domain::whisper::Unwanted;
+use crate::domain::whisper::{Dislike, Unwanted};
 
 /// One statement is one transaction: no more calls of this kind, the consents to them are
 /// withdrawn, and every node hears of it. A consent that was given later stays.
@@ -33,7 +34,28 @@ where b.tenant_id = $1 and b.subscriber_id = $2 and b.ended_at is null";
 ///
 /// # Errors
 /// [`StoreError::Unavailable`] when it is worth trying again.
-pub async fn refuse(relay: &RelayPool, unwanted: &Unwanted) -> Result<Vec<BindingId>, StoreError> {
+pub async fn heed(relay: &RelayPool, unwanted: &Unwanted) -> Result<Vec<BindingId>, StoreError> {
+    match unwanted.what {
+        Dislike::Kind => refuse(relay, unwanted).await,
+        Dislike::Call => report(relay, unwanted).await.map(|()| Vec::new()),
+    }
+}
+
+async fn report(relay: &RelayPool, unwanted: &Unwanted) -> Result<(), StoreError> {
+    let new = NewComplaint {
+        tenant: uuid(unwanted.tenant.as_u128()),
+        subscriber: uuid(unwanted.subscriber.as_u128()),
+        binding: Some(uuid(unwanted.binding.as_u128())),
+        agent: unwanted.agent.map(|agent| uuid(agent.as_u128())),
+        call: uuid(unwanted.call.as_u128()),
+        purpose: unwanted.purpose.label(),
+        source: "whisper",
+        at: unwanted.at,
+    };
+    complaint::open(&mut *relay.0.acquire().await?, new).await.map(|_| ())
+}
+
+async fn refuse(relay: &RelayPool, unwanted: &Unwanted) -> Result<Vec<BindingId>, StoreError> {
     let rows: Vec<(Uuid, String)> = sqlx::query_as(REFUSE)
         .bind(uuid(unwanted.tenant.as_u128()))
         .bind(uuid(unwanted.subscriber.as_u128()))

@@ -15,7 +15,7 @@ use maskline::store::binding::BindingRecord;
 use maskline::store::cdr::insert_batch;
 use maskline::store::convert::unix_ms;
 use maskline::store::route::{RouteKey, RouteLookup, find};
-use maskline::store::unwanted::refuse;
+use maskline::store::unwanted::heed;
 use maskline::store::watch::{Heard, RouteWatch};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
@@ -135,7 +135,10 @@ async fn a_refused_kind_of_call_is_refused_for_half_a_year_and_no_other_kind() {
 
 /// The key with which that was said, long before the record of its call.
 fn key_of(cdr: &Cdr) -> Unwanted {
+    let whisper = cdr.whisper.as_ref().expect("told");
     Unwanted {
+        what: whisper.result.dislike().expect("it is said at once"),
+        agent: cdr.agent,
         call: cdr.call,
         tenant: cdr.tenant.expect("told"),
         binding: cdr.binding.expect("told"),
@@ -155,7 +158,7 @@ async fn a_refusal_is_in_force_from_its_key_on_and_its_record_writes_it_no_secon
     let cdr = told(&insurer, &to, Purpose::Marketing, WhisperResult::Refused);
     let relay = world.test.database.relay.clone();
     for _ in 0..2 {
-        assert_eq!(refuse(&relay, &key_of(&cdr)).await.expect("written"), [to.id]);
+        assert_eq!(heed(&relay, &key_of(&cdr)).await.expect("written"), [to.id]);
     }
     let at_once = route(&world, &insurer, &to).await;
     let same_second = Duration::from_secs(3);
@@ -188,7 +191,7 @@ async fn a_tenant_can_withdraw_a_consent_and_never_take_that_back() {
     let to = world.bind(&insurer, "p", 1).await;
     consent(&mut world, &insurer, to.subscriber, Purpose::Marketing).await;
     let cdr = told(&insurer, &to, Purpose::Marketing, WhisperResult::Refused);
-    refuse(&world.test.database.relay, &key_of(&cdr)).await.expect("written");
+    heed(&world.test.database.relay, &key_of(&cdr)).await.expect("written");
     consent(&mut world, &insurer, to.subscriber, Purpose::Survey).await;
     let mut app = world.test.connect_as("maskline_app").await;
     sqlx::query("select set_config('maskline.tenant', $1, false)")
@@ -222,7 +225,7 @@ async fn every_node_hears_of_a_refusal_at_its_key() {
     let to = world.bind(&insurer, "p", 1).await;
     let mut watch = RouteWatch::connect(&world.test.database.relay).await.expect("listening");
     let cdr = told(&insurer, &to, Purpose::Marketing, WhisperResult::Refused);
-    refuse(&world.test.database.relay, &key_of(&cdr)).await.expect("written");
+    heed(&world.test.database.relay, &key_of(&cdr)).await.expect("written");
     assert_eq!(watch.next().await.expect("heard"), Heard::Binding(to.id));
 }
 
@@ -270,6 +273,39 @@ async fn a_report_opens_one_complaint_and_a_repeated_record_none() {
         world.events(insurer.id).await.iter().filter(|it| *it == "whisper.reported").count(),
         1
     );
+    assert_eq!(judge(&route(&world, &insurer, &to).await, Purpose::Marketing, DAY), None);
+}
+
+#[tokio::test]
+async fn a_report_is_written_from_its_key_on_and_its_record_opens_no_second_complaint() {
+    let mut world = World::new().await;
+    let insurer = world.insurer("A").await;
+    world.numbers(1).await;
+    let to = world.bind(&insurer, "p", 1).await;
+    let cdr = told(&insurer, &to, Purpose::Marketing, WhisperResult::Reported);
+    let relay = world.test.database.relay.clone();
+    for _ in 0..2 {
+        assert_eq!(heed(&relay, &key_of(&cdr)).await.expect("written"), [], "no route is stale");
+    }
+    let complaint = format!(
+        "select count(*) from complaint where state = 'open' and source = 'whisper'
+         and opened_at = '{}' and purpose = 'marketing' and call_id = '{}' and agent_id = '{}'
+         and binding_id = '{}' and subscriber_id = '{}'",
+        text(key_of(&cdr).at),
+        Uuid::from_u128(cdr.call.as_u128()),
+        Uuid::from_u128(insurer.agent.as_u128()),
+        Uuid::from_u128(to.id.as_u128()),
+        Uuid::from_u128(to.subscriber.as_u128()),
+    );
+    assert_eq!(count(&mut world, &complaint).await, 1);
+    // The record of it, with one of another call that must not suffer.
+    let other = told(&insurer, &to, Purpose::Survey, WhisperResult::Reported);
+    write(&world, &[cdr, other]).await;
+    assert_eq!(count(&mut world, &complaint).await, 1);
+    assert_eq!(count(&mut world, "select count(*) from complaint").await, 2);
+    assert_eq!(count(&mut world, "select count(*) from cdr").await, 2);
+    let told = world.events(insurer.id).await;
+    assert_eq!(told.iter().filter(|it| *it == "whisper.reported").count(), 2);
     assert_eq!(judge(&route(&world, &insurer, &to).await, Purpose::Marketing, DAY), None);
 }
 

@@ -7,9 +7,9 @@ use super::whisper::{by_purpose, listening, press};
 use crate::call::io::Control;
 use crate::domain::cause::Cause;
 use crate::domain::cdr::Direction;
-use crate::domain::id::CallId;
+use crate::domain::id::{AgentId, CallId};
 use crate::domain::purpose::Purpose;
-use crate::domain::whisper::Unwanted;
+use crate::domain::whisper::{Dislike, Unwanted};
 use crate::rtp::plane::Side;
 
 /// A colleague of the agent dials the same number.
@@ -23,7 +23,8 @@ fn colleague(h: &mut Harness, name: &'static str) -> Caller {
 fn said_elsewhere(purpose: Purpose) -> Unwanted {
     let (call, subscriber) = (CallId::from_u128(9), route().subscriber);
     let at = epoch().wall;
-    Unwanted { call, tenant: TENANT, binding: BINDING, subscriber, purpose, at }
+    let what = Dislike::Kind;
+    Unwanted { what, call, tenant: TENANT, binding: BINDING, subscriber, agent: None, purpose, at }
 }
 
 #[test]
@@ -34,6 +35,7 @@ fn a_no_is_in_force_from_the_key_on_and_given_out_at_once() {
     press(&mut h, Side::B, '3');
     let said = Unwanted {
         call: h.statuses[0].call,
+        agent: Some(AgentId::from_u128(0xa9)),
         at: h.now.wall,
         ..said_elsewhere(Purpose::Unspecified)
     };
@@ -48,12 +50,41 @@ fn a_no_is_in_force_from_the_key_on_and_given_out_at_once() {
 }
 
 #[test]
+fn a_report_is_given_out_from_the_key_on_and_forbids_nothing() {
+    let mut h = Harness::with(by_purpose);
+    listening(&mut h);
+    press(&mut h, Side::B, '9');
+    let said = Unwanted {
+        what: Dislike::Call,
+        call: h.statuses[0].call,
+        agent: Some(AgentId::from_u128(0xa9)),
+        at: h.now.wall,
+        ..said_elsewhere(Purpose::Unspecified)
+    };
+    assert_eq!((h.unwanted.as_slice(), h.cdrs.len()), (&[said][..], 0), "no record is needed");
+    press(&mut h, Side::B, '9');
+    assert_eq!(h.unwanted.len(), 1, "once");
+    h.take(carrier());
+    h.take(pbx());
+    // What another brain has heard ends no call here that rings.
+    let invite = {
+        colleague(&mut h, "8002");
+        h.take_one(carrier())
+    };
+    h.from(carrier(), reply(&invite, "180 Ringing", "bob2", ""));
+    h.take(pbx());
+    h.control(Control::Unwanted(said));
+    h.control(Control::UnwantedStored(said));
+    assert!(h.take(pbx()).is_empty() && h.take(carrier()).is_empty());
+}
+
+#[test]
 fn no_other_answer_denies_anything() {
     for sign in ['1', '2', '8', '9'] {
         let mut h = Harness::with(by_purpose);
         listening(&mut h);
         press(&mut h, Side::B, sign);
-        assert!(h.unwanted.is_empty(), "{sign}");
+        assert_eq!(h.unwanted.len(), usize::from(sign == '9'), "{sign}");
         h.take(pbx());
         colleague(&mut h, "8002");
         assert!(h.take(pbx()).is_empty(), "{sign}: nothing to tell yet");

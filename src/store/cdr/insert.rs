@@ -108,6 +108,7 @@ with incoming as (
         coalesce(purpose, 'unspecified'), 'whisper', 'open', ended_at
     from incoming join recorded using (tenant_id, id)
     where whisper = 'reported' and whisper_event_id is not null
+    on conflict on constraint complaint_call do nothing
 ), codes as (
     insert into call_code (tenant_id, call_id, subscriber_id, code, spoken_at)
     select tenant_id, id, subscriber_id, whisper_code, ended_at
