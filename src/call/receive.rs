@@ -110,10 +110,20 @@ impl CallCore {
         self.wires.places.get(&Tag::parse(ours.tag?)?).copied()
     }
 
-    /// S18: what belongs to a dialog of ours and does not come from the trunk of that dialog.
+    /// S18: what belongs to a dialog of ours and does not come from the trunk of that dialog; and
+    /// what answers a request of ours and does not come from where that one went, whatever tags it
+    /// has.
     fn is_foreign(&self, now: Now, peer: &Peer, message: &Message) -> bool {
-        let place = self.find_place(message);
-        place.and_then(|place| self.comes_from(now, place, peer)) == Some(false)
+        let is_not_of = |place| self.comes_from(now, place, peer) == Some(false);
+        if self.find_place(message).is_some_and(is_not_of) {
+            return true;
+        }
+        let Some((owner, asked)) = self.wires.transactions.asked(message) else { return false };
+        if Errands::number_of(owner).is_some() {
+            let is_trunk = asked.owner == peer.trunk.as_u128();
+            return !is_trunk || asked.address.ip() != peer.address.ip();
+        }
+        is_not_of(Place::of_owner(owner))
     }
 
     /// As if there were no such dialog; nobody learns from the answer that there is one.

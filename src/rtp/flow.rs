@@ -427,3 +427,36 @@ const _: () = assert!(
     std::mem::offset_of!(Flow, reception) + 16 <= 128,
     "what every packet touches fits two cache lines"
 );
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::SeedableRng;
+
+    use super::*;
+
+    /// S17. The first sequence number has a bit less, and says why.
+    #[test]
+    fn the_names_and_first_numbers_of_a_hundred_thousand_streams_have_random_bits_only() {
+        const COUNT: u32 = 100_000;
+        let mut rng = ChaCha20Rng::seed_from_u64(17);
+        let mut names = std::collections::BTreeSet::new();
+        let mut bits = [[0_u32; 32]; 3];
+        for _ in 0..COUNT {
+            let flow = Flow::new(Side::A, &mut rng);
+            names.insert(flow.ssrc_out);
+            let values = [flow.ssrc_out, flow.timestamp_out, u32::from(flow.sequence_next)];
+            for (counts, value) in bits.iter_mut().zip(values) {
+                counts.iter_mut().enumerate().for_each(|(at, count)| *count += value >> at & 1);
+            }
+        }
+        // One or two of 32 bits are alike among so many.
+        assert!(names.len() > COUNT as usize - 10, "{} names", names.len());
+        for (counts, random) in bits.iter().zip([32, 32, 15]) {
+            // Six deviations are 950.
+            let is_even = |count: &u32| (49_050..50_950).contains(count);
+            assert!(counts[..random].iter().all(is_even), "{counts:?}");
+            assert!(counts[random..].iter().all(|count| *count == 0), "{counts:?}");
+        }
+    }
+}

@@ -141,6 +141,26 @@ mod tests {
         assert_eq!(order(1), order(1));
     }
 
+    /// S17.
+    #[test]
+    fn a_hundred_thousand_ports_are_spread_over_the_range_and_none_tells_the_next() {
+        const COUNT: u32 = 100_000;
+        let (mut ports, mut rng) = (Ports::new(&(20_000..=20_199), Duration::ZERO, 0, 1), rng(5));
+        let mut taken = vec![0_u32; 100];
+        let mut steps = vec![0_u32; 100];
+        let mut before = 0;
+        for at in 0..COUNT {
+            let port = ports.take(seconds(at.into()), &mut rng).expect("one is free");
+            ports.release(seconds(at.into()), port);
+            let place = usize::from(port - 20_000) / 2;
+            taken[place] += 1;
+            steps[(100 + place - before) % 100] += 1;
+            before = place;
+        }
+        // A thousand each; six deviations are 190.
+        assert!(taken.iter().chain(&steps).all(|count| (810..1_190).contains(count)), "{steps:?}");
+    }
+
     proptest! {
         #[test]
         fn no_port_is_ever_taken_twice_within_the_quarantine(

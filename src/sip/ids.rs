@@ -191,19 +191,39 @@ mod tests {
         }
     }
 
+    /// S17: the values of `text` behind the shard number, each letter as often as any other at each
+    /// place and behind each letter: `2^bits` of them.
+    fn looks_random(bits: usize, mut text: impl FnMut() -> Vec<u8>) {
+        const COUNT: u32 = 100_000;
+        let mut seen = BTreeSet::new();
+        let mut places = vec![[0_u32; 32]; bits / 5];
+        let mut pairs = vec![0_u32; 1_024];
+        for _ in 0..COUNT {
+            let value = text();
+            let letters: Vec<usize> =
+                value.iter().map(|byte| usize::from(VALUES[usize::from(*byte)])).collect();
+            assert_eq!(letters.len() * 5, bits);
+            places.iter_mut().zip(&letters).for_each(|(place, letter)| place[*letter] += 1);
+            letters.windows(2).for_each(|pair| pairs[pair[0] * 32 + pair[1]] += 1);
+            assert!(seen.insert(value), "it has come before");
+        }
+        let is_even = |count: u32, of: u32, parts: u32| {
+            let expected = f64::from(of / parts);
+            // Of some thousand counts none is six deviations away.
+            (f64::from(count) - expected).abs() < 6.0 * expected.sqrt()
+        };
+        assert!(places.iter().flatten().all(|count| is_even(*count, COUNT, 32)), "{places:?}");
+        let all = pairs.iter().sum();
+        assert!(pairs.iter().all(|count| is_even(*count, all, 1_024)), "{pairs:?}");
+    }
+
     #[test]
-    fn a_hundred_thousand_values_never_repeat_and_use_every_letter_everywhere() {
+    fn a_hundred_thousand_values_never_repeat_and_have_every_letter_as_often_everywhere() {
         let shard = Shard::new(7).expect("below the maximum");
         let mut rng = ChaCha8Rng::seed_from_u64(2);
-        let mut seen = BTreeSet::new();
-        let mut letters = [0_u32; 16];
-        for _ in 0..100_000 {
-            let tag = Tag::new(shard, &mut rng);
-            for (place, byte) in letters.iter_mut().zip(&tag.as_bytes()[SHARD_CHARS..]) {
-                *place |= 1 << VALUES[usize::from(*byte)];
-            }
-            assert!(seen.insert(tag));
-        }
-        assert_eq!(letters, [u32::MAX; 16]);
+        let behind = |text: &[u8], prefix: &[u8]| text[prefix.len() + SHARD_CHARS..].to_vec();
+        looks_random(80, || behind(Tag::new(shard, &mut rng).as_bytes(), b""));
+        looks_random(80, || behind(Branch::new(shard, &mut rng).as_bytes(), b"z9hG4bK"));
+        looks_random(120, || behind(SipCallId::new(shard, &mut rng).as_bytes(), b""));
     }
 }

@@ -23,7 +23,7 @@ fn terms(peer: Peer) -> TrunkTerms {
     TrunkTerms { targets: vec![target], priority: 10, weight: 100, ..TrunkTerms::default() }
 }
 
-fn tell(h: &mut Harness, all: Vec<(Peer, TrunkTerms)>) {
+pub(super) fn tell(h: &mut Harness, all: Vec<(Peer, TrunkTerms)>) {
     let all: BTreeMap<_, _> = all.into_iter().map(|(peer, it)| (peer.trunk, it)).collect();
     h.input(Input::Trunks(Arc::new(TrunkBook::new(all, &TrunkBook::default()))));
 }
@@ -36,7 +36,7 @@ fn tell_after(h: &mut Harness, before: &TrunkBook, all: Vec<(Peer, TrunkTerms)>)
     book
 }
 
-fn registering() -> TrunkTerms {
+pub(super) fn registering() -> TrunkTerms {
     registering_by("between us")
 }
 
@@ -57,14 +57,14 @@ fn next_sent(h: &mut Harness, peer: Peer) -> String {
     h.take_one(peer)
 }
 
-fn granted(request: &str, seconds: u32) -> String {
+pub(super) fn granted(request: &str, seconds: u32) -> String {
     let contact = header(request, "Contact");
     let line = format!("Contact: {contact};expires={seconds}\r\n");
     reply_with(request, "200 OK", "reg", &line, "")
         .replace("Contact: <sip:callee@198.51.100.77:5070>\r\n", "")
 }
 
-fn status(is_registered: bool) -> TrunkStatus {
+pub(super) fn status(is_registered: bool) -> TrunkStatus {
     TrunkStatus::Registered { trunk: carrier().trunk, is_registered }
 }
 

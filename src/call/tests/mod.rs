@@ -1,6 +1,7 @@
 //! The brain between peers made of text: races, refusals, privacy.
 
 mod admission;
+mod blind;
 mod capped;
 mod challenged;
 mod checklist;

@@ -178,6 +178,15 @@ impl Transactions {
         self.find_invite(cancel).is_some()
     }
 
+    /// Whose request a response is for by its branch, and where that request went.
+    #[must_use]
+    pub fn asked(&self, response: &Message) -> Option<(Owner, Hop)> {
+        response.status()?;
+        let branch = Branch::parse(response.top_via().branch?)?;
+        let slot = self.table.slot(self.table.find_client(branch, response.method())?)?;
+        Some((slot.owner, slot.peer))
+    }
+
     /// Ties a request of a peer to what the layer above made of it.
     pub fn set_owner(&mut self, server: ServerId, owner: Owner) {
         if let Some(slot) = self.table.slot_mut(server.0) {

@@ -108,6 +108,10 @@ impl Table {
         Some(SlotId { index, serial: slot.serial })
     }
 
+    pub(super) fn slot(&self, id: SlotId) -> Option<&Slot> {
+        self.slots.get(id.index as usize).filter(|slot| slot.serial == id.serial)
+    }
+
     pub(super) fn slot_mut(&mut self, id: SlotId) -> Option<&mut Slot> {
         self.slots.get_mut(id.index as usize).filter(|slot| slot.serial == id.serial)
     }
