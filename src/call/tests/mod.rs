@@ -30,6 +30,7 @@ mod reliable;
 mod renegotiate;
 mod ringing;
 mod setup;
+mod soak;
 mod softphone;
 mod srtp;
 mod strays;
