@@ -158,7 +158,7 @@ impl CallCore {
         change: impl FnOnce(&mut Call, &mut Wires),
     ) -> bool {
         let Some(call) = self.calls.get_mut(serial) else { return false };
-        call.follow_agent(now, &self.registrar.contacts);
+        call.follow_agent(&mut self.wires, now, &self.registrar.contacts);
         let (before, bound_before) = (call.stage(), call.binding());
         change(call, &mut self.wires);
         let (after, bound) = (call.stage(), call.binding());

@@ -119,18 +119,30 @@ impl LegA {
 
     /// A request of the caller, heard within the dialog. An agent may go on by another connection
     /// than the one it has called by: what we say goes where it is now. A trunk stays where it is.
-    pub(super) fn follow(&mut self, peer: &Peer, request: &Message) {
+    /// True when it has moved.
+    pub(super) fn follow(&mut self, peer: &Peer, request: &Message) -> bool {
         let is_agent = matches!(self.peer.role, PeerRole::Agent { .. });
-        if is_agent && flow_of(&self.peer) != flow_of(peer) {
+        let moves = is_agent && flow_of(&self.peer) != flow_of(peer);
+        if moves {
             self.peer = Peer { role: self.peer.role, ..*peer };
             self.to = request.reply_hop(peer.hop());
         }
+        moves
     }
 
     /// The agent's connection was lost, and it has registered by another one.
     pub(super) const fn move_to(&mut self, (transport, address): Flow) {
         self.peer = Peer { transport, address, ..self.peer };
         self.to = self.peer.hop();
+    }
+
+    /// The INVITE that is not answered for good yet, and where its answers go.
+    pub(super) fn answering(&self) -> Option<(ServerId, Hop)> {
+        match &self.state {
+            State::Invited(invited) => Some((invited.server, self.to)),
+            State::Answered(answered) => Some((answered.server, self.to)),
+            State::Talking | State::Ending(_) | State::Over => None,
+        }
     }
 
     /// Our tag.

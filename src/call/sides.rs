@@ -25,6 +25,11 @@ pub(super) const fn side_of(part: Part) -> Side {
     }
 }
 
+/// Whether a call may go on by this transport: the keys of its media are for nobody else to read.
+fn is_as_private(before: &Peer, after: Transport) -> bool {
+    before.transport != Transport::Tls || after == Transport::Tls
+}
+
 impl CallCore {
     /// Whether a message comes from where a part of a call is. An agent whose connection was lost
     /// goes on with its call by another one, as soon as it has registered there.
@@ -33,10 +38,8 @@ impl CallCore {
         let is_back = match (place.part, call.leg_a.peer().role) {
             (Part::Caller, PeerRole::Agent { agent, .. }) => {
                 let contacts = &self.registrar.contacts;
-                // The keys of its media are for nobody else to read.
-                let is_as_private = call.leg_a.peer().transport != Transport::Tls
-                    || peer.transport == Transport::Tls;
-                is_as_private && contacts.is_registered(now.monotonic, agent, flow_of(peer))
+                is_as_private(call.leg_a.peer(), peer.transport)
+                    && contacts.is_registered(now.monotonic, agent, flow_of(peer))
             }
             (Part::Caller | Part::Callee(_), _) => false,
         };
@@ -45,8 +48,10 @@ impl CallCore {
 
     /// Goes on speaking to a part of a call where its request has come from.
     pub(super) fn follow(&mut self, place: Place, peer: &Peer, request: &Message) {
-        if let (Part::Caller, Some(call)) = (place.part, self.calls.get_mut(place.serial)) {
-            call.leg_a.follow(peer, request);
+        if let (Part::Caller, Some(call)) = (place.part, self.calls.get_mut(place.serial))
+            && call.leg_a.follow(peer, request)
+        {
+            call.answer_where_it_is(&mut self.wires);
         }
     }
 }
@@ -54,11 +59,20 @@ impl CallCore {
 impl Call {
     /// Before something is said to the caller: a phone whose connection was lost may have another
     /// one now.
-    pub(super) fn follow_agent(&mut self, now: Now, contacts: &Contacts) {
+    pub(super) fn follow_agent(&mut self, wires: &mut Wires, now: Now, contacts: &Contacts) {
         let peer = self.leg_a.peer();
         let PeerRole::Agent { agent, .. } = peer.role else { return };
-        if let Some(flow) = contacts.successor(now.monotonic, agent, flow_of(peer)) {
+        let flow = contacts.successor(now.monotonic, agent, flow_of(peer));
+        if let Some(flow) = flow.filter(|flow| is_as_private(peer, flow.0)) {
             self.leg_a.move_to(flow);
+            self.answer_where_it_is(wires);
+        }
+    }
+
+    /// A phone that was lost while it rang hears by its new connection that it was answered.
+    fn answer_where_it_is(&self, wires: &mut Wires) {
+        if let Some((server, to)) = self.leg_a.answering() {
+            wires.transactions.redirect(server, to);
         }
     }
 

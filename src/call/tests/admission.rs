@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 use super::harness::*;
+use super::softphone::{Phone, registered};
 use crate::call::io::{Input, Peer};
 use std::time::Duration;
 
@@ -60,6 +61,32 @@ fn after_an_overload_attempts_are_let_in_one_by_one_until_there_is_room_for_all(
     h.advance(ms(2_000));
     assert_eq!(let_in(&mut h, 10), 10, "nobody was refused for a while");
     assert_eq!(h.core.counters().refused_overload, 9);
+}
+
+/// Its attempt is weighed when its login was looked up, and what nobody proves weighs nothing.
+#[test]
+fn after_an_overload_softphones_are_let_in_one_by_one_like_all_others() {
+    let mut h = Harness::new();
+    let mut phone = registered(&mut h);
+    overload(&mut h);
+    let refused = phone.invite(&mut h, "during");
+    assert_eq!(refused.iter().map(|it| start(it)).collect::<Vec<_>>(), ["503 INVITE"]);
+    h.core.note_queue_delay(h.now, Duration::ZERO);
+    let mut unknown = Phone { password: "guessed", ..Phone::at(40_001) };
+    for at in ["u1", "u2"] {
+        let asked = unknown.invite(&mut h, at);
+        assert_eq!(asked.iter().map(|it| start(it)).collect::<Vec<_>>(), ["401 INVITE"]);
+    }
+    assert!(phone.invite(&mut h, "first").is_empty());
+    assert_eq!(h.lines(carrier()), ["INVITE"]);
+    let refused = phone.invite(&mut h, "second");
+    assert_eq!(refused.iter().map(|it| start(it)).collect::<Vec<_>>(), ["503 INVITE"]);
+    assert_eq!(header(&refused[0], "Retry-After"), "5");
+    attempt(&mut h, "trunk");
+    assert_eq!(h.lines(pbx()), ["503 INVITE"], "there is one limit for all");
+    assert_eq!(h.core.counters().refused_overload, 3);
+    h.advance(ms(1_100));
+    assert!(phone.invite(&mut h, "later").is_empty(), "nobody was refused for a while");
 }
 
 #[test]

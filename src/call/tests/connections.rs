@@ -5,6 +5,7 @@ use super::harness::*;
 use super::softphone::*;
 use crate::call::io::{Input, Peer};
 use crate::domain::cause::Cause;
+use crate::sip::transport::Transport;
 
 /// What another phone of the same agent registers.
 const OTHER_CONTACT: &str = "Contact: <sip:b@10.0.0.8>\r\n";
@@ -243,4 +244,83 @@ fn what_has_come_while_a_login_was_looked_up_counts_too() {
     phone.answer_lookup(&mut h);
     assert_eq!(h.lines(phone.peer), ["503 INVITE"]);
     assert_eq!((h.core.occupancy().calls, h.core.counters().refused_overload), (1, 1));
+}
+
+/// An agent's call that rings, and its phone.
+fn ringing(h: &mut Harness) -> (Phone, Up) {
+    let mut phone = registered(h);
+    assert!(phone.invite(h, "c1").is_empty());
+    let invite = h.take_one(carrier());
+    h.from(carrier(), reply(&invite, "180 Ringing", "bob", ""));
+    let rings = h.take_one(phone.peer);
+    let mut caller = Caller { cseq: phone.cseq, ..Caller::at(phone.peer, USER, "c1") };
+    caller.learn(&rings);
+    (phone, Up { caller, invite })
+}
+
+#[test]
+fn a_phone_that_was_lost_while_it_rang_hears_the_answer_where_it_has_come_back() {
+    let mut h = Harness::new();
+    let (phone, up) = ringing(&mut h);
+    let next = reconnected(&mut h, &phone);
+    h.from(carrier(), up.reply("200 OK"));
+    assert_eq!(h.lines(next.peer), ["200 INVITE"]);
+    h.from(next.peer, up.caller.ack());
+    h.advance(ms(40_000));
+    assert!(h.take(next.peer).is_empty() && h.take(phone.peer).is_empty());
+    h.take(carrier());
+    h.from(carrier(), up.callee_bye());
+    h.confirm(next.peer, "BYE");
+    assert_eq!(h.cdr().cause, Cause::CalleeHangup);
+    h.check_nothing_is_left();
+}
+
+#[test]
+fn a_phone_that_comes_back_after_the_answer_hears_it_when_it_is_repeated() {
+    let mut h = Harness::new();
+    let (phone, up) = ringing(&mut h);
+    h.input(Input::Unreachable { peer: phone.peer.hop() });
+    h.from(carrier(), up.reply("200 OK"));
+    h.advance(ms(5_000));
+    h.take(phone.peer);
+    let next = registers(&mut h, 42_000, CONTACT);
+    h.advance(ms(4_000));
+    assert_eq!(h.lines(next.peer), ["200 INVITE"]);
+    h.from(next.peer, up.caller.ack());
+    h.advance(ms(40_000));
+    assert!(h.take(next.peer).is_empty() && h.take(phone.peer).is_empty());
+    assert!(h.cdrs.is_empty(), "they talk");
+}
+
+#[test]
+fn a_phone_that_was_lost_while_it_rang_hears_the_refusal_or_gives_up_where_it_has_come_back() {
+    let mut h = Harness::new();
+    let (phone, up) = ringing(&mut h);
+    let next = reconnected(&mut h, &phone);
+    h.from(carrier(), up.reply("486 Busy Here"));
+    assert_eq!(h.lines(next.peer), ["486 INVITE"]);
+    let mut h = Harness::new();
+    let (phone, up) = ringing(&mut h);
+    let next = reconnected(&mut h, &phone);
+    let caller = Caller { to_tag: String::new(), ..Caller::at(phone.peer, USER, "c1") };
+    let branch = format!("ic1{}", up.caller.cseq);
+    h.from(next.peer, caller.request("CANCEL", &branch, up.caller.cseq));
+    assert_eq!(h.lines(next.peer), ["200 CANCEL", "487 INVITE"]);
+    assert!(h.take(phone.peer).is_empty());
+    assert_eq!(h.lines(carrier()), ["CANCEL"]);
+    assert_eq!(h.cdr().cause, Cause::CallerCancelled);
+}
+
+/// Its answer holds the keys of its media.
+#[test]
+fn a_call_over_tls_does_not_go_on_where_others_can_read_it() {
+    let mut h = Harness::new();
+    let (phone, up) = ringing(&mut h);
+    h.input(Input::Unreachable { peer: phone.peer.hop() });
+    let mut bare = Phone::at(42_000);
+    bare.peer.transport = Transport::Tcp;
+    bare.register(&mut h, "");
+    assert!(bare.register(&mut h, CONTACT).starts_with("SIP/2.0 200"));
+    h.from(carrier(), up.reply("200 OK"));
+    assert!(h.take(bare.peer).is_empty());
 }

@@ -187,6 +187,14 @@ impl Transactions {
         Some((slot.owner, slot.peer))
     }
 
+    /// From now on answers to a request go here: its sender is no longer where it was. A response
+    /// belongs to its request by the branch (RFC 3261 §17.1.3), on whichever connection it comes.
+    pub fn redirect(&mut self, server: ServerId, to: Hop) {
+        if let Some(slot) = self.table.slot_mut(server.0) {
+            slot.peer = to;
+        }
+    }
+
     /// Ties a request of a peer to what the layer above made of it.
     pub fn set_owner(&mut self, server: ServerId, owner: Owner) {
         if let Some(slot) = self.table.slot_mut(server.0) {
