@@ -1,5 +1,6 @@
 //! End to end: the real binary, real sockets, real peers.
 
+mod bad_network;
 mod broken_fields;
 mod calls;
 #[path = "../certificates/mod.rs"]
@@ -27,3 +28,4 @@ mod torture;
 mod torture_streams;
 mod voices;
 mod whisper;
+mod wires;

@@ -14,4 +14,5 @@ mod ready;
 mod registration;
 mod service;
 mod shards;
+mod spoofed;
 mod watch;
