@@ -491,6 +491,9 @@ fn report_reload(outcome: Result<(), TlsError>) {
 }
 
 #[cfg(test)]
+#[path = "stream_crowd_tests.rs"]
+mod crowd_tests;
+#[cfg(test)]
 #[path = "stream_tests.rs"]
 mod tests;
 #[cfg(test)]

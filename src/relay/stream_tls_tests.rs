@@ -17,7 +17,7 @@ fn read_file(name: &str) -> Vec<u8> {
 }
 
 /// A PBX that trusts the root of the tests and shows the certificate of this name.
-fn tls_peer(certificate: Option<&str>) -> rustls::ClientConnection {
+pub(super) fn tls_peer(certificate: Option<&str>) -> rustls::ClientConnection {
     tls_peer_of("relay.test", certificate)
 }
 
