@@ -1,5 +1,5 @@
-//! S16, S17, S18: nothing that a message says chooses where a packet goes, and whoever is no peer is
-//! not answered, whatever it knows of a call.
+//! S16, S17, S18: nothing that a message says chooses where a packet goes, and whoever is no peer
+//! is not answered, whatever it knows of a call.
 
 use std::fmt::Write as _;
 use std::io::Read as _;

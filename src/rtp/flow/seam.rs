@@ -116,7 +116,10 @@ impl Flow {
     }
 }
 
-/// RFC 3711 §3.3.1: in the lower half, so that nobody takes it for a wrapped one.
+/// Random as RFC 3550 §5.1 wants it, but in the lower half: a receiver of SRTP counts the wraps
+/// that it sees (RFC 3711 §3.3.1), and would never decrypt a stream whose first packets are lost
+/// and which wraps among them. What keeps strangers out is not this number, but the source, the
+/// SSRC and, where there is one, the key.
 pub(super) fn first_sequence(rng: &mut impl Rng) -> u16 {
     (rng.next_u32() as u16) >> 1
 }
