@@ -326,4 +326,18 @@ mod tests {
             assert!(found.len() == 1 && found[0].contains("recording."), "{text}: {found:?}");
         }
     }
+
+    #[test]
+    fn caps_are_a_number_for_each_kind_of_subject_that_has_one() {
+        let of = |text: &str| in_file(&format!("[caps]\ncalls_max = \"{text}\"\n"));
+        let limits = |text: &str| of(text).expect("valid").caps.calls_max.0;
+        assert_eq!(limits("subscriber 1, number  20"), [Some(20), None, None, Some(1)]);
+        assert_eq!(limits("tenant 500,agent 0"), [None, Some(0), Some(500), None]);
+        assert_eq!(limits(""), [None; 4]);
+        let shown = of("tenant 500, number 2").expect("valid").dump();
+        assert!(shown.contains("calls_max = \"number 2, tenant 500\""), "{shown}");
+        for wrong in ["2", "agent", "call 3", "agent -1", "agent 1, agent 2", "agent 1 tenant 2"] {
+            assert!(of(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -12,18 +12,19 @@ use crate::domain::cap::{CapKey, CapUsage, begun};
 use crate::domain::id::{AgentId, CallId, SubscriberId, TenantId};
 
 /// Begun calls of this minute, and begun minutes of this day. A call that a timer of ours has ended
-/// lasts a little longer than it may: that is no further minute. Records that can matter are those
-/// of attempts that have come since the day before.
+/// lasts a little longer than it may: that is no further minute. A menu is no talk. The records
+/// that can matter are looked up tenant by tenant, as they are indexed.
 const USAGE: &str = "
 with used as (
     select tenant_id, virtual_number, agent_id,
         case direction when 'to_subscriber' then subscriber_id end as subscriber_id,
         case when started_at >= $2 and setup_us is not null then 1 else 0 end as calls,
-        case when answered_at is null then 0 else greatest(0,
+        case when answered_at is null or 'menu' = any(marks) then 0 else greatest(0,
             ceil(greatest(1, case when cause in ('minutes_cap', 'max_duration')
                 then duration_ms - 1000 else duration_ms end) / 60000.0)
             - ceil(greatest(0, extract(epoch from $3 - answered_at)) / 60.0)) end as minutes
-    from cdr where id >= $1
+    from tenant t cross join lateral (
+        select * from cdr where cdr.tenant_id = t.id and cdr.id >= $1) as of_tenant
 )
 select tenant_id, virtual_number, agent_id, subscriber_id,
     sum(calls)::bigint as calls, sum(minutes)::bigint as minutes

@@ -7,6 +7,7 @@ use maskline::domain::cap::{CapKey, CapMeasure, CapReached, CapSubject, CapUsage
 use maskline::domain::cause::Cause;
 use maskline::domain::cdr::{Cdr, Direction, EndedBy};
 use maskline::domain::id::{CallId, SubscriberId};
+use maskline::domain::mark::Mark;
 use maskline::store::cdr::insert_batch;
 use maskline::store::convert::unix_ms;
 use serde_json::Value;
@@ -83,6 +84,7 @@ async fn begun_calls_and_minutes_are_those_that_were_counted_while_they_ran() {
         talk(&one, now - Duration::from_secs(1), 59_999),
         talk(&one, midnight() - Duration::from_secs(90), 130_000),
         talk(&one, midnight() - Duration::from_secs(600), 60_000),
+        Cdr { marks: vec![Mark::Menu], setup: None, ..talk(&two, at(2), 90_000) },
         talk(&two, at(2), 0),
     ];
     insert_batch(&world.test.database.relay, &records).await.expect("written");
