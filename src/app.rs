@@ -9,6 +9,7 @@ mod recording;
 mod signalling;
 mod stop;
 mod trunk_faults;
+mod webhooks;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -153,6 +154,8 @@ pub async fn start(config: Config, root_key: RootKeyFile) -> Result<Running, Sta
     let (tasks, stop, stop_admin) =
         (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
     jobs::start(&tasks, &stop, &store, &pools.relay, &relay);
+    let dispatcher = webhooks::dispatcher(&config, &pools.relay, &vault)?;
+    jobs::deliver(&tasks, &stop, &pools.relay, dispatcher);
     if let Some(folder) = &config.recording.folder {
         let shelf = jobs::Shelf::new(&pools.relay, &vault, folder);
         jobs::keep_recordings(&tasks, &stop, &shelf, taped);
@@ -160,7 +163,8 @@ pub async fn start(config: Config, root_key: RootKeyFile) -> Result<Running, Sta
     let watch = signalling.watch(&relay, store.clone(), pools.clone(), metrics.clone());
     tasks.spawn(stop.clone().run_until_cancelled_owned(watch));
     let (api, admin) = (api_listener.address, admin_listener.address);
-    let api_state = Api::new(store.clone(), relay.clone(), Arc::new(now));
+    let api_state =
+        Api::new(store.clone(), relay.clone(), Arc::new(now)).with_reach(webhooks::reach(&config));
     let router = api::router(match &config.recording.folder {
         Some(folder) => api_state.with_recordings(folder.clone()),
         None => api_state,

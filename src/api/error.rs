@@ -155,6 +155,10 @@ problems! {
     AlreadyExists "already_exists" CONFLICT false
         "Already exists" "已存在"
         "Something with one of these values exists already." "已存在具有相同值的资源。";
+    /// There are as many of these as there may be.
+    LimitReached "limit_reached" CONFLICT false
+        "Limit reached" "已达上限"
+        "There are as many of these as there may be." "该类资源数量已达上限。";
     /// The state does not allow this change.
     StateConflict "state_conflict" CONFLICT false
         "Not in this state" "状态不允许"

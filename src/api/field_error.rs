@@ -48,6 +48,8 @@ pub enum Rule {
     RealNumberNotAccepted,
     /// The value is taken by another.
     Taken,
+    /// Not the URL of a receiver that deliveries may reach.
+    ReceiverUrl,
     /// A real number stands where none may.
     RealNumberHere,
 }
@@ -75,6 +77,7 @@ impl Rule {
             Self::ExactlyOne => "exactly_one",
             Self::RealNumberNotAccepted => "real_number_not_accepted",
             Self::Taken => "taken",
+            Self::ReceiverUrl => "receiver_url",
             Self::RealNumberHere => "real_number_here",
         }
     }
@@ -99,6 +102,7 @@ impl Rule {
             Self::ExactlyOne => "Exactly one of the alternatives must be given.",
             Self::RealNumberNotAccepted => "This tenant names subscribers by id only.",
             Self::Taken => "The value is taken.",
+            Self::ReceiverUrl => "Must be https, a public host name, and port 443 or 8443.",
             Self::RealNumberHere => "A real number may not stand here.",
         })
     }
@@ -129,6 +133,7 @@ impl Rule {
             Self::ExactlyOne => "必须且只能提供其中之一。",
             Self::RealNumberNotAccepted => "该租户只能以用户编号引用用户。",
             Self::Taken => "该值已被占用。",
+            Self::ReceiverUrl => "必须是 https、公网域名，端口为 443 或 8443。",
             Self::RealNumberHere => "此处不能填写真实号码。",
         })
     }

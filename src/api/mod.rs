@@ -35,6 +35,7 @@ pub mod subscribers;
 pub mod tenants;
 pub mod trunks;
 pub mod values;
+pub mod webhooks;
 
 use std::fmt;
 use std::io;
@@ -49,6 +50,7 @@ use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::domain::now::Now;
+use crate::domain::webhook::Reach;
 use crate::relay::handle::Handle;
 use crate::store::Store;
 use crate::store::api_key::ApiKey;
@@ -69,6 +71,7 @@ struct Shared {
     request_hasher: RequestHasher,
     keys: KeyCache,
     recordings: Option<PathBuf>,
+    reach: Reach,
 }
 
 impl Api {
@@ -80,7 +83,8 @@ impl Api {
             .max_capacity(auth::KEY_CACHE_MAX)
             .time_to_live(auth::KEY_CACHE_TIME)
             .build();
-        Self(Arc::new(Shared { store, relay, clock, request_hasher, keys, recordings: None }))
+        let (recordings, reach) = (None, Reach::default());
+        Self(Arc::new(Shared { store, relay, clock, request_hasher, keys, recordings, reach }))
     }
 
     /// The same, with recordings in this folder. To be called before it is shared.
@@ -90,6 +94,20 @@ impl Api {
             shared.recordings = Some(folder);
         }
         self
+    }
+
+    /// The same, with webhooks that reach so far. To be called before it is shared.
+    #[must_use]
+    pub fn with_reach(mut self, reach: Reach) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.0) {
+            shared.reach = reach;
+        }
+        self
+    }
+
+    /// How far deliveries reach.
+    fn reach(&self) -> Reach {
+        self.0.reach
     }
 
     fn recordings(&self) -> Option<&Path> {

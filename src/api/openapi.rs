@@ -22,7 +22,7 @@ use super::error::{PROBLEM_JSON, Problem};
 use super::roles::{BASE, find_operation};
 use super::{
     Api, agents, api_keys, bindings, calls, events, numbers, pools, recordings, sip_access,
-    subscribers, tenants, trunks,
+    subscribers, tenants, trunks, webhooks,
 };
 
 /// Where the file is served.
@@ -85,6 +85,12 @@ pub(super) fn operations() -> (Router<Api>, OpenApi) {
         .routes(routes!(calls::terminate))
         .routes(routes!(events::list))
         .routes(routes!(events::types))
+        .routes(routes!(webhooks::create, webhooks::list))
+        .routes(routes!(webhooks::get, webhooks::patch, webhooks::delete))
+        .routes(routes!(webhooks::rotate))
+        .routes(routes!(webhooks::ping))
+        .routes(routes!(webhooks::deliveries))
+        .routes(routes!(webhooks::replay))
         .routes(routes!(recordings::list))
         .routes(routes!(recordings::link));
     let (router, mut document) =

@@ -4,7 +4,7 @@ use std::fmt;
 
 use aws_lc_rs::{hmac, rand};
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
@@ -91,6 +91,41 @@ impl SipLogin {
 impl fmt::Debug for SipLogin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SipLogin(***)")
+    }
+}
+
+/// What signs a tenant's webhooks: shown once.
+pub struct WebhookSecret(Zeroizing<[u8; WEBHOOK_SECRET_BYTES]>);
+
+/// Random bytes of a secret that signs; Standard Webhooks wants 24 to 64.
+const WEBHOOK_SECRET_BYTES: usize = 32;
+
+impl WebhookSecret {
+    /// Makes one.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "no two are alike")]
+    pub fn new() -> Self {
+        let mut secret = Zeroizing::new([0; WEBHOOK_SECRET_BYTES]);
+        fill_random(secret.as_mut());
+        Self(secret)
+    }
+
+    /// The key of the signature.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.0.as_ref()
+    }
+
+    /// As receivers write it down; for the one answer that shows it.
+    #[must_use]
+    pub fn expose(&self) -> String {
+        format!("whsec_{}", STANDARD.encode(self.bytes()))
+    }
+}
+
+impl fmt::Debug for WebhookSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WebhookSecret(***)")
     }
 }
 

@@ -40,7 +40,7 @@ macro_rules! public_ids {
 
 public_ids! {
     TenantId ApiKeyId AgentId TrunkId PoolId NumberId SubscriberId BindingId CallId IntentId
-    RecordingId EventId
+    RecordingId EventId WebhookId DeliveryId
 }
 
 /// An identifier in a body.

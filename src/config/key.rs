@@ -164,6 +164,14 @@ pub(super) const KEYS: &[Key] = &[
         "which of these calls end where they cannot be recorded; the others go on"
     ),
     key!(recording.retention, "how long they are kept: six_months, five_years, ten_years"),
+    key!(
+        webhooks.allow_http,
+        "receivers without TLS, at any port; for trials only: what is told can be read on the way"
+    ),
+    key!(
+        webhooks.allow_private,
+        "receivers in private networks, this machine among them; for trials only"
+    ),
     key!(log.filter, "which lines are written: a level, or target=level,.."),
     key!(log.format, "json or pretty"),
 ];

@@ -43,6 +43,8 @@ pub struct Config {
     pub recorder: Recorder,
     /// What is kept of calls.
     pub recording: Recording,
+    /// Where events are sent.
+    pub webhooks: Webhooks,
     /// Log lines.
     pub log: Log,
     /// How long a graceful stop waits for calls to end by themselves.
@@ -273,6 +275,15 @@ pub struct Recording {
     pub retention: Retention,
 }
 
+/// `[webhooks]`
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Webhooks {
+    /// Receivers without TLS.
+    pub allow_http: bool,
+    /// Receivers in networks that are not open to everybody.
+    pub allow_private: bool,
+}
+
 /// Some of the closed list of purposes.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Purposes(pub Vec<Purpose>);
@@ -402,6 +413,7 @@ impl Default for Config {
                 required: Purposes::default(),
                 retention: Retention::FiveYears,
             },
+            webhooks: Webhooks::default(),
             log: Log { filter: "info".to_owned(), format: LogFormat::Json },
             drain_timeout: Duration::from_secs(300),
         }

@@ -79,4 +79,16 @@ mod tests {
         assert!(EventKind::ALL.is_sorted_by_key(|kind| kind.label()));
         assert_eq!(EventKind::find_label("binding.nothing"), None);
     }
+
+    #[test]
+    fn the_table_in_the_documents_is_this_one() {
+        let document = include_str!("../../docs/webhooks.md");
+        let written: Vec<&str> = document.lines().filter(|line| line.starts_with("| `")).collect();
+        let row = |kind: &EventKind| format!("| `{}` | {} |", kind.label(), kind.says());
+        let wanted: Vec<String> = EventKind::ALL.iter().map(row).collect();
+        assert_eq!(
+            written.get(..wanted.len()),
+            Some(&*wanted.iter().map(|row| &**row).collect::<Vec<_>>())
+        );
+    }
 }

@@ -102,6 +102,10 @@ ids! {
     AuditId = "aud";
     /// A fact told to a tenant.
     EventId = "evt";
+    /// Where a tenant is told of facts.
+    WebhookId = "whe";
+    /// One telling of one fact there.
+    DeliveryId = "dlv";
 }
 
 #[cfg(test)]

@@ -19,4 +19,5 @@ pub mod ring;
 pub mod route;
 pub mod trunk_media;
 pub mod trust;
+pub mod webhook;
 pub mod whisper;

@@ -3,6 +3,7 @@
 mod recordings;
 mod sequence;
 mod sweep;
+pub mod webhooks;
 
 use tokio::sync::mpsc::Receiver;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,18 @@ pub(crate) fn start(
     tasks.spawn(expiry);
     tasks.spawn(sweep::rest(store.clone(), stop.clone()));
     tasks.spawn(sweep::partitions(store.clone(), stop.clone()));
+}
+
+/// Starts telling tenants' endpoints what happens; it ends at `stop`.
+pub(crate) fn deliver(
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+    pool: &RelayPool,
+    dispatcher: webhooks::Dispatcher,
+) {
+    tasks.spawn(webhooks::run(dispatcher, stop.clone()));
+    tasks.spawn(webhooks::measure(pool.clone(), stop.clone()));
+    tasks.spawn(webhooks::sweep(pool.clone(), stop.clone()));
 }
 
 /// Starts the jobs of recordings; they end at `stop`. What a recorder of this process has done

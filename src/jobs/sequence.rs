@@ -5,11 +5,12 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use crate::relay::now::now;
 use crate::store::RelayPool;
 use crate::store::outbox::assign_sequences;
 
 /// How often events are looked for.
-const EVERY: Duration = Duration::from_secs(1);
+const EVERY: Duration = Duration::from_millis(500);
 
 /// Runs until `stop`.
 pub(super) async fn run(pool: RelayPool, stop: CancellationToken) {
@@ -18,7 +19,7 @@ pub(super) async fn run(pool: RelayPool, stop: CancellationToken) {
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         // Something was done: there may be more.
         loop {
-            match assign_sequences(&pool).await {
+            match assign_sequences(&pool, now().wall).await {
                 Ok(0) => break,
                 Ok(_) if stop.is_cancelled() => break,
                 Ok(_) => {}

@@ -30,6 +30,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (21, "trunk_media", include_str!("../../migrations/0021_trunk_media.sql")),
     (22, "menu", include_str!("../../migrations/0022_menu.sql")),
     (24, "trunk_srtp", include_str!("../../migrations/0024_trunk_srtp.sql")),
+    (30, "webhooks", include_str!("../../migrations/0030_webhooks.sql")),
 ];
 
 /// So many months of records have partitions ahead of time.

@@ -16,6 +16,7 @@ pub mod cdr;
 mod complaint;
 pub mod convert;
 pub mod database;
+pub mod delivery;
 pub mod embedded;
 pub mod error;
 pub mod idempotency;
@@ -36,6 +37,7 @@ pub mod trunk_access;
 mod trunk_row;
 pub mod unwanted;
 pub mod watch;
+pub mod webhook;
 
 use std::sync::Arc;
 use std::time::SystemTime;

@@ -128,12 +128,14 @@ pub(super) async fn insert(
 /// The most events that get their sequence in one transaction.
 pub const SEQUENCE_BATCH_MAX: i64 = 1_000;
 
-/// Gives committed events their place in their tenant's sequence, and returns how many. One node at
-/// a time does this; the others find the lock taken and do nothing.
+/// Gives committed events their place in their tenant's sequence, and each of them a delivery for
+/// every endpoint that wants its kind; returns how many events. One node at a time does this; the
+/// others find the lock taken and do nothing. Events of one binding are delivered in their order; a
+/// ping is for its endpoint alone.
 ///
 /// # Errors
 /// [`StoreError`] when the database refuses or is away.
-pub async fn assign_sequences(relay: &RelayPool) -> Result<u64, StoreError> {
+pub async fn assign_sequences(relay: &RelayPool, now: SystemTime) -> Result<u64, StoreError> {
     let mut transaction = relay.0.begin().await?;
     let (mine,): (bool,) =
         sqlx::query_as("select pg_try_advisory_xact_lock(hashtext('maskline.event_sequence'))")
@@ -142,7 +144,7 @@ pub async fn assign_sequences(relay: &RelayPool) -> Result<u64, StoreError> {
     if !mine {
         return Ok(0);
     }
-    let done = sqlx::query(
+    let (done,): (i64,) = sqlx::query_as(
         "with pending as (
              select tenant_id, id, position,
                     row_number() over (partition by tenant_id order by position) as nth,
@@ -154,16 +156,30 @@ pub async fn assign_sequences(relay: &RelayPool) -> Result<u64, StoreError> {
              select distinct tenant_id, pending_count from pending
              on conflict (tenant_id) do update set sequence = c.sequence + excluded.sequence
              returning tenant_id, sequence
+         ), placed as (
+             update event e
+             set sequence = counter.sequence - pending.pending_count + pending.nth
+             from pending join counter using (tenant_id)
+             where e.tenant_id = pending.tenant_id and e.id = pending.id
+             returning e.tenant_id, e.id, e.sequence, e.type, e.subject_id, e.data
+         ), told as (
+             insert into webhook_delivery (tenant_id, id, endpoint_id, event_id, event_type,
+                 sequence, order_id, state, next_at, created_at)
+             select p.tenant_id, uuid_v7($2), w.id, p.id, p.type, p.sequence,
+                    case when p.data->>'binding' ~ '^bnd_[0-9a-f]{32}$'
+                         then substr(p.data->>'binding', 5)::uuid else p.subject_id end,
+                    'pending', $2, $2
+             from placed p
+             join webhook_endpoint w on w.tenant_id = p.tenant_id and w.state = 'enabled'
+                 and case when p.type = 'webhook.ping' then w.id = p.subject_id
+                          else w.event_types = '{}' or p.type = any(w.event_types) end
          )
-         update event e
-         set sequence = counter.sequence - pending.pending_count + pending.nth
-         from pending join counter using (tenant_id)
-         where e.tenant_id = pending.tenant_id and e.id = pending.id",
+         select count(*) from placed",
     )
     .bind(SEQUENCE_BATCH_MAX)
-    .execute(&mut *transaction)
-    .await?
-    .rows_affected();
+    .bind(to_sql(now)?)
+    .fetch_one(&mut *transaction)
+    .await?;
     transaction.commit().await?;
-    Ok(done)
+    Ok(done.unsigned_abs())
 }

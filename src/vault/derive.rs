@@ -14,6 +14,8 @@ pub enum Purpose {
     SealAnswers,
     /// Seals the passwords of SIP peers and softphones.
     SealSipSecrets,
+    /// Seals the secrets that sign webhooks.
+    SealWebhookSecrets,
     /// Hashes the secrets of API keys.
     ApiKeyPepper,
     /// The password of the database role of the API.
@@ -32,6 +34,7 @@ impl Purpose {
             Self::WrapTenantKeys => b"maskline.wrap-tenant-keys.1",
             Self::SealAnswers => b"maskline.seal-answers.1",
             Self::SealSipSecrets => b"maskline.seal-sip-secrets.1",
+            Self::SealWebhookSecrets => b"maskline.seal-webhook-secrets.1",
             Self::ApiKeyPepper => b"maskline.api-key-pepper.1",
             Self::AppRolePassword => b"maskline.database-password.app.1",
             Self::RelayRolePassword => b"maskline.database-password.relay.1",

@@ -9,7 +9,7 @@ use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, Unbou
 use zeroize::Zeroizing;
 
 use super::{SecretKey, VaultError};
-use crate::domain::id::{AgentId, RecordingId, SubscriberId, TenantId, TrunkId};
+use crate::domain::id::{AgentId, RecordingId, SubscriberId, TenantId, TrunkId, WebhookId};
 
 /// AES-256-GCM-SIV (RFC 8452) with a random nonce: a repeated nonce only shows that two values were
 /// equal.
@@ -38,6 +38,10 @@ pub enum Column {
     AgentLogin,
     /// In no column: it stands in the header of the recording's file
     RecordingKey,
+    /// `webhook_endpoint.secret_sealed`
+    WebhookSecret,
+    /// `webhook_endpoint.old_secret_sealed`
+    WebhookOldSecret,
 }
 
 impl Column {
@@ -52,6 +56,8 @@ impl Column {
             Self::TrunkLogin => 7,
             Self::AgentLogin => 8,
             Self::RecordingKey => 9,
+            Self::WebhookSecret => 10,
+            Self::WebhookOldSecret => 11,
         }
     }
 }
@@ -93,6 +99,12 @@ impl Cell {
     #[must_use]
     pub const fn of_recording(tenant: TenantId, row: RecordingId) -> Self {
         Self { tenant, row: row.as_u128(), column: Column::RecordingKey }
+    }
+
+    /// A column of a webhook endpoint.
+    #[must_use]
+    pub const fn of_webhook(tenant: TenantId, row: WebhookId, column: Column) -> Self {
+        Self { tenant, row: row.as_u128(), column }
     }
 
     /// The answer kept for a repeated request, in the row of this key hash.

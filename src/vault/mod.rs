@@ -112,6 +112,7 @@ pub struct Vault {
     api_key_pepper: aws_lc_rs::hmac::Key,
     answers: SealingKey,
     sip_secrets: SealingKey,
+    webhook_secrets: SealingKey,
     open_tenants: Cache<TenantId, Arc<OpenTenant>>,
 }
 
@@ -130,11 +131,12 @@ impl Vault {
         let pepper = keys.derive_key(Purpose::ApiKeyPepper)?;
         let answers = SealingKey::new(&keys.derive_key(Purpose::SealAnswers)?, 1)?;
         let sip_secrets = SealingKey::new(&keys.derive_key(Purpose::SealSipSecrets)?, 1)?;
+        let webhook_secrets = SealingKey::new(&keys.derive_key(Purpose::SealWebhookSecrets)?, 1)?;
         let open_tenants =
             Cache::builder().max_capacity(TENANTS_OPEN_MAX).time_to_live(TENANT_OPEN_TIME).build();
         let api_key_pepper =
             aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, pepper.as_bytes());
-        Ok(Self { keys, api_key_pepper, answers, sip_secrets, open_tenants })
+        Ok(Self { keys, api_key_pepper, answers, sip_secrets, webhook_secrets, open_tenants })
     }
 
     /// Makes the two keys of a new tenant, ready to be stored.
@@ -211,6 +213,26 @@ impl Vault {
         sealed: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, VaultError> {
         self.sip_secrets.open(cell, sealed)
+    }
+
+    /// Seals a secret that signs what a webhook brings.
+    ///
+    /// # Errors
+    /// [`VaultError::Library`] when the library fails.
+    pub fn seal_webhook_secret(&self, cell: &Cell, secret: &[u8]) -> Result<Vec<u8>, VaultError> {
+        self.webhook_secrets.seal(cell, secret)
+    }
+
+    /// Opens such a secret.
+    ///
+    /// # Errors
+    /// [`VaultError`] when it was changed or moved.
+    pub fn open_webhook_secret(
+        &self,
+        cell: &Cell,
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, VaultError> {
+        self.webhook_secrets.open(cell, sealed)
     }
 
     /// What is stored of an API key's secret, and what it is found by.

@@ -4,6 +4,7 @@ use maskline::domain::event::EventKind;
 use maskline::store::outbox::assign_sequences;
 use serde_json::{Value, json};
 
+use crate::support::noon;
 use crate::world::{World, binding};
 
 /// Two bindings, of which one ends: four events of bindings.
@@ -14,7 +15,7 @@ async fn busy() -> World {
         let path = format!("/v1/bindings/{bound}/suspend");
         world.admin.post(&path, json!({})).await.gave(200);
     }
-    assign_sequences(&world.db.database.relay).await.expect("assigned");
+    assign_sequences(&world.db.database.relay, noon()).await.expect("assigned");
     world
 }
 
@@ -49,7 +50,7 @@ async fn events_come_oldest_first_and_the_cursor_goes_on_where_the_page_ended() 
     assert_eq!((told(&nothing), &nothing["next_cursor"]), (vec![], &json!(cursor)));
     world.admin.post("/v1/bindings", binding(3)).await.gave(201);
     assert_eq!(told(&world.admin.get(&path).await.gave(200).body), [], "it has no place yet");
-    assign_sequences(&world.db.database.relay).await.expect("assigned");
+    assign_sequences(&world.db.database.relay, noon()).await.expect("assigned");
     let new = world.admin.get(&path).await.gave(200).body;
     assert_eq!(told(&new), [(5, "binding.created".to_owned())]);
 }

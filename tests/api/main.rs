@@ -15,4 +15,5 @@ mod recordings;
 mod repeated;
 mod roles;
 mod sip_access;
+mod webhooks;
 mod world;

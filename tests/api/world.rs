@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -11,6 +11,7 @@ use maskline::api::bootstrap::issue_platform_key;
 use maskline::api::roles::Role;
 use maskline::api::{Api, router};
 use maskline::domain::now::Now;
+use maskline::domain::webhook::Reach;
 use maskline::relay::handle::Handle;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
@@ -160,18 +161,28 @@ pub(crate) struct World {
 impl World {
     /// An empty platform with an operator, whose clock stands still.
     pub(crate) async fn empty() -> (TestDatabase, Handle, Client) {
+        Self::empty_reaching(Reach::default()).await
+    }
+
+    async fn empty_reaching(reach: Reach) -> (TestDatabase, Handle, Client) {
         capture_logs();
         let db = support::database().await;
         let relay = Handle::detached();
         let now = now();
         let api = Api::new(db.store.clone(), relay.clone(), Arc::new(move || now));
+        let api = api.with_reach(reach);
         let key = issue_platform_key(&db.store, Role::Operator, "operator", now).await;
         let key = key.expect("a key").expose().to_owned();
         (db, relay, Client { app: router(api), key })
     }
 
     pub(crate) async fn new() -> Self {
-        let (db, relay, operator) = Self::empty().await;
+        Self::reaching(Reach::default()).await
+    }
+
+    /// The same, with webhooks that reach so far.
+    pub(crate) async fn reaching(reach: Reach) -> Self {
+        let (db, relay, operator) = Self::empty_reaching(reach).await;
         let tenant = json!({"name": "First Insurance", "desk_user": "desk"});
         let tenant = operator.post("/v1/tenants", tenant).await.id();
         let trunk = json!({
@@ -240,6 +251,12 @@ pub(crate) fn real_number(n: usize) -> String {
 #[expect(clippy::disallowed_methods, reason = "a test's clock begins somewhere")]
 pub(crate) fn now() -> Now {
     Now { monotonic: std::time::Instant::now(), wall: noon() + Duration::from_millis(1) }
+}
+
+/// What the clock on the wall shows, for those who compare with it.
+#[expect(clippy::disallowed_methods, reason = "the checker of signatures reads the clock itself")]
+pub(crate) fn clock() -> SystemTime {
+    SystemTime::now()
 }
 
 /// Everything that was logged, at the finest level.

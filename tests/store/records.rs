@@ -243,10 +243,10 @@ async fn every_tenants_events_are_counted_without_a_gap() {
             }
         }
         let relay = &world.test.database.relay;
-        let (a, b) = tokio::join!(assign_sequences(relay), assign_sequences(relay));
+        let (a, b) = tokio::join!(assign_sequences(relay, noon()), assign_sequences(relay, noon()));
         a.and(b).expect("assigned");
     }
-    assign_sequences(&world.test.database.relay).await.expect("assigned");
+    assign_sequences(&world.test.database.relay, noon()).await.expect("assigned");
     for tenant in [one.id, two.id] {
         let mut tx = world.test.store.tenant(tenant).await.expect("begun");
         let events = tx.list_events(0, &[], 200).await.expect("the events");

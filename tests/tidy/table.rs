@@ -71,7 +71,7 @@ pub(super) const LAYERS: &[Layer] = &[
     },
     Layer { module: "media", modules: ENGINE_MODULES, packages: ENGINE_PACKAGES, pure: false },
     Layer { module: "relay", modules: ENGINE_MODULES, packages: ENGINE_PACKAGES, pure: false },
-    Layer { module: "jobs", modules: ENGINE_MODULES, packages: ENGINE_PACKAGES, pure: false },
+    Layer { module: "jobs", modules: ENGINE_MODULES, packages: JOB_PACKAGES, pure: false },
     Layer { module: "api", modules: HTTP_MODULES, packages: HTTP_PACKAGES, pure: false },
     Layer { module: "console", modules: HTTP_MODULES, packages: HTTP_PACKAGES, pure: false },
 ];
@@ -152,6 +152,21 @@ pub(super) const ENGINE_PACKAGES: &[&str] = &[
     "postcard",
     "zeroize",
     "memchr",
+];
+/// Webhooks are sent by the HTTP client, and signed in base64.
+const JOB_PACKAGES: &[&str] = &[
+    "tokio",
+    "tokio_util",
+    "hickory_resolver",
+    "reqwest",
+    "metrics",
+    "tracing",
+    "thiserror",
+    "aws_lc_rs",
+    "base64",
+    "jiff",
+    "serde_json",
+    "zeroize",
 ];
 pub(super) const HTTP_MODULES: &[&str] = &[
     "domain",
