@@ -1,9 +1,10 @@
 //! What a carrier sends before the answer goes nowhere: its sound, and what its 183 says.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::media_process::Peer;
-use crate::peers::INSURER;
+use crate::peers::{INSURER, PATIENCE};
 use crate::service::Service;
 
 const REAL: &str = "+8613800001234";
@@ -33,11 +34,15 @@ fn sound_and_words_of_a_183_do_not_reach_the_agent() {
     let to_a = agent.is_answered(service.sip);
     // The first thing that the agent hears of the carrier is what it says when it has answered.
     let mut heard = Vec::new();
-    agent.set_patience(Some(std::time::Duration::from_millis(5)));
+    agent.set_patience(Some(Duration::from_millis(5)));
     while heard.last() != Some(&0x11) {
         subscriber.say(to_b, 0x11);
         agent.say(to_a, 0x22);
         heard.extend(agent.hears());
     }
     assert!(!heard.contains(&MARKER), "{} packets before the answer", heard.len());
+    // From now on the same sound would be heard.
+    subscriber.say(to_b, MARKER);
+    agent.set_patience(Some(PATIENCE));
+    while agent.hears().expect("sound") != MARKER {}
 }

@@ -51,7 +51,7 @@ fn details(service: &Service, list: &str, id: &Value) -> (String, Vec<u8>) {
 
 /// Tables, indexes, write-ahead log, the server's own log: every byte that was written since
 /// `since`, without the zeros that fill a file up.
-fn files(folder: &Path, since: SystemTime) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn files(folder: &Path, since: SystemTime) -> Vec<(String, Vec<u8>)> {
     let mut files = vec![];
     for entry in fs::read_dir(folder).expect("a readable folder") {
         let path = entry.expect("an entry").path();

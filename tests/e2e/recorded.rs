@@ -11,7 +11,7 @@ use maskline::rtp::g711::encode_a_law;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::leaks::sql;
+use crate::leaks::{files as files_since, sql};
 use crate::peers::{PATIENCE, Softphone, until};
 use crate::service::Service;
 use crate::sound;
@@ -121,6 +121,14 @@ fn holds_sound(file: &[u8], track: &[i16]) -> bool {
     file.windows(8).any(|word| words.contains(word))
 }
 
+/// The same of large files: whether one of some long words of the track stands there.
+fn holds_words(file: &[u8], track: &[i16]) -> bool {
+    let said: Vec<u8> = track.iter().map(|sample| encode_a_law(*sample)).collect();
+    let middle = said.len() / 2;
+    let words = [0, 50, 100, 150].map(|at| &said[middle + at..middle + at + 24]);
+    words.into_iter().any(|word| memchr::memmem::find(file, word).is_some())
+}
+
 fn files_below(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
     entries
@@ -160,6 +168,8 @@ fn ends_and_is_fetched(talk: &Talk, mut agent: Softphone, count: usize) -> [Vec<
 #[test]
 fn both_sides_of_a_call_are_fetched_once_and_a_crash_leaves_what_was_said_until_then() {
     let mut talk = Talk::new("recorded", false);
+    let settings = fs::metadata(talk.service.folder.join("maskline.toml"));
+    let started_at = settings.and_then(|file| file.modified()).expect("the settings");
     let (agent, _) = talk.begin();
     let tracks = ends_and_is_fetched(&talk, agent, 1);
     let files = files_below(&talk.service.folder.join("recordings"));
@@ -168,7 +178,18 @@ fn both_sides_of_a_call_are_fetched_once_and_a_crash_leaves_what_was_said_until_
     for track in &tracks {
         let in_clear: Vec<u8> = track.iter().map(|sample| encode_a_law(*sample)).collect();
         assert!(holds_sound(&in_clear, track), "in clear it would be found");
+        assert!(holds_words(&in_clear, track), "in clear it would be found");
         assert!(!holds_sound(&file, track), "the file holds sound in clear");
+    }
+
+    // Nothing of it is in the database, its log of writes or ours either.
+    let mut surfaces = files_since(&talk.service.folder.join("pg"), started_at);
+    surfaces.push(("log".to_owned(), talk.service.log()));
+    assert!(surfaces.len() > 10, "there is something to search");
+    for (name, bytes) in &surfaces {
+        for track in &tracks {
+            assert!(!holds_words(bytes, track), "{name} holds sound in clear");
+        }
     }
 
     // The next call is cut off by a crash.
