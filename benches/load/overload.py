@@ -1,5 +1,5 @@
 """Ten times the capacity (RFC 6357): what is still served, how soon the rest hears 503, what becomes of calls in
-progress, and how soon all is as before."""
+progress, and how soon all is as before; then the same half of it beside idle connections, and beside a flood."""
 
 import pathlib
 import shutil
@@ -11,6 +11,7 @@ import time
 import peers
 import quota
 import service
+import verdict
 
 DIALLED = 1000
 # With a quarter of a core the senders on the other core can offer ten times the capacity.
@@ -147,13 +148,31 @@ def under_flood(work, numbers, process, capacity):
     used = process.cpu_ns()
     time.sleep(2)
     idle = (process.cpu_ns() - used) / 2e9
+    answers = flood.answers()
     print(f"a stranger's {flood.sent / flood.seconds:,.0f} packets/s beside {capacity // 2} calls/s: "
           f"{len(step.served) / step.offered:.1%} served, p99 {step.p99(step.served):.0f} ms; "
-          f"{flood.answers()} answers to the stranger; {idle:.1%} of a core 5 s after")
+          f"{answers} answers to the stranger; {idle:.1%} of a core 5 s after")
+    verdict.at_least("calls served beside the flood, in %", 100 * len(step.served) / step.offered, 95)
+    verdict.at_most("answers to the stranger", answers, 10, 0)
+
+
+def beside_idle(work, numbers, capacity):
+    """Half the capacity beside 400 connections that say nothing, as many as four addresses may have."""
+    crowd = []
+    for host in range(4):
+        for _ in range(100):
+            one = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            one.bind((f"127.0.7.{host + 1}", 0))
+            one.connect(("127.0.0.1", service.SIP))
+            crowd.append(one)
+    step = Step(work, numbers, capacity // 2, 10)
+    for one in crowd:
+        one.close()
+    verdict.at_most("200 beside 400 idle connections, p99 ms", step.p99(step.served), 50, 0)
 
 
 def bench(work, table, numbers_file):
-    process, key = service.start(work)
+    process, key = service.start(work, softphones=True)
     with process, peers.carrier(work):
         made = service.Made(key, DIALLED)
         numbers = numbers_file(work, made.dialled)
@@ -168,18 +187,26 @@ def bench(work, table, numbers_file):
             peers.wait_until(lambda: service.gauge("maskline_calls_active") >= HELD, "the held calls", 60)
             rows = [("load", "offered/s", "answered/s", "served/s", "503s", "503 p99 ms", "200 p99 ms", "unanswered")]
             rows.append(before.row("C/2 before"))
+            steps = []
             for factor, seconds in FACTORS:
                 step = Step(work, numbers, capacity * factor, seconds)
                 rows.append(step.row(f"{factor} C"))
                 rows.append(("  of C", "", "", f"{step.goodput() / capacity:.2f}", "", "", "", ""))
+                steps.append((factor, step))
                 most = peers.rss_kib(process.pid)
             after = Step(work, numbers, capacity // 2, 10)
             rows.append(after.row("C/2 after"))
             table(rows)
             usual = before.p99(before.served)
-            print(f"normal again after {normal_after(after, usual):.1f} s; memory {most / rss:.2f} of before")
+            for factor, step in steps:
+                verdict.at_least(f"served at {factor} C / C", step.goodput() / capacity, 0.9)
+                if step.refused:
+                    verdict.at_most(f"503 at {factor} C, p99 ms", step.p99(step.refused), 50, 0)
+            verdict.at_most("normal again after s", normal_after(after, usual), 5, 1)
+            verdict.at_most("memory / before", most / rss, 2)
             under_flood(work, numbers, process, capacity)
             text = held.communicate()[0].decode(errors="replace")
             good = peers.count(text, "Successful call")
-            print(f"{good} of {HELD} calls in progress ended by their caller, as they should")
-
+            verdict.at_least(f"of {HELD} calls in progress, ended by their caller", good, HELD, 0)
+        # Without the quota, whose turns alone take 10 ms.
+        beside_idle(work, numbers, capacity)

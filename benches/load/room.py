@@ -7,6 +7,7 @@ import time
 
 import peers
 import service
+import verdict
 
 DIALLED = 1000
 CALLS = 9_900
@@ -67,3 +68,4 @@ def bench(work, table, numbers_file):
         table(rows)
         print(f"{calls} calls take {most - start:.0f} MiB, {(most - start) * 1024 / calls:.1f} KiB each, media and "
               f"routes included; at rest again: {end / start:.3f} of the start")
+        verdict.at_most("memory at rest again / at the start", end / start, 1.05, 3)

@@ -19,12 +19,14 @@ import probe
 import room
 import service
 import streams
+import verdict
 
 RATES = (500, 1000)
 SECONDS = 20
 ROUNDS = 3
 DIALLED = 1000
 FILLER = 1_000_000
+SETUP_P99_MS = {"postgres": 10, "memory": 1}
 
 
 def table(rows):
@@ -70,6 +72,7 @@ def bench_sip(work):
         made = service.Made(key, DIALLED)
         numbers = numbers_file(work, made.dialled)
         rows = [("calls/s", "who", "signalling", "media ports", "rest", "together", "failed")]
+        goals = []
         # Both have touched their memory before anything counts.
         measure(work, process, f"127.0.0.1:{service.SIP}", RATES[-1], numbers)
         measure(work, kamailio, "127.0.0.1:15060", RATES[-1], numbers)
@@ -91,7 +94,10 @@ def bench_sip(work):
                          sums("bad", theirs)))
             rows.append((rate, "ratio", f"{med(sip, ours) / total:.2f}", "", "",
                          f"{(med(sip, ours) + med(media, ours) + med(rest, ours)) / total:.2f}", ""))
+            goals.append((rate, med(sip, ours) / total))
         table(rows)
+        for rate, ratio in goals:
+            verdict.at_most(f"signalling of maskline / Kamailio at {rate} calls/s", ratio, 0.75)
         bench_memory(work, process, numbers)
 
 
@@ -119,13 +125,16 @@ def bench_setup(work):
         fill(work)
     # A new process knows no route yet.
     process, key = service.start(work, core=None)
-    rows = [("route from", "calls", "p50 ms", "p99 ms", "most ms")]
+    rows, goals = [("route from", "calls", "p50 ms", "p99 ms", "most ms")], []
     with process:
         for round_, source in enumerate(("postgres", "memory")):
             spent = probe.setup_times(dialled, service.SIP, round_ * DIALLED, 0.005)
             at = lambda part: f"{spent[min(len(spent) - 1, int(len(spent) * part))]:.3f}"
             rows.append((source, len(spent), at(0.5), at(0.99), at(1)))
+            goals.append((source, float(at(0.99))))
         table(rows)
+        for source, p99 in goals:
+            verdict.at_most(f"INVITE in to INVITE out by {source}, p99 ms", p99, SETUP_P99_MS[source], 3)
 
 
 def fill(work):

@@ -26,7 +26,7 @@ listen = "127.0.0.1:{admin}"
 probe_interval = "0s"
 listen = ["127.0.0.1:{sip}", "tcp:127.0.0.1:{sip}"{tls}
 shards = {shards}
-calls_max = 30000
+{softphones}calls_max = 30000
 [media]
 bind = "127.0.0.1"
 ports = "20000-59999"
@@ -72,7 +72,7 @@ class Client:
         return self.call("GET", path)
 
 
-def start(work, quarantine="1s", core=RELAY_CORE, shards=1, certificate=None, root=None):
+def start(work, quarantine="1s", core=RELAY_CORE, shards=1, certificate=None, root=None, softphones=False):
     """Starts the service and returns (process, operator key). `certificate` is the PEM of one and its key,
     for TLS, `root` that of what peers are checked with."""
     work = pathlib.Path(work)
@@ -81,6 +81,7 @@ def start(work, quarantine="1s", core=RELAY_CORE, shards=1, certificate=None, ro
     config = work / "maskline.toml"
     config.write_text(CONFIG.format(
         work=work, api=API, admin=ADMIN, sip=SIP, quarantine=quarantine, shards=shards,
+        softphones='softphones = "streams"\n' if softphones else "",
         tls="]" if certificate is None else TLS.format(port=SIP_TLS, file=certificate, root=root)))
     key = work / "operator.key"
     if not key.exists():

@@ -7,7 +7,7 @@ use std::time::Duration;
 use maskline::media::{Plane, PlaneConfig};
 use maskline::rtp::plane::{Command, Report, SessionId, Side};
 
-use crate::peers::World;
+use crate::peers::{World, payload};
 
 #[test]
 fn a_used_port_stays_closed_and_is_not_given_to_the_next_call() {
@@ -108,6 +108,33 @@ fn many_calls_on_several_threads_talk_at_once() {
     let mut calls: Vec<_> = (1..=40).map(|number| world.call(number)).collect();
     for call in &mut calls {
         call.talk(3);
+    }
+}
+
+/// More than one batch of the thread, of all lengths, taken in one round: each packet leaves whole,
+/// at its own call, in the order of its stream.
+#[test]
+fn packets_of_many_calls_that_come_at_once_reach_each_its_own_side() {
+    const ROUNDS: usize = 20;
+    let mut world = World::new();
+    let mut calls: Vec<_> = (1..=50).map(|number| world.call(number)).collect();
+    for round in 0..ROUNDS {
+        let mut said = Vec::new();
+        for (at, call) in calls.iter_mut().enumerate() {
+            for phone in [&mut call.a, &mut call.b] {
+                let mut packet = phone.packet();
+                // From a short one to the longest that fits the way; a batch is 16 KiB.
+                packet.resize(14 + (at * 37 + round * 101) % 1_200, at as u8);
+                phone.send(&packet);
+                said.push(payload(&packet));
+            }
+        }
+        let mut said = said.into_iter();
+        for call in &calls {
+            for phone in [&call.b, &call.a] {
+                assert_eq!(payload(&phone.hear()), said.next().expect("as many"), "{round}");
+            }
+        }
     }
 }
 
