@@ -88,7 +88,8 @@ fn hold_and_resume_reach_the_far_side_and_its_answer_comes_back() {
     assert_eq!((start(&ack), header(&ack, "CSeq")), ("ACK".into(), "2 ACK".into()));
     let answer = h.take_one(pbx());
     assert_eq!((start(&answer), direction(&answer)), ("200 INVITE".into(), "recvonly"));
-    assert_eq!(updates(&h), [(Side::A, false)], "the far side still hears the music");
+    let held = [(Side::A, false), (Side::B, true)];
+    assert_eq!(updates(&h), held, "the far side still hears the music, and says nothing");
     h.from(pbx(), up.caller.request("ACK", "r2", 2));
     h.from(pbx(), up.caller.with("INVITE", "r3", 3, "", &caller_sdp("sendrecv")));
     let told = h.take_reinvite(carrier());
@@ -96,7 +97,7 @@ fn hold_and_resume_reach_the_far_side_and_its_answer_comes_back() {
     h.from(carrier(), reply(&told, "200 OK", "", &callee_sdp("sendrecv")));
     h.take(carrier());
     assert_eq!(direction(&h.take_one(pbx())), "sendrecv");
-    assert_eq!(updates(&h), [(Side::A, false), (Side::A, true)]);
+    assert_eq!(updates(&h)[2..], [(Side::A, true), (Side::B, true)]);
     h.from(pbx(), up.caller.request("ACK", "r4", 3));
     h.hang_up(&up, 4);
 }
