@@ -58,8 +58,6 @@ impl Call {
     fn early_status(&mut self, part: Part, request: &Message) -> u16 {
         match (self.stage(), part) {
             (Stage::Over, _) => 481,
-            // What was agreed for the menu stays as it is.
-            (Stage::Menu, _) => 488,
             // Ours waits for their answer, or theirs for ours.
             (_, Part::Caller) if self.waits_for_early_answer() => 491,
             (_, Part::Caller) => 500,

@@ -8,10 +8,10 @@ use super::call::Call;
 use super::coupling::{Event, Stage};
 use super::io::{CallStatus, Output};
 use super::menu::{Act, Codes, Heard, Menu, Patience, Text};
-use super::negotiation::{leg_keys, remote_media};
 use super::refusal::codec_of;
 use super::set_up::Offer;
 use super::speech;
+use super::talk::Talk;
 use super::timers::Timer;
 use super::wires::Wires;
 use crate::domain::cause::Cause;
@@ -22,7 +22,7 @@ use crate::domain::route::{CallerParty, Hearer, Route};
 use crate::domain::trunk_media::KeyWay;
 use crate::rtp::plane::{Command, KeyMode, Side};
 use crate::rtp::sound::Sound;
-use crate::sdp::{Codec, CodecSet, Direction, Ours, Wish};
+use crate::sdp::{Codec, Ours};
 
 /// No menu is used for longer.
 pub(super) const MENU_TIME_MAX: Duration = Duration::from_secs(600);
@@ -81,34 +81,31 @@ impl Call {
     }
 
     fn answer_for_menu(&mut self, wires: &mut Wires, now: Now, why: Option<Cause>) -> Option<()> {
-        let (session, session_id) = (self.session(), wires.random_u64());
-        let trunk = self.trunk_media(wires, Side::A);
+        let (session, trunk) = (self.session(), self.trunk_media(wires, Side::A));
+        let fresh = self.ours_of_caller(wires)?;
         let set_up = self.set_up.take()?;
-        let local = set_up.local?;
+        let nobody = Ours::new(set_up.local?[Side::B.index()], 0);
         let Offer::Made(offer) = set_up.offer else { return None };
-        let (mut ours, theirs) = match set_up.early {
+        let (ours, theirs) = match set_up.early {
             Some(early) => (early.ours, early.theirs.unwrap_or(offer)),
-            None => (Ours::new(local[Side::A.index()], session_id), offer),
+            None => (fresh, offer),
         };
         let codec = codec_of(&theirs)?;
         let has_events = theirs.codecs().contains(Codec::TelephoneEvent);
-        let codecs: CodecSet =
+        let codecs =
             [codec].into_iter().chain(has_events.then_some(Codec::TelephoneEvent)).collect();
-        let direction = Direction::SendRecv;
-        let answer = ours.answer(&theirs, Wish { direction, ptime_ms: None, codecs });
-        let remote = remote_media(&theirs, ours.payloads(codecs), codecs, direction);
-        let remote = remote.learning(trunk.learning);
-        // It is over before a session timer would mean anything.
-        self.leg_a.answer(wires, now.monotonic, &answer, None);
+        let (mut talk, answer) = Talk::begin_alone([ours, nobody], theirs, codecs);
+        talk.trunks = [trunk; 2];
+        let (remote, keys) = talk.media(Side::A)?;
+        self.talk = Some(Box::new(talk));
+        let agreed = set_up.sessions[Side::A.index()];
+        let terms = agreed.map(|agreed| agreed.terms);
+        self.leg_a.answer(wires, now.monotonic, &answer, terms);
+        self.start_clocks(wires, now.monotonic, [agreed, None]);
         let inband = !has_events || trunk.keys == KeyWay::Inband;
         let mode = KeyMode { report: true, pass: false, inband };
         wires.outputs.extend([
-            Output::Media(Command::Update {
-                session,
-                side: Side::A,
-                remote,
-                keys: leg_keys(&ours),
-            }),
+            Output::Media(Command::Update { session, side: Side::A, remote, keys }),
             Output::Media(Command::Keys { session, side: Side::A, mode }),
         ]);
         self.duration_max = MENU_TIME_MAX;

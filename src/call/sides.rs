@@ -98,16 +98,16 @@ impl Call {
     }
 
     /// The side that an answered part is, if it is the one that talks. A callee may say something
-    /// while it is told who calls.
+    /// while it is told who calls, and a caller in the menu.
     pub(super) fn talking_side(&mut self, part: Part, request: &Message) -> Option<Side> {
         let talks = match self.stage() {
             Stage::Bridged => true,
             Stage::Announcing => side_of(part) == Side::B,
+            Stage::Menu => side_of(part) == Side::A,
             Stage::Routing
             | Stage::Refusing(_)
             | Stage::Opening
             | Stage::Calling { .. }
-            | Stage::Menu
             | Stage::Over => false,
         };
         if !talks || part != self.part_of(side_of(part)) {

@@ -104,6 +104,20 @@ impl Talk {
         Ok(talk)
     }
 
+    /// The caller speaks with us alone: the other side is never there, and takes whatever we speak.
+    /// The second value is our answer.
+    pub(super) fn begin_alone(ours: [Ours; 2], offer: Session, spoken: CodecSet) -> (Self, String) {
+        let mut talk = Self::blank(ours, spoken);
+        talk.is_apart = true;
+        let g711 = [Codec::Pcma, Codec::TelephoneEvent].into_iter().collect::<CodecSet>();
+        talk.leg_mut(Side::B).told_codecs = g711.with_both_laws();
+        let told = Wish { direction: Direction::SendRecv, ptime_ms: None, codecs: spoken };
+        let leg = talk.leg_mut(Side::A);
+        let text = leg.ours.answer(&offer, told);
+        leg.agrees(offer, told);
+        (talk, text)
+    }
+
     fn blank(ours: [Ours; 2], agreed: CodecSet) -> Self {
         let (told, told_codecs) = (Direction::SendRecv, CodecSet::EMPTY);
         let legs =

@@ -262,13 +262,90 @@ fn nobody_else_gets_the_menu() {
     }
 }
 
+/// Where the caller is spoken to now.
+fn spoken_to(h: &Harness) -> Option<std::net::SocketAddr> {
+    h.orders.iter().rev().find_map(|order| match order {
+        Command::Update { side: Side::A, remote, .. } => Some(remote.rtp),
+        Command::Update { .. }
+        | Command::Open { .. }
+        | Command::Play { .. }
+        | Command::Bridge { .. }
+        | Command::Hold { .. }
+        | Command::Record { .. }
+        | Command::Stop { .. }
+        | Command::Keys { .. }
+        | Command::Close { .. } => None,
+    })
+}
+
 #[test]
-fn an_offer_in_the_menu_changes_nothing_and_a_store_that_is_silent_is_said_to_have_failed() {
+fn an_offer_in_the_menu_is_answered_and_what_it_says_is_followed() {
     let mut h = with_menu();
     let up = refused_by_desk(&mut h, "486 Busy");
-    h.from(carrier(), up.caller.with("INVITE", "r1", 2, "", &sdp("198.51.100.66", 9_000)));
-    assert_eq!(h.lines(carrier()), ["488 INVITE"]);
-    h.from(carrier(), up.caller.request("ACK", "r1", 2));
+    let moved = sdp("198.51.100.66", 9_000);
+    h.from(carrier(), up.caller.with("INVITE", "r1", 2, "", &moved));
+    let answer = h.take_one(carrier());
+    assert!(start(&answer) == "200 INVITE" && answer.contains("m=audio 20000"), "{answer}");
+    h.from(carrier(), up.caller.request("ACK", "r2", 2));
+    assert_eq!(spoken_to(&h).map(|it| it.to_string()), Some("198.51.100.66:9000".into()));
+    types(&mut h, "*");
+    hears(&h, prompt::MENU);
+    // No codec of ours: nothing changes.
+    let g722 = moved.replace("8 0 101", "9").replace("9000", "9100");
+    h.from(carrier(), up.caller.with("UPDATE", "u1", 3, "", &g722));
+    assert_eq!(h.lines(carrier()), ["488 UPDATE"]);
+    assert_eq!(spoken_to(&h).map(|it| it.port()), Some(9_000));
+    // It asks for an offer, and answers that with its ACK.
+    h.from(carrier(), up.caller.request("INVITE", "r3", 4));
+    let offer = h.take_one(carrier());
+    assert!(start(&offer) == "200 INVITE" && offer.contains("a=sendrecv"), "{offer}");
+    h.from(carrier(), up.caller.with("ACK", "r4", 4, "", &sdp("198.51.100.66", 9_200)));
+    assert_eq!(spoken_to(&h).map(|it| it.port()), Some(9_200));
+    types(&mut h, "2");
+    assert_eq!(h.menu_asked[0].request, MenuRequest::Pause);
+    h.from(carrier(), up.caller.request("BYE", "b", 9));
+    assert_eq!(h.lines(carrier()), ["200 BYE"]);
+    assert!(h.take(pbx()).is_empty(), "nobody else hears of it");
+    h.check_nothing_is_left();
+}
+
+#[test]
+fn a_session_timer_runs_in_the_menu_too() {
+    for is_refreshed in [false, true] {
+        let mut h = with_menu();
+        h.store = no_desk;
+        let timer = "Supported: timer\r\nSession-Expires: 90;refresher=uac\r\n";
+        let caller = Caller { extra: timer.to_owned(), ..subscriber() };
+        let mut up = Up { caller, invite: String::new() };
+        h.from(carrier(), up.caller.invite());
+        let answer = h.take_one(carrier());
+        assert_eq!(header(&answer, "Session-Expires"), "90;refresher=uac");
+        up.caller.learn(&answer);
+        h.from(carrier(), up.caller.ack());
+        h.advance(ms(50_000));
+        if is_refreshed {
+            h.from(carrier(), up.caller.with("UPDATE", "u1", 2, timer, ""));
+            assert_eq!(h.lines(carrier()), ["200 UPDATE"]);
+        }
+        h.advance(ms(15_000));
+        assert_eq!(h.has_sent(carrier()), !is_refreshed);
+        if is_refreshed {
+            h.from(carrier(), up.caller.request("BYE", "b", 3));
+            h.take(carrier());
+        } else {
+            let bye = h.take(carrier()).swap_remove(0);
+            assert_eq!(start(&bye), "BYE");
+            h.from(carrier(), reply(&bye, "200 OK", "", ""));
+            assert_eq!(h.cdr().cause, Cause::SessionExpired);
+        }
+        h.check_nothing_is_left();
+    }
+}
+
+#[test]
+fn a_store_that_is_silent_is_said_to_have_failed() {
+    let mut h = with_menu();
+    let up = refused_by_desk(&mut h, "486 Busy");
     types(&mut h, "*3");
     assert_eq!(h.menu_asked[0].request, MenuRequest::BlockLast);
     h.advance(ms(4_000));

@@ -34,13 +34,17 @@ fn found_over_tls() -> Option<RouteAnswer> {
 fn world(modes: [SrtpMode; 2]) -> Harness {
     let mut h = Harness::new();
     h.store = found_over_tls;
+    know(&mut h, modes);
+    h
+}
+
+fn know(h: &mut Harness, modes: [SrtpMode; 2]) {
     let terms = |srtp| {
         let media = TrunkMedia { srtp, ..TrunkMedia::default() };
         TrunkTerms { media, ..TrunkTerms::default() }
     };
     let book = BTreeMap::from([(pbx().trunk, terms(modes[0])), (carrier().trunk, terms(modes[1]))]);
     h.input(Input::Trunks(Arc::new(TrunkBook::new(book, &TrunkBook::default()))));
-    h
 }
 
 /// A description in clear (no key), or with a line of that tag.
@@ -250,4 +254,35 @@ fn a_trunk_over_tls_is_not_called_before_its_terms_are_known() {
     h.from(caller.peer, caller.invite());
     assert!(!h.has_sent(carrier()) && !h.has_sent(second_carrier()), "it may insist on keys");
     assert_eq!(h.lines(pbx()), ["503 INVITE"]);
+}
+
+#[test]
+fn a_subscriber_over_an_encrypted_trunk_hears_the_menu_by_its_own_keys() {
+    let mut h = Harness::with(|config| config.menu.is_enabled = true);
+    h.store = || {
+        let route = Route { targets: Vec::new(), ..desk_route() };
+        Some(RouteAnswer::Found(Box::new(route)))
+    };
+    know(&mut h, [Off, Required]);
+    let caller = Caller {
+        body: body(4_000, "RTP/SAVP", Some((1, B1))),
+        ..Caller::at(carrier_tls(), "13800001234", "s-call")
+    };
+    h.from(caller.peer, caller.invite());
+    let answer = h.take_one(carrier());
+    assert_eq!((start(&answer).as_str(), profile(&answer)), ("200 INVITE", "RTP/SAVP"));
+    assert_eq!(keys(&answer).len(), 1, "{answer}");
+    let told = h.orders.iter().find_map(|order| match order {
+        Command::Update { side: Side::A, keys, .. } => Some(keys.is_some()),
+        Command::Open { .. }
+        | Command::Update { .. }
+        | Command::Bridge { .. }
+        | Command::Hold { .. }
+        | Command::Record { .. }
+        | Command::Play { .. }
+        | Command::Stop { .. }
+        | Command::Keys { .. }
+        | Command::Close { .. } => None,
+    });
+    assert_eq!(told, Some(true));
 }
