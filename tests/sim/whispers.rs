@@ -7,7 +7,7 @@ use std::time::Duration;
 use maskline::call::io::Control;
 use maskline::domain::cdr::{Cdr, Direction};
 use maskline::domain::purpose::Purpose;
-use maskline::domain::whisper::{Unwanted, WhisperMode, WhisperPolicy, WhisperResult};
+use maskline::domain::whisper::{Dislike, Unwanted, WhisperMode, WhisperPolicy, WhisperResult};
 use maskline::phone::speech::EVENT_TYPE;
 use maskline::prompt::{Clip, Voice};
 use maskline::rtp::sound::Sounds;
@@ -98,7 +98,8 @@ impl World {
     /// A callee has said that it wants no more such calls: that is in force, and the store learns
     /// of it in time.
     pub(crate) fn note_unwanted(&mut self, unwanted: Unwanted) {
-        if let Some(party) = self.store.find_binding_of(Some(unwanted.binding)) {
+        let party = self.store.find_binding_of(Some(unwanted.binding));
+        if let Some(party) = party.filter(|_| unwanted.what == Dislike::Kind) {
             self.commit(|facts| _ = facts.unwanted.insert(party));
         }
         self.queue_in(WRITTEN_AFTER, Event::Unwanted(unwanted));
@@ -106,6 +107,8 @@ impl World {
 
     pub(crate) fn write_unwanted(&mut self, unwanted: Unwanted) {
         let party = self.store.find_binding_of(Some(unwanted.binding));
+        // A report forbids nothing.
+        let party = party.filter(|_| unwanted.what == Dislike::Kind);
         if party.is_some_and(|party| !self.store.write_unwanted(party)) {
             return self.queue_in(WRITTEN_AFTER, Event::Unwanted(unwanted));
         }
