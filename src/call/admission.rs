@@ -179,7 +179,7 @@ impl CallCore {
             return true;
         }
         if message.to().tag.is_some() {
-            return self.is_in_dialog(peer, message);
+            return self.is_in_dialog(now, peer, message);
         }
         if message.method() != Method::Invite {
             return self.is_proved(now, peer, message);
@@ -199,15 +199,24 @@ impl CallCore {
 
     /// Whether a request is in a dialog of ours. One that says so and is not gets its 481 once,
     /// whoever has sent it. (An ACK finds its own way.)
-    fn is_in_dialog(&mut self, peer: &Peer, message: &Message) -> bool {
-        let is_one = message.method() == Method::Ack
-            || self.find_place(message).is_some()
-            || self.wires.transactions.is_repeat(message);
-        if !is_one {
+    fn is_in_dialog(&mut self, now: Now, peer: &Peer, message: &Message) -> bool {
+        if message.method() == Method::Ack || self.wires.transactions.is_repeat(message) {
+            return true;
+        }
+        let Some(place) = self.find_place(message) else {
             self.wires.counters.unknown_dialogs += 1;
             self.answer_stateless(peer, message, 481);
+            return false;
+        };
+        // A BYE is never too much.
+        let call = self.calls.get_mut(place.serial);
+        let is_taken =
+            message.method() == Method::Bye || call.is_none_or(|call| call.requests.takes(now));
+        if !is_taken {
+            self.wires.counters.floods_inside += 1;
+            self.answer_stateless(peer, message, 500);
         }
-        is_one
+        is_taken
     }
 
     /// Refuses an attempt, unless it is a repeat of one that was taken.

@@ -9,6 +9,7 @@ use super::branch::{Branch, Meaning};
 use super::capped::MINUTE;
 use super::coupling::{Action, Coupling, Event, Stage};
 use super::failover::Attempted;
+use super::inside::RequestRate;
 use super::io::{CallStatus, Output};
 use super::leg_a::LegA;
 use super::names::hop_of;
@@ -55,6 +56,7 @@ pub(super) struct Call {
     media: Media,
     pub(super) seats: Seats,
     pub(super) cap_seat: Option<CapSeat>,
+    pub(super) requests: RequestRate,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -93,6 +95,7 @@ impl Call {
             media: Media::Unused,
             seats,
             cap_seat: None,
+            requests: RequestRate::default(),
         }
     }
 

@@ -15,6 +15,8 @@ pub struct Counters {
     pub stray_acks: u64,
     /// Requests refused since they name no dialog of ours: 481.
     pub unknown_dialogs: u64,
+    /// Requests inside a call refused since too many come there: 500.
+    pub floods_inside: u64,
     /// In-dialog messages from an address that is not the dialog's trunk: a possible attack.
     pub foreign_sources: u64,
     /// INVITEs that came back to us: 482.

@@ -210,14 +210,22 @@ impl CallCore {
             (PeerRole::Softphone, Method::Invite | Method::Register) => {
                 self.names_somebody(now, peer, message)
             }
-            (PeerRole::Softphone, _) => true,
             (_, Method::Invite) => self.is_proved_trunk(now, peer, message),
-            (_, _) if self.wires.accounts.login(peer.trunk).is_some() => {
-                self.answer_unproved(peer, message);
-                false
-            }
-            (_, _) => true,
+            (_, _) => self.is_remembered(peer, message),
         }
+    }
+
+    /// Whether a request outside of any dialog that is no INVITE gets a transaction. One of a trunk
+    /// that would have to prove itself does not, nor any that comes while the table fills: half of
+    /// it is for calls, however many OPTIONS come.
+    fn is_remembered(&mut self, peer: &Peer, message: &Message) -> bool {
+        let is_loose =
+            self.wires.accounts.login(peer.trunk).is_some() || self.wires.transactions.is_crowded();
+        if !is_loose || self.wires.transactions.is_repeat(message) {
+            return true;
+        }
+        self.answer_unproved(peer, message);
+        false
     }
 
     /// Whether a CANCEL means a request that was taken. If not, it has been answered.

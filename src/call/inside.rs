@@ -27,6 +27,31 @@ use crate::sip::write::ResponseWriter;
 const INFO_CAPABILITIES: Capabilities =
     Capabilities { accept: &[DTMF_RELAY, DTMF], ..CAPABILITIES };
 
+/// New requests of both peers inside one call, in a second, that get a transaction: keys that are
+/// typed and all renegotiations fit. Each takes room for 32 s, which one call shall not fill.
+const REQUESTS_MAX: u16 = 100;
+
+/// How many requests have come inside a call of late.
+#[derive(Debug, Default)]
+pub(super) struct RequestRate {
+    /// Of the wall clock.
+    second: u64,
+    count: u16,
+}
+
+impl RequestRate {
+    /// Whether one more is taken; if so, it counts.
+    pub(super) fn takes(&mut self, now: Now) -> bool {
+        let second = now.unix_ms() / 1_000;
+        if self.second != second {
+            *self = Self { second, count: 0 };
+        }
+        let takes = self.count < REQUESTS_MAX;
+        self.count += u16::from(takes);
+        takes
+    }
+}
+
 impl CallCore {
     /// A request inside a dialog, or inside none that we know.
     pub(super) fn on_dialog_request(

@@ -118,6 +118,7 @@ pub(super) struct Published {
     logins_failed: Sum<Counter>,
     unsupported: Sum<Counter>,
     unknown_dialogs: Sum<Counter>,
+    floods_inside: Sum<Counter>,
     invariants: Sum<Counter>,
     calls: Sum<Gauge>,
     transactions: Sum<Gauge>,
@@ -153,6 +154,7 @@ impl Published {
             logins_failed: Sum::of(counter!("maskline_sip_logins_failed_total")),
             unsupported: Sum::of(counter!("maskline_sip_unsupported_total")),
             unknown_dialogs: Sum::of(counter!("maskline_sip_unknown_dialogs_total")),
+            floods_inside: Sum::of(counter!("maskline_sip_floods_inside_total")),
             invariants: Sum::of(counter!("maskline_invariants_broken_total")),
             calls: Sum::of(gauge!("maskline_calls_active")),
             transactions: Sum::of(gauge!("maskline_sip_transactions_active")),
@@ -186,6 +188,7 @@ impl Published {
         self.logins_failed.show(counts.logins_failed);
         self.unsupported.show(counts.unsupported_requests);
         self.unknown_dialogs.show(counts.unknown_dialogs);
+        self.floods_inside.show(counts.floods_inside);
         self.refused_early.iter_mut().zip(refused).for_each(|(sum, count)| sum.show(count));
         self.invariants.show(counts.invariants_broken);
         let held = core.occupancy();

@@ -13,6 +13,7 @@ mod delayed;
 mod door;
 mod errands;
 mod failing;
+mod floods;
 mod guessing;
 pub(crate) mod harness;
 mod hearing;

@@ -23,7 +23,8 @@ use crate::sip::write::{Request, ack_of, cancel_of, new_buffer};
 
 /// Most transactions of one shard. A full table is answered 503 without a transaction.
 pub const TRANSACTIONS_MAX: usize = 1 << 18;
-/// Above this only requests inside dialogs and our own are taken, so that calls can still end.
+/// Above this only requests inside dialogs and our own are taken, so that calls can still end. The
+/// last eighth is for ours: who floods a dialog of its own shall not keep the BYE from others.
 pub const ATTEMPT_TRANSACTIONS_MAX: usize = attempts_max(TRANSACTIONS_MAX);
 /// Most outputs that may wait. Datagrams above it are lost, as the network may lose them too.
 pub const OUTPUTS_MAX: usize = 1 << 16;
@@ -225,6 +226,12 @@ impl Transactions {
         self.table.is_empty()
     }
 
+    /// Whether so much is kept already that what can be answered without a memory should be.
+    #[must_use]
+    pub fn is_crowded(&self) -> bool {
+        self.len() >= self.transactions_max / 2
+    }
+
     /// How many datagrams were not sent since nobody fetched the outputs.
     #[must_use]
     pub fn lost_transmits(&self) -> u64 {
@@ -239,8 +246,8 @@ impl Transactions {
             return Event::Absorbed;
         }
         let is_attempt = message.to().tag.is_none() && message.method() != Method::Cancel;
-        let max =
-            if is_attempt { attempts_max(self.transactions_max) } else { self.transactions_max };
+        let limit = if is_attempt { attempts_max } else { inside_max };
+        let max = limit(self.transactions_max);
         if self.table.len() >= max {
             return Event::Full(message);
         }
@@ -445,4 +452,8 @@ struct Step {
 
 const fn attempts_max(transactions_max: usize) -> usize {
     transactions_max / 4 * 3
+}
+
+const fn inside_max(transactions_max: usize) -> usize {
+    transactions_max / 8 * 7
 }

@@ -407,8 +407,13 @@ fn a_full_table_refuses_attempts_first_and_our_own_requests_last() {
         let _taken = bench.request(attempt(number));
     }
     assert!(matches!(bench.receive(attempt(6)), Event::Full(_)));
-    let bye = request_with("BYE", "", "").replace("user=phone>\r\n", "user=phone>;tag=t\r\n");
-    assert!(matches!(bench.receive(bye), Event::Request { .. }));
+    let bye = |number: u32| {
+        attempt(number)
+            .replace("OPTIONS", "BYE")
+            .replace("user=phone>\r\n", "user=phone>;tag=t\r\n")
+    };
+    assert!(matches!(bench.receive(bye(7)), Event::Request { .. }));
+    assert!(matches!(bench.receive(bye(8)), Event::Full(_)), "the rest is for ours");
     bench.send(ours(Method::Bye, 1));
     let full = bench.table.request(bench.now, ours(Method::Bye, 2), peer(), OWNER);
     assert_eq!(full, Err(super::Full));
