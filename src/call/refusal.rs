@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::call::Call;
 use super::coupling::{Event, Stage};
-use super::io::Output;
+use super::io::{Output, PeerRole};
 use super::negotiation::{leg_keys, remote_media};
 use super::set_up::Offer;
 use super::speech;
@@ -16,6 +16,7 @@ use crate::domain::now::Now;
 use crate::rtp::plane::{Command, Side};
 use crate::rtp::sound::Sound;
 use crate::sdp::{Codec, CodecSet, Direction, Session, Wish};
+use crate::sip::transport::Transport;
 
 /// Refusals that are told at one time by one core; beyond it the status comes at once. Whoever
 /// tries many numbers shall not take the ports of calls.
@@ -30,12 +31,24 @@ impl Call {
     /// say and a way to say it.
     pub(super) fn refused(&mut self, wires: &Wires, cause: Cause) -> Event {
         let offer = self.set_up.as_ref().map(|set_up| &set_up.offer);
-        let can_hear = matches!(offer, Some(Offer::Made(offer)) if codec_of(offer).is_some());
+        let can_hear = matches!(offer, Some(Offer::Made(offer))
+            if codec_of(offer).is_some() && self.may_be_spoken_to(wires, offer));
         let is_told = wires.config.announce_refusals
             && wires.refusals < REFUSALS_MAX
             && can_hear
             && speech::refusal(cause).is_some();
         if is_told { Event::RefusedAloud(cause) } else { Event::Refused(cause) }
+    }
+
+    /// A datagram can be forged. A caller that has proved nothing hears us only where its datagrams
+    /// came from: nobody has us send to somebody else what lasts for seconds.
+    fn may_be_spoken_to(&self, wires: &Wires, offer: &Session) -> bool {
+        let peer = self.leg_a.peer();
+        let has_proved = wires.accounts.login(peer.trunk).is_some()
+            || matches!(peer.role, PeerRole::Agent { .. });
+        peer.transport != Transport::Udp
+            || has_proved
+            || [offer.rtp, offer.rtcp].iter().all(|media| media.ip() == peer.address.ip())
     }
 
     /// Our ports are open: the caller hears why.

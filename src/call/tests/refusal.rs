@@ -2,16 +2,22 @@
 //! nobody is reached.
 
 use super::harness::*;
-use crate::call::io::{Control, Input};
+use crate::call::io::{Control, Input, Peer};
 use crate::call::refusal::REFUSALS_MAX;
 use crate::domain::binding::BindingState;
 use crate::domain::cause::Cause;
 use crate::domain::route::{CallerParty, Route, RouteAnswer};
 use crate::rtp::plane::{Command, Report, Side};
 use crate::rtp::sound::{Playlist, Sound};
+use crate::sip::transport::Transport;
 
 fn aloud() -> Harness {
     Harness::with(|config| config.announce_refusals = true)
+}
+
+/// One who hears where it sends from, as whoever has proved nothing must.
+fn caller() -> Caller {
+    Caller { body: sdp("192.0.2.10", 4_000), ..Caller::agent() }
 }
 
 /// What is played to the caller.
@@ -31,14 +37,14 @@ fn said(h: &mut Harness) {
 }
 
 fn confirm(h: &mut Harness) {
-    h.from(pbx(), Caller::agent().with("ACK", "a1", 1, "", ""));
+    h.from(pbx(), caller().with("ACK", "a1", 1, "", ""));
 }
 
 /// What the caller is sent and hears when the store says this.
 fn refused(answer: RouteAnswer) -> (String, Option<Playlist>, Cause, u16) {
     let mut h = aloud();
     h.store = || None;
-    h.from(pbx(), Caller::agent().invite());
+    h.from(pbx(), caller().invite());
     h.answer_route(answer);
     let early = h.take_one(pbx());
     assert!(early.starts_with("SIP/2.0 183 ") && early.contains("m=audio 20000 RTP/AVP 8\r\n"));
@@ -85,7 +91,7 @@ fn a_refusal_by_a_rule_sounds_otherwise() {
 
 #[test]
 fn whoever_gives_up_or_ends_it_meanwhile_changes_nothing_about_why() {
-    let hang_up: fn(&mut Harness) = |h| h.from(pbx(), Caller::agent().cancel());
+    let hang_up: fn(&mut Harness) = |h| h.from(pbx(), caller().cancel());
     let drain: fn(&mut Harness) = |h| h.control(Control::TerminateAll);
     let silence: fn(&mut Harness) = |h| h.advance(ms(20_000));
     for (end, sent) in [
@@ -95,7 +101,7 @@ fn whoever_gives_up_or_ends_it_meanwhile_changes_nothing_about_why() {
     ] {
         let mut h = aloud();
         h.store = || Some(missing(Cause::NumberUnknown));
-        h.from(pbx(), Caller::agent().invite());
+        h.from(pbx(), caller().invite());
         assert_eq!(h.lines(pbx()), ["183 INVITE"]);
         end(&mut h);
         assert_eq!(h.lines(pbx()), sent);
@@ -111,7 +117,7 @@ fn whoever_offers_nothing_to_hear_in_is_refused_at_once() {
     for body in bodies {
         let mut h = aloud();
         h.store = || Some(missing(Cause::NumberUnknown));
-        h.from(pbx(), Caller { body, ..Caller::agent() }.invite());
+        h.from(pbx(), Caller { body, ..caller() }.invite());
         assert_eq!(h.lines(pbx()), ["404 INVITE"]);
         confirm(&mut h);
         assert!(h.orders.is_empty());
@@ -124,7 +130,7 @@ fn without_ports_the_status_comes_at_once() {
     let mut h = aloud();
     h.has_media = false;
     h.store = || Some(missing(Cause::Cooling));
-    h.from(pbx(), Caller::agent().invite());
+    h.from(pbx(), caller().invite());
     let session = h.orders[0].session();
     h.input(Input::Media(Report::Failed { session }));
     assert_eq!(h.lines(pbx()), ["404 INVITE"]);
@@ -138,8 +144,8 @@ fn more_than_may_be_told_at_one_time_are_refused_at_once() {
     let mut h = aloud();
     h.store = || Some(missing(Cause::NumberUnknown));
     for n in 0..=REFUSALS_MAX {
-        let mut caller = Caller::at(pbx(), "8001", &format!("call-{n}@pbx"));
-        caller.extra = String::new();
+        let mut caller = caller();
+        caller.call_id = format!("call-{n}@pbx");
         let invite = caller.invite().replace("branch=z9hG4bKa1", &format!("branch=z9hG4bKn{n}"));
         h.from(pbx(), invite);
     }
@@ -152,7 +158,7 @@ fn more_than_may_be_told_at_one_time_are_refused_at_once() {
 fn a_caller_who_demands_it_confirms_that_it_hears_why() {
     let mut h = aloud();
     h.store = || Some(missing(Cause::NumberUnknown));
-    let mut caller = Caller::agent();
+    let mut caller = caller();
     caller.extra = "Require: 100rel\r\n".to_owned();
     h.from(pbx(), caller.invite());
     let early = h.take_one(pbx());
@@ -166,4 +172,25 @@ fn a_caller_who_demands_it_confirms_that_it_hears_why() {
     assert_eq!(h.lines(pbx()), ["404 INVITE"]);
     confirm(&mut h);
     h.check_nothing_is_left();
+}
+
+/// S15: a datagram can be forged, and what is played lasts for seconds.
+#[test]
+fn who_has_proved_nothing_is_told_nothing_where_it_does_not_send_from() {
+    let elsewhere = sdp("198.51.100.99", 4_000);
+    let rtcp = sdp("192.0.2.10", 4_000) + "a=rtcp:4001 IN IP4 198.51.100.99\r\n";
+    for body in [&elsewhere, &rtcp] {
+        let mut h = aloud();
+        h.store = || Some(missing(Cause::NumberUnknown));
+        h.from(pbx(), Caller { body: body.clone(), ..caller() }.invite());
+        assert_eq!(h.lines(pbx()), ["404 INVITE"]);
+        assert_eq!(spoken(&h), None);
+    }
+    let mut h = aloud();
+    h.store = || Some(missing(Cause::NumberUnknown));
+    let by_stream = Peer { transport: Transport::Tcp, ..pbx() };
+    let caller = Caller { peer: by_stream, body: elsewhere, ..caller() };
+    h.from(by_stream, caller.invite().replace("SIP/2.0/UDP", "SIP/2.0/TCP"));
+    assert_eq!(h.lines(by_stream), ["183 INVITE"], "nobody forges a connection");
+    assert!(spoken(&h).is_some());
 }
