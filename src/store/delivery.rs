@@ -220,8 +220,9 @@ impl ClaimedRow {
 }
 
 /// Endpoints with something that waits are found by stepping through an index; from each comes no
-/// more than it has free slots. What waits for an earlier one of its order is passed over, and what
-/// another node looks at too.
+/// more than it has free slots, and whoever holds the fewest comes first: a receiver that is slow to
+/// take what it gets does not keep all slots of a node. What waits for an earlier one of its order
+/// is passed over, and what another node looks at too.
 const CLAIM: &str = "
 with recursive waiting (endpoint_id) as (
     (select endpoint_id from webhook_delivery where state = 'pending'
@@ -238,17 +239,20 @@ with recursive waiting (endpoint_id) as (
     left join unnest($2::uuid[], $3::bigint[]) as busy (endpoint_id, slots)
         on busy.endpoint_id = w.id
     cross join lateral (
-        select d.tenant_id, d.id from webhook_delivery d
-        where d.endpoint_id = w.id and d.state = 'pending' and d.next_at <= $1
-          and not exists (
-              select from webhook_delivery e
-              where e.endpoint_id = d.endpoint_id and e.order_id = d.order_id
-                and e.sequence < d.sequence and e.state = 'pending')
-        order by d.next_at, d.sequence
-        limit greatest(0, case when w.failing_since is null then $4 else $5 end
-                          - coalesce(busy.slots, 0))
-        for update skip locked
+        select free.tenant_id, free.id, row_number() over () as nth from (
+            select d.tenant_id, d.id from webhook_delivery d
+            where d.endpoint_id = w.id and d.state = 'pending' and d.next_at <= $1
+              and not exists (
+                  select from webhook_delivery e
+                  where e.endpoint_id = d.endpoint_id and e.order_id = d.order_id
+                    and e.sequence < d.sequence and e.state = 'pending')
+            order by d.next_at, d.sequence
+            limit greatest(0, case when w.failing_since is null then $4 else $5 end
+                              - coalesce(busy.slots, 0))
+            for update skip locked
+        ) as free
     ) as next
+    order by coalesce(busy.slots, 0) + next.nth, random()
     limit $6
 ), claimed as (
     update webhook_delivery d set lease = d.lease + 1, next_at = $7

@@ -7,7 +7,7 @@ use maskline::domain::webhook::Reach;
 use serde_json::json;
 
 use super::receiver::{Receiver, Reply};
-use super::{Bench, FakeNames, NEAR, dispatcher, secs};
+use super::{Bench, FakeNames, NEAR, PATIENCE, dispatcher, secs};
 
 #[tokio::test]
 async fn a_redirect_is_a_failure_and_is_not_followed() {
@@ -30,7 +30,10 @@ async fn an_answer_without_end_is_not_read_to_its_end() {
     receiver.answers([Reply::Endless]);
     bench.bind(1).await;
     bench.round(secs(1)).await;
-    assert_eq!(bench.deliveries(&endpoint).await[0]["state"], "delivered");
+    let delivery = bench.deliveries(&endpoint).await[0].clone();
+    assert_eq!(delivery["state"], "delivered");
+    let took = delivery["attempts"][0]["duration_ms"].as_u64().expect("a time");
+    assert!(u128::from(took) < PATIENCE.as_millis(), "read for {took} ms");
 }
 
 #[tokio::test]
