@@ -23,7 +23,8 @@ use crate::sip::reliable;
 use crate::sip::transaction::ClientId;
 use crate::sip::transport::Hop;
 
-/// The most dialogs that one INVITE may make; answers of further forks are ignored.
+/// The most dialogs of one INVITE that are held at one time. Phones beyond them may ring unheard,
+/// but one that answers is always confirmed, and ended where it is not wanted.
 const DIALOGS_MAX: usize = 8;
 
 /// What an answer counts as that cannot be understood.
@@ -88,6 +89,17 @@ impl Held {
     /// Has been answered and is not over: somebody has to end it.
     const fn is_answered(&self) -> bool {
         matches!(self.state, HeldState::Talking | HeldState::Ending(_))
+    }
+
+    /// Who has to leave first when another phone answers. One that only rings is found anew should
+    /// it answer; the BYE of one that is being ended goes on by itself; who talks stays.
+    const fn order_of_leaving(&self) -> Option<u8> {
+        match self.state {
+            HeldState::Early => Some(0),
+            HeldState::Over => Some(1),
+            HeldState::Ending(_) => Some(2),
+            HeldState::Talking => None,
+        }
     }
 }
 
@@ -296,13 +308,22 @@ impl Branch {
     }
 
     fn hold(&mut self, response: &Message) -> Option<usize> {
-        let invite = self.invite.as_ref()?;
-        if self.held.len() >= DIALOGS_MAX {
-            return None;
-        }
-        let dialog = invite.opening.answered_by(response).ok()?;
+        let dialog = self.invite.as_ref()?.opening.answered_by(response).ok()?;
+        self.make_room();
         self.held.push(Held { dialog, state: HeldState::Early, heard: None, ack: None });
         Some(self.held.len() - 1)
+    }
+
+    /// For one more dialog that is answered.
+    fn make_room(&mut self) {
+        if self.held.len() < DIALOGS_MAX {
+            return;
+        }
+        let held = self.held.iter().enumerate();
+        let leaving = held.filter_map(|(at, held)| Some((held.order_of_leaving()?, at))).min();
+        if let Some((_, oldest)) = leaving {
+            self.held.remove(oldest);
+        }
     }
 
     /// The first 2xx of a dialog: ACKs it, and expects other forks for as long as they may answer.
@@ -319,15 +340,15 @@ impl Branch {
     }
 
     /// A 2xx that opens no dialog to talk in. With a tag it is ACKed and ended, so that nobody
-    /// holds a dead receiver. Without one, or with one fork too many, there is no way to do that.
+    /// holds a dead receiver. Without one there is no way to do that.
     fn on_unusable_2xx(&mut self, wires: &mut Wires, now: Instant, response: &Message) -> Meaning {
         let Some(invite) = &self.invite else { return Meaning::Nothing };
         let is_first = invite.state == InviteState::Pending;
-        let dialog = invite.opening.answered_unusably_by(response).ok();
-        let Some(dialog) = dialog.filter(|_| self.held.len() < DIALOGS_MAX) else {
+        let Ok(dialog) = invite.opening.answered_unusably_by(response) else {
             let failed = Attempted::Status(UNUSABLE);
             return if is_first { self.on_failure(failed) } else { Meaning::Nothing };
         };
+        self.make_room();
         let position = self.held.len();
         self.held.push(Held { dialog, state: HeldState::Talking, heard: None, ack: None });
         self.confirm_at(wires, now, position);

@@ -124,6 +124,62 @@ fn a_second_2xx_from_a_fork_is_acked_and_ended_by_bye() {
     h.check_nothing_is_left();
 }
 
+/// Once the answer of a ninth phone was neither confirmed nor ended, and failed the call.
+#[test]
+fn the_phone_that_answers_is_connected_however_many_have_rung_before() {
+    for is_cancelled in [false, true] {
+        let mut h = Harness::new();
+        let mut up = h.called();
+        for at in 0..12 {
+            h.from(carrier(), reply(&up.invite, "180 Ringing", &format!("rings-{at}"), ""));
+        }
+        assert_eq!(h.lines(pbx()), ["180 INVITE"]);
+        if is_cancelled {
+            h.from(pbx(), up.caller.cancel());
+            h.confirm(carrier(), "CANCEL");
+        }
+        h.from(carrier(), reply(&up.invite, "200 OK", "bob", &sdp("198.51.100.9", 6_100)));
+        let sent = h.take(carrier());
+        assert!(sent.iter().all(|text| tag(&header(text, "To")) == "bob"), "{sent:#?}");
+        let lines: Vec<_> = sent.iter().map(|text| start(text)).collect();
+        if is_cancelled {
+            assert_eq!(lines, ["ACK", "BYE"]);
+        } else {
+            assert_eq!(lines, ["ACK"]);
+            up.caller.learn(&h.take_one(pbx()));
+            h.from(pbx(), up.caller.ack());
+            h.from(carrier(), up.callee_bye());
+            h.confirm(pbx(), "BYE");
+            assert_eq!(h.cdr().cause, Cause::CalleeHangup);
+        }
+        h.check_nothing_is_left_after(2 * 64 * T1);
+    }
+}
+
+#[test]
+fn every_phone_that_answers_too_late_is_acked_and_ended_however_many_there_are() {
+    for are_there in [false, true] {
+        let mut h = Harness::new();
+        let up = h.bridged();
+        for at in 0..20 {
+            let late = format!("late-{at}");
+            h.from(carrier(), reply(&up.invite, "200 OK", &late, &sdp("198.51.100.9", 6_100)));
+            let sent = h.take(carrier());
+            let lines: Vec<_> = sent.iter().map(|text| start(text)).collect();
+            assert_eq!(lines, ["ACK", "BYE"], "{late}");
+            assert!(sent.iter().all(|text| tag(&header(text, "To")) == late));
+            if are_there {
+                h.from(carrier(), reply(&sent[1], "200 OK", "", ""));
+            }
+        }
+        assert!(h.core.dialogs() <= 9, "what is kept of them has a bound");
+        assert!(h.take(pbx()).is_empty() && h.cdrs.is_empty(), "the call goes on");
+        h.from(pbx(), up.caller.bye());
+        h.confirm(carrier(), "BYE");
+        h.check_nothing_is_left_after(2 * 64 * T1);
+    }
+}
+
 #[test]
 fn a_repeated_2xx_is_acked_again() {
     let mut h = Harness::new();
