@@ -18,6 +18,7 @@ use crate::sip::message::Message;
 use crate::sip::method::Method;
 use crate::sip::session_timer::{self, Clock, Decision, MIN_SE_S, Refresher, Terms};
 use crate::sip::transaction::ClientId;
+use crate::sip::write::RequestWriter;
 
 /// A refresh that came to nothing is tried again after this.
 const AGAIN_AFTER: Duration = Duration::from_secs(10);
@@ -41,8 +42,28 @@ pub(super) struct Clocks([Option<LegClock>; 2]);
 struct LegClock {
     clock: Clock,
     takes_update: bool,
+    /// The least interval that the peer has told us by refusing less.
+    least_s: Option<u32>,
     /// Our UPDATE on its way.
     update: Option<ClientId>,
+}
+
+/// What a request of ours inside a dialog says of its timer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    terms: Terms,
+    /// Said beside it once less was refused, so that nobody on the way asks for less again.
+    least_s: Option<u32>,
+}
+
+impl Asked {
+    pub(super) fn write(self, request: RequestWriter<'_>) -> RequestWriter<'_> {
+        let request = request.header(SESSION_EXPIRES, self.terms.value());
+        match self.least_s {
+            Some(least_s) => request.header(MIN_SE, least_s.to_string()),
+            None => request,
+        }
+    }
 }
 
 impl LegClock {
@@ -50,7 +71,7 @@ impl LegClock {
         let Agreed { terms, is_uac, takes_update } = agreed;
         let is_ours = is_uac == (terms.refresher == Refresher::Uac);
         let clock = Clock::new(now, terms.interval_s.min(INTERVAL_S_MAX), is_ours);
-        Self { clock, takes_update, update: None }
+        Self { clock, takes_update, least_s: None, update: None }
     }
 }
 
@@ -93,12 +114,15 @@ impl Call {
         self.talk.as_mut()?.clocks.as_mut()?.0[side.index()].as_mut()
     }
 
-    /// What a request of ours inside a dialog says of its timer.
-    pub(super) fn session_terms(&self, side: Side) -> Option<Terms> {
+    /// What a request of ours to a side says of its timer.
+    pub(super) fn session_asked(&self, wires: &Wires, side: Side) -> Option<Asked> {
         let clocks = self.talk.as_ref()?.clocks.as_ref()?;
-        let clock = clocks.0[side.index()].as_ref()?.clock;
+        let LegClock { clock, least_s, .. } = clocks.0[side.index()].as_ref()?;
         let refresher = if clock.is_ours { Refresher::Uac } else { Refresher::Uas };
-        Some(Terms { interval_s: clock.interval_s, refresher })
+        let terms = Terms { interval_s: clock.interval_s, refresher };
+        // What is more than we ever ask for was demanded when the call was set up.
+        let is_raised = terms.interval_s > wires.config.session_expires_s;
+        Some(Asked { terms, least_s: least_s.or(is_raised.then_some(terms.interval_s)) })
     }
 
     /// A peer refreshes its session, perhaps on other terms: what our 2xx says of it.
@@ -162,19 +186,15 @@ impl Call {
     }
 
     fn update(&mut self, wires: &mut Wires, at: Instant, side: Side) -> Option<ClientId> {
-        let terms = self.session_terms(side)?;
+        let asked = self.session_asked(wires, side)?;
         let place = self.place_of(side);
         let branch = wires.new_branch();
         let (dialog, hop) = self.line(side)?;
         let own = wires.names.of(hop);
         let request =
             dialog.request(&mut wires.out, Method::Update, wires.names.via_of(hop), branch);
-        let mut request = egress::stating(request, own).header(SESSION_EXPIRES, terms.value());
-        if terms.interval_s > wires.config.session_expires_s {
-            // Somebody has told us that less is too small.
-            request = request.header(MIN_SE, terms.interval_s.to_string());
-        }
-        wires.transactions.request(at, request.finish(), hop, place.to_owner()).ok()
+        let request = asked.write(egress::stating(request, own)).finish();
+        wires.transactions.request(at, request, hop, place.to_owner()).ok()
     }
 
     /// A 2xx to a request of ours that refreshes the session of a side.
@@ -212,6 +232,7 @@ impl Call {
         let is_more = min > leg.clock.interval_s && min <= INTERVAL_S_MAX;
         if is_more {
             leg.clock.interval_s = min;
+            leg.least_s = Some(min);
         }
         is_more
     }

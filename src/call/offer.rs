@@ -18,7 +18,7 @@ use crate::sip::transport::Hop;
 /// How long a side may take to answer an offer of ours before it is withdrawn.
 pub(super) const OFFER_WAIT: Duration = Duration::from_secs(10);
 /// How often one side is brought back in line with the other before it is left as it is.
-pub(super) const TELLS_MAX: u8 = 5;
+const TELLS_MAX: u8 = 5;
 
 /// A re-INVITE or an UPDATE that was received. `Debug` does not show it.
 pub(super) struct Asker {
@@ -61,6 +61,11 @@ impl Change {
     /// An offer for which nobody waits, not sent yet.
     pub(super) const fn new(to: Side, told: Wish) -> Self {
         Self { to, told, asker: None, client: None, is_withdrawn: false, tries: 0 }
+    }
+
+    /// Whether it is worth another try, and has not had too many.
+    pub(super) const fn may_be_told_again(&self) -> bool {
+        !self.is_withdrawn && self.tries < TELLS_MAX
     }
 }
 

@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use super::call::Call;
 use super::coupling::Event;
-use super::egress::{self, SDP, SESSION_EXPIRES};
+use super::egress::{self, SDP};
 use super::failover::Attempted;
-use super::offer::{Asker, Change, OFFER_WAIT, TELLS_MAX, glare_wait};
+use super::offer::{Asker, Change, OFFER_WAIT, glare_wait};
 use super::place::Part;
 use super::renegotiate::{say, vanished};
 use super::sides::side_of;
@@ -59,15 +59,15 @@ impl Call {
         text: &str,
     ) -> Option<ClientId> {
         let place = self.place_of(to);
-        let terms = self.session_terms(to);
+        let asked = self.session_asked(wires, to);
         let branch = wires.new_branch();
         let (dialog, hop) = self.line(to)?;
         let own = wires.names.of(hop);
         let request =
             dialog.request(&mut wires.out, Method::Invite, wires.names.via_of(hop), branch);
         let mut request = egress::stating(request, own);
-        if let Some(terms) = terms {
-            request = request.header(SESSION_EXPIRES, terms.value());
+        if let Some(asked) = asked {
+            request = asked.write(request);
         }
         let request = request.body(SDP, text.as_bytes());
         wires.transactions.request(at, request, hop, place.to_owner()).ok()
@@ -108,8 +108,10 @@ impl Call {
             self.refreshed(wires, now.monotonic, side_of(part), response);
         }
         let Some(change) = self.take_change(wires, client) else { return };
-        if status == 422 {
-            self.raise_interval(change.to, response);
+        let may_be_told_again = change.may_be_told_again();
+        if status == 422 && self.raise_interval(change.to, response) && may_be_told_again {
+            // RFC 4028 §7.4: the same once more, for a longer session.
+            return self.tell(wires, now.monotonic, change);
         }
         match (status, change.asker) {
             (408 | 481, asker) => {
@@ -132,8 +134,7 @@ impl Call {
             }
             (_, None) if change.is_withdrawn => {}
             (_, None) => {
-                let again = ASK_AGAIN.contains(&status) && change.tries < TELLS_MAX;
-                if again {
+                if ASK_AGAIN.contains(&status) && may_be_told_again {
                     self.ask_again_later(wires, now.monotonic, change.to, change.tries);
                 }
             }

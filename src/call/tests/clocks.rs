@@ -159,6 +159,7 @@ fn our_refresh_goes_on_after_each_kind_of_refusal() {
     h.from(pbx(), reply_with(&update, "422 Too Small", "", "Min-SE: 700\r\n", ""));
     let update = h.take_one(pbx());
     assert_eq!(header(&update, "Session-Expires"), "700;refresher=uac");
+    assert_eq!(header(&update, "Min-SE"), "700", "RFC 4028 \u{a7}7.4");
     h.from(pbx(), reply(&update, "500 Busy", "", ""));
     assert!(h.take(pbx()).is_empty());
     h.advance(secs(10));
@@ -166,6 +167,7 @@ fn our_refresh_goes_on_after_each_kind_of_refusal() {
     h.from(pbx(), reply(&update, "405 Method Not Allowed", "", ""));
     let invite = h.take_one(pbx());
     assert_eq!(start(&invite), "INVITE", "then by what every peer takes");
+    assert_eq!(header(&invite, "Min-SE"), "700");
     let lines = "Session-Expires: 700;refresher=uas\r\n";
     h.from(pbx(), reply_with(&invite, "200 OK", "", lines, &sdp("192.0.2.20", 4_000)));
     assert_eq!(h.lines(pbx()), ["ACK"]);
@@ -284,6 +286,74 @@ fn an_offer_of_ours_within_the_call_refreshes_too() {
     assert!(h.take(carrier()).is_empty());
     h.advance(secs(1));
     assert_eq!(h.lines(carrier()), ["UPDATE"]);
+}
+
+/// A hold that the far side refuses, as its session would be too short: the first re-INVITE, and
+/// the one after it.
+fn held_with_422(h: &mut Harness, up: &Up, least: &str) -> (String, String) {
+    let hold = format!("{}a=sendonly\r\n", up.caller.body);
+    h.from(pbx(), up.caller.with("INVITE", "r1", 2, "", &hold));
+    let told = h.take_one(carrier());
+    h.from(carrier(), reply_with(&told, "422 Too Small", "", least, ""));
+    let sent = h.take(carrier());
+    let [ack, again] = sent.as_slice() else { panic!("an ACK and an INVITE, not {sent:#?}") };
+    assert_eq!((start(ack).as_str(), start(again).as_str()), ("ACK", "INVITE"));
+    assert!(h.take(pbx()).is_empty(), "who has asked still waits");
+    (told, again.clone())
+}
+
+/// Once the offer was lost, and every later one was refused for the same reason.
+#[test]
+fn an_offer_that_is_refused_for_too_short_a_session_is_made_again_with_a_longer_one() {
+    for least in ["700", "3600"] {
+        let mut h = Harness::new();
+        let takes = format!("Session-Expires: 600;refresher=uac\r\n{UPDATES}");
+        let (up, _) = bridged_with(&mut h, "", &takes);
+        let (told, again) = held_with_422(&mut h, &up, &format!("Min-SE: {least}\r\n"));
+        assert_eq!((header(&told, "Min-SE"), header(&again, "Min-SE")), ("".into(), least.into()));
+        assert_eq!(header(&again, "Session-Expires"), format!("{least};refresher=uac"));
+        assert_eq!(header(&again, "CSeq"), "3 INVITE");
+        let body = |text: &str| text.split("\r\n\r\n").nth(1).map(str::to_owned);
+        assert_eq!(body(&told), body(&again), "the same offer");
+        let lines = format!("Session-Expires: {least};refresher=uac\r\n");
+        let taken = format!("{}a=recvonly\r\n", sdp("198.51.100.77", 6_000));
+        h.from(carrier(), reply_with(&again, "200 OK", "", &lines, &taken));
+        assert_eq!(h.lines(carrier()), ["ACK"]);
+        let answer = h.take_one(pbx());
+        assert_eq!(start(&answer), "200 INVITE");
+        assert!(answer.contains("a=recvonly\r\n"), "{answer}");
+    }
+}
+
+#[test]
+fn an_offer_that_nobody_waits_for_any_more_is_not_made_again_after_a_422() {
+    let mut h = Harness::new();
+    let takes = format!("Session-Expires: 600;refresher=uac\r\n{UPDATES}");
+    let (up, _) = bridged_with(&mut h, "", &takes);
+    let (_, again) = held_with_422(&mut h, &up, "Min-SE: 700\r\n");
+    h.from(pbx(), up.caller.request("CANCEL", "r1", 2));
+    assert_eq!(h.lines(pbx()), ["200 CANCEL", "487 INVITE"]);
+    h.from(carrier(), reply_with(&again, "422 Too Small", "", "Min-SE: 800\r\n", ""));
+    assert_eq!(h.lines(carrier()), ["ACK"]);
+}
+
+#[test]
+fn a_peer_that_finds_every_session_too_short_is_not_asked_for_ever() {
+    let mut h = Harness::new();
+    let takes = format!("Session-Expires: 600;refresher=uac\r\n{UPDATES}");
+    let (up, _) = bridged_with(&mut h, "", &takes);
+    let (_, mut again) = held_with_422(&mut h, &up, "Min-SE: 700\r\n");
+    let mut asked = 2;
+    while h.cdrs.is_empty() {
+        let line = format!("Min-SE: {}\r\n", 700 + asked);
+        h.from(carrier(), reply_with(&again, "422 Too Small", "", &line, ""));
+        let sent = h.take(carrier());
+        let Some(next) = sent.get(1) else { break };
+        (again, asked) = (next.clone(), asked + 1);
+        assert!(asked < 20);
+    }
+    assert_eq!(h.lines(pbx()), ["488 INVITE"]);
+    assert!(h.cdrs.is_empty(), "the call goes on as it was");
 }
 
 #[test]
