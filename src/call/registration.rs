@@ -45,6 +45,8 @@ pub(super) struct Registration {
     /// What we ask for, and what the carrier has made of that.
     asked_s: u64,
     expires_s: u64,
+    /// The carrier has demanded more since it last knew us.
+    was_raised: bool,
     /// What all its requests share, and the number of the last one.
     dialog: Option<(SipCallId, Tag)>,
     cseq: u32,
@@ -90,6 +92,7 @@ impl Registration {
             position: 0,
             asked_s: expires.as_secs(),
             expires_s: expires.as_secs(),
+            was_raised: false,
             dialog: None,
             cseq: 0,
             waiting: None,
@@ -134,7 +137,7 @@ impl Registration {
         if is_other {
             self.account.clone_from(&new.account);
             (self.asked_s, self.expires_s) = (new.asked_s, new.expires_s);
-            (self.failures, self.is_refused) = (0, false);
+            (self.failures, self.is_refused, self.was_raised) = (0, false, false);
         }
         if is_other || has_moved {
             self.due_at = Some(now);
@@ -294,24 +297,26 @@ impl Registration {
         }
         let granted = Duration::from_secs(granted);
         let at = way.now.monotonic;
-        (self.failures, self.is_refused) = (0, false);
+        (self.failures, self.is_refused, self.was_raised) = (0, false, false);
         let was_registered = self.registered_until.replace(at + granted).is_some();
         // Early enough for a second try before the carrier forgets us.
         self.due_at = Some(at + (granted * 3 / 4).max(REFRESH_MIN));
         if was_registered { None } else { self.status() }
     }
 
-    /// RFC 3261 §10.3: the carrier wants longer registrations.
+    /// RFC 3261 §10.3: the carrier wants longer registrations. It gets one at once; if that is too
+    /// brief as well, a longer one later.
     fn on_too_brief(&mut self, way: &mut Way<'_>, response: &Message) -> Option<TrunkStatus> {
         let least = response.header(HeaderId::MinExpires).and_then(number);
-        match least.filter(|least| (self.expires_s + 1..=EXPIRES_MAX_S).contains(least)) {
-            Some(least) => {
-                self.expires_s = least;
-                self.due_at = Some(way.now.monotonic);
-                None
-            }
-            None => self.on_refused(way),
+        let least = least.filter(|least| (self.expires_s + 1..=EXPIRES_MAX_S).contains(least));
+        self.expires_s = least.unwrap_or(self.expires_s);
+        if least.is_none() || self.was_raised {
+            self.is_refused = true;
+            return self.on_refused(way);
         }
+        self.was_raised = true;
+        self.due_at = Some(way.now.monotonic);
+        None
     }
 
     /// Somebody may have more to do than it can, and says for how long.

@@ -193,6 +193,33 @@ fn a_carrier_may_demand_longer_registrations() {
     assert_eq!(h.trunk_statuses, [status(true)]);
 }
 
+/// Once it was asked again at once, each time.
+#[test]
+fn a_carrier_that_finds_every_registration_too_brief_is_asked_ever_less_often() {
+    let mut h = Harness::new();
+    tell(&mut h, vec![(carrier(), registering())]);
+    let mut asked = 0;
+    for _ in 0..4 * 3_600 {
+        h.advance(ms(250));
+        for request in h.take(carrier()) {
+            let expires: u32 = header(&request, "Expires").parse().expect("seconds");
+            let line = format!("Min-Expires: {}\r\n", expires + 1);
+            h.from(carrier(), reply_with(&request, "423 Interval Too Brief", "r", &line, ""));
+            asked += 1;
+        }
+    }
+    assert!((5..=15).contains(&asked), "{asked} in an hour");
+    assert!(h.core.counters().registrations_failed >= asked - 1);
+    let request = next_sent(&mut h, carrier());
+    h.from(carrier(), granted(&request, 600));
+    assert_eq!(h.trunk_statuses.last(), Some(&status(true)));
+    let request = next_sent(&mut h, carrier());
+    let line = "Min-Expires: 7200\r\n";
+    h.from(carrier(), reply_with(&request, "423 Interval Too Brief", "r", line, ""));
+    h.advance(Duration::from_millis(1));
+    assert_eq!(header(&h.take_one(carrier()), "Expires"), "7200", "that is a new demand");
+}
+
 #[test]
 fn a_reload_of_the_trunks_leaves_a_back_off_alone_and_a_new_password_is_tried_at_once() {
     let mut h = Harness::new();
