@@ -405,6 +405,12 @@ impl Branch {
         };
     }
 
+    /// Whether a request is in a dialog that we have ended.
+    pub(super) fn is_ending(&self, request: &Message) -> bool {
+        let held = self.find_request(request).and_then(|at| self.held.get(at));
+        held.is_some_and(|held| matches!(held.state, HeldState::Ending(_)))
+    }
+
     /// The living dialog that a request is in, for its CSeq.
     pub(super) fn dialog_of(&mut self, request: &Message) -> Option<&mut Dialog> {
         let is_it = |held: &&mut Held| {

@@ -26,6 +26,9 @@ impl Call {
     /// A re-INVITE or an UPDATE of a peer.
     pub(super) fn on_offer(&mut self, wires: &mut Wires, now: Now, place: Place, asker: Asker) {
         let at = now.monotonic;
+        if self.has_ended(place.part, &asker.request) {
+            return say(wires, at, &asker, 481);
+        }
         if wires.decide_session(&asker.request) == Decision::TooSmall {
             return say(wires, at, &asker, 422);
         }
@@ -54,10 +57,16 @@ impl Call {
         }
     }
 
+    /// Our BYE may still be on its way to who sends a request, but for us its dialog is over
+    /// (RFC 3261 §15.1.1).
+    fn has_ended(&mut self, part: Part, request: &Message) -> bool {
+        let is_over = matches!(self.stage(), Stage::Over);
+        is_over || self.branch_mut(part).is_some_and(|branch| branch.is_ending(request))
+    }
+
     /// How an offer is refused that comes before the call is answered (RFC 3311 §5.2).
     fn early_status(&mut self, part: Part, request: &Message) -> u16 {
         match (self.stage(), part) {
-            (Stage::Over, _) => 481,
             // Ours waits for their answer, or theirs for ours.
             (_, Part::Caller) if self.waits_for_early_answer() => 491,
             (_, Part::Caller) => 500,

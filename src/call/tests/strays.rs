@@ -261,3 +261,29 @@ fn what_is_about_nobody_is_counted() {
     assert_eq!(h.core.counters().late_answers, 2);
     h.check_nothing_is_left();
 }
+
+/// Once an UPDATE without a body was agreed to.
+#[test]
+fn what_a_peer_asks_for_after_our_bye_is_in_no_dialog() {
+    for method in ["UPDATE", "INVITE"] {
+        let gone = format!("481 {method}");
+        let mut h = Harness::new();
+        let up = h.bridged();
+        h.from(carrier(), reply(&up.invite, "200 OK", "late", &sdp("198.51.100.9", 6_100)));
+        assert_eq!(h.lines(carrier()), ["ACK", "BYE"]);
+        h.from(carrier(), callee_request(&up.invite, method, "late", 1));
+        assert_eq!(h.lines(carrier()), [gone.as_str()], "the call goes on, that fork does not");
+        assert!(h.cdrs.is_empty());
+        h.from(pbx(), up.caller.bye());
+        assert_eq!(h.lines(pbx()), ["200 BYE"]);
+        assert_eq!(h.lines(carrier()), ["BYE"]);
+        h.from(carrier(), callee_request(&up.invite, method, "bob", 2));
+        assert_eq!(h.lines(carrier()), [gone.as_str()]);
+        let mut h = Harness::new();
+        let up = h.bridged();
+        h.from(carrier(), up.callee_bye());
+        assert_eq!(h.lines(pbx()), ["BYE"]);
+        h.from(pbx(), up.caller.request(method, "late", 2));
+        assert_eq!(h.lines(pbx()), [gone.as_str()]);
+    }
+}
