@@ -210,44 +210,66 @@ mod tests {
         std::fs::read_to_string(root.join(path)).expect("a file of the project")
     }
 
-    /// The filter, in the words of this language: fail2ban takes the time stamp out and puts its
-    /// own pattern for an address in.
-    fn filter() -> regex::Regex {
-        let text = file("deploy/fail2ban/filter.d/maskline.conf");
+    /// A filter, in the words of this language: fail2ban takes the time stamp out and puts its own
+    /// pattern for an address in.
+    fn filter(name: &str) -> regex::Regex {
+        let text = file(&format!("deploy/fail2ban/filter.d/{name}.conf"));
         let found = text.lines().find_map(|line| line.strip_prefix("failregex = "));
         let pattern = found.expect("a failregex").replace("<ADDR>", r"(?P<addr>[0-9a-fA-F.:]+)");
         regex::Regex::new(&pattern).expect("a regular expression")
     }
 
+    /// The jails: each with its name, its filter, and for which transports it bans.
+    fn jails() -> Vec<(String, regex::Regex, String)> {
+        let text = file("deploy/fail2ban/jail.d/maskline.conf");
+        let jails = text.split("\n[").skip(1).map(|jail| {
+            let setting = |key: &str| {
+                let found = jail.lines().find_map(|line| line.strip_prefix(&format!("{key} = ")));
+                found.unwrap_or_else(|| panic!("no {key} in {jail}")).to_owned()
+            };
+            let (name, _) = jail.split_once(']').expect("the head of a section");
+            (name.to_owned(), filter(&setting("filter")), setting("protocol"))
+        });
+        jails.collect()
+    }
+
+    /// Once a stranger's datagram, which anybody can send in the name of a home office, had the
+    /// softphones there banned by every transport.
     #[test]
-    fn the_filter_of_fail2ban_finds_the_source_in_every_line() {
-        let filter = filter();
+    fn every_line_leads_to_one_ban_and_what_can_be_forged_to_one_for_udp_alone() {
+        let jails = jails();
         for source in ["192.0.2.77", "2001:db8::77"] {
             let lines = written(source);
             assert_eq!(lines.len(), LINES.len());
             for line in &lines {
-                let found = filter.captures(line).unwrap_or_else(|| panic!("not found: {line}"));
-                assert_eq!(&found["addr"], source, "{line}");
+                let finds = jails.iter().filter_map(|(_, filter, protocol)| {
+                    let found = filter.captures(line)?;
+                    assert_eq!(&found["addr"], source, "{line}");
+                    Some(protocol.as_str())
+                });
+                let wanted = if line.contains("sip_stranger") { "udp" } else { "all" };
+                assert_eq!(finds.collect::<Vec<_>>(), [wanted], "{line}");
             }
         }
     }
 
     #[test]
     fn lines_about_anything_else_are_none_of_the_filters() {
-        let filter = filter();
         for rest in [
             r#""event":"sip_stranger","source":"192.0.2.1","target":"maskline::relay"}"#,
             r#""message":"sip_stranger 192.0.2.1","target":"maskline"}"#,
         ] {
             let line = format!(r#"{{"timestamp":"2026-01-01T00:00:00Z","level":"WARN",{rest}"#);
-            assert!(filter.captures(&line).is_none(), "{line}");
+            for (name, filter, _) in jails() {
+                assert!(filter.captures(&line).is_none(), "{name}: {line}");
+            }
         }
     }
 
     #[test]
     fn a_cap_that_is_reached_names_whose_and_which_and_no_number_and_bans_nobody() {
         let [line] = &written_by(|| cap().write())[..] else { panic!("one line") };
-        assert!(filter().captures(line).is_none(), "{line}");
+        assert!(jails().iter().all(|(_, filter, _)| filter.captures(line).is_none()), "{line}");
         let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
         let agent = AgentId::from_u128(0xa9).to_string();
         for (field, value) in [
