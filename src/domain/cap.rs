@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::cause::Cause;
 use super::id::{AgentId, SubscriberId, TenantId};
+use super::now::unix_ms;
 use super::number::VirtualNumber;
 
 /// Whose calls are counted together.
@@ -188,11 +189,9 @@ const fn day_of(unix_ms: u64) -> u64 {
 /// When the minute and the day of a time have begun.
 #[must_use]
 pub fn begun(at: SystemTime) -> [SystemTime; 2] {
-    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let unix_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-    [MINUTE_MS, DAY_MS].map(|span| {
-        SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(unix_ms / span * span)
-    })
+    let unix_ms = unix_ms(at);
+    let start = |span| SystemTime::UNIX_EPOCH + Duration::from_millis(unix_ms / span * span);
+    [MINUTE_MS, DAY_MS].map(start)
 }
 
 /// What was counted in this period. A clock that is set back begins no new one.

@@ -8,6 +8,8 @@ use uuid::Uuid;
 
 use super::error::{Fault, StoreError};
 
+pub use crate::domain::now::unix_ms;
+
 /// A moment as a parameter.
 ///
 /// # Errors
@@ -42,13 +44,6 @@ pub fn to_stored_precision(at: SystemTime) -> SystemTime {
     let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
     let micros = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
     SystemTime::UNIX_EPOCH + Duration::from_micros(micros)
-}
-
-/// Milliseconds since 1970, for a new identifier.
-#[must_use]
-pub fn unix_ms(at: SystemTime) -> u64 {
-    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// An identifier's bits as a parameter.
