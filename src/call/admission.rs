@@ -10,7 +10,7 @@ use super::contacts::flow_of;
 use super::core::CallCore;
 use super::door::{Whose, user_of};
 use super::hosts::block_of;
-use super::io::{Output, Peer, PeerRole, SecurityEvent};
+use super::io::{NO_TRUNK, Output, Peer, PeerRole, SecurityEvent};
 use super::overload::Overload;
 use super::silence::{Guess, WRONG_ANSWER};
 use crate::domain::now::Now;
@@ -224,14 +224,14 @@ impl CallCore {
         if self.wires.transactions.is_repeat(message) {
             return true;
         }
-        self.count_shed(message, why);
+        self.count_shed(peer, message, why);
         self.answer_stateless(peer, message, 503);
         false
     }
 
-    fn count_shed(&mut self, message: &Message, why: Shed) {
+    fn count_shed(&mut self, peer: &Peer, message: &Message, why: Shed) {
         if why == Shed::Overload {
-            self.admission.overload.came(Control::is_wanted(&message.top_via()));
+            self.note_attempt(peer, message);
         }
         let counters = &mut self.wires.counters;
         *match why {
@@ -282,12 +282,18 @@ impl CallCore {
 
     /// Whether an attempt is one more than can be served. If not, it counts.
     fn exceeds_overload_limit(&mut self, now: Now, peer: &Peer, message: &Message) -> bool {
-        let overload = &mut self.admission.overload;
-        if overload.lets_in(now.monotonic) {
-            overload.came(Control::is_wanted(&message.top_via()));
-            return false;
+        let is_emergency = self.is_emergency(peer, message);
+        let is_let_in = self.admission.overload.lets_in(now.monotonic, is_emergency);
+        if is_let_in {
+            self.note_attempt(peer, message);
         }
-        !self.is_emergency(peer, message)
+        !is_let_in
+    }
+
+    /// One that counts for what trunks are asked to keep back. Nobody else is asked.
+    fn note_attempt(&mut self, peer: &Peer, message: &Message) {
+        let heeds = peer.trunk != NO_TRUNK && Control::is_wanted(&message.top_via());
+        self.admission.overload.came(heeds);
     }
 
     /// Whether a softphone that has proved whose it is may make one more call: in this second, and
@@ -305,7 +311,7 @@ impl CallCore {
             .find_shed(peer, message)
             .or(limit)
             .or_else(|| self.exceeds_overload_limit(now, peer, message).then_some(Shed::Overload));
-        why.into_iter().for_each(|why| self.count_shed(message, why));
+        why.into_iter().for_each(|why| self.count_shed(peer, message, why));
         why.is_none()
     }
 }

@@ -25,6 +25,9 @@ const RATE_MIN: f64 = 50.0;
 /// What may be let in at one time, as a time at the limit: a burst would make all others wait. A
 /// busy thread lets messages gather for as long.
 const BURST_LET_IN: f64 = 0.010;
+/// What calls about accidents may be let in beyond the tokens there are, as a time at the limit. They
+/// go before all others, and are limited as all together: everybody could name that purpose.
+const EMERGENCY_DEBT: f64 = 0.1;
 /// The shortest time over which attempts are counted for the first limit.
 const COUNTED_MIN: Duration = Duration::from_millis(5);
 /// How often it is said anew what others are asked to keep from us, by what has come meanwhile.
@@ -33,6 +36,9 @@ const ASKED_EVERY: Duration = Duration::from_millis(200);
 const ASKED_FOR_MS: u32 = 500;
 /// The least share that others are believed to send of what they have.
 const KEPT_MIN: f64 = 0.01;
+/// By how much those who heed may have grown since nothing was asked of them. More is not believed:
+/// one who says that it heeds and does not would have all others keep back everything.
+const GROWN_MAX: f64 = 2.0;
 
 /// Whether datagrams wait too long, in the manner of CoDel: not how long one had to wait counts,
 /// but that none has waited less for some time.
@@ -55,6 +61,8 @@ struct Asking {
     came: [u32; 2],
     /// The share that these send of what they have.
     kept: Option<f64>,
+    /// Attempts a second of these when nothing was asked, and the most since.
+    unasked: f64,
     control: Control,
 }
 
@@ -144,9 +152,9 @@ impl Overload {
     }
 
     /// Whether one more attempt may be let in now; if so, it counts as let in.
-    pub(super) fn lets_in(&mut self, now: Instant) -> bool {
+    pub(super) fn lets_in(&mut self, now: Instant, is_emergency: bool) -> bool {
         self.forget_limit(now);
-        let may = self.limit.as_mut().is_none_or(|limit| limit.take(now));
+        let may = self.limit.as_mut().is_none_or(|limit| limit.take(now, is_emergency));
         if may {
             self.let_in += 1;
             self.recent.note(now);
@@ -165,7 +173,10 @@ impl Asking {
             return;
         }
         let [others, heeding] = self.came.map(|count| f64::from(count) / seconds);
-        let demand = others + heeding / self.kept.unwrap_or(1.0).max(KEPT_MIN);
+        let seen = if self.kept.is_some() { self.unasked } else { 0.0 };
+        self.unasked = heeding.max(seen);
+        let had = heeding / self.kept.unwrap_or(1.0).max(KEPT_MIN);
+        let demand = others + had.min(GROWN_MAX * self.unasked);
         self.kept = rate.map(|rate| (rate / demand.max(rate)).max(KEPT_MIN));
         let loss = ((1.0 - self.kept.unwrap_or(1.0)) * 100.0).round() as u8;
         // Zero for both says that we take part and ask nothing (§5.7).
@@ -235,9 +246,10 @@ impl Limit {
         self.at = now;
     }
 
-    fn take(&mut self, now: Instant) -> bool {
+    fn take(&mut self, now: Instant, is_emergency: bool) -> bool {
         self.give(now);
-        if self.tokens < 1.0 {
+        let debt = if is_emergency { self.rate * EMERGENCY_DEBT } else { 0.0 };
+        if self.tokens + debt < 1.0 {
             self.met_at = now;
             return false;
         }

@@ -135,7 +135,7 @@ impl Server {
         let mut cost = call_us / MESSAGES_AT_MS.len() as f64;
         if is_attempt {
             let now = self.now_us as u64;
-            if !self.overload.is_refusing() && self.overload.lets_in(self.now()) {
+            if !self.overload.is_refusing() && self.overload.lets_in(self.now(), false) {
                 self.let_in.push(now);
                 let later = MESSAGES_AT_MS[1..].iter();
                 self.coming.extend(later.map(|at| Reverse((now + at * 1_000, false))));
@@ -231,7 +231,7 @@ fn after_a_long_refusal_no_burst_is_let_in() {
     run(&mut overload, &mut now, 3_000, 2 * LATE);
     run(&mut overload, &mut now, 1, Duration::ZERO);
     assert!(!overload.is_refusing());
-    let let_in = (0..100).filter(|_| overload.lets_in(now)).count();
+    let let_in = (0..100).filter(|_| overload.lets_in(now, false)).count();
     assert_eq!(let_in, 1);
 }
 
@@ -260,7 +260,7 @@ fn a_neighbour_that_disturbs_again_and_again_does_not_starve_the_calls() {
         let delay = if at < 200 || at % 100 < 2 { 2 * LATE } else { Duration::ZERO };
         overload.note(now, delay, LATE);
         // One a millisecond asks.
-        let_in += u32::from(!overload.is_refusing() && overload.lets_in(now));
+        let_in += u32::from(!overload.is_refusing() && overload.lets_in(now, false));
     }
     assert!(let_in > 10_000, "{let_in} of 30,000");
 }
@@ -285,7 +285,7 @@ fn a_burst_that_is_worked_off_refuses_nobody() {
         run(&mut overload, &mut now, 1, LATE);
         assert_eq!(run(&mut overload, &mut now, 50, 2 * LATE), 0);
         run(&mut overload, &mut now, 1, LATE);
-        assert!(overload.lets_in(now));
+        assert!(overload.lets_in(now, false));
     }
 }
 
@@ -315,4 +315,44 @@ fn the_more_comes_the_sooner_it_is_refused_and_a_pause_of_ours_is_no_overload() 
     for pause in [10, 40, 70] {
         assert_eq!(first_refusal(0.4, pause * MS), None, "{pause}");
     }
+}
+
+/// What is asked of those who heed, round after round, when so many attempts a second come of each
+/// kind and nothing changes by it.
+fn asked(others: u32, heeding: u32, rounds: u32) -> Vec<u8> {
+    let (mut overload, mut now) = (Overload::default(), crate::call::tests::harness::epoch());
+    overload.limit = Some(Limit::new(now.monotonic, f64::from(500), 0, MS));
+    overload.control(now);
+    let mut asked = Vec::new();
+    for _ in 0..rounds {
+        (0..others / 5).for_each(|_| overload.came(false));
+        (0..heeding / 5).for_each(|_| overload.came(true));
+        now.monotonic += ASKED_EVERY;
+        overload.limit.as_mut().expect("a limit").met_at = now.monotonic;
+        asked.push(overload.control(now).loss_percent);
+    }
+    asked
+}
+
+#[test]
+fn one_who_says_that_it_heeds_and_does_not_takes_no_more_than_half_from_others() {
+    let rounds = asked(0, 1_000, 50);
+    assert_eq!(rounds[0], 50, "at first it is believed: {rounds:?}");
+    assert!(rounds[1..].iter().all(|loss| *loss == 75), "{rounds:?}");
+}
+
+#[test]
+fn emergencies_go_first_and_are_limited_as_all_are() {
+    let begun = crate::call::tests::harness::epoch().monotonic;
+    let mut limit = Limit::new(begun, 500.0, 0, MS);
+    let mut taken = [0_u32; 2];
+    // Twice the limit of each, by turns, for ten seconds.
+    for at in 0..20_000_u32 {
+        let now = begun + Duration::from_micros(500) * at;
+        let is_emergency = at % 2 == 0;
+        taken[usize::from(is_emergency)] += u32::from(limit.take(now, is_emergency));
+        limit.interval_began = now;
+    }
+    let [usual, emergencies] = taken;
+    assert!((5_000..=5_060).contains(&emergencies) && usual <= 10, "{taken:?}");
 }
