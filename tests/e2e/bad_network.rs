@@ -37,8 +37,8 @@ fn calls_succeed(name: &str, calls: usize, every: Duration) {
     assert!(heard * 100 >= calls * 99, "{heard} of {calls} calls were answered");
     let called = wires.phone(SUBSCRIBER).calls().count();
     assert!(called <= calls, "{called} calls arrived of {calls}");
-    let records = service.records(calls.min(100));
-    assert_eq!(records.len(), calls.min(100), "one record a call");
+    let records = service.records(calls.min(200));
+    assert_eq!(records.len(), calls.min(200), "one record a call");
     let ids: std::collections::BTreeSet<_> =
         records.iter().map(|record| record["id"].to_string()).collect();
     assert_eq!(ids.len(), records.len());
