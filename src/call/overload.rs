@@ -25,8 +25,8 @@ const RATE_MIN: f64 = 50.0;
 /// What may be let in at one time, as a time at the limit: a burst would make all others wait. A
 /// busy thread lets messages gather for as long.
 const BURST_LET_IN: f64 = 0.010;
-/// What calls about accidents may be let in beyond the tokens there are, as a time at the limit. They
-/// go before all others, and are limited as all together: everybody could name that purpose.
+/// What calls about accidents may be let in beyond the tokens there are, as a time at the limit.
+/// They go before all others, and are limited as all together: everybody could name that purpose.
 const EMERGENCY_DEBT: f64 = 0.1;
 /// The shortest time over which attempts are counted for the first limit.
 const COUNTED_MIN: Duration = Duration::from_millis(5);

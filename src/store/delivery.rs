@@ -220,9 +220,9 @@ impl ClaimedRow {
 }
 
 /// Endpoints with something that waits are found by stepping through an index; from each comes no
-/// more than it has free slots, and whoever holds the fewest comes first: a receiver that is slow to
-/// take what it gets does not keep all slots of a node. What waits for an earlier one of its order
-/// is passed over, and what another node looks at too.
+/// more than it has free slots, and whoever holds the fewest comes first: a receiver that is slow
+/// to take what it gets does not keep all slots of a node. What waits for an earlier one of its
+/// order is passed over, and what another node looks at too.
 const CLAIM: &str = "
 with recursive waiting (endpoint_id) as (
     (select endpoint_id from webhook_delivery where state = 'pending'
