@@ -30,7 +30,7 @@ fn ms(count: u64) -> Duration {
 }
 
 /// The value of a metric; zero when it is not there.
-fn metric(service: &Service, name: &str) -> f64 {
+pub(crate) fn metric(service: &Service, name: &str) -> f64 {
     let (_, page) = http_get(service.admin, "/metrics").expect("the admin listener");
     let value = |line: &str| {
         let rest = line.strip_prefix(name)?;

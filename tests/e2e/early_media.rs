@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::crowd::metric;
 use crate::media_process::Peer;
-use crate::peers::{INSURER, PATIENCE};
+use crate::peers::{INSURER, PATIENCE, until};
 use crate::service::Service;
 
 const REAL: &str = "+8613800001234";
@@ -28,6 +29,9 @@ fn sound_and_words_of_a_183_do_not_reach_the_agent() {
     for _ in 0..100 {
         subscriber.say(to_b, MARKER);
     }
+    // What waits unread when the answer comes would be as good as sent behind it.
+    let name = "maskline_rtp_packets_total{dir=\"in\"}";
+    until("the relay to have taken it", || (metric(&service, name) >= 100.0).then_some(()));
     let progress = agent.expect("SIP/2.0 18");
     assert!(!progress.contains("13800001234") && !progress.contains("P-Early-Media"), "{progress}");
     subscriber.answer_with(&invite, "200 OK", &words, service.sip);
