@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::attempt::read_stated;
+use super::config::CallConfig;
 use super::contacts::flow_of;
 use super::core::CallCore;
 use super::door::{Whose, user_of};
@@ -88,7 +89,8 @@ impl CallCore {
 
     /// What answers say now of how much less we want.
     pub(super) fn renew_control(&mut self, now: Now) {
-        self.wires.control = self.admission.overload.control(now);
+        let CallConfig { joint_ask, shard, .. } = &self.wires.config;
+        self.wires.control = self.admission.overload.control(now, joint_ask, *shard);
     }
 
     /// Counts what a softphone's address was refused. Trunks are known by their addresses, and the

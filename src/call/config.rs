@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::joint_ask::JointAsk;
 use crate::domain::purpose::Purpose;
 use crate::domain::recording::Retention;
 use crate::domain::ring::RingTone;
@@ -71,6 +72,8 @@ pub struct CallConfig {
     pub clip_hashes: Arc<ClipHashes>,
     /// What is recorded.
     pub recording: RecordingRules,
+    /// What others are asked to keep back in an overload of this brain or another one.
+    pub joint_ask: JointAsk,
 }
 
 /// Which calls are recorded. All of them are said to be, and none without that.
@@ -159,6 +162,7 @@ impl CallConfig {
                 required: Vec::new(),
                 retention: Retention::FiveYears,
             },
+            joint_ask: JointAsk::default(),
         }
     }
 }

@@ -27,6 +27,7 @@ mod failover;
 mod hold;
 mod hosts;
 mod inside;
+mod joint_ask;
 mod leg_a;
 mod menu;
 mod names;

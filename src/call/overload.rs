@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::joint_ask::JointAsk;
 use crate::domain::now::Now;
 use crate::sip::overload::{Control, Seq};
 
@@ -144,10 +145,13 @@ impl Overload {
 
     /// What others are asked to keep from us now: what we would refuse, so that they can send it
     /// elsewhere at once.
-    pub(super) fn control(&mut self, now: Now) -> Control {
+    pub(super) fn control(&mut self, now: Now, all: &JointAsk, shard: u8) -> Control {
         self.forget_limit(now.monotonic);
         let rate = self.limit.as_ref().map(|limit| limit.rate);
-        self.asking.renew(now, rate);
+        if let Some(loss) = self.asking.renew(now, rate) {
+            let loss = all.renew(shard, loss, now.unix_ms(), u64::from(ASKED_FOR_MS));
+            self.asking.ask(now, loss);
+        }
         self.asking.control
     }
 
@@ -166,11 +170,12 @@ impl Overload {
 impl Asking {
     /// Nothing is asked where no more comes than is let in. Else each shall keep the same share of
     /// what it has, and what those have who heed is more than what comes of them.
-    fn renew(&mut self, now: Now, rate: Option<f64>) {
+    /// Absent: it is not time yet.
+    fn renew(&mut self, now: Now, rate: Option<f64>) -> Option<u8> {
         let began = *self.since.get_or_insert(now.monotonic);
         let seconds = now.monotonic.saturating_duration_since(began).as_secs_f64();
         if seconds < ASKED_EVERY.as_secs_f64() {
-            return;
+            return None;
         }
         let [others, heeding] = self.came.map(|count| f64::from(count) / seconds);
         let seen = if self.kept.is_some() { self.unasked } else { 0.0 };
@@ -178,12 +183,15 @@ impl Asking {
         let had = heeding / self.kept.unwrap_or(1.0).max(KEPT_MIN);
         let demand = others + had.min(GROWN_MAX * self.unasked);
         self.kept = rate.map(|rate| (rate / demand.max(rate)).max(KEPT_MIN));
-        let loss = ((1.0 - self.kept.unwrap_or(1.0)) * 100.0).round() as u8;
+        (self.since, self.came) = (Some(now.monotonic), [0, 0]);
+        Some(((1.0 - self.kept.unwrap_or(1.0)) * 100.0).round() as u8)
+    }
+
+    fn ask(&mut self, now: Now, loss: u8) {
         // Zero for both says that we take part and ask nothing (§5.7).
         let validity_ms = if loss > 0 { ASKED_FOR_MS } else { 0 };
         let seq = Seq::of_ms(now.unix_ms()).max(self.control.seq.next());
         self.control = Control { loss_percent: loss, validity_ms, seq };
-        (self.since, self.came) = (Some(now.monotonic), [0, 0]);
     }
 }
 

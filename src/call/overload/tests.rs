@@ -118,7 +118,8 @@ impl Server {
         self.overload.came(heeds);
         let elapsed = Duration::from_secs_f64(self.now_us / 1e6);
         let wall = std::time::SystemTime::UNIX_EPOCH + elapsed;
-        let control = self.overload.control(Now { monotonic: self.now(), wall });
+        let control =
+            self.overload.control(Now { monotonic: self.now(), wall }, &JointAsk::default(), 0);
         if heeds {
             let until = self.now_us as u64 + u64::from(control.validity_ms) * 1_000;
             self.clients.heard = Some((control, until));
@@ -322,14 +323,14 @@ fn the_more_comes_the_sooner_it_is_refused_and_a_pause_of_ours_is_no_overload() 
 fn asked(others: u32, heeding: u32, rounds: u32) -> Vec<u8> {
     let (mut overload, mut now) = (Overload::default(), crate::call::tests::harness::epoch());
     overload.limit = Some(Limit::new(now.monotonic, f64::from(500), 0, MS));
-    overload.control(now);
+    overload.control(now, &JointAsk::default(), 0);
     let mut asked = Vec::new();
     for _ in 0..rounds {
         (0..others / 5).for_each(|_| overload.came(false));
         (0..heeding / 5).for_each(|_| overload.came(true));
         now.monotonic += ASKED_EVERY;
         overload.limit.as_mut().expect("a limit").met_at = now.monotonic;
-        asked.push(overload.control(now).loss_percent);
+        asked.push(overload.control(now, &JointAsk::default(), 0).loss_percent);
     }
     asked
 }
