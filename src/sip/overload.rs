@@ -78,7 +78,8 @@ impl Control {
     /// all, another algorithm than the one we have offered, no place in an order.
     #[must_use]
     pub fn read(via: &Via<'_>) -> Option<Self> {
-        via.oc?;
+        // Nearly all responses bring our own offer back, which has no value.
+        via.oc.filter(|whole| whole.contains(&b'='))?;
         let (mut loss, mut seq, mut validity_ms) = (None, None, VALIDITY_USUAL_MS);
         for (name, value, _) in via.params() {
             match place_of(name) {

@@ -63,7 +63,14 @@ impl<'a> Via<'a> {
         while let [b';', behind @ ..] = rest {
             let (name @ [_, ..], mut behind) = lex::TOKEN.split(behind) else { return None };
             let mut value = None;
-            if let [b'=', text @ ..] = behind {
+            if let [b'=', b'"', text @ ..] = behind {
+                // As all responses have it that bring our own offer of overload control back.
+                let (_, [b'"', next @ ..]) = lex::TOKEN.split(text) else { return None };
+                if name != b"oc-algo" {
+                    return None;
+                }
+                behind = next;
+            } else if let [b'=', text @ ..] = behind {
                 let (text @ [_, ..], next) = lex::PARAM_VALUE.split(text) else { return None };
                 (value, behind) = (Some(text), next);
             }
@@ -230,6 +237,19 @@ mod tests {
             assert!(Via::parse(text.as_bytes()).is_ok() == any.is_ok(), "{text}");
         }
         assert_eq!((short, refused), (4, 35));
+    }
+
+    #[test]
+    fn what_all_responses_bring_back_of_ours_is_read_the_short_way() {
+        let ours = "SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bKx;rport=5060;oc;oc-algo=\"loss\"";
+        assert_eq!(Via::parse_usual(ours.as_bytes()), Via::parse_any(ours.as_bytes()).ok());
+        for odd in ["=\"rate,loss\"", "=\"\"", "=\"a\\\"b\"", "=\"loss", "=\"loss\"x", "\"loss\""] {
+            let text = format!("SIP/2.0/UDP h;oc;oc-algo{odd};branch=z9hG4bKx");
+            if let Some(via) = Via::parse_usual(text.as_bytes()) {
+                assert_eq!(Via::parse_any(text.as_bytes()), Ok(via), "{odd}");
+            }
+        }
+        assert_eq!(Via::parse_usual(b"SIP/2.0/UDP h;branch=\"z9hG4bKx\""), None);
     }
 
     #[test]
