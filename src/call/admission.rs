@@ -202,18 +202,23 @@ impl CallCore {
     /// Whether a request is in a dialog of ours. One that says so and is not gets its 481 once,
     /// whoever has sent it. (An ACK finds its own way.)
     fn is_in_dialog(&mut self, now: Now, peer: &Peer, message: &Message) -> bool {
-        if message.method() == Method::Ack || self.wires.transactions.is_repeat(message) {
+        if message.method() == Method::Ack {
             return true;
         }
         let Some(place) = self.find_place(message) else {
-            self.wires.counters.unknown_dialogs += 1;
-            self.answer_stateless(peer, message, 481);
-            return false;
+            let is_repeat = self.wires.transactions.is_repeat(message);
+            if !is_repeat {
+                self.wires.counters.unknown_dialogs += 1;
+                self.answer_stateless(peer, message, 481);
+            }
+            return is_repeat;
         };
-        // A BYE is never too much.
+        // A BYE is never too much, and a repeat was counted when it came first.
+        if message.method() == Method::Bye || self.wires.transactions.is_repeat(message) {
+            return true;
+        }
         let call = self.calls.get_mut(place.serial);
-        let is_taken =
-            message.method() == Method::Bye || call.is_none_or(|call| call.requests.takes(now));
+        let is_taken = call.is_none_or(|call| call.requests.takes(now));
         if !is_taken {
             self.wires.counters.floods_inside += 1;
             self.answer_stateless(peer, message, 500);
