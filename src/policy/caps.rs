@@ -180,32 +180,18 @@ mod tests {
     use crate::domain::binding::BindingState;
     use crate::domain::cap::CapSubject;
     use crate::domain::id::{AgentId, BindingId, SubscriberId, TenantId};
-    use crate::domain::number::{RealNumber, VirtualNumber};
-    use crate::domain::route::Hearer;
+    use crate::policy::gate::tests::{route, subscriber as callee};
 
     const ONE: Limits =
         Limits { calls_max: Some(1), calls_per_minute_max: Some(2), minutes_per_day_max: Some(3) };
 
     fn agent_calls(agent: u128, subscriber: u128) -> Route {
-        let number = RealNumber::parse("+8613800001234").expect("a valid number");
+        let caller = CallerParty::Agent { id: AgentId::from_u128(agent), active: true };
+        let active = BindingState::Active { expires_at: None };
         Route {
-            tenant: TenantId::from_u128(1),
-            tenant_active: true,
             binding: BindingId::from_u128(subscriber),
-            state: BindingState::Active { expires_at: None },
             subscriber: SubscriberId::from_u128(subscriber),
-            virtual_number: VirtualNumber::parse("95012345678").expect("a valid number"),
-            caller: CallerParty::Agent { id: AgentId::from_u128(agent), active: true },
-            callee: Callee::Subscriber(Arc::new(number)),
-            targets: Vec::new(),
-            duration_max: None,
-            hearer: Hearer::default(),
-            agent_number: "4821".into(),
-            do_not_call: Vec::new(),
-            paused_until: None,
-            is_blocked: false,
-            caps: Vec::new(),
-            recording: None,
+            ..route(active, caller, callee())
         }
     }
 

@@ -158,7 +158,7 @@ fn find_full(route: &Route, measure: CapMeasure, now: SystemTime) -> Option<Caus
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::domain::binding::SuspendReason;
     use crate::domain::id::{AgentId, BindingId, SubscriberId, TenantId};
@@ -176,12 +176,17 @@ mod tests {
         CallerParty::Agent { id: AgentId::from_u128(1), active }
     }
 
-    fn subscriber() -> Callee {
+    pub(in crate::policy) fn subscriber() -> Callee {
         let number = RealNumber::parse("+8613800001234").expect("a valid number");
         Callee::Subscriber(Arc::new(number))
     }
 
-    fn route(state: BindingState, caller: CallerParty, callee: Callee) -> Route {
+    /// The route of a binding of which there is nothing to say but this.
+    pub(in crate::policy) fn route(
+        state: BindingState,
+        caller: CallerParty,
+        callee: Callee,
+    ) -> Route {
         Route {
             tenant: TenantId::from_u128(1),
             tenant_active: true,

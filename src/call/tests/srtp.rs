@@ -77,23 +77,25 @@ fn agent(body: String) -> Caller {
     Caller { peer: pbx_tls(), body, ..Caller::agent() }
 }
 
-/// The keys of each leg, as the media plane was last told.
-fn in_use(h: &Harness) -> [Option<LegKeys>; 2] {
-    [Side::A, Side::B].map(|wanted| {
-        let told = h.orders.iter().rev().find_map(|order| match order {
-            Command::Update { side, keys, .. } if *side == wanted => Some(keys.clone()),
-            Command::Open { .. }
-            | Command::Update { .. }
-            | Command::Bridge { .. }
-            | Command::Hold { .. }
-            | Command::Record { .. }
-            | Command::Play { .. }
-            | Command::Stop { .. }
-            | Command::Keys { .. }
-            | Command::Close { .. } => None,
-        });
-        told.expect("it was spoken of").map(|keys| *keys)
+/// The keys of a leg, as the media plane was last told; absent when it was not told of the leg.
+fn told_of(h: &Harness, wanted: Side) -> Option<Option<LegKeys>> {
+    h.orders.iter().rev().find_map(|order| match order {
+        Command::Update { side, keys, .. } if *side == wanted => Some(keys.as_deref().cloned()),
+        Command::Open { .. }
+        | Command::Update { .. }
+        | Command::Bridge { .. }
+        | Command::Hold { .. }
+        | Command::Record { .. }
+        | Command::Play { .. }
+        | Command::Stop { .. }
+        | Command::Keys { .. }
+        | Command::Close { .. } => None,
     })
+}
+
+/// The keys of each leg.
+fn in_use(h: &Harness) -> [Option<LegKeys>; 2] {
+    [Side::A, Side::B].map(|side| told_of(h, side).expect("it was spoken of"))
 }
 
 /// A call between both trunks: what B was offered and what A was answered.
@@ -272,17 +274,6 @@ fn a_subscriber_over_an_encrypted_trunk_hears_the_menu_by_its_own_keys() {
     let answer = h.take_one(carrier());
     assert_eq!((start(&answer).as_str(), profile(&answer)), ("200 INVITE", "RTP/SAVP"));
     assert_eq!(keys(&answer).len(), 1, "{answer}");
-    let told = h.orders.iter().find_map(|order| match order {
-        Command::Update { side: Side::A, keys, .. } => Some(keys.is_some()),
-        Command::Open { .. }
-        | Command::Update { .. }
-        | Command::Bridge { .. }
-        | Command::Hold { .. }
-        | Command::Record { .. }
-        | Command::Play { .. }
-        | Command::Stop { .. }
-        | Command::Keys { .. }
-        | Command::Close { .. } => None,
-    });
+    let told = told_of(&h, Side::A).map(|keys| keys.is_some());
     assert_eq!(told, Some(true));
 }
