@@ -197,6 +197,11 @@ problems! {
         "Another request" "请求不一致"
         "This Idempotency-Key was used for another request."
         "该 Idempotency-Key 已用于另一个请求。";
+    /// The tenant fetches as many recordings as it may.
+    TooManyDownloads "too_many_downloads" TOO_MANY_REQUESTS true
+        "Too many downloads" "下载过多"
+        "As many recordings of this tenant are being fetched as may be; the link is still good."
+        "该租户同时下载的录音已达上限，链接仍然有效。";
     /// Our own fault.
     Internal "internal" INTERNAL_SERVER_ERROR true
         "Internal error" "内部错误"
@@ -207,6 +212,11 @@ problems! {
         "Unavailable" "服务暂不可用"
         "The service cannot answer now; nothing was changed for certain."
         "服务暂时无法应答，变更未确认生效。";
+    /// As many recordings are fetched as may be.
+    DownloadsFull "downloads_full" SERVICE_UNAVAILABLE true
+        "Too many downloads" "下载繁忙"
+        "As many recordings are being fetched as may be; the link is still good."
+        "同时下载的录音已达上限，链接仍然有效。";
     /// The handler took too long.
     Timeout "timeout" GATEWAY_TIMEOUT true
         "Timed out" "处理超时"
@@ -349,7 +359,10 @@ pub fn render(mut response: Response, request_id: &RequestId, language: Language
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     if code.retryable() {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        // A download takes a while.
+        let is_download = matches!(code, Code::TooManyDownloads | Code::DownloadsFull);
+        let wait_s = if is_download { "10" } else { "1" };
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static(wait_s));
     }
     let body = serde_json::to_vec(&problem).expect("a problem has only strings and numbers");
     Response::from_parts(parts, body.into())

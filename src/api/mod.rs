@@ -10,6 +10,7 @@ pub mod binding_body;
 pub mod bindings;
 pub mod bootstrap;
 pub mod calls;
+mod downloads;
 pub mod error;
 pub mod etag;
 pub mod events;
@@ -55,6 +56,7 @@ use crate::relay::handle::Handle;
 use crate::store::Store;
 use crate::store::api_key::ApiKey;
 use auth::KeyCache;
+use downloads::Downloads;
 use secrets::RequestHasher;
 
 /// Where the API reads the clocks: `relay::now`, or a test's own.
@@ -71,6 +73,7 @@ struct Shared {
     request_hasher: RequestHasher,
     keys: KeyCache,
     recordings: Option<PathBuf>,
+    downloads: Arc<Downloads>,
     reach: Reach,
 }
 
@@ -83,8 +86,16 @@ impl Api {
             .max_capacity(auth::KEY_CACHE_MAX)
             .time_to_live(auth::KEY_CACHE_TIME)
             .build();
-        let (recordings, reach) = (None, Reach::default());
-        Self(Arc::new(Shared { store, relay, clock, request_hasher, keys, recordings, reach }))
+        Self(Arc::new(Shared {
+            store,
+            relay,
+            clock,
+            request_hasher,
+            keys,
+            recordings: None,
+            downloads: Arc::default(),
+            reach: Reach::default(),
+        }))
     }
 
     /// The same, with recordings in this folder. To be called before it is shared.
@@ -112,6 +123,10 @@ impl Api {
 
     fn recordings(&self) -> Option<&Path> {
         self.0.recordings.as_deref()
+    }
+
+    fn downloads(&self) -> &Arc<Downloads> {
+        &self.0.downloads
     }
 
     fn store(&self) -> &Store {
@@ -161,7 +176,7 @@ pub fn router(api: Api) -> Router {
         .route_layer(from_fn_with_state(api.clone(), auth::admit));
     operations
         .merge(openapi::pages(document))
-        .merge(recordings::downloads())
+        .merge(downloads::routes())
         .fallback(layers::not_found)
         .method_not_allowed_fallback(layers::method_not_allowed)
         .layer(CatchPanicLayer::custom(layers::panicked))

@@ -1,21 +1,13 @@
 //! Recordings: which there are, and links that fetch one of them once. A link is a secret of its
 //! own; whoever has it needs no key, and both its making and its use are written down.
 
-use std::fs::File;
-use std::io;
-
 use aws_lc_rs::rand;
-use axum::Router;
-use axum::body::Body;
-use axum::extract::{Path, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
-use tokio::task::spawn_blocking;
-use tokio_util::io::{ReaderStream, SyncIoBridge};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
@@ -26,15 +18,10 @@ use super::extract::{OptionalJson, PathId, Query};
 use super::paging::{Cursor, Limit, ListBody, request};
 use super::values::{Id, Time};
 use crate::domain::id::{CallId, RecordingId};
-use crate::recording::{Outcome, Place, Reader, Wav};
-use crate::store::convert::unix_ms;
 use crate::store::recording::Recording;
-use crate::vault::SecretKey;
 
 /// Random bytes of a link.
 const TOKEN_BYTES: usize = 32;
-/// What of a WAV file waits for a slow client.
-const PIPE_BYTES: usize = 64 << 10;
 
 /// Filters of the list.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -139,80 +126,5 @@ pub async fn link(
     Ok((StatusCode::CREATED, axum::Json(body)).into_response())
 }
 
-const DOWNLOADS: &str = "/recordings/";
-
-/// Where links lead: no key is asked for.
-pub(super) fn downloads() -> Router<Api> {
-    Router::new().route("/recordings/{token}", get(fetch))
-}
-
-async fn fetch(State(api): State<Api>, Path(token): Path<String>) -> Result<Response, ApiError> {
-    let not_found = || ApiError::from(Code::NotFound);
-    let folder = api.recordings().ok_or_else(not_found)?.to_owned();
-    let hash = api.store().vault().api_key_hash(token.as_bytes());
-    let found = api.store().fetch_recording(&hash, api.now().wall).await?;
-    let recording = found.ok_or_else(not_found)?;
-    let (tenant, id) = (recording.tenant, recording.id);
-    let opened = spawn_blocking(move || open(&recording, &folder)).await;
-    let (file, wrapped) = opened.map_err(failed)?.map_err(failed)?;
-    let key = api.store().open_recording_key(tenant, id, &wrapped).await?;
-    let measured = spawn_blocking(move || measure(file, key)).await;
-    let wav = measured.map_err(failed)?.map_err(failed)?;
-    let (length, outcome) = (wav.bytes(), wav.outcome());
-    let (read, write) = tokio::io::duplex(PIPE_BYTES);
-    spawn_blocking(move || {
-        let out = io::BufWriter::with_capacity(PIPE_BYTES, SyncIoBridge::new(write));
-        if let Err(error) = wav.write(out) {
-            tracing::debug!(%error, "A recording was not fetched whole");
-        }
-    });
-    let mut response = Body::from_stream(ReaderStream::new(read)).into_response();
-    let name = format!("attachment; filename=\"{id}.wav\"");
-    let is_whole = match outcome {
-        Outcome::Complete(_) => "true",
-        Outcome::CutOff => "false",
-    };
-    let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("audio/wav")),
-        (header::CONTENT_LENGTH, HeaderValue::from(length)),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-        (
-            header::HeaderName::from_static("x-recording-complete"),
-            HeaderValue::from_static(is_whole),
-        ),
-    ];
-    response.headers_mut().extend(headers.map(|(name, value)| (Some(name), value)));
-    if let Ok(name) = HeaderValue::try_from(name) {
-        response.headers_mut().insert(header::CONTENT_DISPOSITION, name);
-    }
-    Ok(response)
-}
-
-/// What went wrong is written down here; the client learns nothing of it.
-fn failed(error: impl std::fmt::Display) -> ApiError {
-    tracing::error!(%error, "A recording cannot be fetched: {error}");
-    Code::Internal.into()
-}
-
-/// The file of a recording and its wrapped key, if it is that of the row.
-fn open(recording: &Recording, folder: &std::path::Path) -> io::Result<(File, Vec<u8>)> {
-    let place = Place {
-        recording: recording.id,
-        retention: recording.retention,
-        started_ms: unix_ms(recording.started_at),
-    };
-    let file = File::open(place.kept(folder)).or_else(|_| File::open(place.partial(folder)))?;
-    let reader = Reader::open(io::BufReader::new(&file)).map_err(io::Error::other)?;
-    let about = reader.about();
-    if (about.tenant, about.recording) != (recording.tenant, recording.id) {
-        return Err(io::Error::other("the file is that of another recording"));
-    }
-    let wrapped = reader.wrapped_key().to_vec();
-    Ok((file, wrapped))
-}
-
-type WavFile = Wav<io::BufReader<File>>;
-
-fn measure(file: File, key: SecretKey) -> Result<WavFile, crate::recording::RecordingError> {
-    Wav::measure(io::BufReader::new(file), key)
-}
+/// Where links lead.
+pub(super) const DOWNLOADS: &str = "/recordings/";

@@ -2,13 +2,15 @@
 //! nothing came. It is made piece by piece, however long it is.
 
 use std::collections::VecDeque;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom};
 
 use super::format::Frame;
 use super::reader::{Outcome, Reader, RecordingError};
 use crate::rtp::sound::RATE_HZ;
 use crate::vault::SecretKey;
 
+/// The longest piece.
+pub const PIECE_BYTES_MAX: usize = 64 << 10;
 /// A frame that comes later than this behind others is lost.
 const WINDOW_SAMPLES: usize = 2 * RATE_HZ as usize;
 /// How far a frame's own time may be from its arrival before its track is put in step again.
@@ -17,17 +19,6 @@ const DRIFT_SAMPLES_MAX: i64 = RATE_HZ as i64 / 5;
 const SAMPLES_MAX: i64 = 24 * 3_600 * RATE_HZ as i64;
 /// The bytes of one moment: two channels of 16 bits.
 const MOMENT_BYTES: u32 = 4;
-
-/// Why there is no WAV file.
-#[derive(Debug, thiserror::Error)]
-pub enum WavError {
-    /// The recording.
-    #[error(transparent)]
-    Recording(#[from] RecordingError),
-    /// Where it was to be written.
-    #[error("the WAV file cannot be written: {0}")]
-    Output(io::Error),
-}
 
 /// A recording that was read once to its end, so that its length is known.
 pub struct Wav<R> {
@@ -43,13 +34,12 @@ impl<R: Read + Seek> Wav<R> {
     /// # Errors
     /// [`RecordingError`] when it cannot be read or was changed.
     pub fn measure(mut input: R, key: SecretKey) -> Result<Self, RecordingError> {
-        let mut mixer = Mixer::default();
-        let outcome = play(&mut input, &key, |frame| mixer.add(frame, |_, _| Ok(())));
-        let outcome = outcome.map_err(|error| match error {
-            WavError::Recording(error) => error,
-            WavError::Output(error) => error.into(),
-        })?;
-        let samples = mixer.written + mixer.window.len() as u64;
+        let mut moments = Moments::begin(&mut input, &key)?;
+        let mut samples = 0;
+        while moments.next_moment()?.is_some() {
+            samples += 1;
+        }
+        let outcome = moments.reader.outcome().unwrap_or(Outcome::CutOff);
         Ok(Self { input, key, samples, outcome })
     }
 
@@ -65,35 +55,65 @@ impl<R: Read + Seek> Wav<R> {
         self.outcome
     }
 
-    /// Writes the WAV file.
+    /// The WAV file, to be taken piece by piece as somebody wants it.
     ///
     /// # Errors
-    /// [`WavError`]; what is written until then is of no use.
-    pub fn write(mut self, mut out: impl Write) -> Result<(), WavError> {
-        out.write_all(&header(self.samples)).map_err(WavError::Output)?;
-        let mut mixer = Mixer::default();
-        play(&mut self.input, &self.key, |frame| {
-            mixer.add(frame, |left, right| write_moment(&mut out, left, right))
-        })?;
-        for [left, right] in mixer.window {
-            write_moment(&mut out, left, right).map_err(WavError::Output)?;
-        }
-        out.flush().map_err(WavError::Output)
+    /// [`RecordingError`] when it cannot be read any more.
+    pub fn pieces(self) -> Result<Pieces<R>, RecordingError> {
+        let moments = Moments::begin(self.input, &self.key)?;
+        Ok(Pieces { head: Some(header(self.samples)), moments })
     }
 }
 
-fn play<R: Read + Seek>(
-    input: &mut R,
-    key: &SecretKey,
-    mut each: impl FnMut(&Frame<'_>) -> io::Result<()>,
-) -> Result<Outcome, WavError> {
-    input.seek(SeekFrom::Start(0)).map_err(RecordingError::from)?;
-    let mut reader = Reader::open(input)?;
-    reader.unlock(key)?;
-    while let Some(frame) = reader.next_frame()? {
-        each(&frame).map_err(WavError::Output)?;
+/// What is left of a WAV file.
+pub struct Pieces<R> {
+    head: Option<Vec<u8>>,
+    moments: Moments<R>,
+}
+
+impl<R: Read + Seek> Pieces<R> {
+    /// The next piece, at most [`PIECE_BYTES_MAX`]; empty at the end.
+    ///
+    /// # Errors
+    /// [`RecordingError`] when it was changed meanwhile; what came until then is of no use.
+    pub fn next_piece(&mut self) -> Result<Vec<u8>, RecordingError> {
+        let mut piece = self.head.take().unwrap_or_default();
+        while piece.len() + MOMENT_BYTES as usize <= PIECE_BYTES_MAX {
+            let Some([left, right]) = self.moments.next_moment()? else { break };
+            piece.extend_from_slice(&left.to_le_bytes());
+            piece.extend_from_slice(&right.to_le_bytes());
+        }
+        Ok(piece)
     }
-    Ok(reader.outcome().unwrap_or(Outcome::CutOff))
+}
+
+/// Both tracks side by side, one moment after the other.
+struct Moments<R> {
+    reader: Reader<R>,
+    mixer: Mixer,
+}
+
+impl<R: Read + Seek> Moments<R> {
+    fn begin(mut input: R, key: &SecretKey) -> Result<Self, RecordingError> {
+        input.seek(SeekFrom::Start(0))?;
+        let mut reader = Reader::open(input)?;
+        reader.unlock(key)?;
+        Ok(Self { reader, mixer: Mixer::default() })
+    }
+
+    fn next_moment(&mut self) -> Result<Option<[i16; 2]>, RecordingError> {
+        loop {
+            if let Some(moment) = self.mixer.pop() {
+                return Ok(Some(moment));
+            }
+            self.mixer.lay();
+            match self.reader.next_frame()? {
+                Some(frame) => self.mixer.take(&frame),
+                None if self.mixer.window.is_empty() => return Ok(None),
+                None => self.mixer.end(),
+            }
+        }
+    }
 }
 
 /// Puts frames of both tracks side by side. What it holds is bounded: [`WINDOW_SAMPLES`] and a
@@ -103,6 +123,10 @@ struct Mixer {
     written: u64,
     window: VecDeque<[i16; 2]>,
     tracks: [Option<Step>; 2],
+    /// What lies before it can be given out: a gap is as long as it is, but it is nowhere kept.
+    due: i64,
+    /// The frame that is laid down when there is nothing more to give out before it.
+    next: Placed,
 }
 
 /// Where a track is: the place in the file of one of its timestamps.
@@ -112,13 +136,17 @@ struct Step {
     place: i64,
 }
 
+/// Samples of a side, and where they belong.
+#[derive(Default)]
+struct Placed {
+    place: i64,
+    side: usize,
+    samples: Vec<i16>,
+}
+
 impl Mixer {
-    /// Takes a frame, and gives out what is far enough behind it.
-    fn add(
-        &mut self,
-        frame: &Frame<'_>,
-        each: impl FnMut(i16, i16) -> io::Result<()>,
-    ) -> io::Result<()> {
+    /// Takes a frame; what is far enough behind it is due then.
+    fn take(&mut self, frame: &Frame<'_>) {
         let side = frame.track.0.index();
         let arrived = i64::from(frame.at_ms) * i64::from(RATE_HZ) / 1_000;
         let place = self.tracks.get(side).copied().flatten().map(|step| {
@@ -131,39 +159,39 @@ impl Mixer {
             *track = Some(Step { timestamp: frame.timestamp, place });
         }
         let end = place.saturating_add_unsigned(frame.samples.len() as u64);
-        self.drain(end.saturating_sub_unsigned(WINDOW_SAMPLES as u64), each)?;
-        for (at, byte) in (place..).zip(frame.samples) {
+        self.due = end.saturating_sub_unsigned(WINDOW_SAMPLES as u64);
+        self.next.place = place;
+        self.next.side = side;
+        self.next.samples.extend(frame.samples.iter().map(|byte| frame.law.decode(*byte)));
+    }
+
+    /// Gives out the next moment that is due.
+    fn pop(&mut self) -> Option<[i16; 2]> {
+        if self.written.cast_signed() >= self.due {
+            return None;
+        }
+        self.written += 1;
+        Some(self.window.pop_front().unwrap_or_default())
+    }
+
+    /// Lays down the frame that was taken last.
+    fn lay(&mut self) {
+        let Placed { place, side, samples } = &mut self.next;
+        for (at, sample) in (*place..).zip(samples.drain(..)) {
             let Ok(at) = usize::try_from(at - self.written.cast_signed()) else { continue };
             if at >= self.window.len() {
                 self.window.resize(at + 1, [0; 2]);
             }
-            let moment = self.window.get_mut(at).and_then(|moment| moment.get_mut(side));
-            if let Some(sample) = moment {
-                *sample = frame.law.decode(*byte);
+            if let Some(to) = self.window.get_mut(at).and_then(|moment| moment.get_mut(*side)) {
+                *to = sample;
             }
         }
-        Ok(())
     }
 
-    /// Gives out what lies before a place, silence where nothing has come: a gap is as long as it
-    /// is, but it is nowhere kept.
-    fn drain(
-        &mut self,
-        before: i64,
-        mut each: impl FnMut(i16, i16) -> io::Result<()>,
-    ) -> io::Result<()> {
-        while self.written.cast_signed() < before {
-            let [left, right] = self.window.pop_front().unwrap_or_default();
-            each(left, right)?;
-            self.written += 1;
-        }
-        Ok(())
+    /// No frame comes any more: all is due.
+    fn end(&mut self) {
+        self.due = self.written.saturating_add(self.window.len() as u64).cast_signed();
     }
-}
-
-fn write_moment(out: &mut impl Write, left: i16, right: i16) -> io::Result<()> {
-    let ([a, b], [c, d]) = (left.to_le_bytes(), right.to_le_bytes());
-    out.write_all(&[a, b, c, d])
 }
 
 fn header(samples: u64) -> Vec<u8> {
@@ -201,12 +229,12 @@ mod tests {
             let samples = [0; 160];
             let (track, law) = (Track(Side::A), Law::A);
             let frame = Frame { track, law, at_ms, timestamp: at_ms * 8, samples: &samples };
-            let added = mixer.add(&frame, |left, right| {
+            mixer.take(&frame);
+            while let Some([left, right]) = mixer.pop() {
                 moments += 1;
                 loud += u64::from(left != 0 || right != 0);
-                Ok(())
-            });
-            added.expect("nothing fails here");
+            }
+            mixer.lay();
         }
         assert!(mixer.window.capacity() <= 4 * WINDOW_SAMPLES, "{}", mixer.window.capacity());
         assert_eq!(moments + mixer.window.len() as u64, 3_600 * 8_000 + 160);

@@ -277,46 +277,64 @@ impl Store {
         Ok(Some(expires_at))
     }
 
-    /// Uses a link up, and writes down that it was. `None` when it is unknown, used, or too old, or
-    /// its recording is gone.
+    /// The recording that a link leads to, and leaves the link as it is. `None` when it is unknown,
+    /// used, or too old, or its recording is gone.
     ///
     /// # Errors
-    /// [`StoreError`] when the database is away; the link may be used up then.
-    pub async fn fetch_recording(
+    /// [`StoreError`] when the database is away.
+    pub async fn find_linked_recording(
         &self,
         token_hash: &[u8; 32],
         now: SystemTime,
     ) -> Result<Option<Recording>, StoreError> {
         let mut tx = self.platform().await?;
-        let used: Option<(Uuid, Uuid, String)> = sqlx::query_as(
-            "update recording_link set used_at = $2
-             where token_hash = $1 and used_at is null and expires_at > $2
-             returning tenant_id, recording_id, actor",
+        let row: Option<Row> = sqlx::query_as(
+            "select recording.* from recording_link link
+             join recording on recording.tenant_id = link.tenant_id
+                 and recording.id = link.recording_id
+             where link.token_hash = $1 and link.used_at is null and link.expires_at > $2
+                 and recording.erased_at is null",
         )
         .bind(token_hash.as_slice())
         .bind(to_sql(now)?)
         .fetch_optional(tx.connection())
         .await?;
-        let Some((tenant, id, actor)) = used else { return Ok(None) };
-        let row: Option<Row> = sqlx::query_as(
-            "select * from recording where tenant_id = $1 and id = $2 and erased_at is null",
+        row.map(Recording::try_from).transpose()
+    }
+
+    /// Uses a link up, and writes down that it was. False when it is unknown, used, or too old, or
+    /// its recording is gone.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database is away; the link may be used up then.
+    pub async fn use_recording_link(
+        &self,
+        token_hash: &[u8; 32],
+        now: SystemTime,
+    ) -> Result<bool, StoreError> {
+        let mut tx = self.platform().await?;
+        let used: Option<(Uuid, Uuid, String)> = sqlx::query_as(
+            "update recording_link link set used_at = $2 from recording
+             where link.token_hash = $1 and link.used_at is null and link.expires_at > $2
+                 and recording.tenant_id = link.tenant_id and recording.id = link.recording_id
+                 and recording.erased_at is null
+             returning link.tenant_id, link.recording_id, link.actor",
         )
-        .bind(tenant)
-        .bind(id)
+        .bind(token_hash.as_slice())
+        .bind(to_sql(now)?)
         .fetch_optional(tx.connection())
         .await?;
-        let Some(row) = row else { return Ok(None) };
-        let recording = Recording::try_from(row)?;
+        let Some((tenant, recording, actor)) = used else { return Ok(false) };
         let deed = Deed {
-            tenant: recording.tenant,
+            tenant: TenantId::from_u128(tenant.as_u128()),
             actor: &actor,
             action: "recording.fetched",
-            subject: recording.id.as_u128(),
+            subject: recording.as_u128(),
             details: json!({}),
         };
         audit::write(tx.connection(), now, deed).await?;
         tx.commit().await?;
-        Ok(Some(recording))
+        Ok(true)
     }
 
     /// Opens the key of a recording.

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request};
+use axum::response::Response;
 use maskline::api::{Api, router};
 use maskline::domain::id::{CallId, RecordingId, TenantId};
 use maskline::domain::recording::Retention;
@@ -31,6 +33,11 @@ impl Drop for Folder {
 
 /// Writes a recording of a second of one level to the disk and into the store.
 async fn recorded(world: &World, folder: &Folder) -> Recording {
+    recorded_for(world, folder, 1).await
+}
+
+/// The same, of some seconds.
+async fn recorded_for(world: &World, folder: &Folder, seconds: u32) -> Recording {
     let tenant = TenantId::parse(&world.tenant).expect("an id");
     let (id, call) = (RecordingId::new(STARTED_MS, 5), CallId::new(STARTED_MS, 6));
     let (retention, started_ms) = (Retention::FiveYears, STARTED_MS);
@@ -42,7 +49,7 @@ async fn recorded(world: &World, folder: &Folder) -> Recording {
     let about = About { tenant, recording: id, call, started_ms };
     let file = std::fs::File::create(place.kept(&folder.0)).expect("a file");
     let mut writer = Writer::begin(file, &about, &key, &wrapped).expect("a header");
-    for at in 0..50 {
+    for at in 0..50 * seconds {
         let (track, law) = (Track(Side::B), Law::A);
         let frame =
             Frame { track, law, at_ms: at * 20, timestamp: at * 160, samples: &[0x2a; 160] };
@@ -56,7 +63,7 @@ async fn recorded(world: &World, folder: &Folder) -> Recording {
         call,
         retention,
         started_at,
-        duration: Duration::from_secs(1),
+        duration: Duration::from_secs(seconds.into()),
         bytes: finished.bytes,
         frames: finished.totals.frames,
         lost: 0,
@@ -69,15 +76,30 @@ async fn recorded(world: &World, folder: &Folder) -> Recording {
     recording
 }
 
-/// Follows a link without a key.
-async fn follow(world: &World, folder: &Folder, path: &str) -> (u16, HeaderMap, Vec<u8>) {
+/// The API with that folder.
+fn app(world: &World, folder: &Folder) -> Router {
     let at = now();
     let api = Api::new(world.db.store.clone(), world.relay.clone(), Arc::new(move || at));
-    let app = router(api.with_recordings(folder.0.clone()));
+    router(api.with_recordings(folder.0.clone()))
+}
+
+/// A link to a recording.
+async fn link_to(world: &World, recording: &Recording) -> String {
+    let links = format!("/v1/recordings/{}/links", recording.id);
+    let link = world.admin.post(&links, serde_json::json!({})).await.gave(201);
+    link.body["path"].as_str().expect("a path").to_owned()
+}
+
+/// Begins to follow a link without a key.
+async fn begin(app: &Router, path: &str) -> Response {
     let request = Request::get(path).body(Body::empty()).expect("a request");
-    let response = app.oneshot(request).await.expect("an answer");
-    let (parts, body) = response.into_parts();
-    let body = to_bytes(body, 1 << 20).await.expect("a body");
+    app.clone().oneshot(request).await.expect("an answer")
+}
+
+/// Follows a link to its end.
+async fn follow(app: &Router, path: &str) -> (u16, HeaderMap, Vec<u8>) {
+    let (parts, body) = begin(app, path).await.into_parts();
+    let body = to_bytes(body, 1 << 24).await.expect("a body");
     (parts.status.as_u16(), parts.headers, body.to_vec())
 }
 
@@ -90,10 +112,8 @@ async fn a_recording_is_fetched_once_by_a_link_and_heard() {
     let listed = world.admin.get("/v1/recordings").await.gave(200);
     assert_eq!(listed.body["data"][0]["id"], recording.id.to_string());
     assert_eq!(listed.body["data"][0]["complete"], true);
-    let links = format!("/v1/recordings/{}/links", recording.id);
-    let link = world.admin.post(&links, serde_json::json!({})).await.gave(201);
-    let path = link.body["path"].as_str().expect("a path");
-    let (status, headers, wav) = follow(&world, &folder, path).await;
+    let (app, path) = (app(&world, &folder), link_to(&world, &recording).await);
+    let (status, headers, wav) = follow(&app, &path).await;
     assert_eq!((status, &headers["content-type"]), (200, &"audio/wav".parse().expect("a value")));
     assert_eq!(
         (&headers["cache-control"], &headers["x-recording-complete"]),
@@ -104,9 +124,43 @@ async fn a_recording_is_fetched_once_by_a_link_and_heard() {
     let samples: Vec<i16> = reader.samples().map(|sample| sample.expect("a sample")).collect();
     let level = Law::A.decode(0x2a);
     assert!(samples.chunks(2).all(|moment| *moment == [0, level]), "only the callee spoke");
-    assert_eq!(follow(&world, &folder, path).await.0, 404, "once");
-    assert_eq!(follow(&world, &folder, "/recordings/guess").await.0, 404);
+    assert_eq!(follow(&app, &path).await.0, 404, "once");
+    assert_eq!(follow(&app, "/recordings/guess").await.0, 404);
     assert_eq!(world.count("audit_entry").await, 2, "made and used");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn downloads_beyond_the_limit_are_refused_and_their_link_stays_good() {
+    let world = World::new().await;
+    let name = format!("maskline-api-slow-{}", std::process::id());
+    let folder = Folder(std::env::temp_dir().join(name));
+    let recording = recorded_for(&world, &folder, 30).await;
+    let app = app(&world, &folder);
+    let mut unread = Vec::new();
+    let refused = loop {
+        let path = link_to(&world, &recording).await;
+        let response = begin(&app, &path).await;
+        if response.status() != 200 {
+            break (path, response);
+        }
+        unread.push(response);
+        assert!(unread.len() < 9, "no limit");
+    };
+    let (path, response) = refused;
+    assert_eq!((unread.len(), response.status().as_u16()), (2, 429));
+    assert_eq!(response.headers()["retry-after"], "10");
+    let problem = to_bytes(response.into_body(), 1 << 16).await.expect("a body");
+    let problem: serde_json::Value = serde_json::from_slice(&problem).expect("JSON");
+    assert_eq!(problem["code"], "too_many_downloads");
+    drop(unread);
+    let status = loop {
+        // The two that went away are noticed when something is written to them.
+        match follow(&app, &path).await {
+            (429, ..) => tokio::task::yield_now().await,
+            (status, _, wav) => break (status, wav.len()),
+        }
+    };
+    assert_eq!(status, (200, 44 + 30 * 8_000 * 4));
 }
 
 #[tokio::test]

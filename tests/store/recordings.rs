@@ -75,13 +75,15 @@ async fn a_link_fetches_one_recording_once_within_its_time_and_both_are_written_
         let linked = store.link_recording(ours.id, id, &hash, "key_a", at).await;
         assert_eq!(linked.expect("linked"), Some(at + LINK_TIME));
     }
-    assert_eq!(store.fetch_recording(&[1; 32], at).await.expect("answered"), None);
-    let late = store.fetch_recording(&[3; 32], at + LINK_TIME).await;
-    assert_eq!(late.expect("answered"), None, "too late");
-    let in_time = at + LINK_TIME - SECOND;
-    let fetched = store.fetch_recording(&[2; 32], in_time).await.expect("answered");
-    assert_eq!(fetched.as_ref(), Some(&recording));
-    assert_eq!(store.fetch_recording(&[2; 32], in_time).await.expect("answered"), None, "used");
+    let find = async |hash, at| store.find_linked_recording(&[hash; 32], at).await.expect("found");
+    let using = async |hash, at| store.use_recording_link(&[hash; 32], at).await.expect("answered");
+    assert_eq!((find(1, at).await, using(1, at).await), (None, false));
+    let (in_time, late) = (at + LINK_TIME - SECOND, at + LINK_TIME);
+    assert_eq!((find(3, late).await, using(3, late).await), (None, false), "too late");
+    assert_eq!(find(2, in_time).await.as_ref(), Some(&recording), "a look costs nothing");
+    assert_eq!(find(2, in_time).await.as_ref(), Some(&recording));
+    assert!(using(2, in_time).await);
+    assert_eq!((find(2, in_time).await, using(2, in_time).await), (None, false), "used");
     let by = |action: &str| (action.to_owned(), "key_a".to_owned());
     let expected = [by("recording.linked"), by("recording.linked"), by("recording.fetched")];
     assert_eq!(deeds(&mut world, id).await, expected);
