@@ -23,6 +23,9 @@ pub(crate) const MEDIA: &str = "127.0.0.1";
 /// No wait in these tests is longer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Of the output of a process that did not do what was waited for.
+const SHOWN_LINES: usize = 60;
+
 /// Looks again until `found` gives something.
 #[expect(clippy::disallowed_methods, reason = "other processes are waited for by the real clock")]
 pub(crate) fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
@@ -89,14 +92,32 @@ impl Process {
 
     /// Waits until the process says `words`.
     pub(crate) fn await_words(&mut self, words: &str) {
-        until(&format!("`{words}` from {}", self.name), || {
-            if self.text().contains(words) {
-                return Some(());
+        let output = self.output.clone();
+        let said = || fs::read(&output).map(|text| String::from_utf8_lossy(&text).contains(words));
+        self.await_answer(&format!("`{words}`"), || said().expect("its output").then_some(()));
+    }
+
+    /// Waits until the process gives `answer`. When it ends before, or never does, the end of what
+    /// it said is shown.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "other processes are waited for by the real clock"
+    )]
+    pub(crate) fn await_answer<T>(&mut self, what: &str, answer: impl Fn() -> Option<T>) -> T {
+        let begun = Instant::now();
+        loop {
+            if let Some(answer) = answer() {
+                return answer;
             }
             let ended = self.child.try_wait().expect("a child");
-            assert!(ended.is_none(), "{} ended before `{words}`:\n{}", self.name, self.text());
-            None
-        });
+            if ended.is_some() || begun.elapsed() >= PATIENCE {
+                let text = self.text();
+                let lines: Vec<_> = text.lines().rev().take(SHOWN_LINES).collect();
+                let last: Vec<_> = lines.into_iter().rev().collect();
+                panic!("no {what} from {} ({ended:?}):\n{}", self.name, last.join("\n"));
+            }
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
     }
 
     /// Waits until it ends by itself.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -67,11 +67,6 @@ fn spawn(folder: &Path, command: &str, log: &str) -> Process {
     let mut process = Command::new(env!("CARGO_BIN_EXE_maskline"));
     process.arg(command).arg("--config").arg(folder.join("maskline.toml"));
     Process::start(process, folder.join(log))
-}
-
-fn free_tcp_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("an address").port()
 }
 
 /// One GET; `None` when nobody answers.
@@ -139,10 +134,8 @@ impl Service {
         fs::create_dir_all(&folder).expect("a writable folder for temporary files");
         // Under root, PostgreSQL runs as another user and must reach its directory.
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("our folder");
-        let [api, admin] =
-            [free_tcp_port(), free_tcp_port()].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
-        let sip = SocketAddr::from(([127, 0, 0, 1], free_port("127.0.0.1")));
-        let sip_tls = SocketAddr::from(([127, 0, 0, 1], free_tcp_port()));
+        let [api, admin, sip, sip_tls] =
+            [(); 4].map(|()| SocketAddr::from(([127, 0, 0, 1], free_port("127.0.0.1"))));
         let socket = if is_apart {
             format!("socket = \"{}/media.sock\"\n", folder.display())
         } else {
@@ -171,8 +164,8 @@ impl Service {
         let operator_key =
             run(&folder, &["key", "create", "--role", "operator", "--quiet"]).trim().to_owned();
         let media = is_apart.then(|| spawn(&folder, "media", "media.log"));
-        let process = spawn(&folder, "serve", "service.log");
-        until("the service", || {
+        let mut process = spawn(&folder, "serve", "service.log");
+        process.await_answer("the service", || {
             http_get(api, "/openapi.json").filter(|(status, _)| *status == 200)
         });
         let runtime =

@@ -3,12 +3,12 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 
 use serde_json::{Value, json};
 
 use crate::certificates;
-use crate::peers::{Softphone, until};
+use crate::peers::{Softphone, free_port, until};
 use crate::service::Service;
 
 const REAL: &str = "+8613800001234";
@@ -69,8 +69,7 @@ pub(crate) fn register(
 }
 
 pub(crate) fn free_tcp_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address")
+    SocketAddr::from(([127, 0, 0, 1], free_port("127.0.0.1")))
 }
 
 /// One command by baresip's control socket, as a netstring of JSON.

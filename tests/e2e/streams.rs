@@ -1,13 +1,13 @@
 //! Calls of a PBX over streams: mutual TLS with a certificate of its own, and TCP and TLS by IPv6.
 //! sipp of Debian knows no TLS, so the PBX is written by hand; the carrier is sipp.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 
 use rustls::{ClientConnection, StreamOwned};
 use serde_json::json;
 
 use crate::certificates;
-use crate::peers::{INSURER, until};
+use crate::peers::{INSURER, free_port, until};
 use crate::service::Service;
 use crate::torture::header;
 use crate::torture_streams::{Stream, connect, tls_terms};
@@ -189,8 +189,8 @@ fn a_pbx_with_its_certificate_calls_over_mutual_tls_and_every_other_is_refused()
 
 #[test]
 fn a_pbx_calls_over_tcp_and_tls_of_ipv6() {
-    let free = || TcpListener::bind((IPV6, 0)).and_then(|it| it.local_addr()).expect("a free port");
-    let (tcp, tls) = (free(), free());
+    let [tcp, tls] =
+        [(); 2].map(|()| SocketAddr::new(IPV6.parse().expect("an address"), free_port(IPV6)));
     let listeners = format!(", \"tcp:{tcp}\", \"tls:{tls}\"");
     let service = Service::start_on("streams-ipv6", "", &listeners);
     let x = bound(&service);
