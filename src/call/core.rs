@@ -299,7 +299,8 @@ impl CallCore {
     }
 
     /// Calls that were answered before `spared_before` go on. One whose answer overtook the order
-    /// in the queue does not.
+    /// in the queue does not. Whoever is being refused hears why to the end, as if it had dialled a
+    /// number that never was.
     fn on_binding_ended(
         &mut self,
         now: Now,
@@ -309,8 +310,17 @@ impl CallCore {
     ) {
         let is_spared = |call: &Call| {
             let Some(record) = call.record() else { return true };
-            call.stage() == Stage::Bridged
-                && spared_before.is_some_and(|order| record.was_answered_before(order))
+            let was_answered = |order| record.was_answered_before(order);
+            match call.stage() {
+                Stage::Refusing(_) => true,
+                Stage::Bridged => spared_before.is_some_and(was_answered),
+                Stage::Routing
+                | Stage::Opening
+                | Stage::Calling { .. }
+                | Stage::Announcing
+                | Stage::Menu
+                | Stage::Over => false,
+            }
         };
         for serial in self.through(binding, |call| !is_spared(call)) {
             self.happen(now, serial, Event::Stopped(cause));

@@ -90,6 +90,25 @@ fn a_refusal_by_a_rule_sounds_otherwise() {
 }
 
 #[test]
+fn a_refusal_is_told_to_its_end_though_the_binding_is_cleared_away_meanwhile() {
+    let over = BindingState::Active { expires_at: Some(epoch().wall) };
+    let mut h = aloud();
+    h.store = || None;
+    h.from(pbx(), caller().invite());
+    h.answer_route(found(|route| route.state = over));
+    assert_eq!(h.lines(pbx()), ["183 INVITE"]);
+    let (cause, ordered_at) = (Cause::BindingExpired, h.now.monotonic);
+    for drop_calls in [false, true] {
+        h.control(Control::BindingEnded { binding: BINDING, cause, drop_calls, ordered_at });
+        assert!(h.take(pbx()).is_empty(), "the end of its binding is heard");
+    }
+    said(&mut h);
+    assert_eq!(h.lines(pbx()), ["404 INVITE"]);
+    confirm(&mut h);
+    h.check_nothing_is_left();
+}
+
+#[test]
 fn whoever_gives_up_or_ends_it_meanwhile_changes_nothing_about_why() {
     let hang_up: fn(&mut Harness) = |h| h.from(pbx(), caller().cancel());
     let drain: fn(&mut Harness) = |h| h.control(Control::TerminateAll);
