@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::crowd::metric;
-use crate::media_process::Peer;
+use crate::peer::Peer;
 use crate::peers::{INSURER, PATIENCE, until};
 use crate::service::Service;
 

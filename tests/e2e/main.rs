@@ -13,11 +13,13 @@ mod encrypted;
 mod leaks;
 mod media_process;
 mod menu;
+mod peer;
 mod peers;
 #[path = "../protos/mod.rs"]
 mod protos;
 mod proxy;
 mod recorded;
+mod refused;
 mod scanners;
 mod second_peer;
 mod service;
@@ -30,3 +32,4 @@ mod torture_streams;
 mod voices;
 mod whisper;
 mod wires;
+mod words;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use maskline::cli::client::Client;
+use maskline::cli::client::{Client, Endpoint};
 use maskline::cli::demo::provision::{self, Provisioned, Sides};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -47,6 +47,8 @@ struct Shape {
     has_menu: bool,
     /// Every call is recorded.
     records: bool,
+    /// Callers hear why they are refused.
+    announces_refusals: bool,
 }
 
 /// Starts the binary with this arguments and waits for its good end; its standard output.
@@ -108,6 +110,12 @@ impl Service {
         Self::start_in(name, "", "", shape)
     }
 
+    /// With words for callers who are refused, as it ships.
+    pub(crate) fn start_announcing_refusals(name: &str) -> Self {
+        let shape = Shape { announces_refusals: true, ..Shape::default() };
+        Self::start_in(name, "", "", shape)
+    }
+
     /// With calls that are announced and recorded, by this process or by the one of its media
     /// plane.
     pub(crate) fn start_recording(name: &str, is_apart: bool) -> Self {
@@ -127,7 +135,7 @@ impl Service {
     }
 
     fn start_in(name: &str, more: &str, listeners: &str, shape: Shape) -> Self {
-        let Shape { is_apart, whisper, has_menu, records } = shape;
+        let Shape { is_apart, whisper, has_menu, records, announces_refusals } = shape;
         let whisper = whisper.unwrap_or("off");
         let folder =
             std::env::temp_dir().join(format!("maskline-e2e-{}-{name}", std::process::id()));
@@ -153,7 +161,8 @@ impl Service {
              [admin]\nlisten = \"{admin}\"\n[sip]\n{more}probe_interval = \"0s\"\n\
              listen = [\"{sip}\", \"tcp:{sip}\", \"tls:{sip_tls}\"{listeners}]\n\
              tls_certificate = \"{1}/relay.pem\"\ntls_key = \"{1}/relay.key\"\n\
-             [media]\nbind = \"127.0.0.1\"\nthreads = 1\n{socket}announce_refusals = false\n\
+             [media]\nbind = \"127.0.0.1\"\nthreads = 1\n{socket}\
+             announce_refusals = {announces_refusals}\n\
              [whisper]\nmode = \"{whisper}\"\n\
              [menu]\nenabled = {has_menu}\n{recording}[log]\nfilter = \"trace\"\n",
             folder.display(),
@@ -181,7 +190,7 @@ impl Service {
             .block_on(provision::provision(&url, key(), sides))
             .expect("the API makes what is needed");
         until("readiness", || http_get(admin, "/readyz").filter(|(status, _)| *status == 200));
-        let endpoint = maskline::cli::client::Endpoint { url: url.clone(), key: Some(key()) };
+        let endpoint = Endpoint { url: url.clone(), key: Some(key()) };
         let operator = Client::new(&endpoint).expect("a key is given");
         Self { folder, process, media, api, admin, sip, sip_tls, sides, made, operator, runtime }
     }
@@ -194,6 +203,14 @@ impl Service {
     /// Binds a policy to a virtual number of this pool.
     pub(crate) fn bind_from(&self, pool: &str, external_id: &str, real_number: &str) -> Value {
         let request = provision::bind(&self.made.crm, pool, external_id, real_number);
+        self.runtime.block_on(request).expect("a free number")
+    }
+
+    /// Binds a policy as whoever has this key.
+    pub(crate) fn bind_with(&self, key: &str, external_id: &str, real_number: &str) -> Value {
+        let endpoint = Endpoint { url: format!("http://{}", self.api), key: Some(key.into()) };
+        let client = Client::new(&endpoint).expect("a key is given");
+        let request = provision::bind(&client, &self.made.pool, external_id, real_number);
         self.runtime.block_on(request).expect("a free number")
     }
 
