@@ -20,11 +20,12 @@ use tokio_util::io::ReaderStream;
 
 use super::Api;
 use super::error::{ApiError, Code};
-use crate::domain::id::TenantId;
-use crate::recording::{Outcome, PIECE_BYTES_MAX, Pieces, Place, Reader, RecordingError, Wav};
+use crate::domain::id::{RecordingId, TenantId};
+use crate::recording::{
+    Outcome, PIECE_BYTES_MAX, Pieces, Place, Reader, RecordingError, Wav, fingerprint,
+};
 use crate::store::convert::unix_ms;
 use crate::store::recording::Recording;
-use crate::vault::SecretKey;
 
 /// The most recordings that are fetched at a time.
 const DOWNLOADS_MAX: usize = 8;
@@ -105,12 +106,20 @@ async fn fetch(State(api): State<Api>, Path(token): Path<String>) -> Result<Resp
     let recording = found.ok_or_else(not_found)?;
     let (tenant, id) = (recording.tenant, recording.id);
     let download = api.downloads().begin(tenant)?;
-    let opened = spawn_blocking(move || open(&recording, &folder)).await;
-    let (file, wrapped) = opened.map_err(failed)?.map_err(failed)?;
-    let key = api.store().open_recording_key(tenant, id, &wrapped).await?;
     // It holds its place as long as it reads, whether or not somebody still waits for the answer.
-    let measured = spawn_blocking(move || Ok::<_, RecordingError>((measure(file, key)?, download)));
-    let (wav, download) = measured.await.map_err(failed)?.map_err(failed)?;
+    let checked = spawn_blocking(move || (check(&recording, &folder), download)).await;
+    let (checked, download) = checked.map_err(failed)?;
+    let (file, wrapped) = match checked {
+        Ok(checked) => checked,
+        Err(unfit) => return Err(refuse(&api, &hash, id, unfit).await),
+    };
+    let key = api.store().open_recording_key(tenant, id, &wrapped).await?;
+    let measured = spawn_blocking(move || (Wav::measure(io::BufReader::new(file), key), download));
+    let (measured, download) = measured.await.map_err(failed)?;
+    let wav = match measured {
+        Ok(wav) => wav,
+        Err(error) => return Err(refuse(&api, &hash, id, error.into()).await),
+    };
     let (length, outcome) = (wav.bytes(), wav.outcome());
     let pieces = wav.pieces().map_err(failed)?;
     if !api.store().use_recording_link(&hash, api.now().wall).await? {
@@ -202,27 +211,66 @@ fn failed(error: impl std::fmt::Display) -> ApiError {
     Code::Internal.into()
 }
 
-/// The file of a recording and its wrapped key, if it is that of the row.
-fn open(recording: &Recording, folder: &std::path::Path) -> io::Result<(File, Vec<u8>)> {
+/// Why a recording is not given out.
+enum Unfit {
+    /// It is nowhere.
+    Missing,
+    /// It is not what was recorded.
+    Changed,
+    /// Nothing is known against it.
+    Failed(RecordingError),
+}
+
+impl From<RecordingError> for Unfit {
+    fn from(error: RecordingError) -> Self {
+        match error {
+            RecordingError::NotOurs | RecordingError::Changed(_) => Self::Changed,
+            RecordingError::Io(_) | RecordingError::Key(_) => Self::Failed(error),
+        }
+    }
+}
+
+/// Nothing was sent: the link stays good. Whoever asked is told what is wrong, and so is everybody
+/// who looks after recordings.
+async fn refuse(api: &Api, hash: &[u8; 32], id: RecordingId, unfit: Unfit) -> ApiError {
+    let (code, why) = match unfit {
+        Unfit::Missing => (Code::RecordingMissing, "missing"),
+        Unfit::Changed => (Code::RecordingChanged, "changed"),
+        Unfit::Failed(error) => return failed(error),
+    };
+    count(why);
+    tracing::error!(recording.id = %id, why, "{id} is not given out: its file is {why}");
+    match api.store().note_unfit_recording(hash, why, api.now().wall).await {
+        Ok(()) => code.into(),
+        Err(error) => error.into(),
+    }
+}
+
+/// The file of a recording and its wrapped key, if every byte of it is what the row says.
+fn check(recording: &Recording, folder: &std::path::Path) -> Result<(File, Vec<u8>), Unfit> {
     let place = Place {
         recording: recording.id,
         retention: recording.retention,
         started_ms: unix_ms(recording.started_at),
     };
-    let file = File::open(place.kept(folder)).or_else(|_| File::open(place.partial(folder)))?;
-    let reader = Reader::open(io::BufReader::new(&file)).map_err(io::Error::other)?;
+    let opened = File::open(place.kept(folder)).or_else(|_| File::open(place.partial(folder)));
+    let file = match opened {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Unfit::Missing),
+        opened => opened.map_err(RecordingError::from)?,
+    };
+    let bytes = file.metadata().map_err(RecordingError::from)?.len();
+    if bytes != recording.bytes {
+        return Err(Unfit::Changed);
+    }
+    let (sha256, bytes) = fingerprint(&file).map_err(RecordingError::from)?;
+    let reader = Reader::open(io::BufReader::new(&file))?;
     let about = reader.about();
-    if (about.tenant, about.recording) != (recording.tenant, recording.id) {
-        return Err(io::Error::other("the file is that of another recording"));
+    let is_its = (about.tenant, about.recording) == (recording.tenant, recording.id);
+    if !is_its || (sha256, bytes) != (recording.sha256, recording.bytes) {
+        return Err(Unfit::Changed);
     }
     let wrapped = reader.wrapped_key().to_vec();
     Ok((file, wrapped))
-}
-
-type WavFile = Wav<io::BufReader<File>>;
-
-fn measure(file: File, key: SecretKey) -> Result<WavFile, RecordingError> {
-    Wav::measure(io::BufReader::new(file), key)
 }
 
 #[cfg(test)]
@@ -233,10 +281,11 @@ mod tests {
     use tokio::task::JoinHandle;
 
     use super::*;
-    use crate::domain::id::{CallId, RecordingId};
+    use crate::domain::id::CallId;
     use crate::recording::{About, Frame, Track, Writer};
     use crate::rtp::g711::Law;
     use crate::rtp::plane::Side;
+    use crate::vault::SecretKey;
 
     fn tenant(number: u128) -> TenantId {
         TenantId::from_u128(number)

@@ -202,6 +202,16 @@ problems! {
         "Too many downloads" "下载过多"
         "As many recordings of this tenant are being fetched as may be; the link is still good."
         "该租户同时下载的录音已达上限，链接仍然有效。";
+    /// The file of a recording is gone.
+    RecordingMissing "recording_missing" INTERNAL_SERVER_ERROR false
+        "Recording missing" "录音缺失"
+        "The file of this recording is missing; nothing was sent and the link is still good."
+        "该录音的文件缺失，未发送任何内容，链接仍然有效。";
+    /// The file of a recording is not what was written.
+    RecordingChanged "recording_changed" INTERNAL_SERVER_ERROR false
+        "Recording changed" "录音被更改"
+        "The file is not what was recorded; nothing was sent and the link is still good."
+        "该文件与录制内容不符，未发送任何内容，链接仍然有效。";
     /// Our own fault.
     Internal "internal" INTERNAL_SERVER_ERROR true
         "Internal error" "内部错误"

@@ -108,10 +108,8 @@ impl Left {
     /// # Errors
     /// [`RecordingError`] when something in it was changed.
     pub fn read(&self, key: &SecretKey) -> Result<Taped, RecordingError> {
-        let (sha256, bytes) = self.hash()?;
-        let mut file = &self.file;
-        file.seek(SeekFrom::Start(0))?;
-        let mut reader = Reader::open(BufReader::new(file))?;
+        let (sha256, bytes) = fingerprint(&self.file)?;
+        let mut reader = Reader::open(BufReader::new(&self.file))?;
         reader.unlock(key)?;
         let mut totals = Totals::default();
         while let Some(frame) = reader.next_frame()? {
@@ -129,18 +127,22 @@ impl Left {
         let place = Place { recording, retention, started_ms };
         Ok(Taped { place, about, totals, sha256, bytes, complete })
     }
+}
 
-    fn hash(&self) -> io::Result<([u8; 32], u64)> {
-        let mut file = &self.file;
-        file.seek(SeekFrom::Start(0))?;
-        let mut context = digest::Context::new(&digest::SHA256);
-        let (mut bytes, mut buffer) = (0, vec![0; BUFFER_BYTES]);
-        loop {
-            let read = file.read(&mut buffer)?;
-            let Some(part) = buffer.get(..read).filter(|part| !part.is_empty()) else { break };
-            context.update(part);
-            bytes += read as u64;
-        }
-        Ok((sha256(&context.finish()), bytes))
+/// SHA-256 of a file and its length; it is back at its beginning then.
+///
+/// # Errors
+/// The disk.
+pub fn fingerprint(mut file: &File) -> io::Result<([u8; 32], u64)> {
+    file.seek(SeekFrom::Start(0))?;
+    let mut context = digest::Context::new(&digest::SHA256);
+    let (mut bytes, mut buffer) = (0, vec![0; BUFFER_BYTES]);
+    loop {
+        let read = file.read(&mut buffer)?;
+        let Some(part) = buffer.get(..read).filter(|part| !part.is_empty()) else { break };
+        context.update(part);
+        bytes += read as u64;
     }
+    file.seek(SeekFrom::Start(0))?;
+    Ok((sha256(&context.finish()), bytes))
 }

@@ -337,6 +337,44 @@ impl Store {
         Ok(true)
     }
 
+    /// Writes down that the file of a recording was not given out, and `why`: once in the time of a
+    /// link, however often it is tried.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database is away.
+    pub async fn note_unfit_recording(
+        &self,
+        token_hash: &[u8; 32],
+        why: &'static str,
+        now: SystemTime,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.platform().await?;
+        let noted_since = now.checked_sub(LINK_TIME).unwrap_or(SystemTime::UNIX_EPOCH);
+        let link: Option<(Uuid, Uuid, String)> = sqlx::query_as(
+            "select tenant_id, recording_id, actor from recording_link link
+             where token_hash = $1 and not exists (
+                 select from audit_entry noted
+                 where noted.tenant_id = link.tenant_id and noted.subject_id = link.recording_id
+                     and noted.action = 'recording.unfit' and noted.actor = link.actor
+                     and noted.at > $2)
+             for update",
+        )
+        .bind(token_hash.as_slice())
+        .bind(to_sql(noted_since)?)
+        .fetch_optional(tx.connection())
+        .await?;
+        let Some((tenant, recording, actor)) = link else { return Ok(()) };
+        let deed = Deed {
+            tenant: TenantId::from_u128(tenant.as_u128()),
+            actor: &actor,
+            action: "recording.unfit",
+            subject: recording.as_u128(),
+            details: json!({ "why": why }),
+        };
+        audit::write(tx.connection(), now, deed).await?;
+        tx.commit().await
+    }
+
     /// Opens the key of a recording.
     ///
     /// # Errors

@@ -163,6 +163,42 @@ async fn downloads_beyond_the_limit_are_refused_and_their_link_stays_good() {
     assert_eq!(status, (200, 44 + 30 * 8_000 * 4));
 }
 
+/// The code of a problem.
+async fn refused(app: &Router, path: &str) -> (u16, String) {
+    let (status, headers, body) = follow(app, path).await;
+    assert_eq!(headers["content-type"], "application/problem+json", "{status}");
+    let problem: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+    (status, problem["code"].as_str().expect("a code").to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_not_what_was_recorded_is_not_given_out_and_the_link_stays_good() {
+    let world = World::new().await;
+    let name = format!("maskline-api-changed-{}", std::process::id());
+    let folder = Folder(std::env::temp_dir().join(name));
+    let recording = recorded(&world, &folder).await;
+    let (retention, started_ms) = (recording.retention, STARTED_MS);
+    let file = Place { recording: recording.id, retention, started_ms }.kept(&folder.0);
+    let whole = std::fs::read(&file).expect("a file");
+    let (app, path) = (app(&world, &folder), link_to(&world, &recording).await);
+    // The end and the last frame: what is left reads as a recording that a crash has cut off.
+    let end = 2 + 10 + 24 + 16;
+    let frame = 2 + 10 + 160 + 16;
+    std::fs::write(&file, &whole[..whole.len() - end - frame]).expect("written");
+    assert_eq!(refused(&app, &path).await, (500, "recording_changed".to_owned()));
+    let mut flipped = whole.clone();
+    flipped[whole.len() - end - 1] ^= 1;
+    std::fs::write(&file, &flipped).expect("written");
+    assert_eq!(refused(&app, &path).await, (500, "recording_changed".to_owned()));
+    std::fs::remove_file(&file).expect("removed");
+    assert_eq!(refused(&app, &path).await, (500, "recording_missing".to_owned()));
+    assert_eq!(world.count("audit_entry").await, 2, "linked, and found unfit once");
+    std::fs::write(&file, &whole).expect("brought back");
+    let (status, _, wav) = follow(&app, &path).await;
+    assert_eq!((status, wav.len()), (200, 44 + 8_000 * 4));
+    assert_eq!(world.count("audit_entry").await, 3);
+}
+
 #[tokio::test]
 async fn nobody_links_what_another_tenant_recorded_and_a_crm_links_nothing() {
     let world = World::new().await;
