@@ -402,9 +402,13 @@ fn judge(call: &mut Call, wires: &mut Wires, now: Now, mut route: Route) -> Even
     let Some(record) = call.record_mut() else { return Event::Refused(Cause::Internal) };
     record.routed(&route);
     let purpose = record.known().purpose.unwrap_or_default();
-    match gate::decide(&route, record.attempt(), now.wall) {
+    let decision = gate::decide(&route, record.attempt(), now.wall);
+    taping::limit_codecs(call, wires, &route, purpose);
+    match decision {
         Decision::Refuse { cause, reasons } => {
-            record.refused(reasons);
+            if let Some(record) = call.record_mut() {
+                record.refused(reasons);
+            }
             call.note_full_caps(wires, now, &route.caps);
             call.refused(wires, cause)
         }

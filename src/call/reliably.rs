@@ -86,7 +86,7 @@ impl Call {
         if !matches!(set_up.offer, Offer::Wanted) || set_up.early.is_some() {
             return None;
         }
-        let told = set_up.offer.wish()?;
+        let told = set_up.wish_of_caller()?;
         let mut ours = self.ours_of_caller(wires)?;
         let text = ours.offer(told);
         let answer = Answered::NotYet;
@@ -178,14 +178,13 @@ impl Call {
     pub(super) fn answer_early_offer(&mut self, wires: &mut Wires, at: Instant, asker: &Asker) {
         let fresh = self.ours_of_caller(wires);
         let Some(set_up) = &mut self.set_up else { return say(wires, at, asker, 481) };
-        let offer = match sdp::parse_with(asker.request.body(), set_up.srtp) {
+        let Some(ours) = fresh else { return say(wires, at, asker, 488) };
+        let offer = match ours.read_offer(asker.request.body()) {
             Ok(offer) => offer,
             Err(InvalidSdp::TooLarge | InvalidSdp::Malformed) => return say(wires, at, asker, 400),
             Err(InvalidSdp::NoAudio | InvalidSdp::NoCodec) => return say(wires, at, asker, 488),
         };
-        let (Some(told), Some(ours)) = (set_up.offer.wish(), fresh) else {
-            return say(wires, at, asker, 488);
-        };
+        let Some(told) = set_up.wish_of_caller() else { return say(wires, at, asker, 488) };
         if !offer.codecs().intersection(told.codecs).has_audio() {
             return say(wires, at, asker, 488);
         }

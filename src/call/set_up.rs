@@ -28,6 +28,8 @@ pub(super) struct SetUp {
     pub(super) offer: Offer,
     /// Which encryption the caller's leg may have, whatever is said of its trunk later.
     pub(super) srtp: Srtp,
+    /// What may be spoken on either leg.
+    codecs: CodecSet,
     /// The law in which the caller hears our ring tone; absent when it hears that of its phone.
     pub(super) rings_in: Option<Codec>,
     /// Our side of the caller's leg, when something was agreed there before the answer.
@@ -95,27 +97,13 @@ impl Early {
     }
 }
 
-impl Offer {
-    /// What the callee is told of it.
-    pub(super) fn wish(&self) -> Option<Wish> {
-        match self {
-            Self::Made(offer) => Some(offer.wish()),
-            Self::Wanted => Some(Wish {
-                direction: Direction::SendRecv,
-                ptime_ms: None,
-                codecs: CodecSet::all(),
-            }),
-            Self::Unusable => None,
-        }
-    }
-}
-
 impl SetUp {
     /// What the INVITE says.
-    pub(super) const fn new(offer: Offer, srtp: Srtp, max_forwards: Option<u8>) -> Self {
+    pub(super) fn new(offer: Offer, srtp: Srtp, max_forwards: Option<u8>) -> Self {
         Self {
             offer,
             srtp,
+            codecs: CodecSet::all(),
             rings_in: None,
             early: None,
             max_forwards,
@@ -135,10 +123,31 @@ impl SetUp {
         !matches!(self.offer, Offer::Unusable)
     }
 
+    /// Neither leg speaks anything but these codecs. What the caller has offered beside them is as
+    /// if it had not; with nothing left of it, its call cannot be relayed.
+    pub(super) fn limit_to(&mut self, codecs: CodecSet) {
+        self.codecs = codecs;
+        self.offer = match std::mem::replace(&mut self.offer, Offer::Unusable) {
+            Offer::Made(offer) => offer.only(codecs).map_or(Offer::Unusable, Offer::Made),
+            Offer::Wanted => Offer::Wanted,
+            Offer::Unusable => Offer::Unusable,
+        };
+    }
+
+    /// What the callee is told of what the caller offers.
+    pub(super) fn wish_of_caller(&self) -> Option<Wish> {
+        let (direction, codecs) = (Direction::SendRecv, self.codecs);
+        match &self.offer {
+            Offer::Made(offer) => Some(offer.wish()),
+            Offer::Wanted => Some(Wish { direction, ptime_ms: None, codecs }),
+            Offer::Unusable => None,
+        }
+    }
+
     /// What the callee is offered: what the caller wants. One that is told who calls has to hear us
     /// and to type keys, whatever the caller wants.
     fn wish_of_callee(&self) -> Option<Wish> {
-        let mut wish = self.offer.wish()?;
+        let mut wish = self.wish_of_caller()?;
         if self.rings_in.is_some() {
             wish.codecs = ring::as_told(wish.codecs);
         }
@@ -201,7 +210,7 @@ impl Call {
         let known = self.record.as_ref()?.known();
         let srtp = wires.srtp(hop_of(&target).transport, target.trunk)?;
         let ours = Ours::new(local[Side::B.index()], wires.random_u64());
-        let mut ours = ours.with_keys(srtp, &mut wires.rng);
+        let mut ours = ours.with_keys(srtp, &mut wires.rng).limited_to(set_up.codecs);
         let text = ours.offer(wish);
         let tag = wires.new_tag(place);
         let written = b_invite::write(
@@ -252,9 +261,9 @@ impl Call {
 
     /// Our side of the caller's leg, before anything is said there.
     pub(super) fn ours_of_caller(&self, wires: &mut Wires) -> Option<Ours> {
-        let local = self.set_up.as_ref()?.local?[Side::A.index()];
-        let srtp = self.set_up.as_ref()?.srtp;
-        Some(Ours::new(local, wires.random_u64()).with_keys(srtp, &mut wires.rng))
+        let SetUp { local, srtp, codecs, .. } = self.set_up.as_deref()?;
+        let ours = Ours::new((*local)?[Side::A.index()], wires.random_u64());
+        Some(ours.with_keys(*srtp, &mut wires.rng).limited_to(*codecs))
     }
 
     /// Takes the callee's answer: what is known of both sides of the media, and what the caller is

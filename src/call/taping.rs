@@ -11,6 +11,7 @@ use crate::domain::purpose::Purpose;
 use crate::domain::recording::RecordingKey;
 use crate::domain::route::{Callee, Route};
 use crate::rtp::plane::{Command, RecordAs, TapeKey};
+use crate::sdp::CodecSet;
 
 /// The recording of a call whose callee is told of it.
 #[derive(Debug)]
@@ -41,15 +42,29 @@ impl Recording {
     }
 }
 
-/// Whether a call would have to be ended as soon as it is bridged: nobody is called for that.
-pub(super) fn cannot_be_recorded(wires: &Wires, route: &Route, purpose: Purpose) -> bool {
-    let is_told = match route.callee {
+/// A call that is said to be recorded speaks only what can be written down.
+pub(super) fn limit_codecs(call: &mut Call, wires: &Wires, route: &Route, purpose: Purpose) {
+    let is_recorded = wires.config.recording.purposes.contains(&purpose);
+    if let Some(set_up) = &mut call.set_up
+        && is_recorded
+        && is_told(wires, route, purpose)
+    {
+        set_up.limit_to(CodecSet::g711());
+    }
+}
+
+fn is_told(wires: &Wires, route: &Route, purpose: Purpose) -> bool {
+    match route.callee {
         Callee::Subscriber(_) => wires.config.whisper.policy.mode(purpose).is_some(),
         Callee::Desk(_) => false,
-    };
+    }
+}
+
+/// Whether a call would have to be ended as soon as it is bridged: nobody is called for that.
+pub(super) fn cannot_be_recorded(wires: &Wires, route: &Route, purpose: Purpose) -> bool {
     let rules = &wires.config.recording;
     let is_required = rules.purposes.contains(&purpose) && rules.required.contains(&purpose);
-    is_told && is_required && route.recording.is_none()
+    is_told(wires, route, purpose) && is_required && route.recording.is_none()
 }
 
 impl Call {

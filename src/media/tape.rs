@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use super::link::{self, CommandQueue};
 use crate::recording::PAYLOAD_BYTES_MAX;
@@ -16,12 +17,18 @@ use crate::rtp::g711::Law;
 use crate::rtp::header::{HEADER_BYTES, Header};
 use crate::rtp::plane::{EVENT_POSITION, RecordAs, SessionId, Side};
 use crate::rtp::session::Session;
+use crate::rtp::sound::RATE_HZ;
 use crate::rtp::time::Moment;
 use deck::Deck;
 
 /// The most packets that may wait for the disk: at 1,000 recorded calls the sixth part of a second.
 /// Beyond it they are lost to the recording, which counts them.
 pub const TAPE_QUEUE_MAX: usize = 16_384;
+
+/// What a recording may lose of what was said in [`LOSS_WINDOW`]: a second of one side. What has
+/// lost more is no recording of the call.
+const LOST_BYTES_MAX: usize = RATE_HZ as usize;
+const LOSS_WINDOW: Duration = Duration::from_secs(10);
 
 /// What the recorder has to be told at its start.
 pub struct TapeConfig {
@@ -110,8 +117,12 @@ enum Order {
     End { number: u64, lost: u64 },
 }
 
-/// A packet that was relayed; the samples lie in the queue itself, so nothing is allocated.
-#[derive(Debug)]
+/// How long a full piece of a packet is.
+const PIECE_MS: u32 = PAYLOAD_BYTES_MAX as u32 * 1_000 / RATE_HZ;
+
+/// A packet that was relayed, or a piece of a long one; the samples lie in the queue itself, so
+/// nothing is allocated.
+#[derive(Clone, Copy, Debug)]
 struct Packet {
     number: u64,
     from: Side,
@@ -128,12 +139,46 @@ pub(super) struct Taping {
     number: u64,
     begun_at: Moment,
     lost: u64,
+    loss: Loss,
+}
+
+/// What was lost of late.
+#[derive(Debug, Default)]
+struct Loss {
+    since: Moment,
+    bytes: usize,
+    is_told: bool,
+}
+
+/// What became of a packet.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[must_use]
+pub(super) enum Kept {
+    /// It is on its way to the disk, or is no speech, or so little is missing that nobody minds.
+    Enough,
+    /// Too much is missing. This is said once.
+    TooLittle,
 }
 
 impl Taping {
     /// Which one it is.
     pub(super) const fn number(&self) -> u64 {
         self.number
+    }
+
+    #[cold]
+    fn lose(&mut self, now: Moment, bytes: usize) -> Kept {
+        self.lost += 1;
+        let loss = &mut self.loss;
+        if now.since(loss.since) >= LOSS_WINDOW {
+            (loss.since, loss.bytes) = (now, 0);
+        }
+        loss.bytes += bytes;
+        if loss.is_told || loss.bytes <= LOST_BYTES_MAX {
+            return Kept::Enough;
+        }
+        loss.is_told = true;
+        Kept::TooLittle
     }
 }
 
@@ -153,10 +198,10 @@ impl Tape {
         let number = self.number.fetch_add(1, Ordering::Relaxed);
         let told = Told { queue: Arc::clone(queue), session, number };
         self.orders.try_send(Order::Begin { number, about, told }).ok()?;
-        Some(Taping { number, begun_at: now, lost: 0 })
+        Some(Taping { number, begun_at: now, lost: 0, loss: Loss::default() })
     }
 
-    /// Hands a packet over as it was sent on. Keys are nobody's business.
+    /// Hands a packet over as it was sent on, a long one in pieces. Keys are nobody's business.
     pub(super) fn add(
         &self,
         taping: &mut Taping,
@@ -164,36 +209,39 @@ impl Tape {
         from: Side,
         session: &Session,
         packet: &[u8],
-    ) {
-        let Ok(header) = Header::parse(packet) else { return };
+    ) -> Kept {
+        let Ok(header) = Header::parse(packet) else { return Kept::Enough };
+        let body = packet.get(HEADER_BYTES..).unwrap_or_default();
         let law = match session.codec_sent(from, header.payload_type) {
-            Some(EVENT_POSITION) => return,
+            Some(EVENT_POSITION) => return Kept::Enough,
             position => position.and_then(Law::at_position),
         };
-        let Some(law) = law else {
-            taping.lost += 1;
-            return;
-        };
-        let body = packet.get(HEADER_BYTES..).unwrap_or_default();
-        let mut samples = [0; PAYLOAD_BYTES_MAX];
-        let Some(room) = samples.get_mut(..body.len()) else {
-            taping.lost += 1;
-            return;
-        };
-        room.copy_from_slice(body);
+        let Some(law) = law else { return taping.lose(now, body.len()) };
         let at = now.since(taping.begun_at).as_millis();
-        let packet = Packet {
+        let mut next = Packet {
             number: taping.number,
             from,
             law,
             at_ms: u32::try_from(at).unwrap_or(u32::MAX),
             timestamp: header.timestamp,
-            length: body.len() as u16,
-            samples,
+            length: 0,
+            samples: [0; PAYLOAD_BYTES_MAX],
         };
-        if self.orders.try_send(Order::Packet(packet)).is_err() {
-            taping.lost += 1;
+        let mut kept = Kept::Enough;
+        // No packet is longer than the relay takes, and each piece has its own time.
+        for piece in body.chunks(PAYLOAD_BYTES_MAX) {
+            next.length = piece.len() as u16;
+            next.samples.iter_mut().zip(piece).for_each(|(to, from)| *to = *from);
+            let (at_ms, timestamp) = (next.at_ms, next.timestamp);
+            if self.orders.try_send(Order::Packet(next)).is_err()
+                && taping.lose(now, piece.len()) == Kept::TooLittle
+            {
+                kept = Kept::TooLittle;
+            }
+            next.at_ms = at_ms.saturating_add(PIECE_MS);
+            next.timestamp = timestamp.wrapping_add(PAYLOAD_BYTES_MAX as u32);
         }
+        kept
     }
 
     /// Ends a recording. It comes back when the recorder is behind: try again.

@@ -22,7 +22,7 @@ use super::link::{CommandQueue, News, Order, Reporter};
 use super::meter::{FLUSH_INTERVAL, Meter};
 use super::pace::Pace;
 use super::sockets::{Channel, PACKET_BYTES_MAX, Place};
-use super::tape::{Tape, Taping};
+use super::tape::{Kept, Tape, Taping};
 use crate::rtp::plane::{Command, Report, SessionId, Side};
 use crate::rtp::rtcp::REPORT_BYTES_MAX;
 use crate::rtp::session::{Dropped, FRAME_BYTES, Play, Session};
@@ -57,6 +57,8 @@ pub(super) struct Worker {
     tape: Option<Tape>,
     /// Recordings that are over, and whose recorder is behind.
     untold: Vec<Taping>,
+    /// Calls whose recordings have just lost too much.
+    lossy: Vec<(usize, SessionId)>,
     timers: BinaryHeap<Reverse<Timer>>,
     /// Reports that found no room yet. While there are some, no command is taken.
     unsent: VecDeque<(usize, Report)>,
@@ -101,6 +103,7 @@ impl Worker {
             sounds: library.0,
             tape: library.1,
             untold: Vec::new(),
+            lossy: Vec::new(),
             timers: BinaryHeap::new(),
             unsent: VecDeque::new(),
             to_wake: Vec::with_capacity(reporters.len()),
@@ -218,13 +221,17 @@ impl Worker {
                     counts.packets_out += 1;
                     counts.bytes += packet.len() as u64;
                     if let (Some(taping), Some(tape)) = (&mut call.taping, &self.tape) {
-                        tape.add(taping, now, from, &call.session, packet);
+                        let kept = tape.add(taping, now, from, &call.session, packet);
+                        if kept == Kept::TooLittle {
+                            self.lossy.push((call.link, call.id));
+                        }
                     }
                 }
                 Err(_) => counts.send_failed += 1,
             }
         }
         self.batch.clear();
+        self.tell_lossy();
     }
 
     fn take_rtcp(&mut self, now: Moment, slot: usize, side: Side) {

@@ -2,7 +2,7 @@
 
 use std::io::Cursor;
 
-use super::format::HEADER_BYTES;
+use super::format::{FRAMES_MAX, HEADER_BYTES};
 use super::*;
 use crate::domain::id::{CallId, RecordingId, TenantId};
 use crate::rtp::g711::{Law, encode_a_law};
@@ -155,6 +155,15 @@ fn a_packet_that_is_too_long_is_counted_and_not_written() {
     assert_eq!(finished.bytes, finished.out.len() as u64);
     let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &finished.out);
     assert_eq!(finished.sha256, hash.as_ref());
+}
+
+/// Who fills it with tiny packets shall not go on unheard in silence.
+#[test]
+fn a_recording_that_is_full_breaks_off() {
+    let mut writer = Writer::begin(Vec::new(), &about(2), &key(), WRAPPED).expect("a header");
+    writer.jump_to(FRAMES_MAX - 1);
+    writer.add(&frame(Side::A, 0, &[0xd5; 160])).expect("the last one");
+    assert!(writer.add(&frame(Side::A, 20, &[0xd5; 160])).is_err());
 }
 
 /// The WAV file as both channels.

@@ -63,9 +63,13 @@ impl<W: Write> Writer<W> {
     /// Writes what was said in one packet. A packet that is too long is counted as lost.
     ///
     /// # Errors
-    /// `out` fails; the file is of no more use then, but what it holds can be read.
+    /// `out` fails, or the file has all the frames that it can have; it is of no more use then, but
+    /// what it holds can be read.
     pub fn add(&mut self, frame: &Frame<'_>) -> io::Result<()> {
-        if frame.samples.len() > PAYLOAD_BYTES_MAX || self.number >= FRAMES_MAX {
+        if self.number >= FRAMES_MAX {
+            return Err(io::Error::other("the recording has no room for more frames"));
+        }
+        if frame.samples.len() > PAYLOAD_BYTES_MAX {
             self.totals.lost += 1;
             return Ok(());
         }
@@ -105,6 +109,12 @@ impl<W: Write> Writer<W> {
     /// `out` fails.
     pub fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
+    }
+
+    /// As if this many frames had been written.
+    #[cfg(test)]
+    pub(super) const fn jump_to(&mut self, number: u64) {
+        self.number = number;
     }
 
     fn seal(&mut self, kind: &Kind, at_ms: u32, timestamp: u32, body: &[u8]) -> io::Result<()> {

@@ -89,6 +89,12 @@ impl CodecSet {
         Codec::ALL.into_iter().collect()
     }
 
+    /// Both laws of G.711, and telephone events: what can be written down of a call.
+    #[must_use]
+    pub fn g711() -> Self {
+        [Codec::Pcma, Codec::Pcmu, Codec::TelephoneEvent].into_iter().collect()
+    }
+
     /// Adds one.
     pub fn insert(&mut self, codec: Codec) {
         self.0 |= codec.bit();

@@ -18,6 +18,8 @@ use super::write::{Local, Said, describe};
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Ours {
     rtp: SocketAddr,
+    /// Nothing else is ever spoken on this leg.
+    codecs: CodecSet,
     session_id: u64,
     version: u64,
     /// All numbers that were ever given on this leg (RFC 3264 §8.3.2).
@@ -122,7 +124,16 @@ impl Ours {
     /// Nothing has been said yet. `rtp` is our address on this leg, as to be advertised.
     #[must_use]
     pub fn new(rtp: SocketAddr, session_id: u64) -> Self {
-        Self { rtp, session_id, version: 0, numbers: Payloads::default(), said: None, keys: None }
+        let (codecs, numbers) = (CodecSet::all(), Payloads::default());
+        Self { rtp, codecs, session_id, version: 0, numbers, said: None, keys: None }
+    }
+
+    /// The same on a leg where nothing but these codecs is spoken, whatever the peer can do. To be
+    /// called before anything is said.
+    #[must_use]
+    pub const fn limited_to(mut self, codecs: CodecSet) -> Self {
+        self.codecs = codecs;
+        self
     }
 
     /// The same on a leg that may be encrypted. To be called before anything is said.
@@ -150,16 +161,16 @@ impl Ours {
 
     /// Reads an offer of the peer.
     pub fn read_offer(&self, body: &[u8]) -> Result<Session, InvalidSdp> {
-        parse_with(body, self.srtp())
+        parse_with(body, self.srtp())?.only(self.codecs)
     }
 
     /// Reads the answer to our offer: one that takes a key names a line that we have offered.
     pub fn read_answer(&mut self, body: &[u8]) -> Result<Session, InvalidSdp> {
         let offered = self.said.as_ref().map_or(&[][..], |said| &said.crypto);
         let (Some(keys), false) = (&mut self.keys, offered.is_empty()) else {
-            return parse_with(body, Srtp::Off);
+            return parse_with(body, Srtp::Off)?.only(self.codecs);
         };
-        let answer = parse_with(body, keys.srtp)?;
+        let answer = parse_with(body, keys.srtp)?.only(self.codecs)?;
         // One of our lines, and not our own key sent back.
         let is_fit = |theirs: &Crypto| {
             let ours = offered.iter().find(|line| line.tag == theirs.tag);
@@ -175,6 +186,7 @@ impl Ours {
     /// Offers what the other side wants. Media lines that were refused before stay refused, each at
     /// its place (RFC 3264 §8).
     pub fn offer(&mut self, wish: Wish) -> String {
+        let wish = Wish { codecs: wish.codecs.intersection(self.codecs), ..wish };
         self.numbers.add_ours(wish.codecs);
         let before = self.said.clone().unwrap_or_default();
         let payloads = self.numbers.only(wish.codecs);
@@ -194,7 +206,8 @@ impl Ours {
     /// Answers `offer` with those of `codecs` that it has, in its numbering, and with the direction
     /// that the other side wants as far as the offer allows.
     pub fn answer(&mut self, offer: &Session, wish: Wish) -> String {
-        let mut said = Said::to_answer(offer, wish.codecs, wish.direction);
+        let codecs = wish.codecs.intersection(self.codecs);
+        let mut said = Said::to_answer(offer, codecs, wish.direction);
         self.numbers.replace(said.payloads);
         if let Some(keys) = &mut self.keys {
             if let Some(theirs) = &offer.crypto {

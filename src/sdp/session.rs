@@ -37,6 +37,15 @@ impl Session {
         self.payloads.codecs()
     }
 
+    /// The same, as if it could do no more than `codecs`.
+    ///
+    /// # Errors
+    /// [`InvalidSdp::NoCodec`] when no audio is left of it.
+    pub fn only(mut self, codecs: CodecSet) -> Result<Self, InvalidSdp> {
+        self.payloads = self.payloads.only(codecs);
+        if self.codecs().has_audio() { Ok(self) } else { Err(InvalidSdp::NoCodec) }
+    }
+
     /// What its packets are encrypted with, if they are.
     #[must_use]
     pub const fn crypto(&self) -> Option<&Crypto> {

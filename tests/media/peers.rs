@@ -90,7 +90,7 @@ impl World {
     }
 
     /// Commands are taken in order: when this one is answered, the earlier ones are done.
-    fn fence(&mut self) {
+    pub(crate) fn fence(&mut self) {
         let session = SessionId(u128::MAX);
         self.send(Command::Open { session });
         assert!(matches!(self.report(), Report::Opened { .. }));

@@ -2,6 +2,7 @@
 //! made.
 
 use super::harness::*;
+use super::renegotiate::callee_offer;
 use super::whisper::{announced_only, is_bridged, listening, played, said, session};
 use crate::call::config::CallConfig;
 use crate::call::io::Input;
@@ -146,4 +147,63 @@ fn nobody_is_called_for_a_call_that_has_to_be_recorded_and_has_no_key() {
     h.take(pbx());
     h.advance(ms(60_000));
     assert_eq!(h.cdr().marks, [Mark::NotRecorded]);
+}
+
+/// What a peer can do that speaks G.722 rather than anything else, or nothing else.
+fn wideband(text: &str, codecs: &str) -> String {
+    assert!(text.contains(" 8 0 101\r\n"), "{text}");
+    text.replace(" 8 0 101\r\n", &format!(" {codecs}\r\n"))
+}
+
+fn speaks_wideband(text: &str) -> bool {
+    let line = text.lines().find_map(|line| line.strip_prefix("m=audio "));
+    line.expect("an audio line").split(' ').skip(2).any(|codec| codec == "9")
+}
+
+/// A recording that nothing can be written to is none: what cannot be written down is not spoken.
+#[test]
+fn a_recorded_call_speaks_only_what_can_be_written_down() {
+    for (config, passes) in [(announced_only as fn(&mut CallConfig), true), (recording, false)] {
+        let mut h = Harness::with(config);
+        let mut caller = Caller::agent();
+        caller.body = wideband(&caller.body, "9 8 0 101");
+        h.from(pbx(), caller.invite());
+        let told = h.take_one(carrier());
+        assert_eq!(speaks_wideband(&told), passes, "{told}");
+        // The agent offers nothing and waits for what it is offered.
+        let mut h = Harness::with(config);
+        let mut caller = Caller::agent();
+        caller.body = String::new();
+        h.from(pbx(), caller.invite());
+        let told = h.take_one(carrier());
+        assert_eq!(speaks_wideband(&told), passes, "{told}");
+    }
+    let mut h = Harness::with(recording);
+    let mut caller = Caller::agent();
+    caller.body = wideband(&caller.body, "9 101");
+    h.from(pbx(), caller.invite());
+    assert_eq!(h.cdr().cause, Cause::MediaUnacceptable);
+    assert!(!h.has_sent(carrier()));
+}
+
+#[test]
+fn neither_side_turns_a_recorded_call_to_what_cannot_be_written_down() {
+    let (mut h, up) = bridged(required, &[true]);
+    h.orders.clear();
+    h.take(pbx());
+    h.take(carrier());
+    let offer = wideband(&up.caller.body, "9 101");
+    h.from(pbx(), up.caller.with("INVITE", "r1", 2, "", &offer));
+    assert_eq!(h.lines(pbx()), ["488 INVITE"]);
+    h.from(pbx(), up.caller.request("ACK", "r1", 2));
+    let offer = wideband(&sdp("198.51.100.77", 6_000), "9 101");
+    h.from(carrier(), callee_offer(&up, "INVITE", 1, &offer));
+    assert_eq!(h.lines(carrier()), ["488 INVITE"]);
+    assert!(h.take(pbx()).is_empty(), "the far side is not even asked");
+    assert_eq!(h.orders, []);
+    // One that leaves a choice is taken for what can be written down.
+    let offer = wideband(&up.caller.body, "9 8 0 101");
+    h.from(pbx(), up.caller.with("INVITE", "r2", 3, "", &offer));
+    let answer = h.take_one(pbx());
+    assert_eq!((start(&answer).as_str(), speaks_wideband(&answer)), ("200 INVITE", false));
 }

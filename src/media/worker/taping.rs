@@ -39,6 +39,13 @@ impl Worker {
         self.report(link, Report::Recording { session, begun });
     }
 
+    /// Tells of recordings that are none any more: a call that has to be recorded ends.
+    pub(super) fn tell_lossy(&mut self) {
+        while let Some((link, session)) = self.lossy.pop() {
+            self.report(link, Report::Recording { session, begun: false });
+        }
+    }
+
     /// Tells the recorder of recordings that are over, as far as it has room.
     pub(super) fn end_recordings(&mut self) {
         while let (Some(taping), Some(tape)) = (self.untold.pop(), &self.tape) {
