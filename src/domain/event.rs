@@ -39,7 +39,7 @@ event_kinds! {
     CallCompleted "call.completed" "A call that had reached the callee's side is over.";
     CallRefused "call.refused" "A call was refused; its cause says why.";
     CapReached "cap.reached" "A cap against fraud refused an attempt or ended a call.";
-    ComplaintOpened "complaint.opened" "A subscriber reported the last call.";
+    ComplaintOpened "complaint.opened" "A subscriber reported a call, by a key or in the menu.";
     NumberStateChanged "number.state_changed" "A virtual number in use has another state.";
     SubscriberPaused "subscriber.paused" "A subscriber wants no calls until the time it says.";
     TenantResumed "tenant.resumed" "The tenant's calls are connected again.";

@@ -261,31 +261,16 @@ impl Asked<'_> {
         let last = self.last_calls(&mut *connection, 1).await?;
         let Some(call) = last.first() else { return Ok(MenuAnswer::NoCalls) };
         let new = NewComplaint {
-            tenant: self.tenant(),
-            subscriber: self.subscriber(),
-            binding: call.binding_id,
-            agent: call.agent_id,
-            call: call.id,
-            purpose: &call.purpose,
+            tenant: self.question.tenant,
+            subscriber: self.question.subscriber,
+            binding: call.binding_id.map(|id| BindingId::from_u128(id.as_u128())),
+            agent: call.agent_id.map(|id| AgentId::from_u128(id.as_u128())),
+            call: CallId::from_u128(call.id.as_u128()),
+            purpose: call.purpose()?,
             source: SOURCE,
             at: self.now,
         };
-        let is_new = complaint::open(&mut *connection, new).await?;
-        if is_new {
-            let binding = call.binding_id.map(|id| BindingId::from_u128(id.as_u128()));
-            let agent = call.agent_id.map(|id| AgentId::from_u128(id.as_u128()));
-            let data = json!({
-                "call": CallId::from_u128(call.id.as_u128()).to_string(),
-                "binding": binding.map(|id| id.to_string()),
-                "subscriber": self.question.subscriber.to_string(),
-                "agent": agent.map(|id| id.to_string()),
-                "purpose": call.purpose()?.label(),
-                "source": SOURCE,
-            });
-            let subject = call.id.as_u128();
-            self.emit(connection, NewEvent { kind: EventKind::ComplaintOpened, subject, data })
-                .await?;
-        }
+        complaint::open(&mut *connection, new).await?;
         Ok(MenuAnswer::Done)
     }
 

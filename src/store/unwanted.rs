@@ -43,16 +43,18 @@ pub async fn heed(relay: &RelayPool, unwanted: &Unwanted) -> Result<Vec<BindingI
 
 async fn report(relay: &RelayPool, unwanted: &Unwanted) -> Result<(), StoreError> {
     let new = NewComplaint {
-        tenant: uuid(unwanted.tenant.as_u128()),
-        subscriber: uuid(unwanted.subscriber.as_u128()),
-        binding: Some(uuid(unwanted.binding.as_u128())),
-        agent: unwanted.agent.map(|agent| uuid(agent.as_u128())),
-        call: uuid(unwanted.call.as_u128()),
-        purpose: unwanted.purpose.label(),
+        tenant: unwanted.tenant,
+        subscriber: unwanted.subscriber,
+        binding: Some(unwanted.binding),
+        agent: unwanted.agent,
+        call: unwanted.call,
+        purpose: unwanted.purpose,
         source: "whisper",
         at: unwanted.at,
     };
-    complaint::open(&mut *relay.0.acquire().await?, new).await.map(|_| ())
+    let mut transaction = relay.0.begin().await?;
+    complaint::open(&mut transaction, new).await?;
+    Ok(transaction.commit().await?)
 }
 
 async fn refuse(relay: &RelayPool, unwanted: &Unwanted) -> Result<Vec<BindingId>, StoreError> {

@@ -269,10 +269,21 @@ async fn a_report_opens_one_complaint_and_a_repeated_record_none() {
     write(&world, std::slice::from_ref(&report)).await;
     let sql = "select count(*) from complaint where state = 'open' and source = 'whisper'";
     assert_eq!(count(&mut world, sql).await, 1);
-    assert_eq!(
-        world.events(insurer.id).await.iter().filter(|it| *it == "whisper.reported").count(),
-        1
+    let told = world.events(insurer.id).await;
+    for kind in ["whisper.reported", "complaint.opened"] {
+        assert_eq!(told.iter().filter(|it| *it == kind).count(), 1, "{kind}");
+    }
+    let data = format!(
+        "select count(*) from event where type = 'complaint.opened' and subject_id = '{}'
+         and data = jsonb_build_object('call', '{}', 'binding', '{}', 'subscriber', '{}',
+             'agent', '{}', 'purpose', 'marketing', 'source', 'whisper')",
+        Uuid::from_u128(report.call.as_u128()),
+        report.call,
+        to.id,
+        to.subscriber,
+        insurer.agent,
     );
+    assert_eq!(count(&mut world, &data).await, 1);
     assert_eq!(judge(&route(&world, &insurer, &to).await, Purpose::Marketing, DAY), None);
 }
 
@@ -298,6 +309,8 @@ async fn a_report_is_written_from_its_key_on_and_its_record_opens_no_second_comp
         Uuid::from_u128(to.subscriber.as_u128()),
     );
     assert_eq!(count(&mut world, &complaint).await, 1);
+    let at_once = world.events(insurer.id).await;
+    assert_eq!(at_once, ["binding.created", "complaint.opened"], "the insurer's clocks run");
     // The record of it, with one of another call that must not suffer.
     let other = told(&insurer, &to, Purpose::Survey, WhisperResult::Reported);
     write(&world, &[cdr, other]).await;
@@ -305,7 +318,9 @@ async fn a_report_is_written_from_its_key_on_and_its_record_opens_no_second_comp
     assert_eq!(count(&mut world, "select count(*) from complaint").await, 2);
     assert_eq!(count(&mut world, "select count(*) from cdr").await, 2);
     let told = world.events(insurer.id).await;
-    assert_eq!(told.iter().filter(|it| *it == "whisper.reported").count(), 2);
+    for kind in ["whisper.reported", "complaint.opened"] {
+        assert_eq!(told.iter().filter(|it| *it == kind).count(), 2, "{kind}");
+    }
     assert_eq!(judge(&route(&world, &insurer, &to).await, Purpose::Marketing, DAY), None);
 }
 

@@ -109,6 +109,14 @@ with incoming as (
     from incoming join recorded using (tenant_id, id)
     where whisper = 'reported' and whisper_event_id is not null
     on conflict on constraint complaint_call do nothing
+    returning tenant_id, call_id, purpose, source, opened_at
+), complaints_told as (
+    insert into event (tenant_id, id, type, subject_id, occurred_at, data)
+    select c.tenant_id, uuid_v7(c.opened_at), 'complaint.opened', c.call_id, c.opened_at,
+        jsonb_build_object('call', i.event_data -> 'call', 'binding', i.event_data -> 'binding',
+            'subscriber', i.event_data -> 'subscriber', 'agent', i.event_data -> 'agent',
+            'purpose', c.purpose, 'source', c.source)
+    from complaints c join incoming i on i.tenant_id = c.tenant_id and i.id = c.call_id
 ), codes as (
     insert into call_code (tenant_id, call_id, subscriber_id, code, spoken_at)
     select tenant_id, id, subscriber_id, whisper_code, ended_at
