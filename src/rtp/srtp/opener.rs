@@ -12,24 +12,29 @@ pub(super) type Opened = bytes::BytesMut;
 /// of its own, made by the first packet that is proved.
 pub(super) struct Opener {
     key: MasterKey,
+    /// The one heard last first.
     sounds: Vec<Stream>,
     reports: Vec<Stream>,
-    /// The sounds of the key before, counted on under this one. A peer that changes its key goes on
-    /// counting or begins anew, and its first packet shows which.
-    counted_on: Vec<Stream>,
+    /// What was heard last by the key before. A peer that changes its key goes on counting or
+    /// begins anew, and its first packet shows which. Only this one stream is counted on, and only
+    /// when a packet of it asks for it: a peer may change its key as often as it likes.
+    before: Option<Count>,
+    /// That stream by this key.
+    counted_on: Option<Box<Stream>>,
 }
 
 impl Opener {
     pub(super) fn new(key: &MasterKey) -> Option<Self> {
         key.profile()?;
-        let (sounds, reports, counted_on) = (Vec::new(), Vec::new(), Vec::new());
-        Some(Self { key: key.clone(), sounds, reports, counted_on })
+        let (sounds, reports) = (Vec::new(), Vec::new());
+        Some(Self { key: key.clone(), sounds, reports, before: None, counted_on: None })
     }
 
     /// For the key that comes after this one.
     pub(super) fn successor(&self, key: &MasterKey) -> Option<Self> {
         let mut next = Self::new(key)?;
-        next.counted_on = self.sounds.iter().filter_map(|it| it.under(key)).collect();
+        let unheard = || self.before.or_else(|| self.counted_on.as_ref().map(|it| it.count));
+        next.before = self.sounds.first().map(|it| it.count).or_else(unheard);
         Some(next)
     }
 
@@ -49,32 +54,61 @@ impl Opener {
         };
         let ssrc = packet.get(ssrc_at..ssrc_at + 4).and_then(<[u8]>::first_chunk);
         let ssrc = u32::from_be_bytes(*ssrc.ok_or(Unproved)?);
-        if let Some(stream) = streams.iter_mut().find(|it| it.ssrc == ssrc) {
-            return stream.open(kind, packet);
+        if let Some(at) = streams.iter().position(|it| it.count.ssrc == ssrc) {
+            let opened = streams.get_mut(at).ok_or(Unproved)?.open(kind, packet)?;
+            if at > 0
+                && let Some(heard) = streams.get_mut(..=at)
+            {
+                heard.rotate_right(1);
+            }
+            return Ok(opened);
         }
         if streams.len() == STREAMS_MAX {
             return Err(Unproved);
         }
         let context = self.key.context().ok_or(Unproved)?;
-        let mut stream = Stream { ssrc, context, highest: None };
+        let mut stream = Stream { context, count: Count { ssrc, highest: None } };
         let opened = match (stream.open(kind, packet), kind) {
             (Ok(opened), Kind::Rtp | Kind::Rtcp) => opened,
             (Err(unproved), Kind::Rtcp) => return Err(unproved),
-            (Err(unproved), Kind::Rtp) => {
-                let at = self.counted_on.iter().position(|it| it.ssrc == ssrc).ok_or(unproved)?;
-                let opened = self.counted_on.get_mut(at).ok_or(unproved)?.open(kind, packet)?;
-                stream = self.counted_on.swap_remove(at);
+            (Err(_), Kind::Rtp) => {
+                let (counted_on, opened) = self.open_counted_on(ssrc, packet)?;
+                stream = counted_on;
                 opened
             }
         };
-        streams.push(stream);
+        match kind {
+            Kind::Rtp => self.sounds.insert(0, stream),
+            Kind::Rtcp => self.reports.insert(0, stream),
+        }
         Ok(opened)
+    }
+
+    fn open_counted_on(&mut self, ssrc: u32, packet: &[u8]) -> Result<(Stream, Opened), Unproved> {
+        if let Some(count) = self.before.take_if(|it| it.ssrc == ssrc) {
+            self.counted_on = count.under(&self.key).map(Box::new);
+        }
+        let is_it = |stream: &mut Box<Stream>| stream.count.ssrc == ssrc;
+        let mut stream = self.counted_on.take_if(is_it).ok_or(Unproved)?;
+        match stream.open(Kind::Rtp, packet) {
+            Ok(opened) => Ok((*stream, opened)),
+            Err(unproved) => {
+                self.counted_on = Some(stream);
+                Err(unproved)
+            }
+        }
     }
 }
 
 struct Stream {
-    ssrc: u32,
     context: Context,
+    count: Count,
+}
+
+/// How far a stream has come.
+#[derive(Clone, Copy)]
+struct Count {
+    ssrc: u32,
     /// The highest number of its packets of sound, beyond the 16 bits that are sent.
     highest: Option<u64>,
 }
@@ -84,7 +118,7 @@ impl Stream {
         match kind {
             Kind::Rtp => {
                 let opened = self.context.decrypt_rtp(packet).map_err(|_| Unproved)?;
-                self.count(packet);
+                self.count.note(packet);
                 Ok(opened)
             }
             // The library takes one in clear without a look at its tag.
@@ -92,8 +126,10 @@ impl Stream {
             Kind::Rtcp => self.context.decrypt_rtcp(packet).map_err(|_| Unproved),
         }
     }
+}
 
-    fn count(&mut self, packet: &[u8]) {
+impl Count {
+    fn note(&mut self, packet: &[u8]) {
         let Some(sequence) = packet.get(2..4).and_then(<[u8]>::first_chunk) else { return };
         let sequence = u16::from_be_bytes(*sequence);
         let highest = *self.highest.get_or_insert(sequence.into());
@@ -103,8 +139,8 @@ impl Stream {
 
     /// The same count under another key; `None` where that is no other than to begin anew. The
     /// library has no word for a count, so it is brought there by packets of our own that go
-    /// nowhere.
-    fn under(&self, key: &MasterKey) -> Option<Self> {
+    /// nowhere: `STEPS_MAX` of them at the most.
+    fn under(self, key: &MasterKey) -> Option<Stream> {
         let highest = self.highest.filter(|highest| COUNTED_ON.contains(highest))?;
         let (mut seals, mut context) = (key.context()?, key.context()?);
         let mut at = 0;
@@ -116,7 +152,7 @@ impl Stream {
             let sealed = seals.encrypt_rtp(&packet).ok()?;
             context.decrypt_rtp(&sealed).ok()?;
             if at == highest {
-                return Some(Self { ssrc: self.ssrc, context, highest: Some(highest) });
+                return Some(Stream { context, count: self });
             }
             at = (at + STEP).min(highest);
         }
@@ -133,10 +169,13 @@ fn is_encrypted_rtcp(packet: &[u8]) -> bool {
 /// The streams that a peer may name by one key, one after the other. None is forgotten: what it has
 /// sent must not be taken again.
 pub(super) const STREAMS_MAX: usize = 16;
-/// From where the next number may be one beyond 16 bits, up to some days of packets.
-const COUNTED_ON: std::ops::Range<u64> = 0x8000..1 << 24;
 /// So far ahead is not taken for behind.
-const STEP: u64 = 0x6000;
+const STEP: u64 = 0x7f00;
+/// The most packets that bring a stream to its count under another key. Whoever has counted further
+/// has talked for most of a day, or has left out numbers, and has to begin anew.
+pub(super) const STEPS_MAX: u64 = 128;
+/// From where the next number may be one beyond 16 bits.
+const COUNTED_ON: std::ops::Range<u64> = 0x8000..STEP * STEPS_MAX;
 /// Behind a packet, for both suites.
 const TAG_BYTES: usize = 10;
 /// Before the tag of an RTCP packet.

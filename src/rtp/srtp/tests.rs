@@ -1,6 +1,7 @@
 //! The library by the vectors of its RFCs, and what holds whatever is sent.
 
-use super::opener::STREAMS_MAX;
+use super::opener::{STEPS_MAX, STREAMS_MAX};
+use super::primitives::TAGS_MADE;
 use super::*;
 
 /// RFC 3711 appendix B.3: master key and salt.
@@ -235,6 +236,27 @@ fn a_peer_with_a_new_key_is_heard_whether_it_counts_on_or_begins_anew() {
             }
         }
     }
+}
+
+/// The peer chooses how far its streams have come, and when it changes its key.
+#[test]
+fn a_change_of_key_costs_no_more_than_one_stream_whatever_the_peer_has_sent() {
+    let [mut a, mut b] = ends(30);
+    for ssrc in 0..STREAMS_MAX as u32 {
+        for step in 0..120_u32 {
+            let sealed = seal(&mut a, &rtp((step * 0x6000) as u16, ssrc));
+            assert!(open(&mut b, &sealed).is_ok());
+        }
+    }
+    let made = TAGS_MADE.get();
+    b.change(&LegKeys { ours: key(101, 30), theirs: key(50, 30) }).expect("keys");
+    for ssrc in 0..STREAMS_MAX as u32 {
+        // They were on their way, and say nothing of the new key.
+        let sealed = seal(&mut a, &rtp((120 * 0x6000_u32) as u16, ssrc));
+        assert!(open(&mut b, &sealed).is_ok());
+    }
+    let made = TAGS_MADE.get() - made;
+    assert!(made < 2 * STEPS_MAX + 4 * STREAMS_MAX as u64, "{made}");
 }
 
 #[test]
