@@ -11,6 +11,7 @@ use super::contacts::flow_of;
 use super::core::CallCore;
 use super::door::{Whose, user_of};
 use super::hosts::block_of;
+use super::inside::REQUESTS_MAX;
 use super::io::{NO_TRUNK, Output, Peer, PeerRole, SecurityEvent};
 use super::overload::Overload;
 use super::silence::{Guess, WRONG_ANSWER};
@@ -218,7 +219,7 @@ impl CallCore {
             return true;
         }
         let call = self.calls.get_mut(place.serial);
-        let is_taken = call.is_none_or(|call| call.requests.takes(now));
+        let is_taken = call.is_none_or(|call| call.requests.takes(now, REQUESTS_MAX));
         if !is_taken {
             self.wires.counters.floods_inside += 1;
             self.answer_stateless(peer, message, 500);

@@ -9,7 +9,7 @@ use super::branch::{Branch, Meaning};
 use super::capped::MINUTE;
 use super::coupling::{Action, Coupling, Event, Stage};
 use super::failover::Attempted;
-use super::inside::RequestRate;
+use super::inside::Rate;
 use super::io::{CallStatus, Output};
 use super::leg_a::LegA;
 use super::names::hop_of;
@@ -56,7 +56,8 @@ pub(super) struct Call {
     media: Media,
     pub(super) seats: Seats,
     pub(super) cap_seat: Option<CapSeat>,
-    pub(super) requests: RequestRate,
+    pub(super) requests: Rate,
+    pub(super) keys: Rate,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -95,7 +96,8 @@ impl Call {
             media: Media::Unused,
             seats,
             cap_seat: None,
-            requests: RequestRate::default(),
+            requests: Rate::default(),
+            keys: Rate::default(),
         }
     }
 

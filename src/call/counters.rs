@@ -17,6 +17,8 @@ pub struct Counters {
     pub unknown_dialogs: u64,
     /// Requests inside a call refused since too many come there: 500.
     pub floods_inside: u64,
+    /// Keys that came by INFO and went nowhere, since nobody types so fast.
+    pub keys_dropped: u64,
     /// In-dialog messages from an address that is not the dialog's trunk: a possible attack.
     pub foreign_sources: u64,
     /// INVITEs that came back to us: 482.

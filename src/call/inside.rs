@@ -29,24 +29,27 @@ const INFO_CAPABILITIES: Capabilities =
 
 /// New requests of both peers inside one call, in a second, that get a transaction: keys that are
 /// typed and all renegotiations fit. Each takes room for 32 s, which one call shall not fill.
-const REQUESTS_MAX: u16 = 100;
+pub(super) const REQUESTS_MAX: u16 = 100;
+/// Keys of both sides in a second that are heard when they come in requests: nobody types faster.
+/// Each becomes a request to the other side, where it is passed on.
+const KEYS_MAX: u16 = 20;
 
-/// How many requests have come inside a call of late.
+/// How much of something has come inside a call of late.
 #[derive(Debug, Default)]
-pub(super) struct RequestRate {
+pub(super) struct Rate {
     /// Of the wall clock.
     second: u64,
     count: u16,
 }
 
-impl RequestRate {
-    /// Whether one more is taken; if so, it counts.
-    pub(super) fn takes(&mut self, now: Now) -> bool {
+impl Rate {
+    /// Whether one more is taken, of so many in a second; if so, it counts.
+    pub(super) fn takes(&mut self, now: Now, max: u16) -> bool {
         let second = now.unix_ms() / 1_000;
         if self.second != second {
             *self = Self { second, count: 0 };
         }
-        let takes = self.count < REQUESTS_MAX;
+        let takes = self.count < max;
         self.count += u16::from(takes);
         takes
     }
@@ -192,6 +195,10 @@ impl Call {
         request: &Message,
         key: KeyPress,
     ) {
+        if !self.keys.takes(now, KEYS_MAX) {
+            wires.counters.keys_dropped += 1;
+            return;
+        }
         if part == Part::Caller && self.menu_takes_key(wires, now, key.sign()) {
             return;
         }

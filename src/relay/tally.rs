@@ -119,6 +119,7 @@ pub(super) struct Published {
     unsupported: Sum<Counter>,
     unknown_dialogs: Sum<Counter>,
     floods_inside: Sum<Counter>,
+    keys_dropped: Sum<Counter>,
     invariants: Sum<Counter>,
     calls: Sum<Gauge>,
     transactions: Sum<Gauge>,
@@ -155,6 +156,7 @@ impl Published {
             unsupported: Sum::of(counter!("maskline_sip_unsupported_total")),
             unknown_dialogs: Sum::of(counter!("maskline_sip_unknown_dialogs_total")),
             floods_inside: Sum::of(counter!("maskline_sip_floods_inside_total")),
+            keys_dropped: Sum::of(counter!("maskline_sip_keys_dropped_total")),
             invariants: Sum::of(counter!("maskline_invariants_broken_total")),
             calls: Sum::of(gauge!("maskline_calls_active")),
             transactions: Sum::of(gauge!("maskline_sip_transactions_active")),
@@ -189,6 +191,7 @@ impl Published {
         self.unsupported.show(counts.unsupported_requests);
         self.unknown_dialogs.show(counts.unknown_dialogs);
         self.floods_inside.show(counts.floods_inside);
+        self.keys_dropped.show(counts.keys_dropped);
         self.refused_early.iter_mut().zip(refused).for_each(|(sum, count)| sum.show(count));
         self.invariants.show(counts.invariants_broken);
         let held = core.occupancy();

@@ -13,7 +13,7 @@ use rand_core::Rng;
 use super::g711::Law;
 use super::header::{HEADER_BYTES, Header, Malformed};
 use super::key::Key;
-use super::keys::{EVENT_BYTES, Ear};
+use super::keys::{EVENT_BYTES, Ear, Heard};
 use super::plane::{EVENT_POSITION, KeyMode, PAYLOADS_MAX, PayloadMap, Side};
 use super::session::Dropped;
 use super::source::{Latch, Source};
@@ -151,7 +151,7 @@ impl Flow {
         }
         let is_event = position == Some(EVENT_POSITION);
         if is_event {
-            self.hear_event(&mut header, packet)?;
+            self.hear_event(now, before, &mut header, packet)?;
         } else if self.hears_tones {
             self.hear_sound(&header, position, packet);
         }
@@ -239,10 +239,21 @@ impl Flow {
 
     /// Of a telephone event no more than the event itself goes on.
     #[cold]
-    fn hear_event(&mut self, header: &mut Header, packet: &[u8]) -> Result<(), Dropped> {
+    fn hear_event(
+        &mut self,
+        now: Moment,
+        before: u16,
+        header: &mut Header,
+        packet: &[u8],
+    ) -> Result<(), Dropped> {
         let payload = packet.get(header.payload_start..header.payload_end).unwrap_or_default();
-        match self.ear.hear_event(header, payload) {
-            Ok(key) => self.press(key),
+        match self.ear.hear_event(now, header, payload) {
+            Ok(Heard::Key(key)) => self.press(Some(key)),
+            Ok(Heard::Nothing) => {}
+            Ok(Heard::TooMany) => {
+                self.skip(before, header);
+                return Err(self.drop_as(Dropped::TooManyKeys));
+            }
             Err(Malformed) => return Err(self.drop_as(Dropped::Malformed)),
         }
         header.payload_end = header.payload_start + EVENT_BYTES;
@@ -297,6 +308,7 @@ impl Flow {
             | Dropped::Stun
             | Dropped::Dtls
             | Dropped::UnknownPayload
+            | Dropped::TooManyKeys
             | Dropped::Unproved => self.dropped += 1,
             Dropped::NotBridged
             | Dropped::Held

@@ -71,6 +71,29 @@ fn any_key_ends_what_waits_for_one_though_nobody_asked_which() {
     assert_eq!(story.told(), [], "and not what does not wait");
 }
 
+/// A phone that sends events at the rate of packets, each a press of its own.
+#[test]
+fn nobody_types_more_than_twenty_keys_in_a_second() {
+    for mode in [REPORT, PASS] {
+        let mut story = Story::bridged(1);
+        story.session.keys(Side::B, KeyMode { report: true, ..mode });
+        let (mut told, mut passed) = (0, 0);
+        for at in 0..2_000_u32 {
+            let press = event((at % 16) as u8, at as u16, at * 800);
+            let sent = story.send(ms(u64::from(at)), Side::B, &press);
+            passed += u32::from(sent.is_ok());
+            told += story.told().len();
+            // What is left out of a press is not let through by its repeats.
+            let again = event((at % 16) as u8, at as u16, at * 800);
+            let _ = story.send(ms(u64::from(at)), Side::B, &again);
+        }
+        assert_eq!((told, passed), (40, if mode.pass { 40 } else { 0 }));
+        assert!(story.session.counts()[1].dropped >= 1_960, "they are counted");
+        let late = story.send(ms(9_000), Side::B, &event(1, 2_000, 2_000 * 800));
+        assert_eq!((late.is_ok(), story.told().len()), (mode.pass, 1));
+    }
+}
+
 /// A frame of the tones of `5`.
 fn tones(frame: usize) -> Vec<u8> {
     let sample = |at: usize| {

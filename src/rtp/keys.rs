@@ -1,17 +1,22 @@
 //! Hears the keys that one side types: telephone events, RFC 4733, each press once however often it
 //! is repeated; and the tones of keys in G.711 where they are asked for.
 
+use std::time::Duration;
+
 use super::dtmf::Detector;
 use super::g711::Law;
 use super::header::{Header, Malformed};
 use super::key::Key;
 use super::plane::KeyMode;
+use super::time::Moment;
 
 /// What one direction knows of keys.
 #[derive(Clone, Debug)]
 pub(super) struct Ear {
     mode: KeyMode,
     last: Option<Press>,
+    /// The presses of this second: when it began, and how many.
+    second: (Moment, u8),
     detector: Option<Box<Detector>>,
 }
 
@@ -23,6 +28,19 @@ struct Press {
     timestamp: u32,
     duration: u16,
     ended: bool,
+    /// There were too many before it.
+    is_excess: bool,
+}
+
+/// What a telephone event is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Heard {
+    /// A key that was pressed just now.
+    Key(Key),
+    /// More of a press, or no key.
+    Nothing,
+    /// Of a press that is one too many: nobody types so fast.
+    TooMany,
 }
 
 impl std::fmt::Debug for Press {
@@ -33,7 +51,8 @@ impl std::fmt::Debug for Press {
 
 impl Ear {
     pub(super) const fn new(mode: KeyMode) -> Self {
-        Self { mode, last: None, detector: None }
+        let second = (Moment::from_micros(0), 0);
+        Self { mode, last: None, second, detector: None }
     }
 
     /// What happens to keys from now on.
@@ -58,22 +77,39 @@ impl Ear {
     /// A telephone event: the key, when this is the first packet of its press that is heard.
     pub(super) fn hear_event(
         &mut self,
+        now: Moment,
         header: &Header,
         payload: &[u8],
-    ) -> Result<Option<Key>, Malformed> {
+    ) -> Result<Heard, Malformed> {
         let Some(&[event, flags, d0, d1]) = payload.first_chunk() else { return Err(Malformed) };
         let duration = u16::from_be_bytes([d0, d1]);
-        let press = Press { event, timestamp: header.timestamp, duration, ended: flags & END != 0 };
-        let is_new = self.last.is_none_or(|last| !last.has(&press, header.marker));
-        match &mut self.last {
-            Some(last) if !is_new => last.go_on(&press),
-            _ => self.last = Some(press),
-        }
+        let (timestamp, ended) = (header.timestamp, flags & END != 0);
+        let mut press = Press { event, timestamp, duration, ended, is_excess: false };
         // A side that sends events means those, though its tones may be heard as well.
         if let Some(detector) = &mut self.detector {
             detector.only_mute();
         }
-        Ok(if is_new { Key::of_event(event) } else { None })
+        if let Some(last) = self.last.as_mut().filter(|last| last.has(&press, header.marker)) {
+            last.go_on(&press);
+            return Ok(if last.is_excess { Heard::TooMany } else { Heard::Nothing });
+        }
+        press.is_excess = !self.may_press(now);
+        self.last = Some(press);
+        Ok(match Key::of_event(event) {
+            _ if press.is_excess => Heard::TooMany,
+            Some(key) => Heard::Key(key),
+            None => Heard::Nothing,
+        })
+    }
+
+    fn may_press(&mut self, now: Moment) -> bool {
+        let (since, presses) = &mut self.second;
+        if now.since(*since) >= Duration::from_secs(1) {
+            (*since, *presses) = (now, 0);
+        }
+        let may = *presses < PRESSES_MAX;
+        *presses += u8::from(may);
+        may
     }
 
     /// Sound in which keys may be heard: the key, when its tone has lasted long enough. Where keys
@@ -111,7 +147,7 @@ impl Press {
     fn go_on(&mut self, other: &Self) {
         let ahead = other.timestamp.wrapping_sub(self.timestamp) as i32;
         if ahead > 0 {
-            *self = *other;
+            *self = Self { is_excess: self.is_excess, ..*other };
         } else if ahead == 0 {
             self.duration = self.duration.max(other.duration);
             self.ended |= other.ended;
@@ -119,6 +155,8 @@ impl Press {
     }
 }
 
+/// The most presses of a second: twice as fast as any dialler.
+const PRESSES_MAX: u8 = 20;
 /// The end bit, RFC 4733 §2.3.
 const END: u8 = 0x80;
 /// Bytes of an event.
@@ -161,8 +199,11 @@ mod tests {
             };
             let [d0, d1] = duration.to_be_bytes();
             let payload = [event, if ended { 0x8a } else { 0x0a }, d0, d1];
-            let key = ear.hear_event(&header, &payload).expect("an event");
-            keys.extend(key.map(Key::sign));
+            let heard =
+                ear.hear_event(Moment::from_micros(0), &header, &payload).expect("an event");
+            if let Heard::Key(key) = heard {
+                keys.push(key.sign());
+            }
         }
         keys
     }
@@ -228,6 +269,6 @@ mod tests {
         assert_eq!(heard([told(0, 16, 160), told(2_000, 255, 160)]), "");
         let header = Header::parse(&[0x80, 101, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1]).expect("valid");
         let mut ear = Ear::new(KeyMode::at_open(Side::A));
-        assert!(ear.hear_event(&header, &[1, 0, 0]).is_err());
+        assert!(ear.hear_event(Moment::from_micros(0), &header, &[1, 0, 0]).is_err());
     }
 }

@@ -61,6 +61,25 @@ fn a_key_of_the_agent_reaches_the_subscriber_in_our_own_words() {
 }
 
 #[test]
+fn keys_that_nobody_types_so_fast_are_answered_and_go_no_further() {
+    let mut h = Harness::new();
+    let up = h.bridged();
+    let mut passed = 0;
+    for at in 0..60_u32 {
+        let info = up.caller.request("INFO", &format!("k{at}"), 10 + at);
+        h.from(pbx(), with_body(info, RELAY, "Signal=5\r\nDuration=250\r\n"));
+        assert_eq!(h.lines(pbx()), ["200 INFO"]);
+        passed += h.lines(carrier()).len();
+    }
+    assert_eq!((passed, h.core.counters().keys_dropped), (20, 40));
+    h.advance(ms(1_000));
+    h.take(carrier());
+    let info = up.caller.request("INFO", "later", 99);
+    h.from(pbx(), with_body(info, RELAY, "Signal=5\r\nDuration=250\r\n"));
+    assert!(h.lines(carrier()).contains(&"INFO".to_owned()), "a second later again");
+}
+
+#[test]
 fn a_key_of_the_subscriber_is_taken_and_told_to_nobody() {
     let key = "Signal=1\r\nDuration=100\r\n";
     let mut h = Harness::new();

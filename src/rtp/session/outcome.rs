@@ -97,6 +97,8 @@ pub enum Dropped {
     OutOfOrder,
     /// A telephone event that is not for the other side.
     Key,
+    /// A telephone event of a press that is one too many in its second.
+    TooManyKeys,
     /// The leg is encrypted, and its peer cannot be proved to have sent this now: another key, a
     /// packet in clear, or one that has come before.
     Unproved,
@@ -104,7 +106,7 @@ pub enum Dropped {
 
 impl Dropped {
     /// All reasons.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Stranger,
         Self::Malformed,
         Self::Stun,
@@ -115,6 +117,7 @@ impl Dropped {
         Self::Playing,
         Self::OutOfOrder,
         Self::Key,
+        Self::TooManyKeys,
         Self::Unproved,
     ];
 
@@ -142,6 +145,7 @@ impl Dropped {
             Self::Playing => "playing",
             Self::OutOfOrder => "out_of_order",
             Self::Key => "key",
+            Self::TooManyKeys => "too_many_keys",
             Self::Unproved => "unproved",
         }
     }
