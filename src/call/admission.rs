@@ -14,6 +14,7 @@ use super::hosts::block_of;
 use super::inside::REQUESTS_MAX;
 use super::io::{NO_TRUNK, Output, Peer, PeerRole, SecurityEvent};
 use super::overload::Overload;
+use super::receive::Heard;
 use super::silence::{Guess, WRONG_ANSWER};
 use crate::domain::now::Now;
 use crate::domain::purpose::Purpose;
@@ -177,45 +178,46 @@ impl CallCore {
 
     /// Whether a request may have a transaction. If not, it has been answered as far as it should
     /// be. A repeat of one that was taken is let in.
-    pub(super) fn lets_in(&mut self, now: Now, peer: &Peer, message: &Message) -> bool {
+    pub(super) fn lets_in(&mut self, now: Now, peer: &Peer, heard: &Heard<'_>) -> bool {
+        let message = heard.message;
         if !message.is_request() {
             return true;
         }
         if message.to().tag.is_some() {
-            return self.is_in_dialog(now, peer, message);
+            return self.is_in_dialog(now, peer, heard);
         }
         if message.method() != Method::Invite {
-            return self.is_proved(now, peer, message);
+            return self.is_proved(now, peer, heard);
         }
         if let Some(why) = self.find_shed(peer, message) {
-            return self.shed(peer, message, why);
+            return self.shed(peer, heard, why);
         }
-        if !self.is_proved(now, peer, message) {
+        if !self.is_proved(now, peer, heard) {
             return false;
         }
         // Only now: whoever forges the address of a trunk shall not use up what it may do.
-        match self.find_limit(now, peer, message) {
-            Some(why) => self.shed(peer, message, why),
+        match self.find_limit(now, peer, heard) {
+            Some(why) => self.shed(peer, heard, why),
             None => true,
         }
     }
 
     /// Whether a request is in a dialog of ours. One that says so and is not gets its 481 once,
     /// whoever has sent it. (An ACK finds its own way.)
-    fn is_in_dialog(&mut self, now: Now, peer: &Peer, message: &Message) -> bool {
+    fn is_in_dialog(&mut self, now: Now, peer: &Peer, heard: &Heard<'_>) -> bool {
+        let Heard { message, place, found } = *heard;
         if message.method() == Method::Ack {
             return true;
         }
-        let Some(place) = self.find_place(message) else {
-            let is_repeat = self.wires.transactions.is_repeat(message);
-            if !is_repeat {
+        let Some(place) = place else {
+            if !found.is_repeat() {
                 self.wires.counters.unknown_dialogs += 1;
                 self.answer_stateless(peer, message, 481);
             }
-            return is_repeat;
+            return found.is_repeat();
         };
         // A BYE is never too much, and a repeat was counted when it came first.
-        if message.method() == Method::Bye || self.wires.transactions.is_repeat(message) {
+        if message.method() == Method::Bye || found.is_repeat() {
             return true;
         }
         let call = self.calls.get_mut(place.serial);
@@ -228,12 +230,12 @@ impl CallCore {
     }
 
     /// Refuses an attempt, unless it is a repeat of one that was taken.
-    fn shed(&mut self, peer: &Peer, message: &Message, why: Shed) -> bool {
-        if self.wires.transactions.is_repeat(message) {
+    fn shed(&mut self, peer: &Peer, heard: &Heard<'_>, why: Shed) -> bool {
+        if heard.found.is_repeat() {
             return true;
         }
-        self.count_shed(peer, message, why);
-        self.answer_stateless(peer, message, 503);
+        self.count_shed(peer, heard.message, why);
+        self.answer_stateless(peer, heard.message, 503);
         false
     }
 
@@ -271,21 +273,21 @@ impl CallCore {
         (self.credits == 0).then_some(Shed::Recorder)
     }
 
-    fn find_limit(&mut self, now: Now, peer: &Peer, message: &Message) -> Option<Shed> {
+    fn find_limit(&mut self, now: Now, peer: &Peer, heard: &Heard<'_>) -> Option<Shed> {
         // Whoever sends ten times its limit must not cost ten times the records.
         let terms = self.wires.accounts.terms(peer.trunk);
         if terms.is_some_and(|terms| terms.is_full(now.unix_ms())) {
             return Some(Shed::TrunkLimit);
         }
         // A softphone's is counted when it has proved whose it is; a repeat is counted already.
-        if peer.role == PeerRole::Softphone || self.wires.transactions.is_repeat(message) {
+        if peer.role == PeerRole::Softphone || heard.found.is_repeat() {
             return None;
         }
         let cps_max = self.wires.config.source_cps_max;
         if !self.admission.may_attempt(now, peer.address.ip(), cps_max) {
             return Some(Shed::SourceLimit);
         }
-        self.exceeds_overload_limit(now, peer, message).then_some(Shed::Overload)
+        self.exceeds_overload_limit(now, peer, heard.message).then_some(Shed::Overload)
     }
 
     /// Whether an attempt is one more than can be served. If not, it counts.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::core::CallCore;
 use super::io::{Output, Peer, PeerRole, SecurityEvent};
+use super::receive::Heard;
 use super::trunks::Login;
 use crate::domain::id::AgentId;
 use crate::domain::now::Now;
@@ -203,35 +204,35 @@ fn credentials_of(message: &Message) -> Option<Credentials<'_>> {
 impl CallCore {
     /// Whether the peer of a request outside of any dialog is who it says, as far as that can be
     /// told without asking anybody. If not, the request has been answered and nothing is kept.
-    pub(super) fn is_proved(&mut self, now: Now, peer: &Peer, message: &Message) -> bool {
-        match (peer.role, message.method()) {
+    pub(super) fn is_proved(&mut self, now: Now, peer: &Peer, heard: &Heard<'_>) -> bool {
+        match (peer.role, heard.message.method()) {
             (_, Method::Ack) => true,
-            (_, Method::Cancel) => self.cancels_something(peer, message),
+            (_, Method::Cancel) => self.cancels_something(peer, heard),
             (PeerRole::Softphone, Method::Invite | Method::Register) => {
-                self.names_somebody(now, peer, message)
+                self.names_somebody(now, peer, heard)
             }
-            (_, Method::Invite) => self.is_proved_trunk(now, peer, message),
-            (_, _) => self.is_remembered(peer, message),
+            (_, Method::Invite) => self.is_proved_trunk(now, peer, heard),
+            (_, _) => self.is_remembered(peer, heard),
         }
     }
 
     /// Whether a request outside of any dialog that is no INVITE gets a transaction. One of a trunk
     /// that would have to prove itself does not, nor any that comes while the table fills: half of
     /// it is for calls, however many OPTIONS come.
-    fn is_remembered(&mut self, peer: &Peer, message: &Message) -> bool {
+    fn is_remembered(&mut self, peer: &Peer, heard: &Heard<'_>) -> bool {
         let is_loose =
             self.wires.accounts.login(peer.trunk).is_some() || self.wires.transactions.is_crowded();
-        if !is_loose || self.wires.transactions.is_repeat(message) {
+        if !is_loose || heard.found.is_repeat() {
             return true;
         }
-        self.answer_unproved(peer, message);
+        self.answer_unproved(peer, heard.message);
         false
     }
 
     /// Whether a CANCEL means a request that was taken. If not, it has been answered.
-    fn cancels_something(&mut self, peer: &Peer, message: &Message) -> bool {
-        let transactions = &mut self.wires.transactions;
-        let is_known = transactions.is_repeat(message) || transactions.knows_invite_of(message);
+    fn cancels_something(&mut self, peer: &Peer, heard: &Heard<'_>) -> bool {
+        let Heard { message, found, .. } = *heard;
+        let is_known = found.is_repeat() || self.wires.transactions.knows_invite_of(message);
         if !is_known {
             self.wires.counters.unknown_dialogs += 1;
             self.answer_stateless(peer, message, 481);
@@ -239,10 +240,11 @@ impl CallCore {
         is_known
     }
 
-    fn is_proved_trunk(&mut self, now: Now, peer: &Peer, message: &Message) -> bool {
+    fn is_proved_trunk(&mut self, now: Now, peer: &Peer, heard: &Heard<'_>) -> bool {
+        let Heard { message, found, .. } = *heard;
         let Some(login) = self.wires.accounts.login(peer.trunk).cloned() else { return true };
         // The count of its nonce was used when it came first.
-        if self.wires.transactions.is_repeat(message) {
+        if found.is_repeat() {
             return true;
         }
         let is_stale = match self.look(now, peer, message, &login) {
@@ -261,11 +263,12 @@ impl CallCore {
 
     /// Whether a softphone answers a question of ours in somebody's name. Whatever does not is
     /// asked, whoever it is: the store is not.
-    fn names_somebody(&mut self, now: Now, peer: &Peer, message: &Message) -> bool {
+    fn names_somebody(&mut self, now: Now, peer: &Peer, heard: &Heard<'_>) -> bool {
+        let Heard { message, found, .. } = *heard;
         let offered = self.wires.config.softphone_digest.clone();
         let is_stale = match self.door.claim(now, peer, message, *offered.start()) {
             Claim::Named => return !self.is_silent_to_user(now, peer, message),
-            _ if self.wires.transactions.is_repeat(message) => return true,
+            _ if found.is_repeat() => return true,
             Claim::Nothing { is_stale } => is_stale,
             Claim::Wrong => {
                 self.note_failure(now, peer, None);

@@ -8,6 +8,7 @@ use super::io::{Output, Peer};
 use super::offer::Asker;
 use super::place::{Part, Place};
 use super::receive::CAPABILITIES;
+use super::receive::Heard;
 use super::wires::Wires;
 use crate::domain::cdr::Direction;
 use crate::domain::now::Now;
@@ -62,9 +63,9 @@ impl CallCore {
         now: Now,
         peer: &Peer,
         server: ServerId,
-        message: &Message,
+        heard: &Heard<'_>,
     ) {
-        let place = self.find_place(message);
+        let Heard { message, place, .. } = *heard;
         let dialog = place
             .and_then(|place| self.calls.get_mut(place.serial)?.dialog_of(place.part, message));
         let (Some(place), Some(dialog)) = (place, dialog) else {

@@ -58,6 +58,8 @@ pub(super) struct Overload {
 #[derive(Debug, Default)]
 struct Asking {
     since: Option<Instant>,
+    /// When it is looked at again.
+    renew_at: Option<Instant>,
     /// Attempts since then: of all others, and of those who heed what they are asked.
     came: [u32; 2],
     /// The share that these send of what they have.
@@ -146,6 +148,10 @@ impl Overload {
     /// What others are asked to keep from us now: what we would refuse, so that they can send it
     /// elsewhere at once.
     pub(super) fn control(&mut self, now: Now, all: &JointAsk, shard: u8) -> Control {
+        // Nearly all messages come in between.
+        if self.asking.is_renewed(now.monotonic) {
+            return self.asking.control;
+        }
         self.forget_limit(now.monotonic);
         let rate = self.limit.as_ref().map(|limit| limit.rate);
         if let Some(loss) = self.asking.renew(now, rate) {
@@ -168,6 +174,11 @@ impl Overload {
 }
 
 impl Asking {
+    /// Whether it is not time yet to look again.
+    fn is_renewed(&self, now: Instant) -> bool {
+        self.renew_at.is_some_and(|at| now < at)
+    }
+
     /// Nothing is asked where no more comes than is let in. Else each shall keep the same share of
     /// what it has, and what those have who heed is more than what comes of them.
     /// Absent: it is not time yet.
@@ -175,8 +186,10 @@ impl Asking {
         let began = *self.since.get_or_insert(now.monotonic);
         let seconds = now.monotonic.saturating_duration_since(began).as_secs_f64();
         if seconds < ASKED_EVERY.as_secs_f64() {
+            self.renew_at = Some(began + ASKED_EVERY);
             return None;
         }
+        self.renew_at = Some(now.monotonic + ASKED_EVERY);
         let [others, heeding] = self.came.map(|count| f64::from(count) / seconds);
         let seen = if self.kept.is_some() { self.unasked } else { 0.0 };
         self.unasked = heeding.max(seen);

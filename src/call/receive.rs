@@ -17,7 +17,7 @@ use crate::sip::malformed::Malformed;
 use crate::sip::message::Message;
 use crate::sip::method::Method;
 use crate::sip::screen::{Capabilities, Refusal};
-use crate::sip::transaction::{ClientId, Event, Owner, ServerId};
+use crate::sip::transaction::{ClientId, Event, Found, Owner, ServerId};
 use crate::sip::write::ResponseWriter;
 use crate::sip::{reason, reliable, session_timer};
 
@@ -37,6 +37,15 @@ pub(super) const CAPABILITIES: Capabilities = Capabilities {
     accept: &[SDP],
 };
 
+/// A well-formed message, and what it belongs to: looked up once for all who ask.
+pub(super) struct Heard<'m> {
+    pub(super) message: &'m Message,
+    /// Call and leg, by its tag of ours.
+    pub(super) place: Option<Place>,
+    /// Its transaction.
+    pub(super) found: Found,
+}
+
 impl CallCore {
     pub(super) fn on_datagram(&mut self, now: Now, peer: &Peer, bytes: Bytes) {
         if bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n')) {
@@ -50,14 +59,16 @@ impl CallCore {
         if self.is_silent_to(now, peer, &message) {
             return;
         }
-        if self.is_foreign(now, peer, &message) {
+        let found = self.wires.transactions.find(&message);
+        let heard = Heard { message: &message, place: self.find_place(&message), found };
+        if self.is_foreign(now, peer, &heard) {
             return self.refuse_foreign(now, peer, &message);
         }
-        if !self.lets_in(now, peer, &message) {
+        if !self.lets_in(now, peer, &heard) {
             return;
         }
-        let event = self.wires.transactions.receive(now.monotonic, message, peer.hop());
-        self.on_event(now, peer, event);
+        let event = self.wires.transactions.receive(now.monotonic, &message, found, peer.hop());
+        self.on_event(now, peer, &heard, event);
     }
 
     pub(super) fn on_malformed(&mut self, now: Now, peer: &Peer, malformed: &Malformed) {
@@ -74,31 +85,32 @@ impl CallCore {
         }
     }
 
-    fn on_event(&mut self, now: Now, peer: &Peer, event: Event) {
+    fn on_event(&mut self, now: Now, peer: &Peer, heard: &Heard<'_>, event: Event) {
+        let Heard { message, place, .. } = *heard;
         match event {
-            Event::Request { server, message } => self.on_request(now, peer, server, &message),
-            Event::Merged { server, message } => {
+            Event::Request { server } => self.on_request(now, peer, server, heard),
+            Event::Merged { server } => {
                 self.wires.counters.merged_requests += 1;
-                self.answer(now, peer, server, &message, 482);
+                self.answer(now, peer, server, message, 482);
             }
-            Event::Cancel { server, invite, message } => {
-                self.on_cancel(now, peer, server, invite, &message);
+            Event::Cancel { server, invite } => {
+                self.on_cancel(now, peer, server, invite, message);
             }
-            Event::Ack { message } => self.on_ack(now, peer, &message),
-            Event::Response { client, owner, to, message } => {
-                self.hear_plea(now, peer, to, &message);
+            Event::Ack => self.on_ack(now, peer, place, message),
+            Event::Response { client, owner, to } => {
+                self.hear_plea(now, peer, to, message);
                 if let Some(number) = Errands::number_of(owner) {
-                    return self.on_errand_response(now, number, client, &message);
+                    return self.on_errand_response(now, number, client, message);
                 }
-                if !self.on_challenge(now, client, owner, &message) {
-                    self.on_response(now, client, owner, &message);
+                if !self.on_challenge(now, client, owner, message) {
+                    self.on_response(now, client, owner, message);
                 }
             }
-            Event::Stray(message) => self.on_stray(&message),
+            Event::Stray => self.on_stray(place, message),
             Event::Absorbed => {}
-            Event::Full(message) => {
+            Event::Full => {
                 self.wires.counters.refused_overload += 1;
-                self.answer_stateless(peer, &message, 503);
+                self.answer_stateless(peer, message, 503);
             }
         }
     }
@@ -113,12 +125,13 @@ impl CallCore {
     /// S18: what belongs to a dialog of ours and does not come from the trunk of that dialog; and
     /// what answers a request of ours and does not come from where that one went, whatever tags it
     /// has.
-    fn is_foreign(&self, now: Now, peer: &Peer, message: &Message) -> bool {
+    fn is_foreign(&self, now: Now, peer: &Peer, heard: &Heard<'_>) -> bool {
         let is_not_of = |place| self.comes_from(now, place, peer) == Some(false);
-        if self.find_place(message).is_some_and(is_not_of) {
+        if heard.place.is_some_and(is_not_of) {
             return true;
         }
-        let Some((owner, asked)) = self.wires.transactions.asked(message) else { return false };
+        let asked = self.wires.transactions.asked(heard.found);
+        let Some((owner, asked)) = asked else { return false };
         if Errands::number_of(owner).is_some() {
             let is_trunk = asked.owner == peer.trunk.as_u128();
             return !is_trunk || asked.address.ip() != peer.address.ip();
@@ -149,9 +162,10 @@ impl CallCore {
         self.wires.transactions.respond(now.monotonic, server, status, answer);
     }
 
-    fn on_request(&mut self, now: Now, peer: &Peer, server: ServerId, message: &Message) {
+    fn on_request(&mut self, now: Now, peer: &Peer, server: ServerId, heard: &Heard<'_>) {
+        let message = heard.message;
         if message.to().tag.is_some() {
-            return self.on_dialog_request(now, peer, server, message);
+            return self.on_dialog_request(now, peer, server, heard);
         }
         if needs_dialog(message.method()) {
             self.wires.counters.unknown_dialogs += 1;
@@ -290,8 +304,7 @@ impl CallCore {
         });
     }
 
-    fn on_ack(&mut self, now: Now, peer: &Peer, message: &Message) {
-        let place = self.find_place(message);
+    fn on_ack(&mut self, now: Now, peer: &Peer, place: Option<Place>, message: &Message) {
         let found = place.is_some_and(|place| {
             self.with_call(now, place.serial, |call, wires| {
                 call.on_ack(wires, now, place.part, peer, message);
@@ -326,9 +339,9 @@ impl CallCore {
     }
 
     /// A 2xx whose transaction is gone is ACKed by its dialog once more; all else is noise.
-    fn on_stray(&mut self, message: &Message) {
+    fn on_stray(&mut self, place: Option<Place>, message: &Message) {
         let is_2xx = matches!(message.status(), Some(200..=299));
-        let place = self.find_place(message).filter(|_| is_2xx);
+        let place = place.filter(|_| is_2xx);
         let is_acked = place.is_some_and(|Place { serial, part }| {
             let branch = self.calls.get_mut(serial).and_then(|call| call.branch_mut(part));
             branch.is_some_and(|branch| branch.ack_again(&mut self.wires, message))

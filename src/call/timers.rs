@@ -71,6 +71,8 @@ pub(super) struct Timers {
 struct Due {
     call: Serial,
     at: [Option<Instant>; Timer::ALL.len()],
+    /// How many of them are set.
+    armed: u8,
 }
 
 impl Due {
@@ -84,13 +86,15 @@ impl Timers {
     pub(super) fn arm(&mut self, now: Instant, call: Serial, timer: Timer, at: Instant) {
         let index = call.index as usize;
         if self.calls.len() <= index {
-            let unused = Due { call, at: [None; Timer::ALL.len()] };
+            let unused = Due { call, at: [None; Timer::ALL.len()], armed: 0 };
             self.calls.resize(index + 1, unused);
         }
         let Some(due) = self.calls.get_mut(index) else { return };
         due.call = call;
         let Some(place) = due.at.get_mut(timer as usize) else { return };
-        self.armed += usize::from(place.replace(at).is_none());
+        let is_new = place.replace(at).is_none();
+        due.armed += u8::from(is_new);
+        self.armed += usize::from(is_new);
         if let Some(soonest) = due.soonest() {
             self.wheel.set(now, call.index, soonest);
         }
@@ -100,9 +104,12 @@ impl Timers {
     /// turns once in vain costs less than to move every timer that is never needed.
     pub(super) fn disarm(&mut self, call: Serial, timer: Timer) {
         let Some(due) = self.due_mut(call) else { return };
-        let was_set = due.at.get_mut(timer as usize).and_then(Option::take).is_some();
-        let is_idle = due.soonest().is_none();
-        self.armed -= usize::from(was_set);
+        if due.at.get_mut(timer as usize).and_then(Option::take).is_none() {
+            return;
+        }
+        due.armed -= 1;
+        let is_idle = due.armed == 0;
+        self.armed -= 1;
         if is_idle {
             self.wheel.cancel(call.index);
         }
@@ -111,9 +118,11 @@ impl Timers {
     /// Forgets all timers of a call.
     pub(super) fn disarm_all(&mut self, call: Serial) {
         let Some(due) = self.due_mut(call) else { return };
-        let set = due.at.iter().flatten().count();
-        due.at = [None; Timer::ALL.len()];
-        self.armed -= set;
+        let set = std::mem::take(&mut due.armed);
+        if set > 0 {
+            due.at = [None; Timer::ALL.len()];
+        }
+        self.armed -= usize::from(set);
         self.wheel.cancel(call.index);
     }
 
@@ -127,6 +136,7 @@ impl Timers {
             let fired = timer.filter(|_| soonest <= now);
             if let Some(timer) = fired {
                 due.at[timer as usize] = None;
+                due.armed -= 1;
                 self.armed -= 1;
             }
             if let Some(next) = due.soonest() {

@@ -239,31 +239,32 @@ impl Phone {
         if self.is_for_the_vanished(&message) {
             return;
         }
-        match self.line.transactions.receive(now.monotonic, message, from) {
-            Event::Request { server, message } => self.handle_request(now, server, message, from),
-            Event::Merged { server, message } => {
+        let found = self.line.transactions.find(&message);
+        match self.line.transactions.receive(now.monotonic, &message, found, from) {
+            Event::Request { server } => self.handle_request(now, server, message, from),
+            Event::Merged { server } => {
                 self.line.respond(now, server, (&message, from), 482, None, None);
             }
-            Event::Cancel { server, invite, message } => {
+            Event::Cancel { server, invite } => {
                 let status = if invite.is_some() { 200 } else { 481 };
                 self.line.respond(now, server, (&message, from), status, None, None);
                 if let Some(index) = self.index_of(&message) {
                     self.with_call(now, index, Call::handle_cancel);
                 }
             }
-            Event::Ack { message } => {
+            Event::Ack => {
                 if let Some(index) = self.index_of(&message) {
                     self.with_call(now, index, |c, now, line| c.handle_ack(now, line, &message));
                 }
             }
-            Event::Response { client, owner, message, .. } => {
+            Event::Response { client, owner, .. } => {
                 let index = usize::try_from(owner.0).unwrap_or(usize::MAX);
                 self.with_call(now, index, |call, now, line| {
                     call.handle_response(now, line, client, &message);
                 });
             }
-            Event::Stray(message) => self.handle_stray(now, &message),
-            Event::Absorbed | Event::Full(_) => {}
+            Event::Stray => self.handle_stray(now, &message),
+            Event::Absorbed | Event::Full => {}
         }
     }
 

@@ -149,18 +149,7 @@ fn audio(body: &mut Vec<u8>, local: &Local, said: &Said) {
 
 /// A number without the machinery of `format!`: this is written for every call.
 pub(super) fn put_decimal(body: &mut Vec<u8>, number: u64) {
-    let mut digits = [0; 20];
-    let mut start = digits.len();
-    let mut rest = number;
-    for place in digits.iter_mut().rev() {
-        *place = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        start -= 1;
-        if rest == 0 {
-            break;
-        }
-    }
-    body.extend_from_slice(digits.get(start..).unwrap_or_default());
+    put(body, itoa::Buffer::new().format(number));
 }
 
 /// A space and the address.

@@ -52,7 +52,8 @@ pub(crate) fn walk(bytes: Bytes, now: Instant, table: &mut Transactions, out: &m
     };
     read_everything(&message);
     if !message.is_request() {
-        table.receive(now, message, SOURCE);
+        let found = table.find(&message);
+        table.receive(now, &message, found, SOURCE);
         return;
     }
     assert_eq!(message.reply_hop(SOURCE).address.ip(), SOURCE.ip());
@@ -69,7 +70,8 @@ pub(crate) fn walk(bytes: Bytes, now: Instant, table: &mut Transactions, out: &m
     }
     assert_readable(cancel_of(out, &message, None));
     assert_readable(ack_of(out, &message, &message));
-    if let Event::Request { server, message } = table.receive(now, message, SOURCE) {
+    let found = table.find(&message);
+    if let Event::Request { server } = table.receive(now, &message, found, SOURCE) {
         let answer = ResponseWriter::start(out, &message, SOURCE, 404, Some(&tag())).finish();
         table.respond(now, server, 404, answer);
     }

@@ -77,10 +77,10 @@ pub(super) const LAYERS: &[Layer] = &[
 ];
 
 pub(super) const PACKET_PACKAGES: &[&str] =
-    &["bytes", "memchr", "rand_core", "rand_chacha", "slab", "hashbrown", "thiserror"];
+    &["bytes", "memchr", "itoa", "rand_core", "rand_chacha", "slab", "hashbrown", "thiserror"];
 /// Keys of encrypted media are written in base64, and wiped.
 const SDP_PACKAGES: &[&str] =
-    &["memchr", "rand_core", "rand_chacha", "thiserror", "base64", "zeroize"];
+    &["memchr", "itoa", "rand_core", "rand_chacha", "thiserror", "base64", "zeroize"];
 /// The messages of the media plane cross from one process to another.
 /// Encrypted media is a library's, with the ciphers of the one provider.
 const MEDIA_PACKAGES: &[&str] = &[
@@ -97,6 +97,7 @@ const MEDIA_PACKAGES: &[&str] = &[
 pub(super) const SIP_PACKAGES: &[&str] = &[
     "bytes",
     "memchr",
+    "itoa",
     "rand_core",
     "rand_chacha",
     "slab",

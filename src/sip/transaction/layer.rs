@@ -12,7 +12,9 @@ use super::server::Server;
 use super::server_invite::ServerInvite;
 use super::slot::{Audience, Cancel, Key, Listed, Machine, Role, Slot, SlotId};
 use super::table::Table;
-use super::{ClientFailure, ClientId, Effects, Event, Full, Output, Owner, ServerId, Verdict};
+use super::{
+    ClientFailure, ClientId, Effects, Event, Found, Full, Output, Owner, ServerId, Verdict,
+};
 use crate::sip::header::HeaderId;
 use crate::sip::ids::Branch;
 use crate::sip::message::Message;
@@ -37,7 +39,12 @@ pub struct Transactions {
     lost_transmits: u64,
     /// What the last response challenges.
     challenged: Option<Bytes>,
+    /// The key and the hash of the request that was looked up last, and how many were.
     key: Vec<u8>,
+    hash: u64,
+    turn: u64,
+    /// Room for keys of what a request refers to.
+    other_key: Vec<u8>,
     buffer: BytesMut,
     transactions_max: usize,
 }
@@ -64,16 +71,41 @@ impl Transactions {
             lost_transmits: 0,
             challenged: None,
             key: Vec::new(),
+            hash: 0,
+            turn: 0,
+            other_key: Vec::new(),
             buffer: new_buffer(),
             transactions_max,
         }
     }
 
-    /// Takes a message that came from `source`.
-    pub fn receive(&mut self, now: Instant, message: Message, source: impl Into<Hop>) -> Event {
+    /// Looks for the transaction of a message: of a request, the one that a repeat of it belongs
+    /// to, or the INVITE that an ACK means; of a response, that of our request.
+    pub fn find(&mut self, message: &Message) -> Found {
+        self.turn += 1;
+        let slot = if message.is_request() {
+            write_server_key(&mut self.key, message, matched_method_name(message));
+            self.hash = self.table.hash(&self.key);
+            self.table.find_server(self.hash, &self.key)
+        } else {
+            let branch = message.top_via().branch.and_then(Branch::parse);
+            branch.and_then(|branch| self.table.find_client(branch, message.method()))
+        };
+        Found { slot, turn: self.turn }
+    }
+
+    /// Takes a message that came from `source`, and for which `found` was found just now.
+    pub fn receive(
+        &mut self,
+        now: Instant,
+        message: &Message,
+        found: Found,
+        source: impl Into<Hop>,
+    ) -> Event {
+        let Found { slot, .. } = if found.turn == self.turn { found } else { self.find(message) };
         match (message.status(), message.method()) {
-            (Some(status), _) => self.receive_response(now, message, status),
-            (None, Method::Ack) => self.receive_ack(now, message),
+            (Some(status), _) => self.receive_response(now, message, slot, status),
+            (None, Method::Ack) => self.receive_ack(now, slot),
             (
                 None,
                 Method::Invite
@@ -90,7 +122,7 @@ impl Transactions {
                 | Method::Publish
                 | Method::Message
                 | Method::Other,
-            ) => self.receive_request(now, message, source.into()),
+            ) => self.receive_request(now, message, slot, source.into()),
         }
     }
 
@@ -166,13 +198,6 @@ impl Transactions {
         self.challenged.take()
     }
 
-    /// Whether this request was taken before: it must not be refused as a new one.
-    #[must_use]
-    pub fn is_repeat(&mut self, request: &Message) -> bool {
-        write_server_key(&mut self.key, request, matched_method_name(request));
-        self.find_server().is_some()
-    }
-
     /// Whether the INVITE that a CANCEL means was taken.
     #[must_use]
     pub fn knows_invite_of(&mut self, cancel: &Message) -> bool {
@@ -181,11 +206,9 @@ impl Transactions {
 
     /// Whose request a response is for by its branch, and where that request went.
     #[must_use]
-    pub fn asked(&self, response: &Message) -> Option<(Owner, Hop)> {
-        response.status()?;
-        let branch = Branch::parse(response.top_via().branch?)?;
-        let slot = self.table.slot(self.table.find_client(branch, response.method())?)?;
-        Some((slot.owner, slot.peer))
+    pub fn asked(&self, found: Found) -> Option<(Owner, Hop)> {
+        let slot = self.table.slot(found.slot?)?;
+        (slot.key.role() == Role::Client).then_some((slot.owner, slot.peer))
     }
 
     /// From now on answers to a request go here: its sender is no longer where it was. A response
@@ -238,10 +261,14 @@ impl Transactions {
         self.lost_transmits
     }
 
-    fn receive_request(&mut self, now: Instant, message: Message, source: Hop) -> Event {
-        write_server_key(&mut self.key, &message, matched_method_name(&message));
-        let hash = self.table.hash(&self.key);
-        if let Some(id) = self.table.find_server(hash, &self.key) {
+    fn receive_request(
+        &mut self,
+        now: Instant,
+        message: &Message,
+        found: Option<SlotId>,
+        source: Hop,
+    ) -> Event {
+        if let Some(id) = found {
             self.step(now, id, |machine| machine.repeat_request(now));
             return Event::Absorbed;
         }
@@ -249,10 +276,10 @@ impl Transactions {
         let limit = if is_attempt { attempts_max } else { inside_max };
         let max = limit(self.transactions_max);
         if self.table.len() >= max {
-            return Event::Full(message);
+            return Event::Full;
         }
         let key = Key::Server(self.key.as_slice().into());
-        let merge = if is_attempt { Some(self.merge_hash(&message)) } else { None };
+        let merge = if is_attempt { Some(self.merge_hash(message)) } else { None };
         let merged = merge.is_some_and(|merge| self.table.find_ongoing(merge));
         let reliability = source.transport.reliability();
         let machine = if message.method() == Method::Invite {
@@ -263,7 +290,7 @@ impl Transactions {
         let server = ServerId(self.table.insert(Slot {
             machine,
             key,
-            hash,
+            hash: self.hash,
             merge,
             serial: 0,
             owner: Owner::default(),
@@ -274,53 +301,50 @@ impl Transactions {
             lingers_until: None,
         }));
         if message.method() == Method::Cancel {
-            let invite = self.find_invite(&message);
-            return Event::Cancel { server, invite, message };
+            let invite = self.find_invite(message);
+            return Event::Cancel { server, invite };
         }
-        if merged { Event::Merged { server, message } } else { Event::Request { server, message } }
-    }
-
-    /// The transaction whose key was written last.
-    fn find_server(&self) -> Option<SlotId> {
-        self.table.find_server(self.table.hash(&self.key), &self.key)
+        if merged { Event::Merged { server } } else { Event::Request { server } }
     }
 
     fn merge_hash(&mut self, message: &Message) -> u64 {
-        write_merge_key(&mut self.key, message);
-        self.table.hash(&self.key)
+        write_merge_key(&mut self.other_key, message);
+        self.table.hash(&self.other_key)
     }
 
-    /// The INVITE that a CANCEL or an ACK means.
-    fn find_invite(&mut self, message: &Message) -> Option<(ServerId, Owner)> {
-        write_server_key(&mut self.key, message, Method::Invite.name().as_bytes());
-        let id = self.find_server()?;
-        Some((ServerId(id), self.table.slot_mut(id)?.owner))
+    /// The INVITE that a CANCEL means.
+    fn find_invite(&mut self, cancel: &Message) -> Option<(ServerId, Owner)> {
+        write_server_key(&mut self.other_key, cancel, Method::Invite.name().as_bytes());
+        let id = self.table.find_server(self.table.hash(&self.other_key), &self.other_key)?;
+        Some((ServerId(id), self.table.slot(id)?.owner))
     }
 
-    fn receive_ack(&mut self, now: Instant, message: Message) -> Event {
-        let Some((server, _)) = self.find_invite(&message) else { return Event::Ack { message } };
-        match self.step(now, server.0, |machine| machine.ack(now)) {
-            Some(Step { verdict: Verdict::Deliver, .. }) => Event::Ack { message },
+    fn receive_ack(&mut self, now: Instant, invite: Option<SlotId>) -> Event {
+        let Some(invite) = invite else { return Event::Ack };
+        match self.step(now, invite, |machine| machine.ack(now)) {
+            Some(Step { verdict: Verdict::Deliver, .. }) => Event::Ack,
             Some(_) | None => Event::Absorbed,
         }
     }
 
-    fn receive_response(&mut self, now: Instant, message: Message, status: u16) -> Event {
+    fn receive_response(
+        &mut self,
+        now: Instant,
+        message: &Message,
+        found: Option<SlotId>,
+        status: u16,
+    ) -> Event {
         let via = message.top_via();
         // A response to us has our Via alone (RFC 3261 §8.1.3.3).
         if via.more.is_some() || message.headers(HeaderId::Via).nth(1).is_some() {
             return Event::Absorbed;
         }
-        let branch = via.branch.and_then(Branch::parse);
-        let Some(id) = branch.and_then(|branch| self.table.find_client(branch, message.method()))
-        else {
-            return Event::Stray(message);
-        };
+        let Some(id) = found else { return Event::Stray };
         self.challenged = match status {
             401 | 407 | 422 => self.table.slot_mut(id).and_then(|slot| slot.challenged()),
             _ => None,
         };
-        let ack = if status >= 300 { self.make_ack(id, &message) } else { None };
+        let ack = if status >= 300 { self.make_ack(id, message) } else { None };
         let Some(step) = self.step(now, id, |machine| machine.response(now, status, ack)) else {
             return Event::Absorbed;
         };
@@ -332,7 +356,7 @@ impl Transactions {
         match (step.verdict, step.audience) {
             (Verdict::Deliver, Audience::User) => {
                 let (client, owner, to) = (ClientId(id), step.owner, step.peer);
-                Event::Response { client, owner, to, message }
+                Event::Response { client, owner, to }
             }
             (Verdict::Deliver, Audience::Nobody) | (Verdict::Absorb | Verdict::Fail, _) => {
                 Event::Absorbed

@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::message::Message;
 use super::timers::{T1, T2};
 use super::transport::Hop;
 
@@ -34,6 +33,22 @@ pub struct ClientId(slot::SlotId);
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Owner(pub u64);
 
+/// What is known already of a received message: one look-up serves all who ask.
+#[derive(Clone, Copy, Debug)]
+pub struct Found {
+    slot: Option<slot::SlotId>,
+    /// Which look-up it was, so that an old one is not taken for the last.
+    turn: u64,
+}
+
+impl Found {
+    /// Of a request: whether it was taken before, and must not be refused as a new one.
+    #[must_use]
+    pub const fn is_repeat(self) -> bool {
+        self.slot.is_some()
+    }
+}
+
 /// What a received message means to the layer above.
 #[derive(Debug)]
 pub enum Event {
@@ -41,15 +56,11 @@ pub enum Event {
     Request {
         /// Its transaction.
         server: ServerId,
-        /// The request.
-        message: Message,
     },
     /// A request that has come before by another path (RFC 3261 §8.2.2.2): answer 482.
     Merged {
         /// Its transaction.
         server: ServerId,
-        /// The request.
-        message: Message,
     },
     /// A CANCEL. Answer it with 200 and its INVITE with 487; without an INVITE answer 481.
     Cancel {
@@ -57,14 +68,9 @@ pub enum Event {
         server: ServerId,
         /// The INVITE it means, and who owns that.
         invite: Option<(ServerId, Owner)>,
-        /// The request.
-        message: Message,
     },
     /// An ACK that belongs to a 2xx, or to nothing.
-    Ack {
-        /// The request.
-        message: Message,
-    },
+    Ack,
     /// A response to a request of ours: 1xx, the final one, and every repeat of a 2xx to INVITE.
     Response {
         /// The request.
@@ -73,15 +79,13 @@ pub enum Event {
         owner: Owner,
         /// Where the request went.
         to: Hop,
-        /// The response.
-        message: Message,
     },
     /// A response without a transaction: a late 2xx of a dialog that must be ACKed again, or noise.
-    Stray(Message),
+    Stray,
     /// A repeat, or the answer to a CANCEL of ours: nothing to do.
     Absorbed,
     /// The table is full: answer 503 without a transaction.
-    Full(Message),
+    Full,
 }
 
 /// What the layer below has to do, or the layer above has to know.

@@ -53,23 +53,8 @@ fn put_header(out: &mut BytesMut, name: &str, value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// The digits of a number, at the end of `room`.
-fn digits_of(number: u64, room: &mut [u8; 20]) -> &[u8] {
-    let mut start = room.len();
-    let mut rest = number;
-    for place in room.iter_mut().rev() {
-        *place = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        start -= 1;
-        if rest == 0 {
-            break;
-        }
-    }
-    room.get(start..).unwrap_or_default()
-}
-
 pub(super) fn put_decimal(out: &mut BytesMut, number: u64) {
-    out.extend_from_slice(digits_of(number, &mut [0; 20]));
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 /// An IP address as `Display` writes it, without its machinery, piece by piece.
@@ -80,7 +65,7 @@ fn put_ip(ip: IpAddr, mut put: impl FnMut(&[u8])) {
                 if at > 0 {
                     put(b".");
                 }
-                put(digits_of(u64::from(octet), &mut [0; 20]));
+                put(itoa::Buffer::new().format(octet).as_bytes());
             }
         }
         IpAddr::V6(ip) => put(ip.to_string().as_bytes()),
@@ -93,7 +78,7 @@ pub fn put_socket_address(out: &mut Vec<u8>, address: SocketAddr) {
         SocketAddr::V4(_) => {
             put_ip(address.ip(), |text| out.extend_from_slice(text));
             out.push(b':');
-            out.extend_from_slice(digits_of(u64::from(address.port()), &mut [0; 20]));
+            out.extend_from_slice(itoa::Buffer::new().format(address.port()).as_bytes());
         }
         SocketAddr::V6(_) => out.extend_from_slice(address.to_string().as_bytes()),
     }
