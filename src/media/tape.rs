@@ -2,7 +2,9 @@
 //! own, which alone touches the disk. A media thread never waits for it.
 
 mod deck;
+mod syncer;
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,6 +22,7 @@ use crate::rtp::session::Session;
 use crate::rtp::sound::RATE_HZ;
 use crate::rtp::time::Moment;
 use deck::Deck;
+use syncer::{SYNCS_MAX, Sync, Syncer};
 
 /// The most packets that may wait for the disk: at 1,000 recorded calls the sixth part of a second.
 /// Beyond it they are lost to the recording, which counts them.
@@ -45,14 +48,21 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Starts the thread.
+    /// Starts its threads.
     ///
     /// # Errors
-    /// The folder cannot be made, or the thread cannot start.
+    /// The folder cannot be made, or a thread cannot start.
     pub fn start(config: TapeConfig) -> std::io::Result<Self> {
+        Self::start_on(config, Box::new(File::sync_all), SYNCS_MAX)
+    }
+
+    /// The same on a disk that may be slow.
+    fn start_on(config: TapeConfig, sync: Sync, syncs_max: usize) -> std::io::Result<Self> {
         let (sender, orders) = sync_channel(TAPE_QUEUE_MAX);
         let has_room = Arc::new(AtomicBool::new(true));
-        let deck = Deck::new(config, orders, Arc::clone(&has_room))?;
+        let TapeConfig { folder, done } = config;
+        let syncer = Syncer::start(sync, done, Arc::clone(&has_room), syncs_max)?;
+        let deck = Deck::new(folder, orders, Arc::clone(&has_room), syncer)?;
         let thread = thread::Builder::new().name("recorder".to_owned());
         let thread = thread.spawn(move || deck.run())?;
         let tape = Tape { orders: sender, has_room, number: Arc::default() };

@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvError, TryRecvError};
 use std::time::Duration;
 
-use super::{Order, Packet, TapeConfig, Taped, Told};
+use super::syncer::{Ended, Syncer};
+use super::{Order, Packet, Taped, Told};
 use crate::domain::id::{CallId, RecordingId, TenantId};
 use crate::domain::recording::Retention;
 use crate::media::clock::{Clock, pause};
@@ -39,22 +40,25 @@ struct Running {
 }
 
 pub(super) struct Deck {
-    config: TapeConfig,
+    folder: PathBuf,
     orders: Receiver<Order>,
     /// Nothing new is begun without it.
     has_room: Arc<AtomicBool>,
     running: BTreeMap<u64, Running>,
     clock: Clock,
+    syncer: Syncer,
 }
 
 impl Deck {
     pub(super) fn new(
-        config: TapeConfig,
+        folder: PathBuf,
         orders: Receiver<Order>,
         has_room: Arc<AtomicBool>,
+        syncer: Syncer,
     ) -> io::Result<Self> {
-        make_folder(&config.folder)?;
-        Ok(Self { config, orders, has_room, running: BTreeMap::new(), clock: Clock::start() })
+        make_folder(&folder)?;
+        let (running, clock) = (BTreeMap::new(), Clock::start());
+        Ok(Self { folder, orders, has_room, running, clock, syncer })
     }
 
     /// Runs until every media thread is gone.
@@ -65,12 +69,14 @@ impl Deck {
             if now >= flush_at {
                 flush_at = Moment::from_micros(now.micros() + FLUSH_EVERY.as_micros() as u64);
                 self.flush();
-                self.has_room.store(has_room(&self.config.folder), Ordering::Relaxed);
+                self.has_room.store(has_room(&self.folder), Ordering::Relaxed);
             }
             pause(GATHER);
         }
         for number in self.running.keys().copied().collect::<Vec<_>>() {
-            self.end(number, 0);
+            if let Some(ended) = self.finish(number, 0) {
+                self.syncer.take_waiting(ended);
+            }
         }
     }
 
@@ -100,7 +106,7 @@ impl Deck {
                     running.told.tell(true);
                     self.running.insert(number, running);
                 }
-                Err(error) => self.failed(&error, &told),
+                Err(error) => failed(&error, &told, &self.has_room),
             },
             Order::Packet(packet) => self.add(&packet),
             Order::End { number, lost } => self.end(number, lost),
@@ -117,11 +123,11 @@ impl Deck {
         let key = SecretKey::from_bytes(&about.key.key).map_err(io::Error::other)?;
         let wrapped = &about.key.wrapped;
         let about = About { tenant, recording, call, started_ms };
-        if !has_room(&self.config.folder) {
+        if !has_room(&self.folder) {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        make_folder(&partial_folder(&self.config.folder, retention))?;
-        let path = place.partial(&self.config.folder);
+        make_folder(&partial_folder(&self.folder, retention))?;
+        let path = place.partial(&self.folder);
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         // From now on nobody takes it for one that a crash has left.
         hold(&file)?;
@@ -156,25 +162,33 @@ impl Deck {
         }
     }
 
+    /// Ends one. What waits for the disk does so elsewhere.
     fn end(&mut self, number: u64, lost: u64) {
-        let Some(Running { mut writer, place, about, told }) = self.running.remove(&number) else {
-            return;
-        };
+        if let Some(ended) = self.finish(number, lost)
+            && !self.syncer.take(ended)
+        {
+            metrics::counter!("maskline_recordings_total", "result" => "unsynced").increment(1);
+        }
+    }
+
+    /// Writes the last of it.
+    fn finish(&mut self, number: u64, lost: u64) -> Option<Ended> {
+        let Running { mut writer, place, about, told } = self.running.remove(&number)?;
         writer.add_lost(lost);
         let finished = writer.finish().and_then(|finished| {
             let file = finished.out.into_inner().map_err(io::IntoInnerError::into_error)?;
-            file.sync_all()?;
-            File::open(partial_folder(&self.config.folder, place.retention))?.sync_all()?;
             let (totals, sha256, bytes) = (finished.totals, finished.sha256, finished.bytes);
-            Ok(Taped { place, about, totals, sha256, bytes, complete: true })
+            Ok((file, Taped { place, about, totals, sha256, bytes, complete: true }))
         });
         match finished {
-            Ok(taped) => {
-                metrics::counter!("maskline_recording_packets_lost_total")
-                    .increment(taped.totals.lost);
-                (self.config.done)(taped);
+            Ok((file, taped)) => {
+                let folder = partial_folder(&self.folder, place.retention);
+                Some(Ended { file, folder, taped, told })
             }
-            Err(error) => self.failed(&error, &told),
+            Err(error) => {
+                failed(&error, &told, &self.has_room);
+                None
+            }
         }
     }
 
@@ -183,20 +197,20 @@ impl Deck {
     fn give_up(&mut self, number: u64, error: &io::Error) {
         if let Some(Running { writer, told, .. }) = self.running.remove(&number) {
             drop(writer);
-            self.failed(error, &told);
+            failed(error, &told, &self.has_room);
         }
     }
+}
 
-    /// One recording: what is wrong with it need not be wrong with others. A disk without room is
-    /// seen by itself.
-    fn failed(&self, error: &io::Error, told: &Told) {
-        metrics::counter!("maskline_recordings_total", "result" => "failed").increment(1);
-        tracing::error!(%error, "A recording cannot be written: {error}");
-        if error.kind() == io::ErrorKind::StorageFull {
-            self.has_room.store(false, Ordering::Relaxed);
-        }
-        told.tell(false);
+/// One recording: what is wrong with it need not be wrong with others. A disk without room is seen
+/// by itself.
+pub(super) fn failed(error: &io::Error, told: &Told, has_room: &AtomicBool) {
+    metrics::counter!("maskline_recordings_total", "result" => "failed").increment(1);
+    tracing::error!(%error, "A recording cannot be written: {error}");
+    if error.kind() == io::ErrorKind::StorageFull {
+        has_room.store(false, Ordering::Relaxed);
     }
+    told.tell(false);
 }
 
 /// A disk that cannot be asked has no room.

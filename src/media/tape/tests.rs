@@ -7,6 +7,7 @@ use std::sync::mpsc::Receiver;
 use super::*;
 use crate::domain::id::RecordingId;
 use crate::domain::recording::Retention;
+use crate::media::clock::Clock;
 use crate::recording::{Left, Place, Reader, RecordingError, Totals, Wav, left_over};
 use crate::rtp::g711::encode_a_law;
 use crate::rtp::plane::TapeKey;
@@ -24,11 +25,15 @@ impl Folder {
     }
 
     fn recorder(&self) -> (Recorder, Receiver<Taped>) {
+        self.recorder_on(Box::new(File::sync_all), SYNCS_MAX)
+    }
+
+    fn recorder_on(&self, sync: Sync, syncs_max: usize) -> (Recorder, Receiver<Taped>) {
         let (sender, taped) = sync_channel(16);
         let done = Box::new(move |taped| sender.send(taped).expect("somebody listens"));
         let folder = self.0.clone();
         let config = TapeConfig { folder, done };
-        (Recorder::start(config).expect("a recorder"), taped)
+        (Recorder::start_on(config, sync, syncs_max).expect("a recorder"), taped)
     }
 }
 
@@ -234,4 +239,83 @@ fn a_recorder_that_is_behind_loses_packets_and_counts_them_but_never_the_end() {
     while orders.try_recv().is_ok() {}
     has_room.store(false, Ordering::Relaxed);
     assert!(begin(9).is_none(), "the disk is full");
+}
+
+/// A disk that says when it is asked to sync, and waits until it may.
+fn slow_disk() -> (Sync, Receiver<()>, SyncSender<()>) {
+    let (asked, is_asked) = sync_channel(64);
+    let (may, is_let) = sync_channel(64);
+    let sync = Box::new(move |_: &File| {
+        asked.send(()).expect("the test listens");
+        is_let.recv().expect("the test lets it");
+        Ok(())
+    });
+    (sync, is_asked, may)
+}
+
+/// Hands an order over as soon as there is room for it.
+fn hand_over(tape: &Tape, mut order: Order) {
+    let clock = Clock::start();
+    while let Err(TrySendError::Full(back)) = tape.orders.try_send(order) {
+        order = back;
+        let waited = clock.now().since(Moment::default());
+        assert!(waited < Duration::from_secs(20), "the recorder waits for the disk");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn while_the_disk_is_slow_with_one_recording_nothing_of_another_is_lost() {
+    let folder = Folder::new("slow");
+    let (sync, is_asked, may) = slow_disk();
+    let (recorder, taped) = folder.recorder_on(sync, SYNCS_MAX);
+    let tape = recorder.tape().expect("at work");
+    let (first, second) = (record(&recorder, 7, 5), record(&recorder, 8, 5));
+    tape.end(first).expect("room");
+    is_asked.recv().expect("it is being synced");
+    let packets = 3 * TAPE_QUEUE_MAX as u32;
+    for at in 5..packets {
+        hand_over(&tape, packet(second.number, at, 8_000));
+    }
+    let third = record(&recorder, 9, 1);
+    assert!(taped.try_recv().is_err(), "the first one is not on the disk yet");
+    for taping in [second, third] {
+        hand_over(&tape, Order::End { number: taping.number, lost: 0 });
+    }
+    (0..6).for_each(|_| may.send(()).expect("the disk waits"));
+    drop(tape);
+    drop(recorder);
+    let told: Vec<_> = taped.iter().map(|it| (it.totals.frames[0], it.totals.lost)).collect();
+    assert_eq!(told, [(5, 0), (u64::from(packets), 0), (1, 0)]);
+}
+
+#[test]
+fn what_finds_no_room_to_be_synced_is_whole_where_it_is_found() {
+    let folder = Folder::new("unsynced");
+    let (sync, is_asked, may) = slow_disk();
+    let (recorder, taped) = folder.recorder_on(sync, 1);
+    let tape = recorder.tape().expect("at work");
+    let end = |recording: u128| {
+        let taping = record(&recorder, recording, 4);
+        hand_over(&tape, Order::End { number: taping.number, lost: 0 });
+    };
+    end(7);
+    is_asked.recv().expect("it is being synced");
+    (8..11).for_each(end);
+    // What has room is taken in its turn: when this one has begun, the others have ended.
+    let queue = queue();
+    let last = record_for(&queue, &recorder, 11, 1);
+    while told(&queue).is_empty() {
+        std::thread::yield_now();
+    }
+    let found = left(&folder);
+    assert_eq!(found.len(), 2, "of 7 and 8 the file is in other hands, and so is that of 11");
+    for found in found {
+        let found = found.expect("reads");
+        assert_eq!((found.complete, found.totals.frames[0]), (true, 4));
+    }
+    (0..6).for_each(|_| may.send(()).expect("the disk waits"));
+    drop((tape, last));
+    drop(recorder);
+    assert_eq!(taped.iter().count(), 3);
 }
