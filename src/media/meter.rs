@@ -19,6 +19,8 @@ pub(super) struct Counts {
     /// Packets of what is played.
     pub(super) frames_out: u64,
     pub(super) send_failed: u64,
+    /// Packets of encrypted legs that the library has not sealed.
+    pub(super) seal_failed: u64,
     pub(super) rtcp_in: u64,
     pub(super) rtcp_out: u64,
     pub(super) unknown_session: u64,
@@ -34,6 +36,7 @@ pub(super) struct Meter {
     bytes: Counter,
     frames_out: Counter,
     send_failed: Counter,
+    seal_failed: Counter,
     rtcp_in: Counter,
     rtcp_out: Counter,
     unknown_session: Counter,
@@ -65,6 +68,7 @@ impl Meter {
             bytes: counter!("maskline_rtp_bytes_total"),
             frames_out: counter!("maskline_rtp_played_packets_total"),
             send_failed: counter!("maskline_rtp_send_failed_total"),
+            seal_failed: counter!("maskline_rtp_seal_failed_total"),
             rtcp_in: counter!("maskline_rtcp_packets_total", "dir" => "in"),
             rtcp_out: counter!("maskline_rtcp_packets_total", "dir" => "out"),
             unknown_session: counter!("maskline_media_unknown_session_total"),
@@ -94,6 +98,7 @@ impl Meter {
         self.bytes.increment(counts.bytes);
         self.frames_out.increment(counts.frames_out);
         self.send_failed.increment(counts.send_failed);
+        self.seal_failed.increment(counts.seal_failed);
         self.rtcp_in.increment(counts.rtcp_in);
         self.rtcp_out.increment(counts.rtcp_out);
         self.unknown_session.increment(counts.unknown_session);

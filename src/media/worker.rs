@@ -215,7 +215,10 @@ impl Worker {
             let Some(call) = self.calls.at(relayed.slot) else { continue };
             let from = relayed.from;
             let sealed = call.session.seal_rtp(from.other(), packet);
-            let leaving = sealed.as_ref().map_or(packet, |sealed| sealed.as_ref());
+            let Some(leaving) = sealed.leaving(packet) else {
+                counts.seal_failed += 1;
+                continue;
+            };
             match call.sockets.send(Place::rtp(from.other()), leaving, relayed.to) {
                 Ok(()) => {
                     counts.packets_out += 1;
@@ -413,7 +416,10 @@ impl Worker {
         for side in [Side::A, Side::B] {
             while let Some(to) = call.session.poll_frame(now, side, &self.sounds, &mut packet) {
                 let sealed = call.session.seal_rtp(side, &packet);
-                let leaving = sealed.as_ref().map_or(&packet[..], |sealed| sealed.as_ref());
+                let Some(leaving) = sealed.leaving(&packet) else {
+                    counts.seal_failed += 1;
+                    continue;
+                };
                 match call.sockets.send(Place::rtp(side), leaving, to) {
                     Ok(()) => counts.frames_out += 1,
                     Err(_) => counts.send_failed += 1,

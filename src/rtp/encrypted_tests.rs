@@ -19,8 +19,8 @@ fn heard(story: &mut Story, peer: &mut Srtp, sequence: u16) -> Header {
     let at = ms(20 * u64::from(sequence));
     let packet = packet(8, sequence, u32::from(sequence) * 160, 1);
     let forwarded = story.send(at, Side::A, &packet).expect("relayed");
-    let sealed = story.session.seal_rtp(Side::B, &forwarded).expect("sealed");
-    let mut sealed = sealed.as_ref().to_vec();
+    let sealed = story.session.seal_rtp(Side::B, &forwarded);
+    let mut sealed = sealed.leaving(&[]).expect("sealed").to_vec();
     let length = peer.open_rtp(&mut sealed).expect("by the key that is agreed on");
     header(&sealed[..length])
 }
@@ -70,4 +70,29 @@ fn a_key_before_the_first_packet_names_no_other_stream() {
     let name = story.session.flows[Side::A.index()].ssrc_out();
     assert!(story.session.set_keys(Side::B, Some(&keys(1, 2)), &mut story.rng));
     assert_eq!(heard(&mut story, &mut peer(&keys(1, 2)), 1).ssrc, name);
+}
+
+/// What the library does not take is spoken into no air.
+#[test]
+fn what_cannot_be_sealed_does_not_leave_an_encrypted_leg() {
+    let mut story = Story::bridged(1);
+    assert!(story.session.set_keys(Side::B, Some(&keys(1, 2)), &mut story.rng));
+    let speech = [0x80; 7];
+    assert_eq!(story.session.seal_rtp(Side::B, &speech).leaving(&speech), None);
+    assert_eq!(story.session.seal_rtp(Side::A, &speech).leaving(&speech), Some(&speech[..]));
+}
+
+#[test]
+fn keys_that_are_none_leave_the_side_deaf_and_unheard_and_not_in_clear() {
+    let mut story = Story::bridged(1);
+    assert!(story.send(ms(0), Side::A, &packet(8, 1, 0, 1)).is_ok());
+    assert!(story.send(ms(0), Side::B, &packet(8, 1, 0, 1)).is_ok());
+    let broken = LegKeys { ours: MasterKey::new(&[1; 3]), theirs: MasterKey::new(&[2; 30]) };
+    assert!(!story.session.set_keys(Side::B, Some(&broken), &mut story.rng));
+    let to_b = story.send(ms(20), Side::A, &packet(8, 2, 160, 1));
+    assert_eq!(to_b, Err(Dropped::NotBridged));
+    let of_b = story.send(ms(20), Side::B, &packet(8, 2, 160, 1));
+    assert_eq!(of_b, Err(Dropped::Stranger));
+    let mut buffer = [0; REPORT_BYTES_MAX];
+    assert_eq!(story.session.write_report(ms(6_000), Side::B, &mut buffer), None);
 }

@@ -6,7 +6,7 @@ mod outcome;
 mod reports;
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use rand_core::Rng;
@@ -17,7 +17,7 @@ use super::plane::{KeyMode, RemoteMedia, Side, SideCounts};
 use super::player::{Next, Player};
 use super::quality::Heard;
 use super::sound::Sounds;
-use super::srtp::{LegKeys, Srtp};
+use super::srtp::{LegKeys, Sealed, Srtp};
 use super::time::Moment;
 
 pub use outcome::{Dropped, Due, Forward, News, Play};
@@ -94,16 +94,28 @@ impl Session {
                 srtp.is_some().then_some(true)
             }
         };
-        if is_ours_new == Some(true) {
-            self.begin_stream_anew(side, rng);
+        match is_ours_new {
+            Some(true) => self.begin_stream_anew(side, rng),
+            Some(false) => {}
+            None => self.forget(side),
         }
         is_ours_new.is_some()
     }
 
-    /// A packet of ours to one side as it has to leave, where it has to be encrypted; `None` for
-    /// one that leaves as it is.
-    pub fn seal_rtp(&mut self, to: Side, packet: &[u8]) -> Option<impl AsRef<[u8]> + use<>> {
-        self.srtp[to.index()].as_mut()?.seal_rtp(packet)
+    /// Nothing goes to this side or comes from it, until its SDP is known anew.
+    fn forget(&mut self, side: Side) {
+        let leg = &mut self.legs[side.index()];
+        (leg.remote, leg.rtcp) = (None, None);
+        self.flows[side.index()].set_source(NOWHERE, false);
+        self.set_gates();
+    }
+
+    /// How a packet of ours to one side has to leave.
+    pub fn seal_rtp(&mut self, to: Side, packet: &[u8]) -> Sealed {
+        match &mut self.srtp[to.index()] {
+            Some(srtp) => srtp.seal_rtp(packet),
+            None => Sealed::Clear,
+        }
     }
 
     /// Lets media flow.
@@ -347,6 +359,8 @@ fn report_interval(rng: &mut impl Rng) -> Duration {
     Duration::from_millis(half + extra)
 }
 
+/// Nobody's address.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 /// The most news of one call that wait. They are asked for after each packet.
 const NEWS_MAX: usize = 8;
 const REPORT_INTERVAL_MS: u64 = 5_000;

@@ -6,6 +6,7 @@ mod primitives;
 
 use std::fmt;
 
+use bytes::BytesMut;
 use rtc_srtp::context::Context;
 use rtc_srtp::option::{srtcp_replay_protection, srtp_replay_protection};
 use rtc_srtp::protection_profile::ProtectionProfile;
@@ -67,6 +68,29 @@ pub struct LegKeys {
 /// A packet that its sender cannot be proved to have sent now.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Unproved;
+
+/// How a packet of ours leaves.
+#[derive(Debug)]
+pub enum Sealed {
+    /// As it is: the leg is in clear.
+    Clear,
+    /// Like this.
+    Packet(BytesMut),
+    /// Not at all: the leg is encrypted, and this packet could not be.
+    Failed,
+}
+
+impl Sealed {
+    /// What leaves of `packet`.
+    #[must_use]
+    pub fn leaving<'a>(&'a self, packet: &'a [u8]) -> Option<&'a [u8]> {
+        match self {
+            Self::Clear => Some(packet),
+            Self::Packet(sealed) => Some(sealed),
+            Self::Failed => None,
+        }
+    }
+}
 
 /// RTP or RTCP.
 #[derive(Clone, Copy)]
@@ -139,8 +163,8 @@ impl Srtp {
     }
 
     /// Seals an RTP packet of ours.
-    pub(super) fn seal_rtp(&mut self, packet: &[u8]) -> Option<impl AsRef<[u8]> + use<>> {
-        self.seals.encrypt_rtp(packet).ok()
+    pub(super) fn seal_rtp(&mut self, packet: &[u8]) -> Sealed {
+        self.seals.encrypt_rtp(packet).map_or(Sealed::Failed, Sealed::Packet)
     }
 
     /// Seals an RTCP packet of ours.
