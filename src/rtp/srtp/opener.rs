@@ -12,9 +12,8 @@ pub(super) type Opened = bytes::BytesMut;
 /// of its own, made by the first packet that is proved.
 pub(super) struct Opener {
     key: MasterKey,
-    /// The one heard last first.
-    sounds: Vec<Stream>,
-    reports: Vec<Stream>,
+    sounds: Streams,
+    reports: Streams,
     /// What was heard last by the key before. A peer that changes its key goes on counting or
     /// begins anew, and its first packet shows which. Only this one stream is counted on, and only
     /// when a packet of it asks for it: a peer may change its key as often as it likes.
@@ -26,7 +25,7 @@ pub(super) struct Opener {
 impl Opener {
     pub(super) fn new(key: &MasterKey) -> Option<Self> {
         key.profile()?;
-        let (sounds, reports) = (Vec::new(), Vec::new());
+        let (sounds, reports) = (Streams::default(), Streams::default());
         Some(Self { key: key.clone(), sounds, reports, before: None, counted_on: None })
     }
 
@@ -34,7 +33,7 @@ impl Opener {
     pub(super) fn successor(&self, key: &MasterKey) -> Option<Self> {
         let mut next = Self::new(key)?;
         let unheard = || self.before.or_else(|| self.counted_on.as_ref().map(|it| it.count));
-        next.before = self.sounds.first().map(|it| it.count).or_else(unheard);
+        next.before = self.sounds.heard.first().map(|it| it.count).or_else(unheard);
         Some(next)
     }
 
@@ -44,7 +43,7 @@ impl Opener {
 
     #[cfg(test)]
     pub(super) fn streams(&self) -> usize {
-        self.sounds.len() + self.reports.len()
+        self.sounds.heard.len() + self.reports.heard.len()
     }
 
     pub(super) fn open(&mut self, kind: Kind, packet: &[u8]) -> Result<Opened, Unproved> {
@@ -54,16 +53,12 @@ impl Opener {
         };
         let ssrc = packet.get(ssrc_at..ssrc_at + 4).and_then(<[u8]>::first_chunk);
         let ssrc = u32::from_be_bytes(*ssrc.ok_or(Unproved)?);
-        if let Some(at) = streams.iter().position(|it| it.count.ssrc == ssrc) {
-            let opened = streams.get_mut(at).ok_or(Unproved)?.open(kind, packet)?;
-            if at > 0
-                && let Some(heard) = streams.get_mut(..=at)
-            {
-                heard.rotate_right(1);
-            }
+        if let Some(stream) = streams.find(ssrc) {
+            let opened = stream.open(kind, packet)?;
+            streams.was_heard(ssrc);
             return Ok(opened);
         }
-        if streams.len() == STREAMS_MAX {
+        if !streams.may_begin(ssrc) {
             return Err(Unproved);
         }
         let context = self.key.context().ok_or(Unproved)?;
@@ -78,8 +73,8 @@ impl Opener {
             }
         };
         match kind {
-            Kind::Rtp => self.sounds.insert(0, stream),
-            Kind::Rtcp => self.reports.insert(0, stream),
+            Kind::Rtp => self.sounds.begin(stream),
+            Kind::Rtcp => self.reports.begin(stream),
         }
         Ok(opened)
     }
@@ -97,6 +92,43 @@ impl Opener {
                 Err(unproved)
             }
         }
+    }
+}
+
+/// The streams of one kind that a peer has named by one key, one after the other: a phone takes a
+/// new name for each music on hold.
+#[derive(Default)]
+struct Streams {
+    /// The one heard last first.
+    heard: Vec<Stream>,
+    /// Those that had to make room. What they have sent must not be taken again, and their counts
+    /// are gone: they are not heard by this key any more.
+    gone: Vec<u32>,
+}
+
+impl Streams {
+    fn find(&mut self, ssrc: u32) -> Option<&mut Stream> {
+        self.heard.iter_mut().find(|it| it.count.ssrc == ssrc)
+    }
+
+    fn was_heard(&mut self, ssrc: u32) {
+        let at = self.heard.iter().position(|it| it.count.ssrc == ssrc);
+        if let Some(upto) = at.and_then(|at| self.heard.get_mut(..=at)) {
+            upto.rotate_right(1);
+        }
+    }
+
+    fn may_begin(&self, ssrc: u32) -> bool {
+        let has_room = self.heard.len() < STREAMS_MAX || self.gone.len() < STREAMS_GONE_MAX;
+        has_room && !self.gone.contains(&ssrc)
+    }
+
+    /// A stream that is proved. The one that was not heard for the longest time makes room.
+    fn begin(&mut self, stream: Stream) {
+        if self.heard.len() >= STREAMS_MAX {
+            self.gone.extend(self.heard.pop().map(|it| it.count.ssrc));
+        }
+        self.heard.insert(0, stream);
     }
 }
 
@@ -166,9 +198,10 @@ fn is_encrypted_rtcp(packet: &[u8]) -> bool {
     flag_at.and_then(|at| packet.get(at)).is_some_and(|flag| flag & 0x80 != 0)
 }
 
-/// The streams that a peer may name by one key, one after the other. None is forgotten: what it has
-/// sent must not be taken again.
+/// The streams of a peer by one key whose counts are kept.
 pub(super) const STREAMS_MAX: usize = 16;
+/// Those whose names alone are kept. With more, no new stream is heard until the key changes.
+pub(super) const STREAMS_GONE_MAX: usize = 1_024;
 /// So far ahead is not taken for behind.
 const STEP: u64 = 0x7f00;
 /// The most packets that bring a stream to its count under another key. Whoever has counted further

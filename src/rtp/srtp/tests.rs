@@ -1,6 +1,6 @@
 //! The library by the vectors of its RFCs, and what holds whatever is sent.
 
-use super::opener::{STEPS_MAX, STREAMS_MAX};
+use super::opener::{STEPS_MAX, STREAMS_GONE_MAX, STREAMS_MAX};
 use super::primitives::TAGS_MADE;
 use super::*;
 
@@ -259,14 +259,35 @@ fn a_change_of_key_costs_no_more_than_one_stream_whatever_the_peer_has_sent() {
     assert!(made < 2 * STEPS_MAX + 4 * STREAMS_MAX as u64, "{made}");
 }
 
+/// A PBX that takes a new stream for each music on hold, and keeps its key.
 #[test]
-fn a_peer_may_change_its_stream_but_not_without_end() {
+fn a_peer_may_change_its_stream_often_and_what_has_come_before_is_not_taken_again() {
     let [mut a, mut b] = ends(30);
-    for ssrc in 0..STREAMS_MAX as u32 {
-        assert!(open(&mut b, &seal(&mut a, &rtp(1, ssrc))).is_ok());
+    let mut sent = Vec::new();
+    for ssrc in 1..=100 {
+        let music = seal(&mut a, &rtp(1, ssrc));
+        assert!(open(&mut b, &music).is_ok(), "stream {ssrc}");
+        sent.push(music);
+        // Between them it speaks: what is heard is not forgotten.
+        assert!(open(&mut b, &seal(&mut a, &rtp(ssrc as u16, 0))).is_ok(), "{ssrc}");
     }
-    assert_eq!(open(&mut b, &seal(&mut a, &rtp(1, 1_000))), Err(Unproved));
-    assert!(open(&mut b, &seal(&mut a, &rtp(2, 0))).is_ok());
+    assert!(sent.iter().all(|music| open(&mut b, music) == Err(Unproved)), "it has come before");
+    assert_eq!(b.opens.streams(), STREAMS_MAX);
+    // The last ones go on.
+    for ssrc in 101 - (STREAMS_MAX as u32 - 1)..=100 {
+        assert!(open(&mut b, &seal(&mut a, &rtp(2, ssrc))).is_ok(), "stream {ssrc}");
+    }
+}
+
+#[test]
+fn a_peer_may_not_change_its_stream_without_end() {
+    let [mut a, mut b] = ends(30);
+    let max = (STREAMS_MAX + STREAMS_GONE_MAX) as u32;
+    for ssrc in 0..max {
+        assert!(open(&mut b, &seal(&mut a, &rtp(1, ssrc))).is_ok(), "stream {ssrc}");
+    }
+    assert_eq!(open(&mut b, &seal(&mut a, &rtp(1, max))), Err(Unproved));
+    assert!(open(&mut b, &seal(&mut a, &rtp(2, max - 1))).is_ok(), "the others are heard");
 }
 
 #[test]
