@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 
 pub use crate::call::io::{CallStatus, LiveCall};
 
+use super::backlog::Backlog;
 use super::freshness::{Freshness, Subject};
 use super::live::LiveTable;
 use super::mailbox::TakesOrders;
@@ -30,6 +31,7 @@ pub struct Handle(Arc<Shared>);
 pub(crate) struct Shared {
     pub(crate) freshness: Freshness,
     pub(crate) live: LiveTable,
+    pub(crate) backlog: Arc<Backlog>,
     pub(crate) checks: Checks,
     /// Attempts whose record has not come yet.
     pub(crate) calls: AtomicU64,
@@ -129,6 +131,7 @@ impl Handle {
         Self(Arc::new(Shared {
             freshness: Freshness::new(),
             live: LiveTable::default(),
+            backlog: Arc::default(),
             checks: Checks::default(),
             calls: AtomicU64::new(0),
             trunk_states: TrunkStates::default(),

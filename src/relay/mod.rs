@@ -6,6 +6,7 @@ pub mod now;
 pub mod recorder;
 pub mod routes;
 
+pub(crate) mod backlog;
 pub(crate) mod caps;
 pub(crate) mod dns;
 pub(crate) mod follow;

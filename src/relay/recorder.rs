@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::backlog::Backlog;
 use crate::domain::cdr::Cdr;
 use crate::domain::id::BindingId;
 use crate::domain::whisper::Unwanted;
@@ -97,6 +98,7 @@ impl<F: Send + 'static> TakesCredit for super::mailbox::Mailbox<F> {
 /// A shard's end of the recorder.
 pub(crate) struct Recorder {
     queue: mpsc::Sender<Record>,
+    backlog: Arc<Backlog>,
     shard: Arc<dyn TakesCredit>,
 }
 
@@ -110,7 +112,9 @@ impl Recorder {
     pub(crate) fn push(&self, cdr: Box<Cdr>) {
         let call = cdr.call;
         let record = Record { cdr, shard: Arc::clone(&self.shard) };
+        self.backlog.queued();
         if self.queue.try_send(record).is_err() {
+            self.backlog.settled(1);
             metrics::counter!("maskline_recorder_lost_total").increment(1);
             tracing::error!(call.id = %call, "Call {call}: the recorder is gone, its CDR is lost");
         }
@@ -121,18 +125,19 @@ impl Recorder {
 pub(crate) struct RecorderQueue {
     sender: mpsc::Sender<Record>,
     receiver: mpsc::Receiver<Record>,
+    backlog: Arc<Backlog>,
 }
 
 impl RecorderQueue {
     /// Room for `queue_max` records: hand out no more credits than that.
-    pub(crate) fn new(queue_max: usize) -> Self {
+    pub(crate) fn new(queue_max: usize, backlog: Arc<Backlog>) -> Self {
         let (sender, receiver) = mpsc::channel(queue_max);
-        Self { sender, receiver }
+        Self { sender, receiver, backlog }
     }
 
     /// The end of one shard.
     pub(crate) fn recorder(&self, shard: Arc<dyn TakesCredit>) -> Recorder {
-        Recorder { queue: self.sender.clone(), shard }
+        Recorder { queue: self.sender.clone(), backlog: Arc::clone(&self.backlog), shard }
     }
 
     /// Writes until every shard's end is dropped and everything is written. `jitter` gives numbers
@@ -144,13 +149,14 @@ impl RecorderQueue {
         jitter: impl Fn() -> f64 + Send + Sync,
         closing: CancellationToken,
     ) {
-        let Self { sender, mut receiver } = self;
+        let Self { sender, mut receiver, backlog } = self;
         drop(sender);
         let writer = Writer { store, pace, jitter, closing };
         let mut batch = Vec::with_capacity(BATCH_MAX);
         while gather(&mut receiver, &mut batch).await {
-            let (cdrs, shards) = batch.drain(..).map(|r| (*r.cdr, r.shard)).unzip();
+            let (cdrs, shards): (_, Vec<_>) = batch.drain(..).map(|r| (*r.cdr, r.shard)).unzip();
             writer.write(cdrs).await;
+            backlog.settled(shards.len());
             give_credit(shards);
         }
     }
@@ -351,7 +357,7 @@ mod tests {
     fn record(store: &Store, records: u64) -> (Vec<usize>, u32) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         runtime.expect("a runtime").block_on(async {
-            let queue = RecorderQueue::new(1_000);
+            let queue = RecorderQueue::new(1_000, Arc::default());
             let shard = Arc::new(Shard::default());
             let recorder = queue.recorder(Arc::clone(&shard) as Arc<dyn TakesCredit>);
             (0..records).for_each(|n| recorder.push(cdr(n)));

@@ -18,7 +18,7 @@ use super::now::now;
 use super::stream::TakesInputs as _;
 use crate::call::io::{Input, LoginAnswer};
 use crate::domain::id::CallId;
-use crate::domain::menu::{MenuAnswer, MenuQuestion};
+use crate::domain::menu::{MenuAnswer, MenuQuestion, MenuRequest};
 use crate::domain::route::{RouteAnswer, RouteQuery};
 
 /// Routes kept in memory.
@@ -200,8 +200,9 @@ impl<R: RouteSource> Routes<R> {
         });
     }
 
-    /// Asks the store for a subscriber; the answer comes by the mailbox. What it has changed is
-    /// looked up anew here before anybody is told that it is so.
+    /// Asks the store for a subscriber; the answer comes by the mailbox. Whoever has called last is
+    /// known when the records that wait here are written; until then the store would name another.
+    /// What it has changed is looked up anew here before anybody is told that it is so.
     pub(crate) fn ask_menu(&self, question: MenuQuestion) {
         let (source, mailbox) = (Arc::clone(&self.source), Arc::clone(&self.mailbox));
         let (deadline, turns) = (self.deadline, Arc::clone(&self.menu_turns));
@@ -211,6 +212,9 @@ impl<R: RouteSource> Routes<R> {
         let shared = Arc::clone(&self.shared);
         self.runtime.spawn(async move {
             let answer = async {
+                if needs_records(question.request) {
+                    shared.backlog.settle().await;
+                }
                 // It is never closed.
                 let _turn = turns.acquire().await;
                 source.answer_menu(question).await
@@ -254,6 +258,17 @@ impl<R: RouteSource> Routes<R> {
     }
 }
 
+/// Its answer depends on the last calls.
+const fn needs_records(request: MenuRequest) -> bool {
+    match request {
+        MenuRequest::Check(_)
+        | MenuRequest::Callers
+        | MenuRequest::BlockLast
+        | MenuRequest::ReportLast => true,
+        MenuRequest::Pause => false,
+    }
+}
+
 /// The answer that whoever waits for a lookup is told in any case: without one, and be it since the
 /// lookup has panicked, a place would stay taken for ever.
 struct Owed<T, F: FnOnce(T)> {
@@ -286,7 +301,8 @@ mod tests {
     use super::*;
     use crate::domain::cap::CapLimits;
     use crate::domain::cause::Cause;
-    use crate::domain::id::{BindingId, TenantId, TrunkId};
+    use crate::domain::id::{BindingId, SubscriberId, TenantId, TrunkId};
+    use crate::domain::menu::CallCode;
     use crate::domain::number::VirtualNumber;
     use crate::domain::purpose::Stated;
     use crate::policy::caps::Ledger;
@@ -320,7 +336,7 @@ mod tests {
         }
 
         async fn answer_menu(&self, _question: MenuQuestion) -> MenuAnswer {
-            std::future::pending().await
+            MenuAnswer::Done
         }
 
         fn open(&self, sealed: &u16, _query: &RouteQuery) -> RouteAnswer {
@@ -439,6 +455,64 @@ mod tests {
         assert_eq!(bench.ask(1), None);
         let found = bench.next_found();
         assert_eq!(bench.take(found), Some(0));
+    }
+
+    /// Who was answered by now, and how.
+    fn answered(bench: &Bench) -> Vec<(u32, MenuAnswer)> {
+        bench.runtime.block_on(async {
+            for _ in 0..1_000 {
+                tokio::task::yield_now().await;
+            }
+        });
+        let mut inbox = Inbox::default();
+        bench.routes.mailbox.take(&mut inbox);
+        let answers = inbox.streams.into_iter().map(|input| {
+            let Input::Menu { number, answer, .. } = input else { panic!("{input:?}") };
+            (number, answer)
+        });
+        answers.collect()
+    }
+
+    fn ask_menu(bench: &Bench, number: u32, request: MenuRequest) {
+        bench.routes.ask_menu(MenuQuestion {
+            call: CallId::new(1, 0),
+            number,
+            tenant: TenantId::new(1, 1),
+            binding: binding(),
+            subscriber: SubscriberId::new(1, 1),
+            request,
+        });
+    }
+
+    #[test]
+    fn nobody_is_blocked_as_the_last_caller_before_all_calls_are_known() {
+        let bench = Bench::new(true, 10);
+        let backlog = Arc::clone(&bench.relay.shared().backlog);
+        let code = CallCode::parse("123456").expect("a code");
+        let about_calls = [
+            MenuRequest::BlockLast,
+            MenuRequest::ReportLast,
+            MenuRequest::Callers,
+            MenuRequest::Check(code),
+        ];
+        (0..2).for_each(|_| backlog.queued());
+        for (number, request) in (1..).zip(about_calls) {
+            ask_menu(&bench, number, request);
+        }
+        ask_menu(&bench, 9, MenuRequest::Pause);
+        assert_eq!(answered(&bench), [(9, MenuAnswer::Done)]);
+        backlog.settled(1);
+        assert_eq!(answered(&bench), []);
+        // A call that ends later is not waited for.
+        backlog.queued();
+        backlog.settled(1);
+        let mut last = answered(&bench);
+        last.sort_by_key(|(number, _)| *number);
+        assert_eq!(last, [1, 2, 3, 4].map(|number| (number, MenuAnswer::Done)));
+        let bench = Bench::new(false, 10);
+        bench.relay.shared().backlog.queued();
+        ask_menu(&bench, 1, MenuRequest::BlockLast);
+        assert_eq!(answered(&bench), [(1, MenuAnswer::Failed)], "the store is away");
     }
 
     #[test]

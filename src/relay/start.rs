@@ -101,7 +101,8 @@ impl<R: RouteSource> Prepared<R> {
         let Self { shards, handle } = self;
         let shared = Arc::clone(handle.shared());
         // The brains together hold one credit for each place.
-        let queue = RecorderQueue::new(parts.call.recorder_credits as usize);
+        let queue =
+            RecorderQueue::new(parts.call.recorder_credits as usize, Arc::clone(&shared.backlog));
         let (refusals, unwanted) = Refusals::new(parts.call.recorder_credits as usize);
         let runtime = tokio::runtime::Handle::current();
         let post = Arc::new(Post::new()?);
