@@ -13,7 +13,7 @@ pub use sqlx::postgres::PgConnectOptions as ConnectOptions;
 use super::error::StoreError;
 use super::migrate;
 use super::notice::Node;
-use crate::vault::{DatabaseRole, KeyStore};
+use crate::vault::{CallCodeHasher, DatabaseRole, KeyStore};
 
 /// How long a caller waits for a free connection.
 pub const ACQUIRE_TIME_MAX: Duration = Duration::from_secs(3);
@@ -24,9 +24,10 @@ pub const CONNECTIONS_MIN: u32 = 2;
 #[derive(Clone)]
 pub struct AppPool(pub(super) PgPool, pub(super) Node);
 
-/// The relay's connections: role `maskline_relay`, for routes and records.
+/// The relay's connections: role `maskline_relay`, for routes and records. Whoever only looks has
+/// no key for the codes of calls.
 #[derive(Clone)]
-pub struct RelayPool(pub(super) PgPool, pub(super) Node);
+pub struct RelayPool(pub(super) PgPool, pub(super) Node, pub(super) Option<CallCodeHasher>);
 
 /// How the two roles log in.
 #[derive(Clone)]
@@ -99,7 +100,8 @@ impl Database {
         let app = open_pool(app, config.connections_max, DatabaseRole::App).await?;
         let relay = open_pool(relay, config.connections_max, DatabaseRole::Relay).await?;
         let node = Node::new();
-        Ok(Self { app: AppPool(app, node.clone()), relay: RelayPool(relay, node) })
+        let codes = Some(CallCodeHasher::new(keys.as_ref())?);
+        Ok(Self { app: AppPool(app, node.clone()), relay: RelayPool(relay, node, codes) })
     }
 
     /// Closes both pools, after the running statements.

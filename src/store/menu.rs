@@ -19,6 +19,7 @@ use crate::domain::menu::{
     CallCode, MenuAnswer, MenuQuestion, MenuRequest, PAST_CALLS_MAX, PAUSE_DAYS, PastCall,
 };
 use crate::domain::purpose::Purpose;
+use crate::vault::CallCodeHasher;
 
 /// Wrong codes in a row, over all calls of a subscriber, before none is looked at any more.
 pub const WRONG_CODES_MAX: i16 = 5;
@@ -55,7 +56,7 @@ select c.id, c.binding_id, c.agent_id, coalesce(c.purpose, 'unspecified') as pur
 from call_code k
 join subscriber s on s.tenant_id = k.tenant_id and s.id = k.subscriber_id
 join cdr c on c.tenant_id = k.tenant_id and c.id = k.call_id
-where k.tenant_id = $1 and k.subscriber_id = $2 and k.spoken_at >= $4 and k.code = $5
+where k.tenant_id = $1 and k.subscriber_id = $2 and k.spoken_at >= $4 and k.code_hash = $5
 order by k.spoken_at desc limit 1";
 
 #[derive(sqlx::FromRow)]
@@ -90,7 +91,7 @@ impl RelayPool {
         question: &MenuQuestion,
     ) -> Result<MenuAnswer, StoreError> {
         let mut transaction = self.0.begin().await?;
-        let asked = Asked { now, question };
+        let asked = Asked { now, question, codes: self.2.as_ref() };
         let connection = &mut *transaction;
         let answer = match question.request {
             MenuRequest::Check(code) => asked.check(connection, code).await?,
@@ -108,6 +109,7 @@ impl RelayPool {
 struct Asked<'q> {
     now: SystemTime,
     question: &'q MenuQuestion,
+    codes: Option<&'q CallCodeHasher>,
 }
 
 impl Asked<'_> {
@@ -117,6 +119,10 @@ impl Asked<'_> {
 
     fn subscriber(&self) -> Uuid {
         uuid(self.question.subscriber.as_u128())
+    }
+
+    fn hash(&self, codes: &CallCodeHasher, code: &CallCode) -> Vec<u8> {
+        codes.hash(self.question.tenant, self.question.subscriber, code)
     }
 
     fn long_ago(&self) -> Result<jiff_sqlx::Timestamp, StoreError> {
@@ -175,7 +181,7 @@ impl Asked<'_> {
             .bind(self.subscriber())
             .bind(to_sql(self.now)?)
             .bind(self.long_ago()?)
-            .bind(code.as_str())
+            .bind(self.codes.map(|codes| self.hash(codes, &code)))
             .fetch_optional(&mut *connection)
             .await?;
         let wrong = if call.is_some() { 0 } else { wrong + 1 };

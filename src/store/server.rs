@@ -59,7 +59,7 @@ pub async fn look(owner: ConnectOptions) -> Result<ServerFacts, StoreError> {
 /// [`StoreError`] when the role cannot log in, or may do too much.
 pub async fn count_trunks(relay: ConnectOptions) -> Result<TrunkCounts, StoreError> {
     let pool = open_pool(read_only(relay), 1, DatabaseRole::Relay).await?;
-    let relay = RelayPool(pool, Node::new());
+    let relay = RelayPool(pool, Node::new(), None);
     let trunks = relay.load_trunks().await;
     relay.0.close().await;
     let trunks = trunks?;

@@ -16,6 +16,8 @@ pub enum Purpose {
     SealSipSecrets,
     /// Seals the secrets that sign webhooks.
     SealWebhookSecrets,
+    /// Hashes the codes of calls.
+    HashCallCodes,
     /// Hashes the secrets of API keys.
     ApiKeyPepper,
     /// The password of the database role of the API.
@@ -35,6 +37,7 @@ impl Purpose {
             Self::SealAnswers => b"maskline.seal-answers.1",
             Self::SealSipSecrets => b"maskline.seal-sip-secrets.1",
             Self::SealWebhookSecrets => b"maskline.seal-webhook-secrets.1",
+            Self::HashCallCodes => b"maskline.hash-call-codes.1",
             Self::ApiKeyPepper => b"maskline.api-key-pepper.1",
             Self::AppRolePassword => b"maskline.database-password.app.1",
             Self::RelayRolePassword => b"maskline.database-password.relay.1",

@@ -2,6 +2,7 @@
 //! key, which seals one real number; numbers are found by a keyed hash. Nothing here knows SQL or
 //! HTTP.
 
+mod call_code;
 mod derive;
 mod envelope;
 mod root_key;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use moka::sync::Cache;
 use zeroize::Zeroizing;
 
+pub use call_code::CallCodeHasher;
 pub use derive::Purpose;
 pub use envelope::{Cell, Column};
 pub use root_key::{RootKey, RootKeyError};

@@ -8,14 +8,13 @@ use serde_json::{Value, json};
 use crate::domain::cdr::{Cdr, MediaCounts};
 use crate::domain::event::EventKind;
 use crate::domain::id::EventId;
-use crate::domain::menu::CallCode;
 use crate::domain::number::VirtualNumber;
 use crate::domain::purpose::Purpose;
 use crate::store::convert::{to_jiff, to_stored_precision, unix_ms, uuid};
 use crate::store::error::StoreError;
 use crate::store::menu::CODE_DAYS;
 use crate::store::{NOBODY, ROUTES_CHANNEL, RelayPool};
-use crate::vault::random_u128;
+use crate::vault::{CallCodeHasher, random_u128};
 
 /// The most records of one batch.
 pub const CDRS_BATCH_MAX: usize = 500;
@@ -36,7 +35,7 @@ with incoming as (
         q850 smallint, media jsonb, purpose text, intent_id uuid, marks text[], event_id uuid,
         event_type text, event_data jsonb, callee_answered_at timestamptz, whisper text,
         whisper_prompt text, whisper_prompt_hash bytea, whisper_heard_at timestamptz,
-        whisper_event_id uuid, whisper_event_type text, whisper_code text, caps jsonb)
+        whisper_event_id uuid, whisper_event_type text, whisper_code bytea, caps jsonb)
     left join virtual_number v on v.digits = r.virtual_number
 ), recorded as (
     insert into cdr (tenant_id, id, binding_id, subscriber_id, agent_id, virtual_number, direction,
@@ -118,7 +117,7 @@ with incoming as (
             'purpose', c.purpose, 'source', c.source)
     from complaints c join incoming i on i.tenant_id = c.tenant_id and i.id = c.call_id
 ), codes as (
-    insert into call_code (tenant_id, call_id, subscriber_id, code, spoken_at)
+    insert into call_code (tenant_id, call_id, subscriber_id, code_hash, spoken_at)
     select tenant_id, id, subscriber_id, whisper_code, ended_at
     from incoming join recorded using (tenant_id, id)
     where whisper_code is not null and subscriber_id is not null
@@ -139,7 +138,8 @@ select (select count(*) from recorded),
 /// # Errors
 /// [`StoreError::Unavailable`] when it is worth trying again; any other error will not go away.
 pub async fn insert_batch(relay: &RelayPool, records: &[Cdr]) -> Result<u64, StoreError> {
-    let rows: Result<Vec<Value>, _> = records.iter().take(CDRS_BATCH_MAX).map(row).collect();
+    let rows = records.iter().take(CDRS_BATCH_MAX);
+    let rows: Result<Vec<Value>, _> = rows.map(|cdr| row(cdr, relay.2.as_ref())).collect();
     let (count, _told): (i64, i64) = sqlx::query_as(INSERT)
         .bind(Value::Array(rows?))
         .bind(ROUTES_CHANNEL)
@@ -149,7 +149,7 @@ pub async fn insert_batch(relay: &RelayPool, records: &[Cdr]) -> Result<u64, Sto
     Ok(count.unsigned_abs())
 }
 
-fn row(cdr: &Cdr) -> Result<Value, StoreError> {
+fn row(cdr: &Cdr, codes: Option<&CallCodeHasher>) -> Result<Value, StoreError> {
     let tenant = cdr.tenant.unwrap_or(NOBODY);
     let id = |bits: u128| uuid(bits).to_string();
     let reasons: Vec<&str> = cdr.reasons.iter().map(|cause| cause.label()).collect();
@@ -189,11 +189,11 @@ fn row(cdr: &Cdr) -> Result<Value, StoreError> {
         "callee_answered_at": cdr.callee_answered_at.map(moment).transpose()?,
         "whisper": whisper.map(|it| it.result.label()),
         "whisper_prompt": whisper.map(|it| &*it.prompt),
-        "whisper_prompt_hash": whisper.and_then(|it| it.prompt_hash).map(bytes),
+        "whisper_prompt_hash": whisper.and_then(|it| it.prompt_hash).map(|hash| bytes(&hash)),
         "whisper_heard_at": whisper.and_then(|it| it.heard_at).map(moment).transpose()?,
         "whisper_event_id": whisper_event_id.map(|event| id(event.as_u128())),
         "whisper_event_type": whisper_event.map(EventKind::label),
-        "whisper_code": whisper.and_then(|it| it.code.as_ref()).map(CallCode::as_str),
+        "whisper_code": codes.and_then(|codes| code_hash(cdr, codes)).map(|hash| bytes(&hash)),
         "caps": caps(cdr)?,
     }))
 }
@@ -217,8 +217,14 @@ fn caps(cdr: &Cdr) -> Result<Vec<Value>, StoreError> {
     .collect()
 }
 
+/// What is stored of the code that was spoken.
+fn code_hash(cdr: &Cdr, codes: &CallCodeHasher) -> Option<Vec<u8>> {
+    let code = cdr.whisper.as_deref()?.code.as_ref()?;
+    Some(codes.hash(cdr.tenant?, cdr.subscriber?, code))
+}
+
 /// As PostgreSQL reads them.
-fn bytes(hash: [u8; 32]) -> String {
+fn bytes(hash: &[u8]) -> String {
     hash.iter().fold("\\x".to_owned(), |text, byte| format!("{text}{byte:02x}"))
 }
 
