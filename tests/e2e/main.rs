@@ -31,5 +31,6 @@ mod torture;
 mod torture_streams;
 mod voices;
 mod whisper;
+mod whisper_answers;
 mod wires;
 mod words;

@@ -15,10 +15,12 @@ use crate::peers::PATIENCE;
 use crate::torture::header;
 
 /// Samples of a frame, and its bytes.
-const FRAME: usize = 160;
+pub(crate) const FRAME: usize = 160;
 const RTP_HEADER: usize = 12;
 /// A-law.
 const SOUND_TYPE: u8 = 8;
+/// Telephone events.
+const KEY_TYPE: u8 = 101;
 /// How often a listener looks whether it shall go on.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -28,6 +30,14 @@ pub(crate) struct Peer {
     sequence: u16,
     /// Calls that it has begun.
     calls: Cell<u32>,
+}
+
+/// A call as one of its sides knows it.
+pub(crate) struct Dialog {
+    from: String,
+    to: String,
+    call_id: String,
+    requests: u32,
 }
 
 impl Peer {
@@ -46,7 +56,7 @@ impl Peer {
     }
 
     /// Where it sends sound from, and wants to hear it.
-    fn ear(&self) -> SocketAddr {
+    pub(crate) fn ear(&self) -> SocketAddr {
         self.rtp.local_addr().expect("bound")
     }
 
@@ -57,17 +67,23 @@ impl Peer {
 
     /// The next message that starts so.
     pub(crate) fn expect(&self, start: &str) -> String {
+        self.expect_among(&[start])
+    }
+
+    /// The next message that starts in one of these ways.
+    pub(crate) fn expect_among(&self, starts: &[&str]) -> String {
         let mut buffer = [0; 4_096];
         loop {
-            let count = self.sip.recv(&mut buffer).unwrap_or_else(|_| panic!("waited for {start}"));
+            let count =
+                self.sip.recv(&mut buffer).unwrap_or_else(|_| panic!("waited for {starts:?}"));
             let text = String::from_utf8_lossy(&buffer[..count]).into_owned();
-            if text.starts_with(start) {
+            if starts.iter().any(|start| text.starts_with(start)) {
                 return text;
             }
         }
     }
 
-    fn send(&self, message: &str, relay: SocketAddr) {
+    pub(crate) fn send(&self, message: &str, relay: SocketAddr) {
         self.sip.send_to(message.as_bytes(), relay).expect("sent");
     }
 
@@ -90,7 +106,14 @@ impl Peer {
     }
 
     /// Answers a request with this body.
-    fn respond(&self, request: &str, status: &str, headers: &str, sdp: &str, relay: SocketAddr) {
+    pub(crate) fn respond(
+        &self,
+        request: &str,
+        status: &str,
+        headers: &str,
+        sdp: &str,
+        relay: SocketAddr,
+    ) {
         let [via, from, mut to, call_id, cseq] = values(request);
         if !to.contains(";tag=") {
             to.push_str(";tag=b");
@@ -135,9 +158,15 @@ impl Peer {
 
     /// The relay's answer, and the ACK for it; where the relay listens for its sound.
     pub(crate) fn is_answered(&self, relay: SocketAddr) -> SocketAddr {
+        self.is_confirmed(relay).0
+    }
+
+    /// The same, with the call that has begun.
+    pub(crate) fn is_confirmed(&self, relay: SocketAddr) -> (SocketAddr, Dialog) {
         let answer = self.expect("SIP/2.0 200 ");
         self.acknowledge(&answer, relay);
-        media_of(&answer)
+        let [_, from, to, call_id, _] = values(&answer);
+        (media_of(&answer), Dialog { from, to, call_id, requests: 1 })
     }
 
     /// The ACK for a final answer to an INVITE. One for a refusal belongs to its transaction.
@@ -156,6 +185,28 @@ impl Peer {
         self.send(&ack, relay);
     }
 
+    /// A request within a call.
+    pub(crate) fn request(
+        &self,
+        dialog: &mut Dialog,
+        method: &str,
+        headers: &str,
+        body: &str,
+        relay: SocketAddr,
+    ) {
+        dialog.requests += 1;
+        let (Dialog { from, to, call_id, requests }, own) = (dialog, self.own());
+        let request = format!(
+            "{method} sip:{relay} SIP/2.0\r\n\
+             Via: SIP/2.0/UDP {own};branch=z9hG4bKr{requests}{method};rport\r\n\
+             Max-Forwards: 70\r\nFrom: {from}\r\nTo: {to}\r\nCall-ID: {call_id}\r\n\
+             CSeq: {requests} {method}\r\nContact: <sip:{own}>\r\n\
+             {headers}Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        self.send(&request, relay);
+    }
+
     /// 20 ms of sound, never the same.
     pub(crate) fn speak(&mut self, to: SocketAddr) -> u8 {
         let word = self.sequence.wrapping_add(1) as u8;
@@ -169,11 +220,25 @@ impl Peer {
     }
 
     /// 20 ms of sound.
-    fn say_frame(&mut self, to: SocketAddr, frame: &[u8]) {
+    pub(crate) fn say_frame(&mut self, to: SocketAddr, frame: &[u8]) {
         self.sequence += 1;
         let at = u32::from(self.sequence) * FRAME as u32;
         let packet = packet(SOUND_TYPE, self.sequence, at, frame);
         self.rtp.send_to(&packet, to).expect("sent");
+    }
+
+    /// Presses a key for 60 ms, told by telephone events.
+    pub(crate) fn press(&mut self, to: SocketAddr, event: u8) {
+        let at = (u32::from(self.sequence) + 1) * FRAME as u32;
+        let durations = [(160_u16, 0_u8), (320, 0), (480, 0x80), (480, 0x80), (480, 0x80)];
+        for (nth, (duration, end)) in durations.into_iter().enumerate() {
+            self.sequence += 1;
+            let marker = if nth == 0 { 0x80 } else { 0 };
+            let [high, low] = duration.to_be_bytes();
+            let payload = [event, end | 10, high, low];
+            let packet = packet(KEY_TYPE | marker, self.sequence, at, &payload);
+            self.rtp.send_to(&packet, to).expect("sent");
+        }
     }
 
     /// How long it listens for one packet.
@@ -199,6 +264,14 @@ impl Peer {
     }
 }
 
+impl Dialog {
+    /// What a callee knows that has answered this INVITE.
+    pub(crate) fn of_callee(invite: &str) -> Self {
+        let [_, to, from, call_id, _] = values(invite);
+        Self { from: format!("{from};tag=b"), to, call_id, requests: 0 }
+    }
+}
+
 /// Via, From, To, Call-ID and CSeq.
 fn values(message: &str) -> [String; 5] {
     let head = message.split("\r\n\r\n").next().unwrap_or_default();
@@ -206,7 +279,7 @@ fn values(message: &str) -> [String; 5] {
 }
 
 /// An offer of A-law and telephone events at this address.
-fn sdp(ear: SocketAddr) -> String {
+pub(crate) fn sdp(ear: SocketAddr) -> String {
     let (ip, port) = (ear.ip(), ear.port());
     format!(
         "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\n\
@@ -216,7 +289,7 @@ fn sdp(ear: SocketAddr) -> String {
 }
 
 /// An RTP packet of the peers' one stream.
-fn packet(kind: u8, sequence: u16, timestamp: u32, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn packet(kind: u8, sequence: u16, timestamp: u32, payload: &[u8]) -> Vec<u8> {
     let mut packet = vec![0x80, kind];
     packet.extend(sequence.to_be_bytes());
     packet.extend(timestamp.to_be_bytes());
@@ -226,7 +299,7 @@ fn packet(kind: u8, sequence: u16, timestamp: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 /// Where the relay listens, by its SDP.
-fn media_of(message: &str) -> SocketAddr {
+pub(crate) fn media_of(message: &str) -> SocketAddr {
     let value = |start: &str| {
         let line = message.lines().find_map(|line| line.strip_prefix(start));
         line.and_then(|rest| rest.split(' ').next()).expect("in every SDP of the relay")

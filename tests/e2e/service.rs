@@ -49,6 +49,10 @@ struct Shape {
     records: bool,
     /// Callers hear why they are refused.
     announces_refusals: bool,
+    /// Calls have codes, and a key is not waited for longer than a second.
+    has_codes: bool,
+    /// Puts clips into a folder.
+    clips: Option<fn(&Path)>,
 }
 
 /// Starts the binary with this arguments and waits for its good end; its standard output.
@@ -116,6 +120,20 @@ impl Service {
         Self::start_in(name, "", "", shape)
     }
 
+    /// With calls that are announced with a code as their purpose demands, in the clips of a
+    /// folder, and with the menu.
+    pub(crate) fn start_speaking(name: &str, clips: fn(&Path)) -> Self {
+        let whisper = Some("by_purpose");
+        let shape = Shape {
+            whisper,
+            has_menu: true,
+            has_codes: true,
+            clips: Some(clips),
+            ..Shape::default()
+        };
+        Self::start_in(name, "", "", shape)
+    }
+
     /// With calls that are announced and recorded, by this process or by the one of its media
     /// plane.
     pub(crate) fn start_recording(name: &str, is_apart: bool) -> Self {
@@ -135,7 +153,8 @@ impl Service {
     }
 
     fn start_in(name: &str, more: &str, listeners: &str, shape: Shape) -> Self {
-        let Shape { is_apart, whisper, has_menu, records, announces_refusals } = shape;
+        let Shape { is_apart, whisper, has_menu, records, announces_refusals, has_codes, clips } =
+            shape;
         let whisper = whisper.unwrap_or("off");
         let folder =
             std::env::temp_dir().join(format!("maskline-e2e-{}-{name}", std::process::id()));
@@ -155,6 +174,13 @@ impl Service {
         } else {
             String::new()
         };
+        let prompts = clips.map(|fill| {
+            let folder = folder.join("prompts");
+            fill(&folder);
+            format!("prompts = \"{}\"\n", folder.display())
+        });
+        let prompts = prompts.unwrap_or_default();
+        let timeout = if has_codes { "1s" } else { "6s" };
         let config = format!(
             "drain_timeout = \"2s\"\n[database]\ndata_dir = \"{0}/pg\"\n\
              [keys]\nroot_file = \"{0}/root.key\"\n[api]\nlisten = \"{api}\"\n\
@@ -162,8 +188,8 @@ impl Service {
              listen = [\"{sip}\", \"tcp:{sip}\", \"tls:{sip_tls}\"{listeners}]\n\
              tls_certificate = \"{1}/relay.pem\"\ntls_key = \"{1}/relay.key\"\n\
              [media]\nbind = \"127.0.0.1\"\nthreads = 1\n{socket}\
-             announce_refusals = {announces_refusals}\n\
-             [whisper]\nmode = \"{whisper}\"\n\
+             announce_refusals = {announces_refusals}\n{prompts}\
+             [whisper]\nmode = \"{whisper}\"\ncode = {has_codes}\ntimeout = \"{timeout}\"\n\
              [menu]\nenabled = {has_menu}\n{recording}[log]\nfilter = \"trace\"\n",
             folder.display(),
             certificates::folder().display()

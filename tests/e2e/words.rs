@@ -5,8 +5,11 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use maskline::domain::language::Language;
 use maskline::prompt::Voice;
 use maskline::rtp::g711::{A_LAW_SILENCE, encode_a_law};
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng as _, SeedableRng as _};
 
 /// By so many samples a clip is known.
 const HEAD: usize = 24;
@@ -23,11 +26,20 @@ pub(crate) struct Dictionary {
 impl Dictionary {
     /// The clips that are built in.
     pub(crate) fn built_in() -> Self {
+        Self::with(None)
+    }
+
+    /// The same, with what a folder has in their place.
+    pub(crate) fn with(folder: Option<&Path>) -> Self {
         let mut this = Self::default();
         for voice in Voice::ALL {
             for file in clips(voice) {
-                let clip = fs::read(&file).expect("a clip");
-                this.add(named(voice, &file), &clip);
+                let own = folder.map(|folder| {
+                    let name = file.file_name().expect("the name of a clip");
+                    folder.join(voice.folder()).join(name)
+                });
+                let clip = own.filter(|own| own.is_file()).unwrap_or_else(|| file.clone());
+                this.add(named(voice, &file), &fs::read(clip).expect("a clip"));
             }
         }
         this
@@ -96,6 +108,21 @@ fn clips(voice: Voice) -> Vec<PathBuf> {
 fn named(voice: Voice, file: &Path) -> String {
     let clip = file.file_stem().expect("the name of a clip").to_string_lossy();
     format!("{} {clip}", voice.folder())
+}
+
+/// Writes a short noise of its own in the place of each Chinese clip: to wait for whole sentences
+/// takes too long.
+pub(crate) fn write_short_clips(folder: &Path) {
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    for voice in Voice::ALL.into_iter().filter(|voice| voice.language == Language::Chinese) {
+        let own = folder.join(voice.folder());
+        fs::create_dir_all(&own).expect("a writable folder");
+        for file in clips(voice) {
+            let noise: Vec<u8> =
+                (0..400).map(|_| encode_a_law((rng.next_u32() % 4_000) as i16 + 100)).collect();
+            fs::write(own.join(file.file_name().expect("a name")), noise).expect("a file");
+        }
+    }
 }
 
 #[test]
