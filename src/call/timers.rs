@@ -62,9 +62,13 @@ impl Timer {
 #[derive(Default)]
 pub(super) struct Timers {
     wheel: Wheel,
-    calls: Vec<Due>,
+    /// In pages: one long row would be moved, while all messages wait, whenever it grows.
+    pages: Vec<Box<[Due]>>,
     armed: usize,
 }
+
+/// Calls of one page.
+const PAGE: usize = 256;
 
 /// The due times of one call, by kind.
 #[derive(Clone, Copy)]
@@ -84,12 +88,11 @@ impl Due {
 impl Timers {
     /// Sets a timer, instead of the one of that kind that was set before.
     pub(super) fn arm(&mut self, now: Instant, call: Serial, timer: Timer, at: Instant) {
-        let index = call.index as usize;
-        if self.calls.len() <= index {
+        while self.pages.len() <= call.index as usize / PAGE {
             let unused = Due { call, at: [None; Timer::ALL.len()], armed: 0 };
-            self.calls.resize(index + 1, unused);
+            self.pages.push(vec![unused; PAGE].into_boxed_slice());
         }
-        let Some(due) = self.calls.get_mut(index) else { return };
+        let Some(due) = due_at(&mut self.pages, call.index) else { return };
         due.call = call;
         let Some(place) = due.at.get_mut(timer as usize) else { return };
         let is_new = place.replace(at).is_none();
@@ -129,7 +132,7 @@ impl Timers {
     /// Takes one timer whose time has come.
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<(Serial, Timer)> {
         while let Some(index) = self.wheel.pop(now) {
-            let Some(due) = self.calls.get_mut(index as usize) else { continue };
+            let Some(due) = due_at(&mut self.pages, index) else { continue };
             let call = due.call;
             let Some(soonest) = due.soonest() else { continue };
             let timer = Timer::ALL.into_iter().find(|it| due.at[*it as usize] == Some(soonest));
@@ -160,8 +163,13 @@ impl Timers {
     }
 
     fn due_mut(&mut self, call: Serial) -> Option<&mut Due> {
-        self.calls.get_mut(call.index as usize).filter(|due| due.call == call)
+        due_at(&mut self.pages, call.index).filter(|due| due.call == call)
     }
+}
+
+fn due_at(pages: &mut [Box<[Due]>], index: u32) -> Option<&mut Due> {
+    let index = index as usize;
+    pages.get_mut(index / PAGE)?.get_mut(index % PAGE)
 }
 
 #[cfg(test)]

@@ -77,6 +77,9 @@ pub(super) struct Line {
     pub(super) sent_by: String,
 }
 
+/// Room is taken for all of them at once: a phone has fewer than a relay.
+const TRANSACTIONS_MAX: usize = 1 << 16;
+
 /// Phones have no shards.
 const SHARD: Shard = Shard::new(0).expect("zero is a shard number");
 
@@ -86,7 +89,7 @@ impl Line {
             sent_by: format!("UDP {}", config.sip),
             config,
             rng,
-            transactions: Transactions::new(),
+            transactions: Transactions::with_max(TRANSACTIONS_MAX),
             outputs: VecDeque::new(),
             log: Log::default(),
             scratch: new_buffer(),

@@ -66,7 +66,7 @@ impl Transactions {
     #[must_use]
     pub fn with_max(transactions_max: usize) -> Self {
         Self {
-            table: Table::new(),
+            table: Table::with_room(transactions_max),
             outputs: VecDeque::new(),
             lost_transmits: 0,
             challenged: None,

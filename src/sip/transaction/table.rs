@@ -26,6 +26,7 @@ const KEPT: usize = 1_024;
 /// The table of one shard.
 pub(super) struct Table {
     slots: Slab<Slot>,
+    slots_max: usize,
     /// Makes the id of each new slot unlike that of the slot before it at the same place.
     next_serial: u32,
     /// Never iterated, so the order of hashing is not seen outside.
@@ -35,19 +36,25 @@ pub(super) struct Table {
     unanswered: BTreeSet<((Transport, SocketAddr), u32)>,
     wheel: Wheel,
     linger: Linger,
+    /// The last place that was in use since room was given back.
+    used_max: usize,
 }
 
 impl Table {
-    pub(super) fn new() -> Self {
+    /// With room for so many: memory that is not touched costs nothing, and a table that grows would
+    /// be moved while all messages wait.
+    pub(super) fn with_room(slots_max: usize) -> Self {
         Self {
-            slots: Slab::new(),
+            slots: Slab::with_capacity(slots_max),
+            slots_max,
             next_serial: 0,
-            by_key: HashTable::new(),
+            by_key: HashTable::with_capacity(slots_max),
             by_merge: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
             unanswered: BTreeSet::new(),
             wheel: Wheel::new(),
             linger: Linger::default(),
+            used_max: 0,
         }
     }
 
@@ -195,16 +202,19 @@ impl Table {
         if slot.listed == Listed::Unanswered {
             self.unanswered.remove(&(slot.peer.place(), id.index));
         }
-        if self.slots.is_empty() && self.slots.capacity() > KEPT {
+        self.used_max = self.used_max.max(id.index as usize);
+        if self.slots.is_empty() && self.used_max > KEPT {
             self.give_room_back();
         }
     }
 
     /// Lets go of what a busier hour took. Timers of nobody keep their place and cost nothing.
     fn give_room_back(&mut self) {
-        self.slots = Slab::new();
-        (self.by_key, self.by_merge) = (HashTable::new(), HashTable::new());
+        self.slots = Slab::with_capacity(self.slots_max);
+        self.by_key = HashTable::with_capacity(self.slots_max);
+        self.by_merge = HashTable::new();
         self.linger.shrink();
+        self.used_max = 0;
     }
 }
 
