@@ -50,6 +50,12 @@ impl Wheel {
         }
     }
 
+    /// One that is not moved to grow before it has so many timers.
+    #[must_use]
+    pub fn with_room(timers: usize) -> Self {
+        Self { nodes: Vec::with_capacity(timers), ..Self::new() }
+    }
+
     /// Sets or moves the timer of `token`. Tokens are indexes: keep them dense.
     pub fn set(&mut self, now: Instant, token: u32, deadline: Instant) {
         let epoch = *self.epoch.get_or_insert(now);

@@ -14,7 +14,6 @@ const TOGETHER_WITHIN: Duration = Duration::from_millis(50);
 const WAITING_MAX: usize = 2 * SLOTS_MAX;
 
 /// One queue for each span.
-#[derive(Default)]
 pub(super) struct Linger {
     queues: [VecDeque<(Instant, SlotId)>; SPANS.len()],
 }
@@ -22,6 +21,11 @@ pub(super) struct Linger {
 const SPANS: [Duration; 2] = [GIVE_UP, T4];
 
 impl Linger {
+    /// With room for so many slots, so that a queue is not moved when it grows.
+    pub(super) fn with_room(slots: usize) -> Self {
+        Self { queues: SPANS.map(|_| VecDeque::with_capacity(slots)) }
+    }
+
     /// Lets a slot wait until `end`. False when that is no usual span: it needs a timer then.
     pub(super) fn add(&mut self, now: Instant, id: SlotId, end: Instant) -> bool {
         let Some(at) = SPANS.iter().position(|span| now + *span == end) else { return false };
@@ -46,13 +50,6 @@ impl Linger {
         ends.min().map(|end| end + TOGETHER_WITHIN)
     }
 
-    /// Gives the room of queues back that are much longer than what waits in them.
-    pub(super) fn shrink(&mut self) {
-        for queue in &mut self.queues {
-            queue.shrink_to(2 * queue.len());
-        }
-    }
-
     pub(super) fn is_empty(&self) -> bool {
         self.queues.iter().all(VecDeque::is_empty)
     }
@@ -66,7 +63,7 @@ mod tests {
     #[test]
     fn those_that_wait_equally_long_go_in_order_and_many_with_one_wake() {
         let t0 = epoch();
-        let mut linger = Linger::default();
+        let mut linger = Linger::with_room(2);
         let [first, second] = [0, 1].map(|index| SlotId { index, serial: 7 });
         let soon = t0 + Duration::from_millis(40);
         assert!(linger.add(t0, first, t0 + T4) && linger.add(soon, second, soon + T4));

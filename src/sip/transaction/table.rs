@@ -49,11 +49,11 @@ impl Table {
             slots_max,
             next_serial: 0,
             by_key: HashTable::with_capacity(slots_max),
-            by_merge: HashTable::new(),
+            by_merge: HashTable::with_capacity(slots_max),
             hasher: DefaultHashBuilder::default(),
             unanswered: BTreeSet::new(),
-            wheel: Wheel::new(),
-            linger: Linger::default(),
+            wheel: Wheel::with_room(slots_max),
+            linger: Linger::with_room(slots_max),
             used_max: 0,
         }
     }
@@ -212,8 +212,8 @@ impl Table {
     fn give_room_back(&mut self) {
         self.slots = Slab::with_capacity(self.slots_max);
         self.by_key = HashTable::with_capacity(self.slots_max);
-        self.by_merge = HashTable::new();
-        self.linger.shrink();
+        self.by_merge = HashTable::with_capacity(self.slots_max);
+        self.linger = Linger::with_room(self.slots_max);
         self.used_max = 0;
     }
 }
