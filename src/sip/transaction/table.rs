@@ -41,8 +41,8 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// With room for so many: memory that is not touched costs nothing, and a table that grows would
-    /// be moved while all messages wait.
+    /// With room for so many: memory that is not touched costs nothing, and a table that grows
+    /// would be moved while all messages wait.
     pub(super) fn with_room(slots_max: usize) -> Self {
         Self {
             slots: Slab::with_capacity(slots_max),
