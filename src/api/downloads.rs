@@ -22,7 +22,7 @@ use super::Api;
 use super::error::{ApiError, Code};
 use crate::domain::id::{RecordingId, TenantId};
 use crate::recording::{
-    Outcome, PIECE_BYTES_MAX, Pieces, Place, Reader, RecordingError, Wav, fingerprint,
+    Extent, Outcome, PIECE_BYTES_MAX, Pieces, Place, Reader, RecordingError, Wav, fingerprint,
 };
 use crate::store::convert::unix_ms;
 use crate::store::recording::Recording;
@@ -104,7 +104,7 @@ async fn fetch(State(api): State<Api>, Path(token): Path<String>) -> Result<Resp
     let hash = api.store().vault().api_key_hash(token.as_bytes());
     let found = api.store().find_linked_recording(&hash, api.now().wall).await?;
     let recording = found.ok_or_else(not_found)?;
-    let (tenant, id) = (recording.tenant, recording.id);
+    let (tenant, id, is_complete) = (recording.tenant, recording.id, recording.complete);
     let download = api.downloads().begin(tenant)?;
     // It holds its place as long as it reads, whether or not somebody still waits for the answer.
     let checked = spawn_blocking(move || (check(&recording, &folder), download)).await;
@@ -114,7 +114,10 @@ async fn fetch(State(api): State<Api>, Path(token): Path<String>) -> Result<Resp
         Err(unfit) => return Err(refuse(&api, &hash, id, unfit).await),
     };
     let key = api.store().open_recording_key(tenant, id, &wrapped).await?;
-    let measured = spawn_blocking(move || (Wav::measure(io::BufReader::new(file), key), download));
+    // What is known not to be whole is given out as far as it can be read.
+    let extent = if is_complete { Extent::Whole } else { Extent::Prefix };
+    let measured =
+        spawn_blocking(move || (Wav::measure(io::BufReader::new(file), key, extent), download));
     let (measured, download) = measured.await.map_err(failed)?;
     let wav = match measured {
         Ok(wav) => wav,
@@ -224,7 +227,9 @@ enum Unfit {
 impl From<RecordingError> for Unfit {
     fn from(error: RecordingError) -> Self {
         match error {
-            RecordingError::NotOurs | RecordingError::Changed(_) => Self::Changed,
+            RecordingError::NotOurs | RecordingError::Empty | RecordingError::Changed(_) => {
+                Self::Changed
+            }
             RecordingError::Io(_) | RecordingError::Key(_) => Self::Failed(error),
         }
     }
@@ -307,7 +312,7 @@ mod tests {
             writer.add(&frame).expect("a frame");
         }
         let file = writer.finish().expect("an end").out;
-        Wav::measure(Cursor::new(file), key()).expect("a good file")
+        Wav::measure(Cursor::new(file), key(), Extent::Whole).expect("a good file")
     }
 
     /// Sends it to a client that reads its first bytes and no more, with one thread for files.

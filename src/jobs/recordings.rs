@@ -1,6 +1,6 @@
 //! Recordings after their end: found, told to the store, and erased when their time is over.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::sweep::every;
 use crate::media::tape::Taped;
-use crate::recording::{LEFT_MAX, Left, Place, RecordingError, left_over, make_folder};
+use crate::recording::RecordingError::{self, Empty};
+use crate::recording::{LEFT_MAX, Left, Place, left_over, make_folder, remove_useless};
 use crate::relay::now::now;
 use crate::store::recording::Recording;
 use crate::store::{RelayPool, StoreError};
@@ -72,6 +73,11 @@ impl Shelf {
         })
         .await?;
         self.put(&taped).await?;
+        if !taped.complete {
+            count("cut_off");
+            tracing::warn!(recording.id = %recording,
+                "{recording} is not whole: what can be read of it is kept");
+        }
         // Until now nobody else took it.
         drop(left);
         Ok(())
@@ -112,33 +118,60 @@ pub(super) async fn keep(shelf: Shelf, mut taped: Receiver<Taped>, stop: Cancell
     }
 }
 
+/// How soon a file of no use is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_secs(3_600);
+
 /// Takes what a crash has left, and what a media plane of another process has written.
 pub(super) async fn adopt(shelf: Shelf, stop: CancellationToken) {
-    // They are told of once, and looked at again after a restart.
-    let useless = Mutex::new(BTreeSet::new());
+    // When files of no use are looked at again; they are told of once.
+    let useless = Mutex::new(BTreeMap::new());
     every(ADOPT_EVERY, &stop, "Recordings wait for the store", async || {
         let folder = shelf.folder.clone();
         let paths = spawn_blocking(move || left_over(&folder)).await.unwrap_or_default();
         for path in paths {
-            let is_useless = {
+            let at = now().monotonic;
+            let is_for_later = {
                 let useless = useless.lock().unwrap_or_else(PoisonError::into_inner);
-                useless.len() >= LEFT_MAX || useless.contains(&path)
+                let look_at = useless.get(&path);
+                look_at.map_or(useless.len() >= LEFT_MAX, |look_at| at < *look_at)
             };
-            if is_useless {
+            if is_for_later {
                 continue;
             }
-            match shelf.adopt(&path).await {
-                Ok(()) => {}
+            let error = match shelf.adopt(&path).await {
+                Ok(()) => continue,
                 Err(AdoptError::Store(error @ StoreError::Unavailable(_))) => return Err(error),
-                Err(error) => {
-                    tracing::error!(%error, "What is left of a recording is of no use: {error}");
-                    useless.lock().unwrap_or_else(PoisonError::into_inner).insert(path);
-                }
+                Err(error) => error,
+            };
+            if is_removed(&path).await || matches!(error, AdoptError::Recording(Empty)) {
+                useless.lock().unwrap_or_else(PoisonError::into_inner).remove(&path);
+                continue;
+            }
+            let mut useless = useless.lock().unwrap_or_else(PoisonError::into_inner);
+            if useless.insert(path, at + LOOK_AGAIN).is_none() {
+                count("unusable");
+                tracing::error!(%error, "What is left of a recording is of no use: {error}");
             }
         }
         Ok(())
     })
     .await;
+}
+
+/// Removes what is of no use once its time is over: no row says when.
+async fn is_removed(path: &Path) -> bool {
+    let path = path.to_owned();
+    let removed = spawn_blocking(move || remove_useless(&path, now().wall)).await;
+    let is_removed = matches!(removed, Ok(Ok(true)));
+    if is_removed {
+        count("erased_unread");
+        tracing::warn!("A file that is no recording, or of no use for its whole time, is erased");
+    }
+    is_removed
+}
+
+fn count(result: &'static str) {
+    metrics::counter!("maskline_recordings_total", "result" => result).increment(1);
 }
 
 fn row(taped: &Taped) -> Recording {

@@ -5,17 +5,20 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest;
 
 use super::folder::{Place, partial_folder};
 use super::format::{About, Totals, sha256};
-use super::reader::{Outcome, Reader, RecordingError};
+use super::reader::{Extent, Outcome, Reader, RecordingError};
 use crate::domain::recording::Retention;
 use crate::vault::SecretKey;
 
 /// The most files of a class that are looked at in one go.
 pub const LEFT_MAX: usize = 100_000;
+/// How long a file may be empty: it is made before it is held.
+const EMPTY_TIME: Duration = Duration::from_secs(60);
 const BUFFER_BYTES: usize = 64 << 10;
 
 /// A recording that is on the disk under its partial name, and ready to be told to the store.
@@ -71,21 +74,22 @@ pub struct Left {
 }
 
 impl Left {
-    /// Takes a file; `None` when it is in other hands, or nothing is in it yet.
+    /// Takes a file; `None` when it is in other hands.
     ///
     /// # Errors
-    /// [`RecordingError`] when it is no recording of ours.
+    /// [`RecordingError`] when it is no recording of ours, or an empty file.
     pub fn take(path: &Path) -> Result<Option<Self>, RecordingError> {
         let file = match File::open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             opened => opened?,
         };
-        if file.try_lock().is_err() || file.metadata()?.len() == 0 {
+        if file.try_lock().is_err() {
             return Ok(None);
         }
-        let class = path.ancestors().nth(2).and_then(Path::file_name);
-        let retention = class.and_then(|name| Retention::find_label(name.to_str()?));
-        let retention = retention.ok_or(RecordingError::NotOurs)?;
+        if file.metadata()?.len() == 0 {
+            return Err(RecordingError::Empty);
+        }
+        let retention = class_of(path).ok_or(RecordingError::NotOurs)?;
         let reader = Reader::open(&file)?;
         let (about, wrapped_key) = (*reader.about(), reader.wrapped_key().to_vec());
         Ok(Some(Self { file, about, wrapped_key, retention }))
@@ -103,14 +107,15 @@ impl Left {
         &self.wrapped_key
     }
 
-    /// Reads all of it that can be read.
+    /// Reads all of it that can be read: up to its end, to where it was cut off, or to where it was
+    /// changed.
     ///
     /// # Errors
-    /// [`RecordingError`] when something in it was changed.
+    /// [`RecordingError`] when nothing can be read.
     pub fn read(&self, key: &SecretKey) -> Result<Taped, RecordingError> {
         let (sha256, bytes) = fingerprint(&self.file)?;
         let mut reader = Reader::open(BufReader::new(&self.file))?;
-        reader.unlock(key)?;
+        reader.unlock(key, Extent::Prefix)?;
         let mut totals = Totals::default();
         while let Some(frame) = reader.next_frame()? {
             if let Some(count) = totals.frames.get_mut(frame.track.0.index()) {
@@ -127,6 +132,31 @@ impl Left {
         let place = Place { recording, retention, started_ms };
         Ok(Taped { place, about, totals, sha256, bytes, complete })
     }
+}
+
+fn class_of(path: &Path) -> Option<Retention> {
+    let class = path.ancestors().nth(2).and_then(Path::file_name);
+    class.and_then(|name| Retention::find_label(name.to_str()?))
+}
+
+/// Removes a partial file of no use, unless somebody writes it: one that has stayed empty, or is as
+/// old as anything of its class may become. False when it stays.
+///
+/// # Errors
+/// The disk.
+pub fn remove_useless(path: &Path, now: SystemTime) -> io::Result<bool> {
+    let file = File::open(path)?;
+    if file.try_lock().is_err() {
+        return Ok(false);
+    }
+    let facts = file.metadata()?;
+    let age = now.duration_since(facts.modified()?).unwrap_or_default();
+    let class = class_of(path).unwrap_or(Retention::TenYears);
+    let time = if facts.len() == 0 { EMPTY_TIME } else { class.time() };
+    if age < time {
+        return Ok(false);
+    }
+    fs::remove_file(path).map(|()| true)
 }
 
 /// SHA-256 of a file and its length; it is back at its beginning then.

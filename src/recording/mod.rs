@@ -15,8 +15,8 @@ mod writer;
 
 pub use folder::{Place, partial_folder};
 pub use format::{About, Frame, PAYLOAD_BYTES_MAX, Totals, Track};
-pub use left::{LEFT_MAX, Left, Taped, fingerprint, hold, left_over, make_folder};
-pub use reader::{Outcome, Reader, RecordingError};
+pub use left::{LEFT_MAX, Left, Taped, fingerprint, hold, left_over, make_folder, remove_useless};
+pub use reader::{Extent, Outcome, Reader, RecordingError};
 pub use wav::{PIECE_BYTES_MAX, Pieces, Wav};
 pub use writer::{Finished, Writer};
 

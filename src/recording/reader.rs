@@ -17,6 +17,9 @@ pub enum RecordingError {
     /// The disk.
     #[error("the recording cannot be read: {0}")]
     Io(#[from] io::Error),
+    /// Whoever was to write it has not come to it.
+    #[error("nothing was recorded")]
+    Empty,
     /// Something else, or of a later program.
     #[error("this is no recording")]
     NotOurs,
@@ -37,9 +40,19 @@ pub enum Outcome {
     CutOff,
 }
 
+/// What is wanted of a recording.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Extent {
+    /// All of it: a change is an error.
+    Whole,
+    /// What was said before the first change, if there is one.
+    Prefix,
+}
+
 /// A recording whose header was read.
 pub struct Reader<R> {
     input: R,
+    extent: Extent,
     about: About,
     wrapped_key: Vec<u8>,
     header: Vec<u8>,
@@ -66,6 +79,7 @@ impl<R: Read> Reader<R> {
         let header = about.header(&wrapped_key);
         Ok(Self {
             input,
+            extent: Extent::Whole,
             about,
             wrapped_key,
             header,
@@ -89,12 +103,13 @@ impl<R: Read> Reader<R> {
         &self.wrapped_key
     }
 
-    /// Gives it the key, opened.
+    /// Gives it the key, opened, and says what is wanted.
     ///
     /// # Errors
     /// [`RecordingError::Key`] when the library fails.
-    pub fn unlock(&mut self, key: &SecretKey) -> Result<(), RecordingError> {
+    pub fn unlock(&mut self, key: &SecretKey, extent: Extent) -> Result<(), RecordingError> {
         self.key = Some(FrameKey::new(key, &self.header)?);
+        self.extent = extent;
         Ok(())
     }
 
@@ -110,9 +125,8 @@ impl<R: Read> Reader<R> {
         let mut length = [0; 2];
         let read = fill(&mut self.input, &mut length)?;
         let length = usize::from(u16::from_be_bytes(length));
-        let changed = RecordingError::Changed(self.number);
         if read == 2 && !(FRAME_BYTES_MIN..=FRAME_BYTES_MAX).contains(&length) {
-            return Err(changed);
+            return self.end_at_change();
         }
         self.buffer.resize(length, 0);
         if read < 2 || fill(&mut self.input, &mut self.buffer)? < length {
@@ -121,32 +135,44 @@ impl<R: Read> Reader<R> {
         }
         let aad = Aad::from(key.tied_to(self.number));
         let nonce = FrameKey::nonce(self.number);
-        let plain = match key.key.open_in_place(nonce, aad, &mut self.buffer) {
-            Ok(plain) => &*plain,
-            Err(_) => return Err(changed),
-        };
+        let opened = key.key.open_in_place(nonce, aad, &mut self.buffer).map(|plain| plain.len());
+        let Ok(length) = opened else { return self.end_at_change() };
+        self.buffer.truncate(length);
         self.number += 1;
-        let (head, body) = plain.split_first_chunk().ok_or(RecordingError::NotOurs)?;
+        let head = self.buffer.first_chunk().ok_or(RecordingError::NotOurs)?;
         let &[code, _, a, b, c, d, e, f, g, h] = head as &[u8; FRAME_HEAD_BYTES];
         let at_ms = u32::from_be_bytes([a, b, c, d]);
         let timestamp = u32::from_be_bytes([e, f, g, h]);
-        match Kind::of_code(code).ok_or(RecordingError::NotOurs)? {
-            Kind::Speech(track, law) => {
-                if let Some(count) = self.counted.get_mut(track.0.index()) {
-                    *count += 1;
-                }
-                Ok(Some(Frame { track, law, at_ms, timestamp, samples: body }))
-            }
-            Kind::End => {
-                let totals = totals(body, at_ms).ok_or(RecordingError::NotOurs)?;
-                let mut more = [0; 1];
-                if totals.frames != self.counted || fill(&mut self.input, &mut more)? > 0 {
-                    return Err(RecordingError::Changed(self.number));
-                }
-                self.ended = Some(Outcome::Complete(totals));
-                Ok(None)
-            }
+        let Kind::Speech(track, law) = Kind::of_code(code).ok_or(RecordingError::NotOurs)? else {
+            return self.end(at_ms);
+        };
+        if let Some(count) = self.counted.get_mut(track.0.index()) {
+            *count += 1;
         }
+        let samples = self.buffer.get(FRAME_HEAD_BYTES..).unwrap_or_default();
+        Ok(Some(Frame { track, law, at_ms, timestamp, samples }))
+    }
+
+    /// The frame in the buffer is the last.
+    fn end(&mut self, at_ms: u32) -> Result<Option<Frame<'_>>, RecordingError> {
+        let body = self.buffer.get(FRAME_HEAD_BYTES..).unwrap_or_default();
+        let totals = totals(body, at_ms).ok_or(RecordingError::NotOurs)?;
+        let mut more = [0; 1];
+        if totals.frames != self.counted || fill(&mut self.input, &mut more)? > 0 {
+            return self.end_at_change();
+        }
+        self.ended = Some(Outcome::Complete(totals));
+        Ok(None)
+    }
+
+    /// Nothing behind a change is given out. A first frame that does not open speaks against the
+    /// whole file.
+    fn end_at_change(&mut self) -> Result<Option<Frame<'_>>, RecordingError> {
+        if self.extent == Extent::Whole || self.counted == [0; 2] {
+            return Err(RecordingError::Changed(self.number));
+        }
+        self.ended = Some(Outcome::CutOff);
+        Ok(None)
     }
 
     /// How the file ends; `None` while there are frames.

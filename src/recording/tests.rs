@@ -45,8 +45,12 @@ type Heard = Vec<(Side, u32, i16)>;
 
 /// Who spoke when how loudly, and the end.
 fn read(file: &[u8]) -> Result<(Heard, Outcome), RecordingError> {
+    read_as(file, Extent::Whole)
+}
+
+fn read_as(file: &[u8], extent: Extent) -> Result<(Heard, Outcome), RecordingError> {
     let mut reader = Reader::open(file)?;
-    reader.unlock(&key())?;
+    reader.unlock(&key(), extent)?;
     let mut heard = Vec::new();
     while let Some(frame) = reader.next_frame()? {
         heard.push((frame.track.0, frame.at_ms, frame.law.decode(frame.samples[0])));
@@ -123,6 +127,27 @@ fn every_changed_byte_is_found() {
 }
 
 #[test]
+fn what_was_said_before_a_change_is_read_where_a_prefix_is_wanted_and_no_more() {
+    let file = three();
+    let (all, _) = read(&file).expect("a good file");
+    let seams = seams(&file);
+    for at in seams[0]..file.len() {
+        let mut changed = file.clone();
+        changed[at] ^= 0x80;
+        let whole = seams.iter().filter(|seam| **seam <= at).count() - 1;
+        match read_as(&changed, Extent::Prefix) {
+            Ok((heard, outcome)) => {
+                assert_eq!((heard.as_slice(), outcome), (&all[..whole], Outcome::CutOff), "{at}");
+            }
+            Err(error) => assert_eq!(whole, 0, "byte {at}: {error}"),
+        }
+    }
+    let longer = [&file[..], b"more"].concat();
+    let (heard, outcome) = read_as(&longer, Extent::Prefix).expect("all of it");
+    assert_eq!((heard, outcome), (all, Outcome::CutOff));
+}
+
+#[test]
 fn frames_that_were_swapped_left_out_repeated_or_brought_from_another_file_are_found() {
     let (file, other) = (three(), written(9, &[frame(Side::B, 0, &level(500))]));
     let (seams, others) = (seams(&file), seams(&other));
@@ -168,7 +193,7 @@ fn a_recording_that_is_full_breaks_off() {
 
 /// The WAV file as both channels.
 fn channels(file: Vec<u8>) -> [Vec<i16>; 2] {
-    let wav = Wav::measure(Cursor::new(file), key()).expect("a good file");
+    let wav = Wav::measure(Cursor::new(file), key(), Extent::Whole).expect("a good file");
     let (bytes, mut out) = (wav.bytes(), Vec::new());
     let mut pieces = wav.pieces().expect("a good file");
     loop {

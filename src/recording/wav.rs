@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::io::{Read, Seek, SeekFrom};
 
 use super::format::Frame;
-use super::reader::{Outcome, Reader, RecordingError};
+use super::reader::{Extent, Outcome, Reader, RecordingError};
 use crate::rtp::sound::RATE_HZ;
 use crate::vault::SecretKey;
 
@@ -24,23 +24,25 @@ const MOMENT_BYTES: u32 = 4;
 pub struct Wav<R> {
     input: R,
     key: SecretKey,
+    extent: Extent,
     samples: u64,
     outcome: Outcome,
 }
 
 impl<R: Read + Seek> Wav<R> {
-    /// Reads the whole of a recording, which also proves that nothing in it was changed.
+    /// Reads the whole of a recording, which also proves that nothing in it was changed; or what
+    /// can be read of one that is known not to be whole.
     ///
     /// # Errors
     /// [`RecordingError`] when it cannot be read or was changed.
-    pub fn measure(mut input: R, key: SecretKey) -> Result<Self, RecordingError> {
-        let mut moments = Moments::begin(&mut input, &key)?;
+    pub fn measure(mut input: R, key: SecretKey, extent: Extent) -> Result<Self, RecordingError> {
+        let mut moments = Moments::begin(&mut input, &key, extent)?;
         let mut samples = 0;
         while moments.next_moment()?.is_some() {
             samples += 1;
         }
         let outcome = moments.reader.outcome().unwrap_or(Outcome::CutOff);
-        Ok(Self { input, key, samples, outcome })
+        Ok(Self { input, key, extent, samples, outcome })
     }
 
     /// The length of the WAV file.
@@ -60,7 +62,7 @@ impl<R: Read + Seek> Wav<R> {
     /// # Errors
     /// [`RecordingError`] when it cannot be read any more.
     pub fn pieces(self) -> Result<Pieces<R>, RecordingError> {
-        let moments = Moments::begin(self.input, &self.key)?;
+        let moments = Moments::begin(self.input, &self.key, self.extent)?;
         Ok(Pieces { head: Some(header(self.samples)), moments })
     }
 }
@@ -94,10 +96,10 @@ struct Moments<R> {
 }
 
 impl<R: Read + Seek> Moments<R> {
-    fn begin(mut input: R, key: &SecretKey) -> Result<Self, RecordingError> {
+    fn begin(mut input: R, key: &SecretKey, extent: Extent) -> Result<Self, RecordingError> {
         input.seek(SeekFrom::Start(0))?;
         let mut reader = Reader::open(input)?;
-        reader.unlock(key)?;
+        reader.unlock(key, extent)?;
         Ok(Self { reader, mixer: Mixer::default() })
     }
 

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 
 use maskline::domain::recording::Retention;
 use maskline::media::tape::{Recorder, TapeConfig, Taped};
-use maskline::recording::{Outcome, Reader};
+use maskline::recording::{Extent, Outcome, Reader};
 use maskline::rtp::plane::{Command, RecordAs, Report, SessionId, Side, TapeKey};
 use maskline::vault::SecretKey;
 
@@ -45,7 +45,8 @@ impl Archive {
     fn read(&self, taped: &Taped) -> [Vec<Vec<u8>>; 2] {
         let file = File::open(taped.place.partial(&self.folder)).expect("a file");
         let mut reader = Reader::open(file).expect("a header");
-        reader.unlock(&SecretKey::from_bytes(&[5; 32]).expect("32 bytes")).expect("a key");
+        let key = SecretKey::from_bytes(&[5; 32]).expect("32 bytes");
+        reader.unlock(&key, Extent::Whole).expect("a key");
         let mut said = [Vec::new(), Vec::new()];
         while let Some(frame) = reader.next_frame().expect("unchanged") {
             said[frame.track.0.index()].push(frame.samples.to_vec());

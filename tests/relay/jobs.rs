@@ -5,7 +5,11 @@ use std::time::Duration;
 use maskline::app::{RootKeyFile, start};
 use maskline::config::Webhooks;
 use maskline::domain::event::EventKind;
-use maskline::domain::id::WebhookId;
+use maskline::domain::id::{CallId, RecordingId, WebhookId};
+use maskline::recording::{About, Frame, Track, Writer};
+use maskline::rtp::g711::Law;
+use maskline::rtp::plane::Side;
+use maskline::store::PageRequest;
 use maskline::store::webhook::NewWebhook;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -77,4 +81,63 @@ async fn a_running_service_tells_endpoints_and_says_how_much_waits() {
         }
     };
     tokio::time::timeout(Duration::from_secs(20), counted).await.expect("in time");
+}
+
+/// Writes a second of one side under a partial name, with a bit changed near its end.
+async fn damaged(bench: &Bench, partial: &std::path::Path) -> RecordingId {
+    let (relay, vault) = (&bench.test.database.relay, bench.running.store.vault());
+    let keys = relay.tenant_keys(vault, bench.tenant).await.expect("keys");
+    let (recording, call) = (RecordingId::new(1, 1), CallId::new(1, 1));
+    let (key, wrapped) = keys.create_recording_key(recording).expect("a key");
+    let about = About { tenant: bench.tenant, recording, call, started_ms: 1_700_000_000_000 };
+    let mut writer = Writer::begin(Vec::new(), &about, &key, &wrapped).expect("a header");
+    for at in 0..50 {
+        let (track, law, samples) = (Track(Side::B), Law::A, &[0x2a; 160]);
+        let frame = Frame { track, law, at_ms: at * 20, timestamp: at * 160, samples };
+        writer.add(&frame).expect("a frame");
+    }
+    let mut file = writer.finish().expect("an end").out;
+    let end = 2 + 10 + 24 + 16;
+    let at = file.len() - end - 1;
+    file[at] ^= 1;
+    std::fs::write(partial.join(format!("{recording}.part")), file).expect("written");
+    recording
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_can_be_read_of_a_damaged_recording_is_kept_and_files_of_no_use_go_in_time() {
+    let test = database().await;
+    let folder = std::env::temp_dir().join(format!("maskline-left-{}", std::process::id()));
+    let partial = folder.join("five_years/partial");
+    std::fs::create_dir_all(&partial).expect("a folder");
+    let days_ago =
+        |days: u64| maskline::relay::now::now().wall - Duration::from_secs(days * 86_400);
+    let put = |name: &str, content: &[u8], days: u64| {
+        let path = partial.join(name);
+        std::fs::write(&path, content).expect("written");
+        let file = std::fs::File::options().write(true).open(&path).expect("a file");
+        file.set_modified(days_ago(days)).expect("a time");
+        path
+    };
+    let (old, empty) = (put("old.part", b"no recording", 1_828), put("empty.part", b"", 1));
+    let recent = put("recent.part", b"no recording", 1_826);
+    let mut config = settings(&url(&test));
+    config.recording.folder = Some(folder.clone());
+    let running = start(config, RootKeyFile::Ephemeral).await.expect("started");
+    let bench = Bench::on(test, running).await;
+    let recording = damaged(&bench, &partial).await;
+    let page = PageRequest::new(9, None);
+    let kept = async {
+        loop {
+            let store = &bench.running.store;
+            let rows = store.list_recordings(bench.tenant, None, page).await.expect("a list");
+            if let [row] = rows.items.as_slice() {
+                return row.clone();
+            }
+        }
+    };
+    let row = tokio::time::timeout(Duration::from_secs(20), kept).await.expect("in time");
+    assert_eq!((row.id, row.frames, row.complete), (recording, [0, 49], false));
+    assert!(recent.exists() && !old.exists() && !empty.exists());
+    std::fs::remove_dir_all(folder).expect("removed");
 }

@@ -8,7 +8,9 @@ use super::*;
 use crate::domain::id::RecordingId;
 use crate::domain::recording::Retention;
 use crate::media::clock::Clock;
-use crate::recording::{Left, Place, Reader, RecordingError, Totals, Wav, left_over};
+use crate::recording::{
+    Extent, Left, Place, Reader, RecordingError, Totals, Wav, left_over, remove_useless,
+};
 use crate::rtp::g711::encode_a_law;
 use crate::rtp::plane::TapeKey;
 use crate::vault::SecretKey;
@@ -123,7 +125,8 @@ fn a_recording_that_ended_is_whole_on_the_disk_and_nobody_else_can_read_it() {
     assert_eq!((taped.sha256.as_slice(), taped.bytes), (hash.as_ref(), file.len() as u64));
     let mode = |path: &std::path::Path| fs::metadata(path).expect("there").permissions().mode();
     assert_eq!((mode(&path) & 0o777, mode(path.parent().expect("a day")) & 0o777), (0o600, 0o700));
-    let wav = Wav::measure(fs::File::open(&path).expect("a file"), key()).expect("reads");
+    let wav =
+        Wav::measure(fs::File::open(&path).expect("a file"), key(), Extent::Whole).expect("reads");
     assert_eq!(wav.bytes(), 44 + 8_000 * 4);
 }
 
@@ -184,6 +187,39 @@ fn a_recording_that_is_written_is_not_taken_for_what_a_crash_has_left_by_any_pro
     assert!(Left::take(&path).expect("answered").is_none());
     drop(first);
     assert!(Left::take(&path).expect("answered").is_some());
+}
+
+#[test]
+fn what_was_said_before_a_frame_that_was_changed_is_kept_and_a_file_of_no_use_has_its_time() {
+    let folder = Folder::new("changed");
+    let (recorder, taped) = folder.recorder();
+    let taping = record(&recorder, 7, 50);
+    recorder.tape().expect("at work").end(taping).expect("room");
+    drop(recorder);
+    let whole = taped.recv().expect("told");
+    let path = whole.place.partial(&folder.0);
+    let mut file = fs::read(&path).expect("a file");
+    let end = 2 + 10 + 24 + 16;
+    let at = file.len() - end - 1;
+    file[at] ^= 1;
+    fs::write(&path, &file).expect("changed");
+    let read = left(&folder).remove(0).expect("reads");
+    assert_eq!((read.totals.frames, read.complete), ([49, 0], false));
+    let modified = fs::metadata(&path).expect("there").modified().expect("a time");
+    let time = Retention::FiveYears.time();
+    let second = std::time::Duration::from_secs(1);
+    assert!(!remove_useless(&path, modified + time - second).expect("looked"));
+    let held = fs::File::open(&path).expect("a file");
+    crate::recording::hold(&held).expect("held");
+    assert!(!remove_useless(&path, modified + time).expect("looked"), "somebody writes it");
+    drop(held);
+    assert!(remove_useless(&path, modified + time).expect("removed"));
+    fs::write(&path, []).expect("an empty file");
+    assert!(matches!(Left::take(&path), Err(RecordingError::Empty)));
+    let modified = fs::metadata(&path).expect("there").modified().expect("a time");
+    assert!(!remove_useless(&path, modified + second).expect("looked"), "it may begin yet");
+    assert!(remove_useless(&path, modified + 60 * second).expect("removed"));
+    assert!(!path.exists());
 }
 
 #[test]
