@@ -1,14 +1,19 @@
-//! A packet that is relayed or played costs no allocation: counted by the allocator of this test's
-//! own process.
+//! A packet that is relayed, recorded, searched for keys, or played costs no allocation: counted by
+//! the allocator of this test's own process.
 #![expect(unsafe_code, reason = "a counting allocator has to implement an unsafe trait")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use maskline::media::{Plane, PlaneConfig};
-use maskline::rtp::plane::{Command, PayloadMap, RemoteMedia, Report, SessionId, Side};
+use maskline::domain::recording::Retention;
+use maskline::media::tape::{Recorder, TapeConfig};
+use maskline::media::{Link, Plane, PlaneConfig};
+use maskline::rtp::g711::encode_a_law;
+use maskline::rtp::plane::{
+    Command, KeyMode, PayloadMap, RecordAs, RemoteMedia, Report, SessionId, Side, TapeKey,
+};
 use maskline::rtp::sound::{Sound, Tone};
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
@@ -42,6 +47,7 @@ fn remote(phone: &UdpSocket) -> RemoteMedia {
     let rtp = phone.local_addr().expect("bound");
     let mut payloads = PayloadMap::default();
     payloads.0[0] = Some(8);
+    payloads.0[3] = Some(101);
     RemoteMedia {
         rtp,
         rtcp: rtp,
@@ -53,62 +59,199 @@ fn remote(phone: &UdpSocket) -> RemoteMedia {
     }
 }
 
+/// One call, its phones, and where they stand in their streams.
+struct Talk {
+    links: Vec<Link>,
+    local: [SocketAddr; 2],
+    phones: [UdpSocket; 2],
+    stranger: UdpSocket,
+    sequence: [u16; 2],
+    timestamp: u32,
+    buffer: [u8; 256],
+}
+
+const SESSION: SessionId = SessionId(1);
+const SIDES: [Side; 2] = [Side::A, Side::B];
+const PATIENCE: Duration = Duration::from_secs(20);
+
+impl Talk {
+    fn begin(mut links: Vec<Link>) -> Self {
+        let session = SESSION;
+        let (phones, stranger) = ([phone(), phone()], phone());
+        links[0].send(Command::Open { session }).expect("room");
+        let opened = links[0].wait_report(PATIENCE);
+        let Some(Report::Opened { local, .. }) = opened else { panic!("{opened:?}") };
+        let (sequence, timestamp, buffer) = ([0; 2], 0, [0; 256]);
+        let mut talk = Self { links, local, phones, stranger, sequence, timestamp, buffer };
+        for side in SIDES {
+            talk.update(side, false);
+        }
+        talk.order(Command::Bridge { session });
+        // The commands may come after the first packet.
+        talk.phones[1].set_read_timeout(Some(Duration::from_millis(5))).expect("an option");
+        while talk.phones[1].recv(&mut [0; 256]).is_err() {
+            talk.send(0, 8, &[0; 40]);
+        }
+        talk.phones[1].set_read_timeout(Some(PATIENCE)).expect("an option");
+        talk
+    }
+
+    fn order(&mut self, command: Command) {
+        self.links[0].send(command).expect("room");
+    }
+
+    fn update(&mut self, side: Side, learning: bool) {
+        let remote = RemoteMedia { learning, ..remote(&self.phones[side.index()]) };
+        self.order(Command::Update { session: SESSION, side, remote, keys: None });
+    }
+
+    fn keys(&mut self, side: Side, mode: KeyMode) {
+        self.order(Command::Keys { session: SESSION, side, mode });
+    }
+
+    /// The next packet of a phone.
+    fn send(&mut self, from: usize, payload_type: u8, payload: &[u8]) {
+        self.sequence[from] = self.sequence[from].wrapping_add(1);
+        let mut packet = [0; 256];
+        packet[..2].copy_from_slice(&[0x80, payload_type]);
+        packet[2..4].copy_from_slice(&self.sequence[from].to_be_bytes());
+        packet[4..8].copy_from_slice(&self.timestamp.to_be_bytes());
+        packet[12..12 + payload.len()].copy_from_slice(payload);
+        self.phones[from].send_to(&packet[..12 + payload.len()], self.local[from]).expect("sent");
+    }
+
+    /// Both speak, and each hears the other.
+    fn speak(&mut self, payload: &[u8; 160]) {
+        self.timestamp = self.timestamp.wrapping_add(160);
+        for from in [0, 1] {
+            self.send(from, 8, payload);
+            self.hear(1 - from);
+        }
+    }
+
+    fn hear(&mut self, to: usize) {
+        while self.phones[to].recv(&mut self.buffer).expect("relayed") != 172 {}
+    }
+}
+
+/// Nothing is allocated in the later ones of so many rounds.
+fn count(what: &str, rounds: u32, mut round: impl FnMut(u32)) {
+    (0..rounds / 10).for_each(&mut round);
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    (rounds / 10..rounds).for_each(&mut round);
+    let after = ALLOCATIONS.load(Ordering::Relaxed);
+    assert_eq!(after - before, 0, "allocations while {what}");
+}
+
 #[test]
 fn relaying_allocates_nothing() {
-    let config = PlaneConfig::on("127.0.0.1".parse().expect("an address"), [5; 32]);
-    let (plane, mut links) = Plane::start(&config, vec![Box::new(|| {})]).expect("a plane");
-    let session = SessionId(1);
-    let phones = [phone(), phone()];
-    links[0].send(Command::Open { session }).expect("room");
-    let opened = links[0].wait_report(Duration::from_secs(20));
-    let Some(Report::Opened { local, .. }) = opened else { panic!("{opened:?}") };
-    for (side, phone) in [Side::A, Side::B].into_iter().zip(&phones) {
-        let remote = remote(phone);
-        links[0].send(Command::Update { session, side, remote, keys: None }).expect("room");
-    }
-    links[0].send(Command::Bridge { session }).expect("room");
-    let stranger = phone();
+    let folder = std::env::temp_dir().join(format!("maskline-alloc-{}", std::process::id()));
+    let done = Box::new(|_| {});
+    let recorder =
+        Recorder::start(TapeConfig { folder: folder.clone(), done }).expect("a recorder");
+    let mut config = PlaneConfig::on("127.0.0.1".parse().expect("an address"), [5; 32]);
+    config.tape = recorder.tape();
+    let (plane, links) = Plane::start(&config, vec![Box::new(|| {})]).expect("a plane");
+    drop(config);
+    let mut talk = Talk::begin(links);
 
-    let mut packet = [0xd5; 172];
-    packet[..2].copy_from_slice(&[0x80, 8]);
-    let mut buffer = [0; 256];
-    let mut relay = |rounds: u16| {
-        for round in 0..rounds {
-            packet[2..4].copy_from_slice(&round.to_be_bytes());
-            for from in [0, 1] {
-                stranger.send_to(&packet, local[from]).expect("sent");
-                phones[from].send_to(&packet[..40], local[from]).expect("sent");
-                phones[from].send_to(&packet, local[from]).expect("sent");
-                while phones[1 - from].recv(&mut buffer).expect("relayed") != 172 {}
-            }
+    count("packets are relayed, cut short, and sent by a stranger", 5_000, |_| {
+        for side in [0, 1] {
+            talk.stranger.send_to(&[0x80; 172], talk.local[side]).expect("sent");
+            talk.phones[side].send_to(&[0x80; 11], talk.local[side]).expect("sent");
         }
-    };
-    // The commands may come after the first packet.
-    phones[1].set_read_timeout(Some(Duration::from_millis(5))).expect("an option");
-    while phones[1].recv(&mut [0; 256]).is_err() {
-        phones[0].send_to(&[[0x80, 8].as_slice(), &[0; 40]].concat(), local[0]).expect("sent");
-    }
-    phones[1].set_read_timeout(Some(Duration::from_secs(20))).expect("an option");
-    relay(100);
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
-    relay(5_000);
-    let after = ALLOCATIONS.load(Ordering::Relaxed);
-    assert_eq!(after - before, 0, "allocations while 20,000 packets were relayed");
+        talk.speak(&[0xd5; 160]);
+    });
 
-    // The same for what is played: a tone to both sides.
-    for side in [Side::A, Side::B] {
+    count_keys(&mut talk);
+    count_learning(&mut talk);
+    count_recording(&mut talk);
+
+    // What is played: a tone to both sides.
+    for side in SIDES {
         let (play, sound, until_key) = (1, Sound::Tone(Tone::Ring), false);
-        links[0].send(Command::Play { session, side, play, sound, until_key }).expect("room");
+        talk.order(Command::Play { session: SESSION, side, play, sound, until_key });
     }
-    let mut listen = |frames: usize| {
-        for _ in 0..frames {
-            assert!(phones.iter().all(|phone| phone.recv(&mut buffer).is_ok_and(|n| n == 172)));
-        }
-    };
-    listen(20);
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
-    listen(100);
-    let after = ALLOCATIONS.load(Ordering::Relaxed);
-    assert_eq!(after - before, 0, "allocations while 200 frames were played");
+    count("a tone is played", 100, |_| (0..2).for_each(|side| talk.hear(side)));
     plane.stop();
+    drop(recorder);
+    std::fs::remove_dir_all(folder).expect("removed");
+}
+
+fn count_keys(talk: &mut Talk) {
+    // The agent's keys pass, and the subscriber's are told to the brain, as many as may be.
+    let told = KeyMode { report: true, pass: false, inband: false };
+    talk.keys(Side::B, told);
+    count("keys are typed as events", 2_000, |round| {
+        let key = u8::try_from(round / 5 % 12).expect("a key");
+        for from in [0, 1] {
+            // Five packets of each press.
+            let at = talk.timestamp;
+            talk.timestamp = round / 5 * 800;
+            talk.send(from, 101, &[key, 10, 1, 0]);
+            talk.timestamp = at;
+        }
+        talk.speak(&[0xd5; 160]);
+    });
+    let pressed = std::iter::from_fn(|| talk.links[0].try_report()).count();
+    assert!(pressed > 10, "{pressed} keys");
+
+    let tones = tones();
+    for side in SIDES {
+        talk.keys(side, KeyMode { inband: true, ..told });
+    }
+    count("keys are looked for and found in the sound", 2_000, |round| {
+        let frame = usize::try_from(round).expect("small") % (2 * tones.len());
+        talk.speak(tones.get(frame).unwrap_or(&[0xd5; 160]));
+    });
+    let pressed = std::iter::from_fn(|| talk.links[0].try_report()).count();
+    assert!(pressed > 100, "{pressed} keys");
+    for side in SIDES {
+        talk.keys(side, KeyMode::at_open(side));
+    }
+}
+
+fn count_learning(talk: &mut Talk) {
+    talk.update(Side::A, true);
+    count("the port of a peer is looked for", 2_000, |round| {
+        // Never four of one stream: nothing is found.
+        let mut packet = [0xd5; 172];
+        packet[..2].copy_from_slice(&[0x80, 8]);
+        packet[8..12].copy_from_slice(&round.to_be_bytes());
+        talk.stranger.send_to(&packet, talk.local[0]).expect("sent");
+        talk.send(1, 8, &[0xd5; 160]);
+        talk.hear(0);
+    });
+    assert_eq!(talk.links[0].try_report(), None, "it still looks for it");
+    count("the port of a peer was looked for, and it has spoken", 2_000, |_| {
+        talk.speak(&[0xd5; 160]);
+    });
+    let found = std::iter::from_fn(|| talk.links[0].try_report()).count();
+    assert_eq!(found, 1, "where it speaks from is its port now");
+}
+
+fn count_recording(talk: &mut Talk) {
+    let recording = Box::new(RecordAs {
+        recording: 7,
+        tenant: 1,
+        call: 2,
+        started_ms: 1_800_000_000_000,
+        retention: Retention::TenYears.code(),
+        key: TapeKey { key: [5; 32].into(), wrapped: [9; 40].into() },
+    });
+    talk.order(Command::Record { session: SESSION, recording });
+    let begun = talk.links[0].wait_report(PATIENCE);
+    assert_eq!(begun, Some(Report::Recording { session: SESSION, begun: true }));
+    count("a call is recorded", 5_000, |_| talk.speak(&[0xd5; 160]));
+}
+
+/// 100 ms of the tones of `5`.
+fn tones() -> [[u8; 160]; 5] {
+    let sample = |at: usize| {
+        let turn = at as f64 / 8_000.0 * std::f64::consts::TAU;
+        5_000.0 * ((770.0 * turn).sin() + (1_336.0 * turn).sin())
+    };
+    std::array::from_fn(|frame| {
+        std::array::from_fn(|at| encode_a_law(sample(frame * 160 + at) as i16))
+    })
 }

@@ -70,6 +70,7 @@ fn the_agent_hears_our_ring_tone_while_the_subscriber_is_told_who_calls() {
     let rung = sound::best_share_of(&at_agent, RING_HZ, 4);
     let leaked = sound::best_share_of(&at_agent, SUBSCRIBER_HZ, 4);
     assert!(rung > 0.9 && leaked < 0.1, "heard {rung:.2} of ringing, {leaked:.2} of the far tone");
-    let far = sound::best_share_of(&at_subscriber, AGENT_HZ, 4);
-    assert!(!at_subscriber.is_empty() && far < 0.9, "the sides are not joined: {far:.2}");
+    // Not even under what is said to it.
+    let far = sound::best_share_of(&at_subscriber, AGENT_HZ, 2);
+    assert!(!at_subscriber.is_empty() && far < 0.2, "the sides are not joined: {far:.2}");
 }
