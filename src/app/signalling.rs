@@ -367,6 +367,7 @@ fn call_config(config: &Config, advertise: SocketAddr) -> CallConfig {
         },
         ring_timeout: sip.ring_timeout,
         duration_max: sip.duration_max,
+        keys_to_insurer: config.dtmf.to_insurer.0.clone(),
         recording: RecordingRules {
             purposes: config.recording.purposes.0.clone(),
             required: config.recording.required.0.clone(),

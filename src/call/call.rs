@@ -56,6 +56,8 @@ pub(super) struct Call {
     media: Media,
     pub(super) seats: Seats,
     pub(super) cap_seat: Option<CapSeat>,
+    /// Its purpose lets the subscriber type to the insurer.
+    pub(super) is_typed_to: bool,
     pub(super) requests: Rate,
     pub(super) keys: Rate,
 }
@@ -96,6 +98,7 @@ impl Call {
             media: Media::Unused,
             seats,
             cap_seat: None,
+            is_typed_to: false,
             requests: Rate::default(),
             keys: Rate::default(),
         }
@@ -158,7 +161,9 @@ impl Call {
         if self.self_service.is_some() {
             self.coupling.offer_menu();
         }
-        let announcement = Announcement::of(wires, &mut route, purpose.unwrap_or_default());
+        let purpose = purpose.unwrap_or_default();
+        self.is_typed_to = wires.config.keys_to_insurer.contains(&purpose);
+        let announcement = Announcement::of(wires, &mut route, purpose);
         let longest = wires.config.duration_max;
         self.duration_max = route.duration_max.map_or(longest, |max| max.min(longest));
         let Some(set_up) = &mut self.set_up else { return 0 };

@@ -72,6 +72,8 @@ pub struct CallConfig {
     pub clip_hashes: Arc<ClipHashes>,
     /// What is recorded.
     pub recording: RecordingRules,
+    /// In calls for these purposes the insurer gets what the subscriber types.
+    pub keys_to_insurer: Vec<Purpose>,
     /// What others are asked to keep back in an overload of this brain or another one.
     pub joint_ask: JointAsk,
 }
@@ -162,6 +164,7 @@ impl CallConfig {
                 required: Vec::new(),
                 retention: Retention::FiveYears,
             },
+            keys_to_insurer: Vec::new(),
             joint_ask: JointAsk::default(),
         }
     }

@@ -187,7 +187,7 @@ impl Call {
     }
 
     /// What the insurer types reaches the subscriber, in our own words. What the subscriber types
-    /// stays here: that is nobody's business unless a purpose says so.
+    /// stays here: that is nobody's business unless the purpose of the call says so.
     fn pass_key_on(
         &mut self,
         wires: &mut Wires,
@@ -220,9 +220,14 @@ impl Call {
         }
     }
 
-    /// Sends a key of the insurer on, as a request.
+    /// Whether the other side gets what this one types.
+    fn may_type(&self, side: Side) -> bool {
+        self.is_typed_to || self.insurer_side() == Some(side)
+    }
+
+    /// Sends a key on, as a request.
     fn tell_key(&mut self, wires: &mut Wires, now: Now, side: Side, key: KeyPress) {
-        if self.stage() != Stage::Bridged || self.insurer_side() != Some(side) {
+        if self.stage() != Stage::Bridged || !self.may_type(side) {
             return;
         }
         let place = self.place_of(side.other());
@@ -238,9 +243,9 @@ impl Call {
     /// What happens to the keys of a side from the bridge on, in whatever way its phone sends
     /// them. Who cannot send them as events may send their tones.
     pub(super) fn key_mode(&self, side: Side) -> KeyMode {
-        let is_insurer = self.insurer_side() == Some(side);
-        let report = is_insurer && self.goes_by_info(side);
-        let pass = is_insurer && !report;
+        let may_type = self.may_type(side);
+        let report = may_type && self.goes_by_info(side);
+        let pass = may_type && !report;
         KeyMode { report, pass, inband: !pass && self.sends_tones(side) }
     }
 

@@ -165,6 +165,10 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key!(recording.retention, "how long they are kept: six_months, five_years, ten_years"),
     key!(
+        dtmf.to_insurer,
+        "calls whose insurer gets what the subscriber types: all, or words such as \"survey\""
+    ),
+    key!(
         webhooks.allow_http,
         "receivers without TLS, at any port; for trials only: what is told can be read on the way"
     ),

@@ -43,6 +43,8 @@ pub struct Config {
     pub recorder: Recorder,
     /// What is kept of calls.
     pub recording: Recording,
+    /// What the keys of a subscriber do after the bridge.
+    pub dtmf: Dtmf,
     /// Where events are sent.
     pub webhooks: Webhooks,
     /// Log lines.
@@ -275,6 +277,20 @@ pub struct Recording {
     pub retention: Retention,
 }
 
+impl Default for Recording {
+    fn default() -> Self {
+        let (purposes, required) = (Purposes::default(), Purposes::default());
+        Self { folder: None, purposes, required, retention: Retention::FiveYears }
+    }
+}
+
+/// `[dtmf]`
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Dtmf {
+    /// In calls for these purposes the insurer gets what the subscriber types.
+    pub to_insurer: Purposes,
+}
+
 /// `[webhooks]`
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Webhooks {
@@ -407,12 +423,8 @@ impl Default for Config {
             menu: Menu { enabled: false, timeout: Duration::from_secs(8) },
             caps: Caps::default(),
             recorder: Recorder { queue_max: 10_000 },
-            recording: Recording {
-                folder: None,
-                purposes: Purposes::default(),
-                required: Purposes::default(),
-                retention: Retention::FiveYears,
-            },
+            recording: Recording::default(),
+            dtmf: Dtmf::default(),
             webhooks: Webhooks::default(),
             log: Log { filter: "info".to_owned(), format: LogFormat::Json },
             drain_timeout: Duration::from_secs(300),

@@ -9,6 +9,7 @@ use super::whisper::{by_purpose, listening, press};
 use crate::call::io::Peer;
 use crate::domain::cause::Cause;
 use crate::domain::cdr::EndedBy;
+use crate::domain::purpose::Purpose;
 use crate::domain::route::RouteAnswer;
 use crate::rtp::session::Dropped;
 use crate::rtp::time::Moment;
@@ -58,6 +59,36 @@ fn a_key_of_the_agent_reaches_the_subscriber_in_our_own_words() {
     h.from(pbx(), up.caller.request("BYE", "b", 9));
     h.confirm(carrier(), "BYE");
     h.check_nothing_is_left();
+}
+
+#[test]
+fn a_key_of_the_subscriber_reaches_the_insurer_where_the_purpose_lets_it() {
+    let key = "Signal=4\r\nDuration=100\r\n";
+    for (purposes, reaches) in
+        [(vec![Purpose::Unspecified], true), (vec![Purpose::Claim, Purpose::RenewalNotice], false)]
+    {
+        let mut h = Harness::with(|config| config.keys_to_insurer = purposes);
+        let up = h.bridged();
+        assert_eq!(events_pass(&h), [true, reaches]);
+        h.from(carrier(), with_body(callee_request(&up.invite, "INFO", "bob", 1), RELAY, key));
+        assert_eq!(h.lines(carrier()), ["200 INFO"]);
+        let told = h.take(pbx());
+        assert_eq!(told.iter().any(|told| told.contains("Signal=4\r\n")), reaches);
+    }
+    // Before the bridge they are for us alone, whatever the purpose.
+    let mut h = Harness::with(|config| {
+        by_purpose(config);
+        config.keys_to_insurer = vec![Purpose::Unspecified];
+    });
+    let up = listening(&mut h);
+    h.from(carrier(), with_body(callee_request(&up.invite, "INFO", "bob", 1), RELAY, key));
+    assert_eq!((h.lines(carrier()), h.take(pbx())), (vec!["200 INFO".to_owned()], vec![]));
+    assert!(h.orders.iter().all(|order| !passes_of_callee(order)));
+}
+
+/// The callee's keys pass from now on.
+fn passes_of_callee(order: &Command) -> bool {
+    matches!(order, Command::Keys { side: Side::B, mode, .. } if mode.pass)
 }
 
 #[test]
