@@ -1,5 +1,5 @@
-//! The phones of all calls in one thread: each leg has a socket of its own and sends every 20 ms,
-//! spread evenly over them. The time of sending is in the payload.
+//! The phones of all calls in one thread: each leg has a socket of its own and sends at one interval,
+//! all spread evenly over it. The time of sending is in the payload.
 
 use std::fs;
 use std::io;
@@ -11,11 +11,10 @@ use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::net::{RecvFlags, recv};
 
-use super::{LOOPBACK, Relay};
+use super::{PHONES, Relay};
 
 /// G.711, 20 ms.
 const PACKET_BYTES: usize = 172;
-const PACKET_INTERVAL: Duration = Duration::from_millis(20);
 /// Delays above this are counted as this.
 const DELAY_US_MAX: usize = 200_000;
 /// After the last packet, how long to wait for those on the way.
@@ -30,6 +29,8 @@ const EVENTS_MAX: usize = 64;
 /// A load that runs.
 pub(super) struct Run {
     legs: Vec<Leg>,
+    /// From one packet of a leg to its next.
+    interval: Duration,
     poller: OwnedFd,
     events: Vec<epoll::Event>,
     started: Instant,
@@ -53,11 +54,15 @@ fn now() -> Instant {
 
 impl Run {
     /// Sets all calls up.
-    pub(super) fn connect(calls: usize, relay: &mut impl Relay) -> io::Result<Self> {
+    pub(super) fn connect(
+        calls: usize,
+        interval: Duration,
+        relay: &mut impl Relay,
+    ) -> io::Result<Self> {
         let poller = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let mut legs: Vec<Leg> = Vec::with_capacity(calls * 2);
         for number in 0..calls {
-            let phones = [UdpSocket::bind((LOOPBACK, 0))?, UdpSocket::bind((LOOPBACK, 0))?];
+            let phones = [UdpSocket::bind((PHONES, 0))?, UdpSocket::bind((PHONES, 0))?];
             let addresses = [phones[0].local_addr()?, phones[1].local_addr()?];
             let towards = relay.call(number, addresses)?;
             for (socket, relay) in phones.into_iter().zip(towards) {
@@ -69,6 +74,7 @@ impl Run {
         }
         Ok(Self {
             legs,
+            interval,
             poller,
             events: Vec::with_capacity(EVENTS_MAX),
             started: now(),
@@ -83,7 +89,7 @@ impl Run {
     /// All legs speak for so long.
     pub(super) fn speak(&mut self, lasts: Duration) -> io::Result<()> {
         let began = now();
-        let step = PACKET_INTERVAL / u32::try_from(self.legs.len().max(1)).unwrap_or(u32::MAX);
+        let step = self.interval / u32::try_from(self.legs.len().max(1)).unwrap_or(u32::MAX);
         let total = (lasts.as_nanos() / step.as_nanos().max(1)) as usize;
         let mut spoken = 0;
         while spoken < total {

@@ -3,6 +3,7 @@
 //!
 //! usage: media_load [--calls N] [--seconds N] [--rounds N] [--threads N] [--rtpengine PATH]
 //!        [--percent N]    of a core for the relay: the most calls that it keeps up with
+//!        [--interval-ms N]    from one packet of a leg to its next; 20
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 
 mod load;
@@ -33,6 +34,7 @@ struct Settings {
     threads: usize,
     rtpengine: Option<String>,
     percent: Option<u64>,
+    interval: Duration,
 }
 
 /// What one run came to.
@@ -41,9 +43,20 @@ struct Figures {
     /// The part of a core that it took.
     busy: f64,
     keeps_up: bool,
+    has_loss: bool,
+    /// Half of the packets, and 99 of 100, took no longer from phone to phone.
+    delays: [Duration; 2],
+}
+
+impl Settings {
+    fn packets_a_second(&self) -> usize {
+        self.calls * 2 * 1_000 / self.interval.as_millis().max(1) as usize
+    }
 }
 
 const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
+/// Another address than the relay's, so that its ports are all its own.
+const PHONES: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 /// Long enough for rtpengine to have learned all addresses.
 const WARM_UP: Duration = Duration::from_secs(5);
 /// Our CPU per packet, as a part of rtpengine's.
@@ -56,6 +69,10 @@ const BUSY_MAX: f64 = 0.95;
 /// Half of the packets wait longer than this: the relay does not keep up, though its buffers hold
 /// what it has not sent yet.
 const DELAY_MAX: Duration = Duration::from_millis(20);
+/// From here on a thread of ours lets packets gather, so that they wait on purpose.
+const GATHERS_FROM: usize = 50_000;
+/// What half of the packets, and 99 of 100, may take below that.
+const ADDED_MAX: [Duration; 2] = [Duration::from_micros(100), Duration::from_millis(1)];
 /// Where the search for the most calls begins, and how it goes on.
 const LADDER_FIRST: usize = 150;
 const LADDER_STEP: f64 = 1.15;
@@ -81,7 +98,9 @@ fn main() -> ExitCode {
 impl Settings {
     fn read(arguments: &[String]) -> io::Result<Self> {
         let (calls, seconds, rounds, threads) = (500, 5, 1, 1);
-        let mut settings = Self { calls, seconds, rounds, threads, rtpengine: None, percent: None };
+        let interval = Duration::from_millis(20);
+        let (rtpengine, percent) = (None, None);
+        let mut settings = Self { calls, seconds, rounds, threads, rtpengine, percent, interval };
         let mut words = arguments.iter();
         while let Some(word) = words.next() {
             // `cargo bench` adds this one.
@@ -95,6 +114,9 @@ impl Settings {
                 "--seconds" => settings.seconds = number()?.max(1) as u64,
                 "--rounds" => settings.rounds = number()?.max(1),
                 "--threads" => settings.threads = number()?,
+                "--interval-ms" => {
+                    settings.interval = Duration::from_millis(number()?.max(1) as u64)
+                }
                 "--percent" => settings.percent = Some(number()?.clamp(1, 100) as u64),
                 "--rtpengine" => settings.rtpengine = Some(value.clone()),
                 _ => return Err(wrong(word)),
@@ -110,16 +132,30 @@ fn wrong(word: &str) -> io::Error {
 
 /// Measures both relays by turns, so that what disturbs the machine disturbs both.
 fn compare(settings: &Settings) -> io::Result<()> {
-    headline(settings.calls);
+    headline(settings);
     let (mut ours, mut theirs, mut is_full) = (Vec::new(), Vec::new(), false);
+    let (mut has_loss, mut delays) = (false, [Vec::new(), Vec::new()]);
     for _ in 0..settings.rounds {
         let mut relay = ours::Child::start(settings.threads)?;
-        ours.push(measure("maskline", settings, &mut relay)?.us_per_packet);
+        let figures = measure("maskline", settings, &mut relay)?;
+        ours.push(figures.us_per_packet);
+        has_loss |= figures.has_loss;
+        let micros = figures.delays.map(|delay| delay.as_secs_f64() * 1e6);
+        delays.iter_mut().zip(micros).for_each(|(all, delay)| all.push(delay));
         if let Some(path) = &settings.rtpengine {
             let mut relay = rtpengine::Child::start(path, settings.threads)?;
             let figures = measure("rtpengine", settings, &mut relay)?;
             theirs.push(figures.us_per_packet);
             is_full |= figures.busy > BUSY_MAX;
+        }
+    }
+    let verdict = if has_loss { "missed" } else { "met" };
+    println!("all packets of all calls arrive: {verdict}");
+    if settings.packets_a_second() < GATHERS_FROM {
+        for (delays, most) in delays.iter_mut().zip(ADDED_MAX) {
+            let (delay, most) = (median(delays).unwrap_or(f64::NAN), most.as_secs_f64() * 1e6);
+            let verdict = if delay <= most { "met" } else { "missed" };
+            println!("added delay {delay:.0} us (at most {most:.0}: {verdict})");
         }
     }
     if let (Some(ours), Some(theirs)) = (median(&mut ours), median(&mut theirs)) {
@@ -158,7 +194,7 @@ fn most<R: Relay>(
     settings.calls = LADDER_FIRST;
     let mut good = 0;
     loop {
-        headline(settings.calls);
+        headline(settings);
         let mut relay = start(settings)?;
         // Dropped after the relay has ended.
         let quota = quota::Quota::set(relay.pid(), percent)?;
@@ -173,8 +209,10 @@ fn most<R: Relay>(
     }
 }
 
-fn headline(calls: usize) {
-    println!("{calls} calls, two-way G.711, 20 ms: {} packets/s", calls * 100);
+fn headline(settings: &Settings) {
+    let Settings { calls, interval, .. } = settings;
+    let (interval, rate) = (interval.as_millis(), settings.packets_a_second());
+    println!("{calls} calls, two-way G.711, every {interval} ms: {rate} packets/s");
     println!(
         "relay       us/packet   busy %   loss %   added p50 us   added p99 us   packets   \
          late ticks"
@@ -182,7 +220,7 @@ fn headline(calls: usize) {
 }
 
 fn measure(name: &str, settings: &Settings, relay: &mut impl Relay) -> io::Result<Figures> {
-    let mut run = Run::connect(settings.calls, relay)?;
+    let mut run = Run::connect(settings.calls, settings.interval, relay)?;
     run.speak(WARM_UP)?;
     run.forget();
     let before = load::cpu(relay.pid())?;
@@ -194,12 +232,14 @@ fn measure(name: &str, settings: &Settings, relay: &mut impl Relay) -> io::Resul
     let [p50, p99] = [0.50, 0.99].map(|part| run.delay(part));
     let keeps_up = run.loss() <= 0.0 && p50 <= DELAY_MAX;
     let (busy_percent, loss, late) = (busy * 100.0, run.loss() * 100.0, run.late());
+    let delays = [p50, p99];
     let (p50, p99) = (p50.as_micros(), p99.as_micros());
     println!(
         "{name:<10} {us_per_packet:>10.2} {busy_percent:>8.0} {loss:>8.3} {p50:>14} {p99:>14} \
          {heard:>9} {late:>12}"
     );
-    Ok(Figures { us_per_packet, busy, keeps_up })
+    let has_loss = run.loss() > 0.0;
+    Ok(Figures { us_per_packet, busy, keeps_up, has_loss, delays })
 }
 
 fn median(costs: &mut [f64]) -> Option<f64> {

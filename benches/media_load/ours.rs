@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::process::{self, Command, Stdio};
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ use maskline::rtp::plane::{self, PayloadMap, RemoteMedia, Report, SessionId, Sid
 
 use super::{LOOPBACK, Relay};
 
+/// Four a call; phones of the load have another address.
+const PORTS: RangeInclusive<u16> = 20_000..=59_999;
 /// The relay's core; the load has the rest.
 pub(super) const CORE: &str = "0";
 
@@ -62,6 +65,7 @@ impl Drop for Child {
 /// The other end: opens a call for each line until the input ends.
 pub(super) fn serve(arguments: &[String]) -> io::Result<()> {
     let mut config = PlaneConfig::on(LOOPBACK.into(), [1; 32]);
+    config.ports = PORTS;
     config.threads = arguments.first().and_then(|threads| threads.parse().ok()).unwrap_or(1);
     let (plane, mut links) = Plane::start(&config, vec![Box::new(|| {})])?;
     let mut link = links.remove(0);
