@@ -15,6 +15,7 @@ mod media_process;
 mod menu;
 mod peer;
 mod peers;
+mod prober;
 #[path = "../protos/mod.rs"]
 mod protos;
 mod proxy;

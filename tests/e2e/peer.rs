@@ -33,6 +33,7 @@ pub(crate) struct Peer {
 }
 
 /// A call as one of its sides knows it.
+#[derive(Clone)]
 pub(crate) struct Dialog {
     from: String,
     to: String,
@@ -225,6 +226,19 @@ impl Peer {
         let at = u32::from(self.sequence) * FRAME as u32;
         let packet = packet(SOUND_TYPE, self.sequence, at, frame);
         self.rtp.send_to(&packet, to).expect("sent");
+    }
+
+    /// The packet that it would say next, with this word.
+    pub(crate) fn next_packet(&self, word: u8) -> Vec<u8> {
+        let sequence = self.sequence + 1;
+        packet(SOUND_TYPE, sequence, u32::from(sequence) * FRAME as u32, &[word; FRAME])
+    }
+
+    /// Its sound is at another port from now on; the socket of the old one.
+    pub(crate) fn move_ear(&mut self) -> UdpSocket {
+        let next = UdpSocket::bind((self.own().ip(), 0)).expect("a free port");
+        next.set_read_timeout(Some(PATIENCE)).expect("an option");
+        std::mem::replace(&mut self.rtp, next)
     }
 
     /// Presses a key for 60 ms, told by telephone events.
