@@ -66,6 +66,15 @@ impl World {
         world
     }
 
+    /// The same with an insurer and two numbers, of which one is bound.
+    pub(crate) async fn with_one_binding() -> (Self, Insurer, BindingRecord) {
+        let mut world = Self::new().await;
+        let insurer = world.insurer("A").await;
+        world.numbers(2).await;
+        let to = world.bind(&insurer, "p", 1).await;
+        (world, insurer, to)
+    }
+
     async fn run(&mut self, sql: &'static str, id: u128) {
         let done = sqlx::query(sql).bind(Uuid::from_u128(id)).execute(&mut self.sql).await;
         done.expect("laid out");

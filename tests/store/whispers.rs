@@ -112,10 +112,7 @@ pub(crate) async fn count(world: &mut World, sql: &str) -> i64 {
 
 #[tokio::test]
 async fn a_refused_kind_of_call_is_refused_for_half_a_year_and_no_other_kind() {
-    let mut world = World::new().await;
-    let insurer = world.insurer("A").await;
-    world.numbers(2).await;
-    let to = world.bind(&insurer, "p", 1).await;
+    let (mut world, insurer, to) = World::with_one_binding().await;
     consent(&mut world, &insurer, to.subscriber, Purpose::Marketing).await;
     consent(&mut world, &insurer, to.subscriber, Purpose::Survey).await;
     assert_eq!(judge(&route(&world, &insurer, &to).await, Purpose::Marketing, DAY), None);
@@ -150,10 +147,7 @@ fn key_of(cdr: &Cdr) -> Unwanted {
 
 #[tokio::test]
 async fn a_refusal_is_in_force_from_its_key_on_and_its_record_writes_it_no_second_time() {
-    let mut world = World::new().await;
-    let insurer = world.insurer("A").await;
-    world.numbers(1).await;
-    let to = world.bind(&insurer, "p", 1).await;
+    let (mut world, insurer, to) = World::with_one_binding().await;
     consent(&mut world, &insurer, to.subscriber, Purpose::Marketing).await;
     let cdr = told(&insurer, &to, Purpose::Marketing, WhisperResult::Refused);
     let relay = world.test.database.relay.clone();
@@ -185,10 +179,7 @@ fn text(at: std::time::SystemTime) -> String {
 
 #[tokio::test]
 async fn a_tenant_can_withdraw_a_consent_and_never_take_that_back() {
-    let mut world = World::new().await;
-    let insurer = world.insurer("A").await;
-    world.numbers(1).await;
-    let to = world.bind(&insurer, "p", 1).await;
+    let (mut world, insurer, to) = World::with_one_binding().await;
     consent(&mut world, &insurer, to.subscriber, Purpose::Marketing).await;
     let cdr = told(&insurer, &to, Purpose::Marketing, WhisperResult::Refused);
     heed(&world.test.database.relay, &key_of(&cdr)).await.expect("written");
@@ -219,10 +210,7 @@ async fn a_tenant_can_withdraw_a_consent_and_never_take_that_back() {
 
 #[tokio::test]
 async fn every_node_hears_of_a_refusal_at_its_key() {
-    let mut world = World::new().await;
-    let insurer = world.insurer("A").await;
-    world.numbers(1).await;
-    let to = world.bind(&insurer, "p", 1).await;
+    let (mut world, insurer, to) = World::with_one_binding().await;
     let mut watch = RouteWatch::connect(&world.test.database.relay).await.expect("listening");
     let cdr = told(&insurer, &to, Purpose::Marketing, WhisperResult::Refused);
     heed(&world.test.database.relay, &key_of(&cdr)).await.expect("written");
@@ -260,10 +248,7 @@ async fn a_refusal_is_told_to_its_tenant_alone_and_binds_it_alone() {
 
 #[tokio::test]
 async fn a_report_opens_one_complaint_and_a_repeated_record_none() {
-    let mut world = World::new().await;
-    let insurer = world.insurer("A").await;
-    world.numbers(1).await;
-    let to = world.bind(&insurer, "p", 1).await;
+    let (mut world, insurer, to) = World::with_one_binding().await;
     let report = told(&insurer, &to, Purpose::Marketing, WhisperResult::Reported);
     write(&world, std::slice::from_ref(&report)).await;
     write(&world, std::slice::from_ref(&report)).await;
@@ -289,10 +274,7 @@ async fn a_report_opens_one_complaint_and_a_repeated_record_none() {
 
 #[tokio::test]
 async fn a_report_is_written_from_its_key_on_and_its_record_opens_no_second_complaint() {
-    let mut world = World::new().await;
-    let insurer = world.insurer("A").await;
-    world.numbers(1).await;
-    let to = world.bind(&insurer, "p", 1).await;
+    let (mut world, insurer, to) = World::with_one_binding().await;
     let cdr = told(&insurer, &to, Purpose::Marketing, WhisperResult::Reported);
     let relay = world.test.database.relay.clone();
     for _ in 0..2 {
@@ -326,10 +308,7 @@ async fn a_report_is_written_from_its_key_on_and_its_record_opens_no_second_comp
 
 #[tokio::test]
 async fn two_refusals_of_one_kind_in_one_batch_are_one_and_the_later_one_counts() {
-    let mut world = World::new().await;
-    let insurer = world.insurer("A").await;
-    world.numbers(1).await;
-    let to = world.bind(&insurer, "p", 1).await;
+    let (mut world, insurer, to) = World::with_one_binding().await;
     let first = told(&insurer, &to, Purpose::Marketing, WhisperResult::Refused);
     let ended_at = first.ended_at + DAY;
     let second = Cdr { call: CallId::new(unix_ms(noon()), bits()), ended_at, ..first.clone() };
@@ -342,10 +321,7 @@ async fn two_refusals_of_one_kind_in_one_batch_are_one_and_the_later_one_counts(
 
 #[tokio::test]
 async fn every_result_has_its_event_or_none() {
-    let mut world = World::new().await;
-    let insurer = world.insurer("A").await;
-    world.numbers(1).await;
-    let to = world.bind(&insurer, "p", 1).await;
+    let (mut world, insurer, to) = World::with_one_binding().await;
     for result in WhisperResult::ALL {
         write(&world, &[told(&insurer, &to, Purpose::Marketing, *result)]).await;
     }
@@ -361,10 +337,7 @@ async fn every_result_has_its_event_or_none() {
 
 #[tokio::test]
 async fn every_node_hears_that_a_binding_has_changed_when_its_subscriber_says_no() {
-    let mut world = World::new().await;
-    let insurer = world.insurer("A").await;
-    world.numbers(1).await;
-    let to = world.bind(&insurer, "p", 1).await;
+    let (mut world, insurer, to) = World::with_one_binding().await;
     let mut watch = RouteWatch::connect(&world.test.database.relay).await.expect("listening");
     write(&world, &[told(&insurer, &to, Purpose::Marketing, WhisperResult::Refused)]).await;
     assert_eq!(watch.next().await.expect("heard"), Heard::Binding(to.id));
