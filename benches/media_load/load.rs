@@ -1,5 +1,5 @@
-//! The phones of all calls in one thread: each leg has a socket of its own and sends at one interval,
-//! all spread evenly over it. The time of sending is in the payload.
+//! The phones of all calls in one thread: each leg has a socket of its own and sends at one
+//! interval, all spread evenly over it. The time of sending is in the payload.
 
 use std::fs;
 use std::io;
