@@ -281,11 +281,15 @@ impl Softphone {
 
     /// What it has heard, once it hears something.
     pub(crate) fn heard_so_far(&self) -> Option<Vec<i16>> {
-        let recording = fs::read_dir(&self.folder).expect("its folder").find_map(|entry| {
+        self.file().map(|path| sound::read_samples(&path))
+    }
+
+    /// Where it keeps that.
+    pub(crate) fn file(&self) -> Option<PathBuf> {
+        fs::read_dir(&self.folder).expect("its folder").find_map(|entry| {
             let path = entry.expect("an entry").path();
             path.to_string_lossy().ends_with("-dec.wav").then_some(path)
-        });
-        recording.map(|path| sound::read_samples(&path))
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Calls that are recorded by the real binary: what each side has said is fetched once, and lies
 //! nowhere in clear.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::io::{Cursor, Read as _, Write as _};
 use std::net::TcpStream;
@@ -33,7 +33,10 @@ struct Talk {
 
 impl Talk {
     fn new(name: &str, is_apart: bool) -> Self {
-        let service = Service::start_recording(name, is_apart);
+        Self::on(Service::start_recording(name, is_apart))
+    }
+
+    fn on(service: Service) -> Self {
         let binding = service.bind("E-1", REAL);
         let x = binding["virtual_number"].as_str().expect("a number").to_owned();
         let subscriber = Self::subscriber(&service);
@@ -45,14 +48,19 @@ impl Talk {
         Softphone::start_for(&service.folder, REAL, at, SUBSCRIBER_HZ, None)
     }
 
-    /// The agent's phone in a call of which some seconds are on the disk; and that file.
-    fn begin(&self) -> (Softphone, PathBuf) {
+    /// The agent's phone, which calls.
+    fn agent(&self) -> Softphone {
         let service = &self.service;
         let at = (service.sides.insurer.ip(), service.sides.insurer.port());
         let to = format!("sip:{}@{}", self.x, service.sip);
         let to = Some((to.as_str(), CALL_SECONDS));
-        let agent = Softphone::start_for(&service.folder, "4821", at, AGENT_HZ, to);
-        let partial = service.folder.join("recordings/five_years/partial");
+        Softphone::start_for(&service.folder, "4821", at, AGENT_HZ, to)
+    }
+
+    /// The same in a call of which some seconds are on the disk; and that file.
+    fn begin(&self) -> (Softphone, PathBuf) {
+        let agent = self.agent();
+        let partial = self.service.folder.join("recordings/five_years/partial");
         let file = until("some seconds of sound on the disk", || {
             let files = fs::read_dir(&partial).ok()?;
             let long =
@@ -124,7 +132,17 @@ fn holds_sound(file: &[u8], track: &[i16]) -> bool {
 /// The same of large files: whether one of some long words of the track stands there.
 fn holds_words(file: &[u8], track: &[i16]) -> bool {
     let said: Vec<u8> = track.iter().map(|sample| encode_a_law(*sample)).collect();
-    let middle = said.len() / 2;
+    holds_middle(file, &said)
+}
+
+/// The same of 16 bits a sample.
+fn holds_samples(file: &[u8], track: &[i16]) -> bool {
+    let said: Vec<u8> = track.iter().flat_map(|sample| sample.to_le_bytes()).collect();
+    holds_middle(file, &said)
+}
+
+fn holds_middle(file: &[u8], said: &[u8]) -> bool {
+    let middle = said.len() / 4 * 2;
     let words = [0, 50, 100, 150].map(|at| &said[middle + at..middle + at + 24]);
     words.into_iter().any(|word| memchr::memmem::find(file, word).is_some())
 }
@@ -220,4 +238,72 @@ fn the_process_of_the_media_plane_records_and_the_service_finds_it_even_after_it
     each_side_is_on_its_own_track(&tracks(wav));
     drop(agent);
     drop(talk.subscriber);
+}
+
+/// The files that the service has open, wherever they are.
+fn open_files(service: &Service) -> BTreeSet<PathBuf> {
+    let folder = format!("/proc/{}/fd", service.process.id());
+    let entries = fs::read_dir(folder).expect("a process").filter_map(Result::ok);
+    let names = entries.filter_map(|entry| fs::read_link(entry.path()).ok());
+    // Sockets, pipes and the like have no path.
+    names.filter(|name| name.is_absolute() && !name.starts_with("/dev")).collect()
+}
+
+/// What lies in the folder of the service, but for the database and the phones, which may hold what
+/// they hear.
+fn own_files(service: &Service) -> BTreeSet<PathBuf> {
+    let is_own = |path: &PathBuf| {
+        let below = path.strip_prefix(&service.folder).expect("below the folder");
+        let top = below.iter().next().map(|name| name.to_string_lossy().into_owned());
+        top.is_some_and(|name| name != "pg" && !name.starts_with("phone-"))
+    };
+    files_below(&service.folder).into_iter().filter(is_own).collect()
+}
+
+#[test]
+fn a_call_that_is_not_recorded_leaves_no_sound_and_no_file_anywhere() {
+    let talk = Talk::on(Service::start_recording_claims("unrecorded"));
+    let service = &talk.service;
+    let settings = fs::metadata(service.folder.join("maskline.toml"));
+    let started_at = settings.and_then(|file| file.modified()).expect("the settings");
+    let (files, open) = (own_files(service), open_files(service));
+    assert!(files.len() > 2 && open.len() > 1, "{files:?} {open:?}");
+
+    let mut agent = talk.agent();
+    let [from_subscriber, from_agent] = [(&agent, SUBSCRIBER_HZ), (&talk.subscriber, AGENT_HZ)]
+        .map(|(phone, hz)| {
+            until("two seconds of the other's tone", || {
+                let heard = phone.heard_so_far()?;
+                let last = heard.get(heard.len().checked_sub(16_000)?..)?.to_vec();
+                let is_tone = last.chunks(8_000).all(|second| sound::share(second, hz) > 0.9);
+                is_tone.then_some(last)
+            })
+        });
+    let tracks = [from_subscriber, from_agent];
+    assert_eq!(own_files(service), files, "while they talk");
+    assert_eq!(open_files(service), open, "while they talk");
+    agent.process.signal(Signal::TERM);
+    agent.process.wait();
+    let record = &service.records(1)[0];
+    assert_eq!((&record["marks"], &record["cause"]), (&json!([]), &json!("caller_hangup")));
+    assert_eq!(own_files(service), files, "afterwards");
+    assert_eq!(service.look("/v1/recordings")["data"], json!([]));
+
+    let in_clear: Vec<u8> = tracks[0].iter().map(|sample| encode_a_law(*sample)).collect();
+    assert!(holds_words(&in_clear, &tracks[0]), "in clear it would be found");
+    let as_heard = fs::read(talk.subscriber.file().expect("what it heard")).expect("a file");
+    assert!(holds_samples(&as_heard, &tracks[1]), "as samples it would be found");
+    let mut surfaces = files_since(&service.folder.join("pg"), started_at);
+    surfaces.extend(
+        own_files(service)
+            .iter()
+            .map(|path| (path.display().to_string(), fs::read(path).expect("a readable file"))),
+    );
+    assert!(surfaces.len() > 10, "there is something to search");
+    for (name, bytes) in &surfaces {
+        for track in &tracks {
+            assert!(!holds_words(bytes, track), "{name} holds sound");
+            assert!(!holds_samples(bytes, track), "{name} holds sound as samples");
+        }
+    }
 }

@@ -45,8 +45,8 @@ struct Shape {
     whisper: Option<&'static str>,
     /// Subscribers who reach nobody get the menu.
     has_menu: bool,
-    /// Every call is recorded.
-    records: bool,
+    /// Calls for these purposes are recorded.
+    records: Option<&'static str>,
     /// Callers hear why they are refused.
     announces_refusals: bool,
     /// Calls have codes, and a key is not waited for longer than a second.
@@ -138,8 +138,14 @@ impl Service {
     /// plane.
     pub(crate) fn start_recording(name: &str, is_apart: bool) -> Self {
         let whisper = Some("announce");
-        let shape = Shape { is_apart, whisper, records: true, ..Shape::default() };
+        let shape = Shape { is_apart, whisper, records: Some("all"), ..Shape::default() };
         Self::start_in(name, "", "", shape)
+    }
+
+    /// With calls that are announced, of which those for one purpose alone would be recorded.
+    pub(crate) fn start_recording_claims(name: &str) -> Self {
+        let (whisper, records) = (Some("announce"), Some("claim"));
+        Self::start_in(name, "", "", Shape { whisper, records, ..Shape::default() })
     }
 
     /// The same with the media plane in a process of its own.
@@ -168,9 +174,9 @@ impl Service {
         } else {
             String::new()
         };
-        let recording = if records {
+        let recording = if let Some(purposes) = records {
             let folder = folder.join("recordings");
-            format!("[recording]\nfolder = \"{}\"\npurposes = \"all\"\n", folder.display())
+            format!("[recording]\nfolder = \"{}\"\npurposes = \"{purposes}\"\n", folder.display())
         } else {
             String::new()
         };
