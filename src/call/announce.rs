@@ -115,7 +115,10 @@ impl Call {
     ) {
         let is_menu = self.stage() == Stage::Menu;
         match side {
-            _ if self.stage() == Stage::Bridged => self.goes_on_holding(wires, side, play),
+            _ if self.stage() == Stage::Bridged => {
+                self.goes_on_holding(wires, side, play);
+                self.goes_on_typing(wires, side, play);
+            }
             Side::A if is_menu => {
                 let heard = if was_sent { Told::Said(play) } else { Told::Unheard(play) };
                 self.menu_hears(wires, now, heard);

@@ -24,6 +24,7 @@ impl Call {
                 continue;
             }
             if waits {
+                talk.typed[side.index()].clear();
                 self.play_hold(wires, side);
             } else {
                 let stop = Command::Stop { session: self.session(), side };

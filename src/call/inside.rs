@@ -2,9 +2,9 @@
 
 use super::call::Call;
 use super::core::CallCore;
-use super::coupling::{Event as CallEvent, Stage};
+use super::coupling::Event as CallEvent;
 use super::egress::RECV_INFO;
-use super::io::{Output, Peer};
+use super::io::Peer;
 use super::offer::Asker;
 use super::place::{Part, Place};
 use super::receive::CAPABILITIES;
@@ -12,8 +12,7 @@ use super::receive::Heard;
 use super::wires::Wires;
 use crate::domain::cdr::Direction;
 use crate::domain::now::Now;
-use crate::domain::trunk_media::KeyWay;
-use crate::rtp::plane::{Command, KeyMode, Side};
+use crate::rtp::plane::Side;
 use crate::sip::dialog::Order;
 use crate::sip::header::HeaderId;
 use crate::sip::key_press::{DTMF, DTMF_RELAY, KeyPress};
@@ -208,67 +207,6 @@ impl Call {
             return;
         }
         self.tell_key(wires, now, side, key);
-    }
-
-    /// A key that the media plane has heard of a side.
-    pub(super) fn hears_key(&mut self, wires: &mut Wires, now: Now, side: Side, sign: char) {
-        if !self.takes_key(wires, now, side, sign)
-            && self.goes_by_info(side)
-            && let Ok(key) = KeyPress::of_sign(sign)
-        {
-            self.tell_key(wires, now, side, key);
-        }
-    }
-
-    /// Whether the other side gets what this one types.
-    fn may_type(&self, side: Side) -> bool {
-        self.is_typed_to || self.insurer_side() == Some(side)
-    }
-
-    /// Sends a key on, as a request.
-    fn tell_key(&mut self, wires: &mut Wires, now: Now, side: Side, key: KeyPress) {
-        if self.stage() != Stage::Bridged || !self.may_type(side) {
-            return;
-        }
-        let place = self.place_of(side.other());
-        let branch = wires.new_branch();
-        let Some((dialog, hop)) = self.line(side.other()) else { return };
-        let request = dialog
-            .request(&mut wires.out, Method::Info, wires.names.via_of(hop), branch)
-            .body(DTMF_RELAY, key.write().as_bytes());
-        // Without room for one more transaction the key is lost, as a packet may be.
-        let _ = wires.transactions.request(now.monotonic, request, hop, place.to_owner());
-    }
-
-    /// What happens to the keys of a side from the bridge on, in whatever way its phone sends
-    /// them. Who cannot send them as events may send their tones.
-    pub(super) fn key_mode(&self, side: Side) -> KeyMode {
-        let may_type = self.may_type(side);
-        let report = may_type && self.goes_by_info(side);
-        let pass = may_type && !report;
-        KeyMode { report, pass, inband: !pass && self.sends_tones(side) }
-    }
-
-    /// Whether keys of a side have to be looked for in its sound.
-    pub(super) fn sends_tones(&self, side: Side) -> bool {
-        self.talk.as_ref().is_some_and(|talk| {
-            !talk.has_events(side) || talk.trunks[side.index()].keys == KeyWay::Inband
-        })
-    }
-
-    /// Whether the other side wants to be told of the keys of this one by requests.
-    fn goes_by_info(&self, side: Side) -> bool {
-        let talk = self.talk.as_ref();
-        talk.is_some_and(|talk| talk.trunks[side.other().index()].keys == KeyWay::Info)
-    }
-
-    /// Tells the media plane so of both sides.
-    pub(super) fn order_keys(&self, wires: &mut Wires) {
-        let session = self.session();
-        for side in [Side::A, Side::B] {
-            let mode = self.key_mode(side);
-            wires.outputs.push_back(Output::Media(Command::Keys { session, side, mode }));
-        }
     }
 
     /// The insurer calls.

@@ -8,6 +8,7 @@ pub mod door;
 pub mod io;
 pub mod negotiation;
 pub mod trunks;
+mod typing;
 
 mod admission;
 mod announce;

@@ -414,9 +414,12 @@ impl Worker {
         let counts = &mut self.meter.counts;
         let mut packet = [0; FRAME_BYTES];
         for side in [Side::A, Side::B] {
-            while let Some(to) = call.session.poll_frame(now, side, &self.sounds, &mut packet) {
-                let sealed = call.session.seal_rtp(side, &packet);
-                let Some(leaving) = sealed.leaving(&packet) else {
+            while let Some((to, length)) =
+                call.session.poll_frame(now, side, &self.sounds, &mut packet)
+            {
+                let frame = &packet[..length];
+                let sealed = call.session.seal_rtp(side, frame);
+                let Some(leaving) = sealed.leaving(frame) else {
                     counts.seal_failed += 1;
                     continue;
                 };

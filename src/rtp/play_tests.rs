@@ -1,7 +1,9 @@
 //! What is played to one side, and how its stream goes on before and after.
 
 use super::*;
-use crate::rtp::sound::{ClipId, Playlist, Sound, Step, Tone};
+use crate::rtp::g711::Law;
+use crate::rtp::key::Key;
+use crate::rtp::sound::{ClipId, KeyAs, Playlist, Sound, Step, Tone};
 
 /// A prompt of so many frames whose bytes are 1.
 fn prompt(sounds: &mut Sounds, frames: usize) -> Sound {
@@ -28,9 +30,9 @@ impl Story {
         while let Some(at) = self.session.poll_timeout().filter(|at| *at <= until) {
             self.session.handle_timeout(at, &mut self.rng);
             let mut packet = [0; FRAME_BYTES];
-            while let Some(to) = self.session.poll_frame(at, side, sounds, &mut packet) {
+            while let Some((to, length)) = self.session.poll_frame(at, side, sounds, &mut packet) {
                 assert_eq!(to, remote(side).rtp);
-                frames.push((at.micros() / 1_000, packet.to_vec()));
+                frames.push((at.micros() / 1_000, packet[..length].to_vec()));
             }
             told.extend(std::iter::from_fn(|| self.session.poll_news()));
         }
@@ -208,4 +210,48 @@ proptest! {
             prop_assert_eq!(pair[1].ssrc, pair[0].ssrc);
         }
     }
+}
+
+/// RFC 4733: one time for all packets of a press, which grows, and whose end is told three times.
+#[test]
+fn a_key_that_we_press_is_one_event_in_the_stream_of_the_other_side() {
+    let mut story = Story::bridged(3);
+    let before = header(&story.send(ms(0), Side::B, &packet(8, 7, 160, 1)).expect("relayed"));
+    let sound = Sound::Key(Key::of_sign('5').expect("a key"), KeyAs::Event);
+    story.play(ms(100), Side::A, 9, sound);
+    let (frames, told) = story.listen(Side::A, &Sounds::default(), ms(1_000));
+    assert_eq!(told, [News::PlayDone { side: Side::A, play: 9, was_sent: true }]);
+    let times: Vec<u64> = frames.iter().map(|(at, _)| *at).collect();
+    assert_eq!(times, [100, 120, 140, 160, 180, 200, 220, 240]);
+    let rows = [160_u16, 320, 480, 640, 800, 800, 800, 800];
+    for (at, ((_, packet), duration)) in frames.iter().zip(rows).enumerate() {
+        let this = header(packet);
+        assert_eq!((this.payload_type, this.marker, this.ssrc), (97, at == 0, before.ssrc));
+        assert_eq!(this.sequence, before.sequence.wrapping_add(1 + at as u16));
+        assert_eq!(this.timestamp, before.timestamp.wrapping_add(800));
+        let [high, low] = duration.to_be_bytes();
+        assert_eq!(packet[12..], [5, if at < 5 { 0x0a } else { 0x8a }, high, low]);
+    }
+    // The other side's voice goes on behind it.
+    let after = story.send(ms(300), Side::B, &packet(8, 22, 2_560, 1)).expect("relayed");
+    let after = header(&after);
+    assert_eq!(after.sequence, before.sequence.wrapping_add(9));
+    assert_eq!(after.timestamp, before.timestamp.wrapping_add(2_400));
+}
+
+#[test]
+fn a_key_cannot_be_pressed_for_who_has_agreed_on_no_events() {
+    let mut story = Story::bridged(3);
+    let mut deaf = remote(Side::A);
+    deaf.payloads_to.0[3] = None;
+    story.session.update(ms(0), Side::A, &deaf);
+    let key = Key::of_sign('5').expect("a key");
+    story.play(ms(100), Side::A, 9, Sound::Key(key, KeyAs::Event));
+    let (frames, told) = story.listen(Side::A, &Sounds::default(), ms(1_000));
+    assert_eq!(told, [News::PlayDone { side: Side::A, play: 9, was_sent: false }]);
+    assert!(frames.is_empty());
+    story.play(ms(2_000), Side::A, 10, Sound::Key(key, KeyAs::Tones));
+    let (frames, told) = story.listen(Side::A, &Sounds::default(), ms(3_000));
+    assert_eq!(told, [News::PlayDone { side: Side::A, play: 10, was_sent: true }]);
+    assert_eq!(frames.len(), 8);
 }

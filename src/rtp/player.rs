@@ -1,10 +1,13 @@
 //! Plays one sound to one side: which samples are next, and when. Frames are due by the start of
 //! the sound, so a late one does not delay those after it.
 
+mod tones;
+
 use std::time::Duration;
 
 use super::g711::{A_LAW_SILENCE, encode_a_law};
-use super::sound::{Playlist, Sound, Sounds, Step, Tone};
+use super::key::Key;
+use super::sound::{KeyAs, Playlist, Sound, Sounds, Step, Tone};
 use super::time::Moment;
 
 /// Samples of a frame, and its bytes with G.711.
@@ -38,6 +41,7 @@ enum Voice {
         played: usize,
     },
     Tone(Tone),
+    Key(Key, KeyAs),
 }
 
 /// A frame that is due.
@@ -47,8 +51,17 @@ pub(super) struct Frame {
     pub(super) at: Moment,
     /// It begins a talk spurt.
     pub(super) marker: bool,
+    /// A-law, or a telephone event.
+    pub(super) body: Body,
+}
+
+/// What a frame holds.
+#[derive(Clone, Debug)]
+pub(super) enum Body {
     /// A-law.
-    pub(super) samples: [u8; FRAME_SAMPLES],
+    Samples([u8; FRAME_SAMPLES]),
+    /// A packet of a telephone event: how long it has lasted in samples, and whether it is over.
+    Event { key: Key, begun_at: Moment, duration: u16, ended: bool },
 }
 
 /// What a player wants done.
@@ -65,6 +78,7 @@ impl Player {
         let voice = match sound {
             Sound::Prompt(playlist) => Voice::Prompt { playlist, step: 0, played: 0 },
             Sound::Tone(tone) => Voice::Tone(tone),
+            Sound::Key(key, key_as) => Voice::Key(key, key_as),
         };
         Self { play, until_key, voice, started_at: now, frames: 0, has_gaps: false, begins: true }
     }
@@ -88,19 +102,26 @@ impl Player {
             self.begins = true;
         }
         let at = self.due_at();
+        let mut body = None;
         let mut samples = [A_LAW_SILENCE; FRAME_SAMPLES];
         let has_more = match &mut self.voice {
             Voice::Prompt { playlist, step, played } => {
                 fill_from(sounds, playlist.steps(), step, played, &mut samples)
             }
             Voice::Tone(tone) => fill_with(*tone, self.frames, &mut samples),
+            Voice::Key(key, KeyAs::Tones) => tones::fill(*key, self.frames, &mut samples),
+            Voice::Key(key, KeyAs::Event) => {
+                body = tones::event(*key, self.started_at, self.frames);
+                body.is_some()
+            }
         };
         if !has_more {
             return Some(Next::Done);
         }
         self.frames += 1;
         let marker = std::mem::take(&mut self.begins);
-        Some(Next::Frame(Frame { at, marker, samples }))
+        let body = body.unwrap_or(Body::Samples(samples));
+        Some(Next::Frame(Frame { at, marker, body }))
     }
 }
 
@@ -219,7 +240,10 @@ mod tests {
         let mut heard = Vec::new();
         while player.due_at() < until {
             match player.next(player.due_at(), sounds) {
-                Some(Next::Frame(frame)) => heard.extend(frame.samples),
+                Some(Next::Frame(Frame { body: Body::Samples(samples), .. })) => {
+                    heard.extend(samples);
+                }
+                Some(Next::Frame(_)) => panic!("no sound"),
                 Some(Next::Done) | None => break,
             }
         }

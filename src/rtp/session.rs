@@ -12,7 +12,6 @@ use std::time::Duration;
 use rand_core::Rng;
 
 use super::flow::{Flow, Gate, OWN_BYTES};
-use super::g711::Law;
 use super::plane::{KeyMode, RemoteMedia, Side, SideCounts};
 use super::player::{Next, Player};
 use super::quality::Heard;
@@ -150,34 +149,29 @@ impl Session {
         self.flows[side.index()].set_keys(mode);
     }
 
-    /// The next packet of what is played to a side, if one is due: where it goes. To be called for
-    /// both sides after [`Self::handle_timeout`], until nothing is due.
+    /// The next packet of what is played to a side, if one is due: where it goes, and its length.
+    /// To be called for both sides after [`Self::handle_timeout`], until nothing is due.
     pub fn poll_frame(
         &mut self,
         now: Moment,
         side: Side,
         sounds: &Sounds,
         packet: &mut [u8; FRAME_BYTES],
-    ) -> Option<SocketAddr> {
+    ) -> Option<(SocketAddr, usize)> {
         let flow = &mut self.flows[side.other().index()];
         let listens = self.legs[side.index()].remote.filter(RemoteMedia::is_reachable);
         while let Some(player) = &mut self.players[side.index()] {
-            let law = flow.law();
             match player.next(now, sounds)? {
-                // There is no codec to say it in.
-                Next::Frame(_) if law.is_none() && listens.is_some() => player.has_gaps = true,
                 Next::Frame(frame) => {
-                    let (Some(law), true) = (law, listens.is_some()) else {
-                        player.has_gaps = true;
-                        continue;
-                    };
-                    let payload = &mut packet[FRAME_BYTES - frame.samples.len()..];
-                    payload.copy_from_slice(&frame.samples);
-                    if law == Law::Mu {
-                        Law::A.turn(payload);
+                    let written = listens.and_then(|_| flow.write_frame(&frame, packet));
+                    if let Some(length) = written {
+                        return Some((flow.destination(), length));
                     }
-                    flow.write_own(frame.at, frame.marker, law, packet);
-                    return Some(flow.destination());
+                    player.has_gaps = true;
+                    // There is no way to say it.
+                    if listens.is_none() {
+                        continue;
+                    }
                 }
                 Next::Done => {}
             }

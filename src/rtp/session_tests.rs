@@ -1,6 +1,7 @@
 //! Stories of a call's media, told without a socket and in virtual time.
 
 use super::*;
+use crate::rtp::g711::Law;
 use crate::rtp::header::Header;
 use crate::rtp::plane::PayloadMap;
 use crate::rtp::rtcp::REPORT_BYTES_MAX;

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::key::Key;
+
 /// The most steps of one playlist.
 pub const STEPS_MAX: usize = 40;
 /// Samples of a second.
@@ -105,6 +107,15 @@ pub enum Tone {
     Hold,
 }
 
+/// How a side hears of a key.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub enum KeyAs {
+    /// As a telephone event, RFC 4733.
+    Event,
+    /// As its two tones in the sound.
+    Tones,
+}
+
 /// Something to be played to one side.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub enum Sound {
@@ -112,6 +123,8 @@ pub enum Sound {
     Prompt(Playlist),
     /// Ends by itself only where its description says so.
     Tone(Tone),
+    /// A key, pressed for a tenth of a second, and the pause behind it.
+    Key(Key, KeyAs),
 }
 
 /// The clips that can be played, by number. Loaded once and shared by all calls.

@@ -227,8 +227,8 @@ impl Media {
                 let frames = |open: &mut Session, packet: &mut _| {
                     open.poll_frame(moment, side, &self.sounds, packet)
                 };
-                while let Some(to) = frames(&mut open.session, &mut packet) {
-                    leaving.push((local, to, Bytes::copy_from_slice(&packet)));
+                while let Some((to, length)) = frames(&mut open.session, &mut packet) {
+                    leaving.push((local, to, Bytes::copy_from_slice(&packet[..length])));
                 }
             }
             while let Some(news) = open.session.poll_news() {

@@ -5,18 +5,20 @@ use crate::rtp::plane::{Command, KeyMode, Side};
 
 use super::harness::*;
 use super::hearing::media_of;
+use super::trunk_media::{by, tell};
 use super::whisper::{by_purpose, listening, press};
 use crate::call::io::Peer;
 use crate::domain::cause::Cause;
 use crate::domain::cdr::EndedBy;
 use crate::domain::purpose::Purpose;
 use crate::domain::route::RouteAnswer;
+use crate::domain::trunk_media::KeyWay;
 use crate::rtp::session::Dropped;
 use crate::rtp::time::Moment;
 
-const RELAY: &str = "application/dtmf-relay";
+pub(super) const RELAY: &str = "application/dtmf-relay";
 
-fn with_body(request: String, kind: &str, body: &str) -> String {
+pub(super) fn with_body(request: String, kind: &str, body: &str) -> String {
     let head = format!("Content-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     request.replace("Content-Length: 0\r\n\r\n", &head)
 }
@@ -41,6 +43,7 @@ fn desk_call(h: &mut Harness) -> Up {
 #[test]
 fn a_key_of_the_agent_reaches_the_subscriber_in_our_own_words() {
     let mut h = Harness::new();
+    tell(&mut h, carrier(), by(KeyWay::Info));
     let up = h.bridged();
     let rows = [
         (RELAY, "Signal=5\r\nDuration=250\r\nOwner=8001\r\n", "Signal=5\r\nDuration=250\r\n"),
@@ -67,9 +70,12 @@ fn a_key_of_the_subscriber_reaches_the_insurer_where_the_purpose_lets_it() {
     for (purposes, reaches) in
         [(vec![Purpose::Unspecified], true), (vec![Purpose::Claim, Purpose::RenewalNotice], false)]
     {
-        let mut h = Harness::with(|config| config.keys_to_insurer = purposes);
-        let up = h.bridged();
+        let mut h = Harness::with(|config| config.keys_to_insurer.clone_from(&purposes));
+        h.bridged();
         assert_eq!(events_pass(&h), [true, reaches]);
+        let mut h = Harness::with(|config| config.keys_to_insurer.clone_from(&purposes));
+        tell(&mut h, pbx(), by(KeyWay::Info));
+        let up = h.bridged();
         h.from(carrier(), with_body(callee_request(&up.invite, "INFO", "bob", 1), RELAY, key));
         assert_eq!(h.lines(carrier()), ["200 INFO"]);
         let told = h.take(pbx());
@@ -94,6 +100,7 @@ fn passes_of_callee(order: &Command) -> bool {
 #[test]
 fn keys_that_nobody_types_so_fast_are_answered_and_go_no_further() {
     let mut h = Harness::new();
+    tell(&mut h, carrier(), by(KeyWay::Info));
     let up = h.bridged();
     let mut passed = 0;
     for at in 0..60_u32 {
@@ -119,6 +126,7 @@ fn a_key_of_the_subscriber_is_taken_and_told_to_nobody() {
     assert_eq!(h.lines(carrier()), ["200 INFO"]);
     assert!(h.take(pbx()).is_empty());
     let mut h = Harness::new();
+    tell(&mut h, carrier(), by(KeyWay::Info));
     let up = desk_call(&mut h);
     h.from(carrier(), with_body(up.caller.request("INFO", "i", 2), RELAY, key));
     assert_eq!(h.lines(carrier()), ["200 INFO"]);

@@ -2,6 +2,7 @@
 //! keys travel.
 
 use super::harness::*;
+use super::keys::{RELAY, with_body};
 use crate::call::io::{Input, Peer};
 use crate::call::trunks::{TrunkBook, TrunkTerms};
 use crate::domain::ring::RingTone;
@@ -9,16 +10,17 @@ use crate::domain::trunk_media::{KeyWay, TrunkMedia};
 use crate::domain::whisper::WhisperPolicy;
 use crate::rtp::key::Key;
 use crate::rtp::plane::{Command, KeyMode, Report, Side};
+use crate::rtp::sound::{KeyAs, Sound};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-fn tell(h: &mut Harness, peer: Peer, media: TrunkMedia) {
+pub(super) fn tell(h: &mut Harness, peer: Peer, media: TrunkMedia) {
     let terms = TrunkTerms { media, ..TrunkTerms::default() };
     let book = TrunkBook::new(BTreeMap::from([(peer.trunk, terms)]), &TrunkBook::default());
     h.input(Input::Trunks(Arc::new(book)));
 }
 
-fn by(keys: KeyWay) -> TrunkMedia {
+pub(super) fn by(keys: KeyWay) -> TrunkMedia {
     TrunkMedia { keys, ..TrunkMedia::default() }
 }
 
@@ -91,4 +93,108 @@ fn what_the_insurer_types_goes_as_info_to_a_trunk_that_wants_it_so_and_never_twi
     h.bridged();
     assert_eq!(mode_of(&h, Side::A), KeyMode { report: false, pass: true, inband: false });
     assert!(!mode_of(&h, Side::B).pass);
+}
+
+/// What a side is told of a key of the other one: by INFO, or what is pressed for it.
+fn told_of_key(h: &mut Harness, to: Side) -> Vec<(&'static str, char)> {
+    let peer = if to == Side::A { pbx() } else { carrier() };
+    let sign = |text: &str| text.split_once("Signal=").and_then(|(_, rest)| rest.chars().next());
+    let requests = h.take(peer);
+    let by_info = requests.iter().filter_map(|text| Some(("info", sign(text)?)));
+    let pressed = h.orders.iter().filter_map(|order| {
+        let Command::Play { side, sound: Sound::Key(key, key_as), .. } = order else { return None };
+        let way = match key_as {
+            KeyAs::Event => "event",
+            KeyAs::Tones => "tones",
+        };
+        (*side == to).then_some((way, key.sign()))
+    });
+    by_info.chain(pressed).collect()
+}
+
+/// A call between trunks with these ways, whose phones have agreed on events.
+fn between(agent: KeyWay, subscriber: KeyWay) -> (Harness, Up) {
+    let mut h = Harness::new();
+    let terms = |keys| TrunkTerms { media: by(keys), ..TrunkTerms::default() };
+    let trunks =
+        BTreeMap::from([(pbx().trunk, terms(agent)), (carrier().trunk, terms(subscriber))]);
+    let book = TrunkBook::new(trunks, &TrunkBook::default());
+    h.input(Input::Trunks(Arc::new(book)));
+    let up = h.bridged();
+    h.take(carrier());
+    (h, up)
+}
+
+fn press(h: &mut Harness, side: Side, sign: char) {
+    let session = h.orders.first().expect("an order").session();
+    let key = Key::of_sign(sign).expect("a key");
+    h.input(Input::Media(Report::Key { session, side, key }));
+}
+
+#[test]
+fn a_key_reaches_each_trunk_in_its_own_way_whatever_the_way_it_came() {
+    use KeyWay::{Events, Inband, Info};
+    // Who types how, how the other side hears of it, and what the media plane does with it.
+    let rows = [
+        (Events, Events, "event", (false, true, false)),
+        (Events, Info, "info", (true, false, false)),
+        (Events, Inband, "tones", (true, false, false)),
+        (Inband, Events, "event", (true, false, true)),
+        (Inband, Info, "info", (true, false, true)),
+        (Inband, Inband, "tones", (false, true, false)),
+        (Info, Events, "event", (false, true, false)),
+        (Info, Inband, "tones", (true, false, false)),
+    ];
+    for (from, to, way, (report, pass, inband)) in rows {
+        let (mut h, up) = between(from, to);
+        let mode = mode_of(&h, Side::A);
+        assert_eq!(mode, KeyMode { report, pass, inband }, "{from:?} to {to:?}");
+        // One that came by INFO, or that the media plane has told of.
+        let info = up.caller.request("INFO", "i5", 5);
+        h.from(pbx(), with_body(info, RELAY, "Signal=7\r\nDuration=250\r\n"));
+        h.take(pbx());
+        assert_eq!(told_of_key(&mut h, Side::B), [(way, '7')], "{from:?} to {to:?}");
+        if report {
+            h.orders.truncate(1);
+            press(&mut h, Side::A, '8');
+            let told = told_of_key(&mut h, Side::B);
+            let is_next = way == "info";
+            assert_eq!(told, if is_next { vec![(way, '8')] } else { vec![] }, "one by one");
+        }
+        h.orders.truncate(1);
+        press(&mut h, Side::B, '9');
+        assert_eq!(told_of_key(&mut h, Side::A), [], "what the subscriber types stays here");
+    }
+}
+
+#[test]
+fn keys_are_pressed_one_after_the_other_and_again_where_something_came_between() {
+    let (mut h, _) = between(KeyWay::Events, KeyWay::Inband);
+    let session = h.orders.first().expect("an order").session();
+    let done = |h: &mut Harness, play: u32| {
+        let side = Side::B;
+        h.input(Input::Media(Report::PlayDone { session, side, play, was_sent: true }));
+    };
+    for sign in "123".chars() {
+        press(&mut h, Side::A, sign);
+    }
+    let pressed = |h: &mut Harness| -> String {
+        let told = told_of_key(h, Side::B);
+        h.orders.truncate(1);
+        told.into_iter().map(|(_, sign)| sign).collect()
+    };
+    assert_eq!(pressed(&mut h), "1");
+    done(&mut h, 103);
+    assert_eq!(pressed(&mut h), "2");
+    done(&mut h, 1);
+    assert_eq!(pressed(&mut h), "2", "the beep of the last minute has cut it off");
+    done(&mut h, 103);
+    done(&mut h, 103);
+    assert_eq!(pressed(&mut h), "3");
+    done(&mut h, 103);
+    assert_eq!(pressed(&mut h), "");
+    for _ in 0..40 {
+        press(&mut h, Side::A, '5');
+    }
+    assert_eq!(h.core.counters().keys_dropped, 8, "no more than five seconds of them wait");
 }

@@ -6,7 +6,9 @@ use rand_core::Rng;
 use super::{Flow, NO_PAYLOAD};
 use crate::rtp::g711::Law;
 use crate::rtp::header::{HEADER_BYTES, Header};
-use crate::rtp::player::FRAME_SAMPLES;
+use crate::rtp::keys::EVENT_BYTES;
+use crate::rtp::plane::EVENT_POSITION;
+use crate::rtp::player::{Body, FRAME_SAMPLES, Frame};
 use crate::rtp::time::Moment;
 
 impl Flow {
@@ -77,7 +79,7 @@ impl Flow {
     }
 
     /// Writes a packet of our own into the stream, as sent at `at`.
-    pub(in crate::rtp) fn write_own(
+    fn write_own(
         &mut self,
         at: Moment,
         marker: bool,
@@ -109,8 +111,65 @@ impl Flow {
         true
     }
 
+    /// Writes what is played into the stream: its length, or `None` where the receiving side has no
+    /// way to hear it.
+    pub(in crate::rtp) fn write_frame(
+        &mut self,
+        frame: &Frame,
+        packet: &mut [u8; OWN_BYTES],
+    ) -> Option<usize> {
+        match &frame.body {
+            Body::Samples(samples) => {
+                let law = self.law()?;
+                let payload = &mut packet[HEADER_BYTES..];
+                payload.copy_from_slice(samples);
+                if law == Law::Mu {
+                    Law::A.turn(payload);
+                }
+                self.write_own(frame.at, frame.marker, law, packet).then_some(OWN_BYTES)
+            }
+            Body::Event { key, begun_at, duration, ended } => {
+                let [high, low] = duration.to_be_bytes();
+                let event =
+                    [key.event(), if *ended { EVENT_END } else { EVENT_GOES_ON }, high, low];
+                self.write_event(*begun_at, frame.marker, event, packet)
+            }
+        }
+    }
+
+    /// One packet of a telephone event of our own. All of an event have the time of its beginning
+    /// (RFC 4733 §2.4.1).
+    fn write_event(
+        &mut self,
+        begun_at: Moment,
+        marker: bool,
+        event: [u8; EVENT_BYTES],
+        packet: &mut [u8; OWN_BYTES],
+    ) -> Option<usize> {
+        let payload_type = self.to[EVENT_POSITION];
+        if payload_type == NO_PAYLOAD {
+            return None;
+        }
+        self.cut();
+        let header = Header {
+            marker,
+            payload_type,
+            sequence: self.sequence_next,
+            timestamp: self.timestamp_next(begun_at.rtp_units()),
+            ssrc: self.ssrc_out,
+            payload_start: HEADER_BYTES,
+            payload_end: HEADER_BYTES + EVENT_BYTES,
+        };
+        packet[..HEADER_BYTES].copy_from_slice(&header.to_bytes());
+        packet[HEADER_BYTES..header.payload_end].copy_from_slice(&event);
+        self.sequence_next = self.sequence_next.wrapping_add(1);
+        let (packets, octets) = self.played;
+        self.played = (packets.wrapping_add(1), octets.wrapping_add(EVENT_BYTES as u32));
+        Some(header.payload_end)
+    }
+
     /// The law in which the receiving side can be spoken to.
-    pub(in crate::rtp) fn law(&self) -> Option<Law> {
+    fn law(&self) -> Option<Law> {
         let speaks = |law: &Law| self.to[law.position()] != NO_PAYLOAD;
         [Law::A, Law::Mu].into_iter().find(speaks)
     }
@@ -127,6 +186,9 @@ pub(super) fn first_sequence(rng: &mut impl Rng) -> u16 {
 /// The bytes of a packet of our own: a frame of G.711.
 pub(in crate::rtp) const OWN_BYTES: usize = HEADER_BYTES + FRAME_SAMPLES;
 
+/// -10 dBm0, as most phones say; the second with the end bit.
+const EVENT_GOES_ON: u8 = 0x0a;
+const EVENT_END: u8 = 0x8a;
 /// Packets mostly hold 20 ms.
 const PACKET_UNITS: u32 = FRAME_SAMPLES as u32;
 /// So far behind the seam is rather before it.
