@@ -1,9 +1,11 @@
 //! The network between the phones and the relay: delay, loss, repeats and reordering, all from the
 //! seed; and losses told by name, for stories.
 
-use std::net::IpAddr;
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use rand_chacha::ChaCha8Rng;
 
 use crate::chance::Chance;
@@ -48,6 +50,21 @@ pub(crate) struct Mishap {
     pub(crate) times: u32,
     /// Held up by this long, or lost when absent.
     pub(crate) held_up: Option<Duration>,
+}
+
+/// What has been said more than once.
+#[derive(Default)]
+pub(crate) struct Repeats {
+    first: BTreeMap<(SocketAddr, Bytes), Instant>,
+    /// The longest time after which something was said again.
+    pub(crate) longest: Duration,
+}
+
+impl Repeats {
+    pub(crate) fn note(&mut self, now: Instant, to: SocketAddr, bytes: &Bytes) {
+        let first = *self.first.entry((to, bytes.clone())).or_insert(now);
+        self.longest = self.longest.max(now - first);
+    }
 }
 
 /// Carries datagrams.

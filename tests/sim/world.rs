@@ -31,7 +31,7 @@ use crate::coverage;
 use crate::invariants::{self, Broken};
 use crate::media::Media;
 use crate::model::Facts;
-use crate::net::Net;
+use crate::net::{Net, Repeats};
 use crate::people::People;
 use crate::recorder::Recorder;
 use crate::store::{Store, StoreStep};
@@ -86,6 +86,8 @@ pub(crate) struct World {
     pub(crate) wall_behind: Duration,
     queue: BTreeMap<(Instant, u64), Event>,
     queued: u64,
+    /// What the relay says twice; only where a story asks for it.
+    pub(crate) repeats: Option<Repeats>,
     dials_queued: usize,
     pub(crate) order_rng: ChaCha8Rng,
     pub(crate) unplugged: Vec<Who>,
@@ -126,6 +128,7 @@ impl World {
             people: Rc::new(RefCell::new(People::new(seed.0))),
             witness: Rc::new(RefCell::new(Witness::default())),
             trace: Trace::new(),
+            repeats: None,
             wall_ahead: Duration::ZERO,
             wall_behind: Duration::ZERO,
             queue: BTreeMap::new(),
@@ -348,6 +351,9 @@ impl World {
         if Who::at(to.ip()).is_some_and(|who| self.unplugged.contains(&who)) {
             self.queue_in(Duration::from_millis(10), Event::Unreachable(to));
             return;
+        }
+        if let Some(repeats) = &mut self.repeats {
+            repeats.note(self.now.monotonic, to, &bytes);
         }
         for delay in self.net.carry(from.ip(), to.ip(), &bytes) {
             self.queue_in(delay, Event::ToPhone { from, to, bytes: bytes.clone() });
