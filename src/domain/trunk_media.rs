@@ -47,12 +47,12 @@ impl SrtpMode {
 /// How keys travel.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum KeyWay {
-    /// As telephone events; of who has agreed on none, tones are understood.
+    /// As telephone events; of who has agreed on none, tones are understood, and it hears tones.
     #[default]
     Events,
     /// As INFO requests, towards it even where events are agreed on.
     Info,
-    /// As tones in the sound, which are looked for even where events are agreed on.
+    /// As tones in the sound, which are looked for and sent even where events are agreed on.
     Inband,
 }
 
