@@ -210,7 +210,7 @@ async fn a_tenant_can_withdraw_a_consent_and_never_take_that_back() {
 
 #[tokio::test]
 async fn every_node_hears_of_a_refusal_at_its_key() {
-    let (mut world, insurer, to) = World::with_one_binding().await;
+    let (world, insurer, to) = World::with_one_binding().await;
     let mut watch = RouteWatch::connect(&world.test.database.relay).await.expect("listening");
     let cdr = told(&insurer, &to, Purpose::Marketing, WhisperResult::Refused);
     heed(&world.test.database.relay, &key_of(&cdr)).await.expect("written");
@@ -337,7 +337,7 @@ async fn every_result_has_its_event_or_none() {
 
 #[tokio::test]
 async fn every_node_hears_that_a_binding_has_changed_when_its_subscriber_says_no() {
-    let (mut world, insurer, to) = World::with_one_binding().await;
+    let (world, insurer, to) = World::with_one_binding().await;
     let mut watch = RouteWatch::connect(&world.test.database.relay).await.expect("listening");
     write(&world, &[told(&insurer, &to, Purpose::Marketing, WhisperResult::Refused)]).await;
     assert_eq!(watch.next().await.expect("heard"), Heard::Binding(to.id));
