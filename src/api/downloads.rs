@@ -251,6 +251,20 @@ async fn refuse(api: &Api, hash: &[u8; 32], id: RecordingId, unfit: Unfit) -> Ap
     }
 }
 
+/// The file where it is kept, or under the name that it had while it was written. It may be given
+/// its name between two looks.
+fn open(place: &Place, folder: &std::path::Path) -> io::Result<File> {
+    let (kept, partial) = (place.kept(folder), place.partial(folder));
+    let mut found = File::open(&kept);
+    for path in [&partial, &kept] {
+        match found {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => found = File::open(path),
+            Ok(_) | Err(_) => return found,
+        }
+    }
+    found
+}
+
 /// The file of a recording and its wrapped key, if every byte of it is what the row says.
 fn check(recording: &Recording, folder: &std::path::Path) -> Result<(File, Vec<u8>), Unfit> {
     let place = Place {
@@ -258,8 +272,7 @@ fn check(recording: &Recording, folder: &std::path::Path) -> Result<(File, Vec<u
         retention: recording.retention,
         started_ms: unix_ms(recording.started_at),
     };
-    let opened = File::open(place.kept(folder)).or_else(|_| File::open(place.partial(folder)));
-    let file = match opened {
+    let file = match open(&place, folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Unfit::Missing),
         opened => opened.map_err(RecordingError::from)?,
     };

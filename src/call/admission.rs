@@ -15,6 +15,7 @@ use super::inside::REQUESTS_MAX;
 use super::io::{NO_TRUNK, Output, Peer, PeerRole, SecurityEvent};
 use super::overload::Overload;
 use super::receive::Heard;
+use super::sides::side_of;
 use super::silence::{Guess, WRONG_ANSWER};
 use crate::domain::now::Now;
 use crate::domain::purpose::Purpose;
@@ -221,7 +222,8 @@ impl CallCore {
             return true;
         }
         let call = self.calls.get_mut(place.serial);
-        let is_taken = call.is_none_or(|call| call.requests.takes(now, REQUESTS_MAX));
+        let side = side_of(place.part).index();
+        let is_taken = call.is_none_or(|call| call.requests[side].takes(now, REQUESTS_MAX));
         if !is_taken {
             self.wires.counters.floods_inside += 1;
             self.answer_stateless(peer, message, 500);

@@ -58,8 +58,9 @@ pub(super) struct Call {
     pub(super) cap_seat: Option<CapSeat>,
     /// Its purpose lets the subscriber type to the insurer.
     pub(super) is_typed_to: bool,
-    pub(super) requests: Rate,
-    pub(super) keys: Rate,
+    /// Of the caller, and of all callees.
+    pub(super) requests: [Rate; 2],
+    pub(super) keys: [Rate; 2],
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -99,8 +100,8 @@ impl Call {
             seats,
             cap_seat: None,
             is_typed_to: false,
-            requests: Rate::default(),
-            keys: Rate::default(),
+            requests: Default::default(),
+            keys: Default::default(),
         }
     }
 

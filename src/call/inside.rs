@@ -9,6 +9,7 @@ use super::offer::Asker;
 use super::place::{Part, Place};
 use super::receive::CAPABILITIES;
 use super::receive::Heard;
+use super::sides::side_of;
 use super::wires::Wires;
 use crate::domain::cdr::Direction;
 use crate::domain::now::Now;
@@ -195,14 +196,19 @@ impl Call {
         request: &Message,
         key: KeyPress,
     ) {
-        if !self.keys.takes(now, KEYS_MAX) {
+        let side = self.talking_side(part, request);
+        if side.is_none() && part != Part::Caller {
+            return;
+        }
+        // Each side has its own: an agent who types without end must not keep the subscriber's no.
+        if !self.keys[side_of(part).index()].takes(now, KEYS_MAX) {
             wires.counters.keys_dropped += 1;
             return;
         }
         if part == Part::Caller && self.menu_takes_key(wires, now, key.sign()) {
             return;
         }
-        let Some(side) = self.talking_side(part, request) else { return };
+        let Some(side) = side else { return };
         if self.takes_key(wires, now, side, key.sign()) {
             return;
         }

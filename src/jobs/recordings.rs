@@ -18,7 +18,7 @@ use crate::recording::{LEFT_MAX, Left, Place, left_over, make_folder, remove_use
 use crate::relay::now::now;
 use crate::store::recording::Recording;
 use crate::store::{RelayPool, StoreError};
-use crate::vault::Vault;
+use crate::vault::{Vault, VaultError};
 
 /// How often recordings are looked for whose time is over.
 const ERASE_EVERY: Duration = Duration::from_secs(3_600);
@@ -128,6 +128,11 @@ pub(super) async fn adopt(shelf: Shelf, stop: CancellationToken) {
     every(ADOPT_EVERY, &stop, "Recordings wait for the store", async || {
         let folder = shelf.folder.clone();
         let paths = spawn_blocking(move || left_over(&folder)).await.unwrap_or_default();
+        // What somebody has taken away is forgotten.
+        useless
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|path: &PathBuf, _| paths.contains(path));
         for path in paths {
             let at = now().monotonic;
             let is_for_later = {
@@ -139,11 +144,15 @@ pub(super) async fn adopt(shelf: Shelf, stop: CancellationToken) {
                 continue;
             }
             let error = match shelf.adopt(&path).await {
-                Ok(()) => continue,
+                Ok(()) => {
+                    useless.lock().unwrap_or_else(PoisonError::into_inner).remove(&path);
+                    continue;
+                }
                 Err(AdoptError::Store(error @ StoreError::Unavailable(_))) => return Err(error),
                 Err(error) => error,
             };
-            if is_removed(&path).await || matches!(error, AdoptError::Recording(Empty)) {
+            let is_empty = matches!(error, AdoptError::Recording(Empty));
+            if is_of_no_use(&error) && is_removed(&path).await || is_empty {
                 useless.lock().unwrap_or_else(PoisonError::into_inner).remove(&path);
                 continue;
             }
@@ -156,6 +165,21 @@ pub(super) async fn adopt(shelf: Shelf, stop: CancellationToken) {
         Ok(())
     })
     .await;
+}
+
+/// Whether a file will be of no use at any other time either. A disk or a key store that fails now
+/// says nothing of what is written.
+const fn is_of_no_use(error: &AdoptError) -> bool {
+    match error {
+        AdoptError::Panicked | AdoptError::Recording(RecordingError::Io(_)) => false,
+        AdoptError::Recording(RecordingError::Key(error)) => {
+            matches!(error, VaultError::CannotOpen | VaultError::Malformed)
+        }
+        AdoptError::Store(_)
+        | AdoptError::Recording(
+            RecordingError::Empty | RecordingError::NotOurs | RecordingError::Changed(_),
+        ) => true,
+    }
 }
 
 /// Removes what is of no use once its time is over: no row says when.

@@ -240,6 +240,29 @@ fn a_key_that_we_press_is_one_event_in_the_stream_of_the_other_side() {
 }
 
 #[test]
+fn a_pause_in_the_middle_of_a_key_makes_no_second_press_of_it() {
+    let (mut story, sounds) = (Story::bridged(3), Sounds::default());
+    let sound = Sound::Key(Key::of_sign('5').expect("a key"), KeyAs::Event);
+    story.play(ms(100), Side::A, 9, sound);
+    let (mut frames, _) = story.listen(Side::A, &sounds, ms(130));
+    assert_eq!(frames.len(), 2);
+    for at in (300..600).step_by(20) {
+        story.session.handle_timeout(ms(at), &mut story.rng);
+        let mut packet = [0; FRAME_BYTES];
+        while let Some((_, length)) =
+            story.session.poll_frame(ms(at), Side::A, &sounds, &mut packet)
+        {
+            frames.push((at, packet[..length].to_vec()));
+        }
+    }
+    let headers: Vec<_> = frames.iter().map(|(_, packet)| header(packet)).collect();
+    assert_eq!(headers.len(), 8);
+    for (at, this) in headers.iter().enumerate() {
+        assert_eq!((this.marker, this.timestamp), (at == 0, headers[0].timestamp));
+    }
+}
+
+#[test]
 fn a_key_cannot_be_pressed_for_who_has_agreed_on_no_events() {
     let mut story = Story::bridged(3);
     let mut deaf = remote(Side::A);

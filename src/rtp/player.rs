@@ -25,6 +25,8 @@ pub(super) struct Player {
     voice: Voice,
     /// When the first frame was due; later by as much as frames were left out.
     started_at: Moment,
+    /// When it was due at first: an event has one time, whatever is left out of it.
+    begun_at: Moment,
     frames: u64,
     /// Some of them went nowhere.
     pub(super) has_gaps: bool,
@@ -80,7 +82,16 @@ impl Player {
             Sound::Tone(tone) => Voice::Tone(tone),
             Sound::Key(key, key_as) => Voice::Key(key, key_as),
         };
-        Self { play, until_key, voice, started_at: now, frames: 0, has_gaps: false, begins: true }
+        Self {
+            play,
+            until_key,
+            voice,
+            started_at: now,
+            begun_at: now,
+            frames: 0,
+            has_gaps: false,
+            begins: true,
+        }
     }
 
     /// Everything that was due has been sent, and that was something.
@@ -99,7 +110,8 @@ impl Player {
         if late > LATE_MAX.as_micros() as u64 {
             // Nobody wants to hear at once what should have been said over a longer time.
             self.started_at = self.started_at + Duration::from_micros(late);
-            self.begins = true;
+            // A second beginning of an event would be a second press.
+            self.begins |= !matches!(self.voice, Voice::Key(_, KeyAs::Event));
         }
         let at = self.due_at();
         let mut body = None;
@@ -111,7 +123,7 @@ impl Player {
             Voice::Tone(tone) => fill_with(*tone, self.frames, &mut samples),
             Voice::Key(key, KeyAs::Tones) => tones::fill(*key, self.frames, &mut samples),
             Voice::Key(key, KeyAs::Event) => {
-                body = tones::event(*key, self.started_at, self.frames);
+                body = tones::event(*key, self.begun_at, self.frames);
                 body.is_some()
             }
         };

@@ -118,6 +118,25 @@ fn keys_that_nobody_types_so_fast_are_answered_and_go_no_further() {
 }
 
 #[test]
+fn an_agent_who_types_without_end_does_not_keep_the_subscriber_from_saying_no() {
+    let mut h = Harness::with(by_purpose);
+    let up = listening(&mut h);
+    for at in 0..120_u32 {
+        let info = up.caller.request("INFO", &format!("k{at}"), 10 + at);
+        h.from(pbx(), with_body(info, RELAY, "Signal=5\r\nDuration=250\r\n"));
+    }
+    let dropped = h.core.counters().keys_dropped;
+    assert_eq!(dropped, 80, "the last 20 are more requests than a side may make");
+    h.take(pbx());
+    for cseq in 1..=3 {
+        let key = callee_request(&up.invite, "INFO", "bob", cseq);
+        h.from(carrier(), with_body(key, RELAY, "Signal=3\r\nDuration=100\r\n"));
+        assert!(h.lines(carrier()).contains(&"200 INFO".to_owned()));
+    }
+    assert_eq!(h.core.counters().keys_dropped, dropped);
+}
+
+#[test]
 fn a_key_of_the_subscriber_is_taken_and_told_to_nobody() {
     let key = "Signal=1\r\nDuration=100\r\n";
     let mut h = Harness::new();

@@ -9,7 +9,7 @@ use crate::rtp::plane::{Command, Report, SessionId};
 
 /// Changes whenever a message does: the two processes have to be of the same kind. A test holds the
 /// bytes of this version.
-pub(super) const VERSION: u16 = 7;
+pub(super) const VERSION: u16 = 8;
 /// The longest message. A prompt of all its steps has less than half of that.
 pub(super) const FRAME_BYTES_MAX: usize = 1_024;
 const LENGTH_BYTES: usize = 2;
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
     use crate::rtp::key::Key;
     use crate::rtp::plane::{KeyMode, PayloadMap, RecordAs, RemoteMedia, Side, TapeKey};
-    use crate::rtp::sound::{ClipId, Playlist, STEPS_MAX, Sound, Step, Tone};
+    use crate::rtp::sound::{ClipId, KeyAs, Playlist, STEPS_MAX, Sound, Step, Tone};
 
     fn longest() -> Down {
         let mut playlist = Playlist::new();
@@ -165,6 +165,7 @@ mod tests {
         let mode = KeyMode { report: true, pass: false, inband: false };
         let tone = Sound::Tone(Tone::Hold);
         let key = Key::of_event(11).expect("a key");
+        let [event, tones] = [KeyAs::Event, KeyAs::Tones].map(|key_as| Sound::Key(key, key_as));
         let mut bytes = Vec::new();
         for command in [
             Command::Open { session },
@@ -172,6 +173,8 @@ mod tests {
             Command::Bridge { session },
             Command::Hold { session },
             Command::Play { session, side, play: 7, sound: tone, until_key: true },
+            Command::Play { session, side, play: 8, sound: event, until_key: false },
+            Command::Play { session, side, play: 9, sound: tones, until_key: false },
             Command::Stop { session, side },
             Command::Keys { session, side, mode },
             Command::Record { session, recording: recording() },
@@ -205,7 +208,7 @@ mod tests {
         let sum = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
             (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
         });
-        assert_eq!((VERSION, bytes.len(), sum), (7, 752, 12_914_288_881_900_641_875));
+        assert_eq!((VERSION, bytes.len(), sum), (8, 774, 18_106_866_371_413_274_839));
     }
 
     #[test]
