@@ -98,6 +98,10 @@ impl Framer {
             self.scanned = if *self.buffer == b"\r"[..] { 0 } else { self.buffer.len() };
             return (self.buffer.len() > MESSAGE_MAX).then_some(Err(Fault::TooLong));
         };
+        // Looked at no further: in pieces it would have been refused before its end had come.
+        if head_length > MESSAGE_MAX {
+            return Some(Err(Fault::TooLong));
+        }
         let head = self.buffer.get(..head_length).unwrap_or_default();
         Some(body_length(head).and_then(|body| match head_length.saturating_add(body) {
             length if length > MESSAGE_MAX => Err(Fault::TooLong),

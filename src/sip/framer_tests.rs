@@ -221,3 +221,17 @@ proptest! {
         prop_assert_eq!(seen, frames(&stream));
     }
 }
+
+/// Found by the fuzzer: which of two faults was named hung on how the stream was cut.
+#[test]
+fn a_head_that_is_too_long_is_too_long_however_it_comes() {
+    let stream = options(&"x: 1234567\r\n".repeat(6_000), "");
+    assert!(stream.len() > MESSAGE_MAX);
+    assert_eq!(frames(&stream), [Seen::Broken(Fault::TooLong)]);
+    let (mut framer, mut seen) = (Framer::new(), vec![]);
+    for piece in stream.chunks(100) {
+        framer.push(piece);
+        drain(&mut framer, &mut seen);
+    }
+    assert_eq!(seen, [Seen::Broken(Fault::TooLong)]);
+}
