@@ -117,6 +117,15 @@ impl BindingCreate {
         self.pool.is_some() || self.city.is_some()
     }
 
+    /// Where the subscriber is named.
+    pub(super) const fn subscriber_pointer(&self) -> &'static str {
+        if self.subscriber.0.real_number.is_some() {
+            "/subscriber/real_number"
+        } else {
+            "/subscriber/id"
+        }
+    }
+
     /// All rules of the request, and what is left when they hold.
     pub(super) fn check(self) -> Result<NewBinding, ApiError> {
         self.check_supported()?;

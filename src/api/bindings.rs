@@ -16,7 +16,7 @@ use super::etag::IfMatch;
 use super::extract::{Json, OptionalJson, PathId, Query};
 use super::field_error::Rule;
 use super::paging::{Cursor, Limit, ListBody, request};
-use super::subscribers::real_numbers_refused;
+use super::subscribers::{number_virtual, real_numbers_refused};
 use super::values::{Checks, Id, VirtualNumberField, problem_at};
 use crate::domain::binding::{BindingState, SuspendReason};
 use crate::domain::cause::Cause;
@@ -90,7 +90,8 @@ pub struct EndCalls {
 pub struct NoFields {}
 
 /// Binds an X to a subscriber. The same `external_id` with the same content gives 200 and the
-/// existing binding, with other content 409.
+/// existing binding, with other content 409. A subscriber whose number is a virtual number of the
+/// platform, whoever holds it, is refused with `number_virtual`.
 #[utoipa::path(post, path = "/bindings", operation_id = "bindings_create", tag = "bindings",
     request_body = BindingCreate,
     responses((status = 201, body = BindingBody), (status = 200, body = BindingBody),
@@ -101,6 +102,7 @@ pub async fn create(
     Json(body): Json<BindingCreate>,
 ) -> Result<Response, ApiError> {
     let names_pool = body.names_pool();
+    let subscriber = body.subscriber_pointer();
     let new = body.check()?;
     let now = api.now().wall;
     let mut tx = api.store().tenant(actor.tenant).await?;
@@ -122,6 +124,7 @@ pub async fn create(
         }
         BindOutcome::SubscriberUnknown => Err(unknown("/subscriber/id")),
         BindOutcome::RealNumbersRefused => Err(real_numbers_refused("/subscriber/real_number")),
+        BindOutcome::SubscriberVirtual => Err(number_virtual(subscriber)),
         BindOutcome::TenantSuspended => Err(Code::TenantSuspended.into()),
         BindOutcome::TermInvalid => {
             Err(problem_at(Code::ValidationFailed, "/valid_until", Rule::TimeOrder))

@@ -192,6 +192,11 @@ problems! {
     RealNumberNotAccepted "real_number_not_accepted" UNPROCESSABLE_ENTITY false
         "Real numbers are not accepted" "不接受真实号码"
         "This tenant names subscribers by id only." "该租户只能以用户编号引用用户。";
+    /// A subscriber's number is one of our virtual numbers.
+    NumberVirtual "number_virtual" UNPROCESSABLE_ENTITY false
+        "A virtual number" "虚拟号码"
+        "The subscriber's number is a virtual one of this platform: a call would come back to it."
+        "该用户号码是本平台的虚拟号码，呼叫会回到本平台。";
     /// The same key came with another request.
     IdempotencyMismatch "idempotency_mismatch" UNPROCESSABLE_ENTITY false
         "Another request" "请求不一致"

@@ -46,6 +46,8 @@ pub enum Rule {
     ExactlyOne,
     /// The tenant does not take real numbers.
     RealNumberNotAccepted,
+    /// One of our virtual numbers stands where a subscriber's own must.
+    NumberVirtual,
     /// The value is taken by another.
     Taken,
     /// Not the URL of a receiver that deliveries may reach.
@@ -76,6 +78,7 @@ impl Rule {
             Self::NotSupportedYet => "not_supported_yet",
             Self::ExactlyOne => "exactly_one",
             Self::RealNumberNotAccepted => "real_number_not_accepted",
+            Self::NumberVirtual => "number_virtual",
             Self::Taken => "taken",
             Self::ReceiverUrl => "receiver_url",
             Self::RealNumberHere => "real_number_here",
@@ -101,6 +104,7 @@ impl Rule {
             Self::NotSupportedYet => "This version does not support that yet.",
             Self::ExactlyOne => "Exactly one of the alternatives must be given.",
             Self::RealNumberNotAccepted => "This tenant names subscribers by id only.",
+            Self::NumberVirtual => "Must be the subscriber's own number, not a virtual one.",
             Self::Taken => "The value is taken.",
             Self::ReceiverUrl => "Must be https, a public host name, and port 443 or 8443.",
             Self::RealNumberHere => "A real number may not stand here.",
@@ -132,6 +136,7 @@ impl Rule {
             Self::NotSupportedYet => "当前版本暂不支持。",
             Self::ExactlyOne => "必须且只能提供其中之一。",
             Self::RealNumberNotAccepted => "该租户只能以用户编号引用用户。",
+            Self::NumberVirtual => "必须是用户本人的号码，不能是虚拟号码。",
             Self::Taken => "该值已被占用。",
             Self::ReceiverUrl => "必须是 https、公网域名，端口为 443 或 8443。",
             Self::RealNumberHere => "此处不能填写真实号码。",

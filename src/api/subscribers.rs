@@ -87,6 +87,7 @@ impl From<SubscriberRecord> for SubscriberBody {
 }
 
 /// Adds a subscriber; a number that this tenant knows already gives 200 and the known subscriber.
+/// A virtual number of the platform, whoever holds it, is refused with `number_virtual`.
 #[utoipa::path(post, path = "/subscribers", operation_id = "subscribers_create",
     tag = "subscribers", request_body = SubscriberCreate,
     responses((status = 201, body = SubscriberBody), (status = 200, body = SubscriberBody),
@@ -120,6 +121,7 @@ pub async fn create(
             Ok(at(&location, tagged(StatusCode::OK, version, body)))
         }
         SubscriberOutcome::RealNumbersRefused => Err(real_numbers_refused("/real_number")),
+        SubscriberOutcome::NumberVirtual => Err(number_virtual("/real_number")),
     }
 }
 
@@ -137,7 +139,8 @@ pub async fn get(
     Ok(tagged(StatusCode::OK, subscriber.version, SubscriberBody::from(subscriber)))
 }
 
-/// Replaces a number; bindings keep their X. The next call reaches the new number.
+/// Replaces a number; bindings keep their X. The next call reaches the new number. A virtual number
+/// of the platform, whoever holds it, is refused with `number_virtual`.
 #[utoipa::path(put, path = "/subscribers/{id}/number", operation_id = "subscribers_number",
     tag = "subscribers", params(("id" = String, Path), IfMatch), request_body = NumberReplace,
     responses((status = 200, body = SubscriberBody), (status = "4XX", body = Problem)))]
@@ -164,6 +167,7 @@ pub async fn replace_number(
         }
         NumberChange::VersionMismatch => Err(Code::PreconditionFailed.into()),
         NumberChange::RealNumbersRefused => Err(real_numbers_refused("/real_number")),
+        NumberChange::NumberVirtual => Err(number_virtual("/real_number")),
     }
 }
 
@@ -174,4 +178,9 @@ fn location(id: SubscriberId) -> String {
 /// The tenant names subscribers by id only.
 pub(super) fn real_numbers_refused(pointer: &str) -> ApiError {
     problem_at(Code::RealNumberNotAccepted, pointer, Rule::RealNumberNotAccepted)
+}
+
+/// Nobody behind an X may be reached by another X: the call would come back to us.
+pub(super) fn number_virtual(pointer: &str) -> ApiError {
+    problem_at(Code::NumberVirtual, pointer, Rule::NumberVirtual)
 }

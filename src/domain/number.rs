@@ -125,7 +125,28 @@ impl RealNumber {
         }
         format!("{}****{}", &national[..3], &national[national.len() - 4..])
     }
+
+    /// The last four digits: what the masked form of a telephone number shows too.
+    #[must_use]
+    pub fn ending(&self) -> &str {
+        self.0.get(self.0.len() - ENDING_DIGITS..).unwrap_or_default()
+    }
+
+    /// Whether the network of `country` takes both for one number: X may be stored at full length
+    /// or as a national number, with or without the trunk prefix `0`.
+    #[must_use]
+    pub fn is_virtual(&self, number: &VirtualNumber, country: &str) -> bool {
+        let full = self.0.trim_start_matches('+');
+        let digits = number.as_str();
+        let national = digits.strip_prefix('0').unwrap_or(digits);
+        full == digits
+            || digits.strip_prefix("00") == Some(full)
+            || full.strip_prefix(country) == Some(national)
+    }
 }
+
+/// How much of a number [`RealNumber::ending`] shows.
+const ENDING_DIGITS: usize = 4;
 
 /// The longest national number of the numbering plans we read without a plus sign.
 const NATIONAL_DIGITS_MAX: usize = 11;
@@ -297,6 +318,23 @@ mod tests {
         assert_eq!(x.to_string(), "700123456789012");
         assert_eq!(VirtualNumber::parse("7001234567890123"), Err(InvalidNumber::TooLong));
         assert_eq!(VirtualNumber::parse("95"), Err(InvalidNumber::TooShort));
+    }
+
+    #[test]
+    fn a_number_is_virtual_in_every_spelling_of_its_country_and_no_other() {
+        let is_virtual = |real: &str, number: &str| {
+            let number = VirtualNumber::parse(number).expect("a valid number");
+            RealNumber::parse(real).expect("a valid number").is_virtual(&number, "86")
+        };
+        for number in ["8613800001234", "13800001234", "013800001234", "008613800001234"] {
+            assert!(is_virtual("+8613800001234", number), "{number}");
+        }
+        assert!(is_virtual("+86951", "951") && is_virtual("+8695588", "95588"));
+        for number in ["13800001235", "3800001234", "1234", "4913800001234", "613800001234"] {
+            assert!(!is_virtual("+8613800001234", number), "{number}");
+        }
+        assert!(!is_virtual("+4913800001234", "13800001234"));
+        assert_eq!(RealNumber::parse("+86951").expect("a valid number").ending(), "6951");
     }
 
     #[test]

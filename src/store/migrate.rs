@@ -32,6 +32,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (24, "trunk_srtp", include_str!("../../migrations/0024_trunk_srtp.sql")),
     (30, "webhooks", include_str!("../../migrations/0030_webhooks.sql")),
     (31, "call_code_hash", include_str!("../../migrations/0031_call_code_hash.sql")),
+    (32, "number_ending", include_str!("../../migrations/0032_number_ending.sql")),
 ];
 
 /// So many months of records have partitions ahead of time.

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::convert::{from_sql, to_sql, to_stored_precision, unix_ms, uuid};
 use super::error::StoreError;
+use super::number::read_digits;
 use super::page::{Page, PageRequest};
 use super::{RouteTable, TenantFacts, TenantTx};
 use crate::domain::id::SubscriberId;
@@ -54,6 +55,8 @@ pub enum SubscriberOutcome {
     Existing(SubscriberRecord),
     /// This tenant binds to subscribers that others enrol.
     RealNumbersRefused,
+    /// It is a virtual number of ours, of whatever tenant and in whatever state.
+    NumberVirtual,
 }
 
 /// What became of a change of number.
@@ -69,6 +72,8 @@ pub enum NumberChange {
     VersionMismatch,
     /// This tenant binds to subscribers that others enrol.
     RealNumbersRefused,
+    /// It is a virtual number of ours, of whatever tenant and in whatever state.
+    NumberVirtual,
 }
 
 #[derive(sqlx::FromRow)]
@@ -125,6 +130,9 @@ impl TenantTx {
         let facts = self.facts().await?;
         if !facts.accept_real_numbers {
             return Ok(SubscriberOutcome::RealNumbersRefused);
+        }
+        if self.is_virtual(number).await? {
+            return Ok(SubscriberOutcome::NumberVirtual);
         }
         if let Some(created) = self.insert_subscriber(now, &facts, number, &new).await? {
             return Ok(SubscriberOutcome::Created(created));
@@ -206,6 +214,9 @@ impl TenantTx {
         if version.is_some_and(|version| version != stored.unsigned_abs()) {
             return Ok(NumberChange::VersionMismatch);
         }
+        if self.is_virtual(number).await? {
+            return Ok(NumberChange::NumberVirtual);
+        }
         let hash = facts.keys.lookup_hash(number);
         // Asked first, since a violated constraint would undo the whole transaction.
         let taken: bool = sqlx::query_scalar(
@@ -238,6 +249,44 @@ impl TenantTx {
         .await?;
         self.touch_routes(RouteTable::Subscriber);
         Ok(NumberChange::Changed(row.read(&facts.keys)?))
+    }
+
+    /// Whether a number is one of our virtual numbers. A call to it would come back to us, and
+    /// would show somebody's X to the subscriber's carrier. It makes no difference who holds that
+    /// X: the answer tells no more than dialling the number does, and nothing of the holder.
+    pub(super) async fn is_virtual(&mut self, number: &RealNumber) -> Result<bool, StoreError> {
+        // Only the ending is asked for: no number in clear may reach the database.
+        let alike: Vec<(String, Option<String>)> =
+            sqlx::query_as("select digits, country_code from virtual_numbers_ending($1)")
+                .bind(number.ending())
+                .fetch_all(self.connection())
+                .await?;
+        for (digits, country) in alike {
+            let digits = read_digits(&digits)?;
+            // Without carriers only the full length can be compared.
+            if number.is_virtual(&digits, country.as_deref().unwrap_or_default()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The number of a subscriber of this tenant that was not erased.
+    pub(super) async fn open_number(
+        &mut self,
+        keys: &TenantKeys,
+        id: SubscriberId,
+    ) -> Result<Option<RealNumber>, StoreError> {
+        let sealed: Option<(Vec<u8>, Vec<u8>)> = sqlx::query_as(
+            "select number_sealed, key_sealed from subscriber
+             where tenant_id = $1 and id = $2 and erased_at is null",
+        )
+        .bind(uuid(self.tenant().as_u128()))
+        .bind(uuid(id.as_u128()))
+        .fetch_optional(self.connection())
+        .await?;
+        let Some((number, key)) = sealed else { return Ok(None) };
+        Ok(Some(keys.open_number(id, &SealedNumber { number, key })?))
     }
 
     /// `None` when this tenant has a subscriber with this number already.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::world::{World, binding, logged, real_number};
+use crate::world::{Answer, World, binding, logged, real_number};
 
 /// A problem without what differs from request to request.
 fn shape(mut body: Value) -> Value {
@@ -56,6 +56,60 @@ async fn a_foreign_id_answers_exactly_like_an_unknown_one() {
     }
     let after = world.admin.get(&format!("/v1/bindings/{}", bound.id())).await.gave(200);
     assert_eq!(after.body, bound.body);
+}
+
+/// S24: a call to such a subscriber would come back to us.
+#[tokio::test]
+async fn a_virtual_number_is_no_subscribers_own_whoever_holds_it() {
+    let world = World::new().await;
+    let stranger = world.stranger().await;
+    let x_of =
+        |answer: &Answer| format!("+86{}", answer.body["virtual_number"].as_str().expect("an X"));
+    let own = x_of(&world.admin.post("/v1/bindings", binding(1)).await.gave(201));
+    let foreign = x_of(&stranger.post("/v1/bindings", binding(2)).await.gave(201));
+    let known = world.admin.post("/v1/subscribers", json!({"real_number": real_number(3)})).await;
+    let subscriber = format!("/v1/subscribers/{}/number", known.id());
+    let before = (world.count("subscriber").await, world.count("bound").await);
+    let mut answers = Vec::new();
+    for number in [&*own, &foreign, "+8617000000029"] {
+        let body = json!({"real_number": number});
+        let mut bind = binding(4);
+        bind["subscriber"] = body.clone();
+        let bound = world.admin.post("/v1/bindings", bind).await.refused(422, "number_virtual");
+        assert_eq!(bound.place(), ("/subscriber/real_number", "number_virtual"));
+        let made = world.admin.post("/v1/subscribers", body.clone()).await;
+        let changed = world.admin.put(&subscriber, body).await.refused(422, "number_virtual");
+        assert_eq!(changed.place(), ("/real_number", "number_virtual"));
+        answers.push([bound, made.refused(422, "number_virtual"), changed].map(|a| shape(a.body)));
+    }
+    // Nothing tells who holds the number, or whether anybody does.
+    assert!(answers.iter().all(|answer| *answer == answers[0]));
+    assert_eq!((world.count("subscriber").await, world.count("bound").await), before);
+    assert_eq!(world.admin.get(&subscriber.replace("/number", "")).await.body, known.body);
+    let near = json!({"real_number": "+8617000000030"});
+    world.admin.post("/v1/subscribers", near).await.gave(201);
+    // What was given back to the carrier is somebody's own number one day.
+    let retired = json!({"state": "retired"});
+    world.operator.patch("/v1/numbers/17000000029", retired).await.gave(200);
+    let number = json!({"real_number": "+8617000000029"});
+    world.admin.post("/v1/subscribers", number).await.gave(201);
+}
+
+/// S24. An import looks at no subscriber: else the operator could ask for numbers in bulk whether
+/// they are somebody's.
+#[tokio::test]
+async fn an_import_tells_nothing_of_subscribers_and_binds_them_no_more() {
+    let world = World::new().await;
+    let number = json!({"real_number": "+8617000001234"});
+    let subscriber = world.admin.post("/v1/subscribers", number).await.gave(201).id();
+    let rows = json!({"pool": world.pool, "numbers": ["17000001234", "17000001235"]});
+    let imported = world.operator.post("/v1/numbers:import", rows).await.gave(200).body;
+    assert_eq!((&imported["imported"], &imported["invalid"]), (&json!(2), &json!(0)));
+    let mut bind = binding(1);
+    bind["subscriber"] = json!({"id": subscriber});
+    let refused = world.admin.post("/v1/bindings", bind).await.refused(422, "number_virtual");
+    assert_eq!(refused.place(), ("/subscriber/id", "number_virtual"));
+    assert_eq!(world.count("bound").await, 0);
 }
 
 #[tokio::test]

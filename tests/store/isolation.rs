@@ -224,6 +224,35 @@ async fn no_role_writes_what_is_not_its_own() {
     .await;
 }
 
+/// The one look over the fence that a tenant's transaction has: at endings, while it lasts.
+#[tokio::test]
+async fn a_look_at_the_endings_of_virtual_numbers_shows_a_tenant_nothing_more_afterwards() {
+    let mut world = World::new().await;
+    let (one, two) = (world.insurer("A").await, world.insurer("B").await);
+    world.numbers(3).await;
+    world.bind(&two, "p", 1).await;
+    let mut app = world.test.connect_as("maskline_app").await;
+    let tenant = uuid::Uuid::from_u128(one.id.as_u128()).to_string();
+    sqlx::raw_sql("begin").execute(&mut app).await.expect("begun");
+    sqlx::query("select set_config('maskline.tenant', $1, true)")
+        .bind(tenant)
+        .execute(&mut app)
+        .await
+        .expect("set");
+    let visible = "select count(*) from virtual_number";
+    let before: i64 = sqlx::query_scalar(visible).fetch_one(&mut app).await.expect("a count");
+    let found: Vec<(String, Option<String>)> =
+        sqlx::query_as("select digits, country_code from virtual_numbers_ending('0000')")
+            .fetch_all(&mut app)
+            .await
+            .expect("the endings");
+    assert_eq!(found, [("17000000000".to_owned(), Some("86".to_owned()))], "the other tenant's");
+    let after: i64 = sqlx::query_scalar(visible).fetch_one(&mut app).await.expect("a count");
+    assert_eq!((before, after), (2, 2));
+    let mut relay = world.test.connect_as("maskline_relay").await;
+    refused(&mut relay, &["select digits from virtual_numbers_ending('0000')"]).await;
+}
+
 async fn refused(connection: &mut PgConnection, statements: &[&'static str]) {
     for sql in statements {
         let error = sqlx::query(*sql).execute(&mut *connection).await.expect_err("refused");

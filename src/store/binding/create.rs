@@ -90,6 +90,8 @@ pub enum BindOutcome {
     PoolUnknown,
     /// No number of the pool is free for this tenant.
     PoolEmpty,
+    /// The subscriber's number is a virtual number of ours, of whatever tenant.
+    SubscriberVirtual,
     /// That X is not free for this tenant: taken, resting, foreign or unknown, which all look
     /// alike.
     NumberTaken,
@@ -133,6 +135,9 @@ impl TenantTx {
         let found = self.find_chosen(&facts, &new.subscriber).await?;
         if found.is_none() && matches!(new.subscriber, SubscriberChoice::Existing(_)) {
             return Ok(BindOutcome::SubscriberUnknown);
+        }
+        if self.is_chosen_virtual(&facts, &new.subscriber).await? {
+            return Ok(BindOutcome::SubscriberVirtual);
         }
         let taken = match self.take(now, &new.number).await? {
             Ok(taken) => taken,
@@ -182,6 +187,21 @@ impl TenantTx {
             SubscriberChoice::Number(number) => self.find_by_number(&facts.keys, number).await?,
         };
         Ok(found.and_then(|subscriber| Some((subscriber.id, subscriber.masked?))))
+    }
+
+    /// Somebody known may have a number that was imported as an X since.
+    async fn is_chosen_virtual(
+        &mut self,
+        facts: &TenantFacts,
+        choice: &SubscriberChoice,
+    ) -> Result<bool, StoreError> {
+        match choice {
+            SubscriberChoice::Number(number) => self.is_virtual(number).await,
+            SubscriberChoice::Existing(id) => match self.open_number(&facts.keys, *id).await? {
+                Some(number) => self.is_virtual(&number).await,
+                None => Ok(false),
+            },
+        }
     }
 
     async fn enrol(
