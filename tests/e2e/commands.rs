@@ -13,8 +13,8 @@ use crate::service::Service;
 const REAL: &str = "+8613800004417";
 
 /// What a command printed, on either output, and whether it ended well.
-struct Said {
-    good: bool,
+pub(crate) struct Said {
+    pub(crate) good: bool,
     out: String,
     errors: String,
 }
@@ -26,7 +26,7 @@ impl Said {
         Self { good, out: text(output.stdout), errors: text(output.stderr) }
     }
 
-    fn all(&self) -> String {
+    pub(crate) fn all(&self) -> String {
         format!("{}{}", self.out, self.errors)
     }
 
@@ -41,7 +41,7 @@ impl Said {
 }
 
 /// Runs the binary with this standard input and environment.
-fn maskline(arguments: &[&str], input: &str, environment: &[(&str, &str)]) -> Said {
+pub(crate) fn maskline(arguments: &[&str], input: &str, environment: &[(&str, &str)]) -> Said {
     let mut command = Command::new(env!("CARGO_BIN_EXE_maskline"));
     command.args(arguments).envs(environment.iter().copied());
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -64,7 +64,7 @@ fn key_of(service: &Service, role: &str) -> String {
     issued["key"].as_str().expect("a key, once").to_owned()
 }
 
-fn config_of(folder: &Path) -> String {
+pub(crate) fn config_of(folder: &Path) -> String {
     folder.join("maskline.toml").display().to_string()
 }
 

@@ -1,57 +1,77 @@
-//! The leak scan: a subscriber's number goes through calls in both directions, refusals and the
-//! API; then everything the service said, wrote or stored is searched for it.
+//! The leak scan: a subscriber's number goes through calls in both directions, refusals, the API,
+//! webhooks and commands; then everything the service said, wrote or stored is searched for it.
 
-use std::fs;
+mod commands;
+mod receiver;
+mod walk;
+
+use std::collections::BTreeSet;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::SystemTime;
 
+use maskline::api::roles::Role;
 use maskline::cli::demo::ladder::Column;
 use maskline::cli::demo::leak::{Canary, Hit};
 use maskline::cli::demo::talk::{Cast, Places};
 use maskline::phone::{CallState, Ending};
 use serde_json::{Value, json};
 
+use crate::http::{Request, ask};
+use crate::peers::until;
 use crate::service::{Service, http_get};
+use receiver::Receiver;
+use walk::Walk;
 
 const COUNTRY: &str = "86";
 const NATIONAL: &str = "13800009173";
+/// Written behind the back of the API, which would refuse it.
 const PLANTED: &str = "13800002846";
+/// In the name of the folder, so in the settings.
+const FOLDER: &str = "13800003951";
 
-/// Everything the service wrote, said to watchers, or stored, with its name.
-pub(crate) fn surfaces(service: &Service) -> Vec<(String, Vec<u8>)> {
-    let mut surfaces = vec![("log".to_owned(), service.log()), ("dump".to_owned(), dump(service))];
-    for path in ["/metrics", "/readyz", "/healthz", "/version", "/debug/config"] {
-        let (_, page) = http_get(service.admin, path).expect("the admin listener");
-        surfaces.push((path.to_owned(), page.into_bytes()));
-    }
-    let lists = ["/v1/bindings", "/v1/calls", "/v1/calls/live", "/v1/agents", "/v1/pools"];
-    for path in lists {
-        let list = service.get(path);
-        surfaces.push((path.to_owned(), list.to_string().into_bytes()));
-        for row in list["data"].as_array().expect("a list") {
-            surfaces.push(details(service, path, &row["id"]));
-            if path == "/v1/bindings" {
-                surfaces.push(details(service, "/v1/subscribers", &row["subscriber_id"]));
-            }
-        }
-    }
-    for path in ["/v1/numbers", "/v1/trunks", "/v1/tenants"] {
-        surfaces.push((path.to_owned(), service.operator_get(path).to_string().into_bytes()));
-    }
-    surfaces
-}
+/// Too short for a number, so it may be in the name of a request, which problems repeat.
+const ECHOED: &str = "1380000284";
 
-/// One resource of a list.
-fn details(service: &Service, list: &str, id: &Value) -> (String, Vec<u8>) {
-    let path = format!("{list}/{}", id.as_str().expect("an identifier"));
-    let resource = service.get(&path).to_string();
-    (path, resource.into_bytes())
-}
+/// What the planted number is written into. Each answer of the API shows one of them.
+const PLACES: [&str; 14] = [
+    "tenant set name = 'P'",
+    "api_key set name = 'P'",
+    "agent set name = 'P'",
+    "trunk set name = 'P ' || id",
+    "trunk_access set login_user = 'P'",
+    "pool set name = 'P ' || id",
+    "virtual_number set digits = 'P' where digits = '17000000005'",
+    "subscriber set version = P",
+    "binding set policy_ref = 'P'",
+    "cdr set virtual_number = 'P'",
+    "event set data = jsonb_build_object('planted', 'P')",
+    "webhook_endpoint set description = 'P'",
+    "webhook_delivery set log = '[{\"planted\": \"P\"}]'",
+    "recording set bytes = P",
+];
+
+/// Answers that hold nothing but constants and counts; and calls that are up, of which there are
+/// none any more.
+const UNPLANTABLE: [&str; 8] = [
+    "/v1/calls/live",
+    "/v1/event-types",
+    "/v1/pools/{id}/capacity",
+    "/openapi.json",
+    "/metrics",
+    "/readyz",
+    "/healthz",
+    "/version",
+];
+
+/// Something that was said, written or stored, with its name.
+type Surface = (String, Vec<u8>);
 
 /// Tables, indexes, write-ahead log, the server's own log: every byte that was written since
 /// `since`, without the zeros that fill a file up.
-pub(crate) fn files(folder: &Path, since: SystemTime) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn files(folder: &Path, since: SystemTime) -> Vec<Surface> {
     let mut files = vec![];
     for entry in fs::read_dir(folder).expect("a readable folder") {
         let path = entry.expect("an entry").path();
@@ -68,6 +88,24 @@ pub(crate) fn files(folder: &Path, since: SystemTime) -> Vec<(String, Vec<u8>)> 
     files
 }
 
+/// Everything the service wrote, said to watchers or to those with a key, or stored.
+pub(crate) fn surfaces(service: &Service) -> Vec<Surface> {
+    let mut surfaces = written(service);
+    let keys = walk::keys(service);
+    surfaces.extend(Walk::new(service, &keys, &walk::document(service)).surfaces);
+    surfaces
+}
+
+/// What it wrote, said to watchers, or stored.
+fn written(service: &Service) -> Vec<Surface> {
+    let mut surfaces = vec![("log".to_owned(), service.log()), ("dump".to_owned(), dump(service))];
+    for path in ["/metrics", "/readyz", "/healthz", "/version", "/debug/config"] {
+        let (_, page) = http_get(service.admin, path).expect("the admin listener");
+        surfaces.push((path.to_owned(), page.into_bytes()));
+    }
+    surfaces
+}
+
 /// The whole database as text.
 fn dump(service: &Service) -> Vec<u8> {
     let socket = service.folder.join("pg/socket");
@@ -82,12 +120,6 @@ fn dump(service: &Service) -> Vec<u8> {
     output.stdout
 }
 
-/// Writes a number where none can be: behind the back of the API, which would refuse it.
-fn plant(service: &Service) {
-    let planted = sql(service, &format!("update agent set name = '{PLANTED}'"));
-    assert_eq!(planted.trim(), "UPDATE 1");
-}
-
 /// What the database says to this.
 pub(crate) fn sql(service: &Service, text: &str) -> String {
     let output = Command::new("psql")
@@ -99,58 +131,223 @@ pub(crate) fn sql(service: &Service, text: &str) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-fn search(canary: &Canary, surfaces: &[(String, Vec<u8>)]) -> Vec<Hit> {
+fn search(canary: &Canary, surfaces: &[Surface]) -> Vec<Hit> {
     surfaces.iter().flat_map(|(name, bytes)| canary.search(name, bytes)).collect()
 }
 
-/// Requests that are refused, each with the number where a careless client writes it. The answers.
-fn careless_requests(service: &Service) -> Vec<(String, Vec<u8>)> {
-    let real = format!("+{COUNTRY}{NATIONAL}");
-    let binding = |subscriber: Value| {
-        let policy = json!({"ref": "P"});
-        json!({"external_id": "E-9", "mode": "ax", "policy": policy, "subscriber": subscriber})
-    };
-    let bodies = [
-        binding(json!({"real_number": NATIONAL})),
-        binding(json!({"real_number": format!("{real}x")})),
-        binding(json!({"real_number": real, "id": real})),
-        binding(json!({"real_number": real, "nickname": real})),
-        binding(json!({"id": format!("sub_{NATIONAL}")})),
-        json!({"subscriber": real}),
-        json!([NATIONAL]),
-    ];
-    let send = |body: &Value| service.refused("/v1/bindings", body).into_bytes();
-    bodies.iter().map(|body| ("a problem".to_owned(), send(body))).collect()
+/// The names of those surfaces on none of which the number stands.
+fn without<'a>(canary: &Canary, surfaces: &'a [Surface]) -> Vec<&'a str> {
+    let hits = search(canary, surfaces);
+    let mut names: Vec<&str> = surfaces.iter().map(|(name, _)| name.as_str()).collect();
+    names.retain(|name| hits.iter().all(|hit| hit.surface != *name));
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// A service that tells an insurer all it can, and whoever may ask it.
+struct Scene {
+    service: Service,
+    begun: SystemTime,
+    keys: Vec<(Role, String)>,
+    document: Value,
+    receiver: Receiver,
+    /// What was said once, and is not said again.
+    said: Vec<Surface>,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let service = Service::start_telling(&format!("leaks-{FOLDER}"));
+        let mark = service.folder.join("begun");
+        fs::write(&mark, "").expect("a writable folder");
+        let begun = fs::metadata(&mark).and_then(|facts| facts.modified()).expect("a time");
+        let (keys, document) = (walk::keys(&service), walk::document(&service));
+        let receiver = Receiver::start();
+        let url = format!("http://{}/hook", receiver.address);
+        let endpoint = service.administer("/v1/webhook-endpoints", &json!({"url": url}));
+        let said = vec![("the endpoint".to_owned(), endpoint.to_string().into_bytes())];
+        Self { service, begun, keys, document, receiver, said }
+    }
+
+    fn key(&self, role: Role) -> &str {
+        let key = self.keys.iter().find(|(of, _)| *of == role);
+        key.map(|(_, key)| key.as_str()).expect("every role has a key")
+    }
+
+    fn walk(&self) -> Walk<'_> {
+        Walk::new(&self.service, &self.keys, &self.document)
+    }
+
+    fn says(&mut self, name: &str, bytes: impl Into<Vec<u8>>) {
+        self.said.push((name.to_owned(), bytes.into()));
+    }
+
+    /// Calls in both directions and one to nobody's number. What is said of a live call is kept.
+    fn calls(&mut self, cast: &mut Cast, x: &str) {
+        let live = std::thread::scope(|scope| {
+            let call = scope.spawn(|| cast.talk(x).map(|call| cast.state(Column::Agent, call)));
+            until("a live call", || self.service.get("/v1/calls/live")["data"].get(0).cloned());
+            let mut live = commands::live(&self.service, self.key(Role::InsurerCrm));
+            live.extend(self.walk().surfaces);
+            let over = call.join().expect("no panic").expect("a call");
+            assert_eq!(over, Some(CallState::Over(Ending::HungUp)));
+            live
+        });
+        assert!(cast.heard().both() && cast.heard().was_told(), "{:?}", cast.heard());
+        let number = Canary::new("", x);
+        let silent = without(&number, &live);
+        let is_live = |name: &str| name.ends_with("/live") || name.contains(" --live ");
+        let lists: Vec<_> = live.iter().filter(|(name, _)| is_live(name)).collect();
+        assert!(!lists.is_empty());
+        for (name, _) in lists {
+            assert!(!silent.contains(&name.as_str()), "{name} does not show the live call");
+        }
+        self.said.extend(live);
+
+        let back = cast.call_back(x).expect("a call");
+        assert_eq!(cast.state(Column::Subscriber, back), Some(CallState::Over(Ending::HungUp)));
+        let refused = cast.call_back("17000000009").expect("an attempt");
+        let refused = cast.state(Column::Subscriber, refused);
+        assert_eq!(refused, Some(CallState::Over(Ending::Refused(404))));
+        // The third is of no tenant.
+        self.service.records(2);
+        until("the webhooks", || self.receiver.was_told("call.completed").then_some(()));
+    }
+
+    /// What was recorded, fetched by its link.
+    fn fetch_recording(&mut self) {
+        let recording =
+            until("the recording", || self.service.look("/v1/recordings")["data"].get(0).cloned());
+        let id = recording["id"].as_str().expect("an identifier");
+        let link = self.service.administer(&format!("/v1/recordings/{id}/links"), &json!({}));
+        let path = link["path"].as_str().expect("a path");
+        let file = ask(self.service.api, &Request::get(path));
+        assert!(file.status == 200 && file.body.starts_with(b"RIFF"), "{}", file.head);
+        self.says("the link", link.to_string());
+        self.says("the recording", file.bytes());
+        // It works once: the second answer is a problem.
+        self.says("the link again", ask(self.service.api, &Request::get(path)).bytes());
+    }
+
+    /// Requests that are refused, each with the number where a careless client writes it.
+    fn careless_requests(&mut self) {
+        let real = format!("+{COUNTRY}{NATIONAL}");
+        let binding = |subscriber: Value| {
+            let policy = json!({"ref": "P"});
+            json!({"external_id": "E-9", "mode": "ax", "policy": policy, "subscriber": subscriber})
+        };
+        let taken = |policy: &str| {
+            let (policy, subscriber) = (json!({"ref": policy}), json!({"real_number": real}));
+            json!({"external_id": "E-1", "mode": "ax", "policy": policy, "subscriber": subscriber})
+        };
+        let bodies = [
+            binding(json!({"real_number": NATIONAL})),
+            binding(json!({"real_number": format!("{real}x")})),
+            binding(json!({"real_number": real, "id": real})),
+            binding(json!({"real_number": real, "nickname": real})),
+            binding(json!({"id": format!("sub_{NATIONAL}")})),
+            taken("another policy"),
+            taken(&real),
+            json!({"subscriber": real}),
+            json!([NATIONAL]),
+            json!(real),
+        ];
+        let mut requests: Vec<(&str, String, String)> = bodies
+            .iter()
+            .map(|body| ("POST", "/v1/bindings".to_owned(), body.to_string()))
+            .collect();
+        requests.push(("POST", "/v1/bindings".to_owned(), format!("{{\"real_number\": {real}")));
+        for path in ["bindings", "subscribers", "calls", "agents", "webhook-endpoints", "no"] {
+            requests.push(("GET", format!("/v1/{path}/{NATIONAL}"), String::new()));
+            requests.push(("GET", format!("/v1/{path}?{NATIONAL}={real}"), String::new()));
+        }
+        for query in ["bindings?external_id", "calls?virtual_number", "events?cursor"] {
+            requests.push(("GET", format!("/v1/{query}={NATIONAL}"), String::new()));
+        }
+        requests.push(("GET", format!("/recordings/{NATIONAL}"), String::new()));
+        self.ask_carelessly(&requests, &real);
+    }
+
+    /// Each as the CRM, as the CRM with the number in all headers, and with the number as the key.
+    fn ask_carelessly(&mut self, requests: &[(&str, String, String)], real: &str) {
+        let headers = format!(
+            "X-Request-Id: {NATIONAL}\r\nIdempotency-Key: {real}\r\nAccept-Language: {real}\r\n\
+             User-Agent: {real}\r\nIf-Match: \"{real}\"\r\nReferer: http://example.com/{real}\r\n"
+        );
+        let named = format!("X-Request-Id: r-{ECHOED}\r\n");
+        let crm = self.key(Role::InsurerCrm);
+        let (mut problems, mut statuses) = (vec![], BTreeSet::new());
+        for (method, path, body) in requests {
+            for (key, headers) in [(crm, &named), (crm, &headers), (real, &named)] {
+                let request = Request { method, path, key: Some(key), headers, body };
+                let problem = ask(self.service.api, &request);
+                statuses.insert(problem.status);
+                problems.push(("a problem".to_owned(), problem.bytes()));
+            }
+        }
+        // Whoever lists the calls of a number that is none of ours gets an empty list.
+        assert_eq!(statuses, BTreeSet::from([200, 400, 401, 403, 404, 405, 409, 422]));
+        let echoed = search(&Canary::new("", ECHOED), &problems);
+        assert!(!echoed.is_empty(), "the problems were not searched");
+        self.said.extend(problems);
+    }
+
+    /// Everything the service says to anybody, or has written down.
+    fn surfaces(&self) -> Vec<Surface> {
+        let mut surfaces = written(&self.service);
+        let walk = self.walk();
+        assert!(walk.missed.is_empty(), "no answer was searched of {:?}", walk.missed);
+        surfaces.extend(walk.surfaces);
+        surfaces.extend(commands::outputs(&self.service, self.key(Role::InsurerCrm)));
+        surfaces.extend(self.receiver.got().into_iter().map(|it| ("a webhook".to_owned(), it)));
+        surfaces
+    }
+
+    /// Writes a number where none can be.
+    fn plant(&self) {
+        let service = &self.service;
+        let login = "insert into trunk_access \
+                     (trunk_id, login_user, login_secret_sealed, updated_at) \
+                     select id, 'a login', '\\x00', updated_at from trunk limit 1";
+        assert_eq!(sql(service, login).trim(), "INSERT 0 1");
+        for place in PLACES {
+            let done = sql(service, &format!("update {}", place.replace('P', PLANTED)));
+            let rows = done.trim().strip_prefix("UPDATE ").and_then(|rows| rows.parse().ok());
+            assert!(rows.is_some_and(|rows: u32| rows > 0), "{place}: {done}");
+        }
+        let mut log =
+            OpenOptions::new().append(true).open(&service.process.output).expect("the log");
+        writeln!(log, "{PLANTED}").expect("written");
+        // What has been told is told again, with what the event holds now.
+        let endpoints = service.look("/v1/webhook-endpoints");
+        let endpoint = endpoints["data"][0]["id"].as_str().expect("an identifier");
+        let told = service.look(&format!("/v1/webhook-endpoints/{endpoint}/deliveries"));
+        let delivery = told["data"][0]["id"].as_str().expect("an identifier");
+        let before = self.receiver.got().len();
+        service.administer(&format!("/v1/webhook-deliveries/{delivery}/replay"), &json!({}));
+        until("the replay", || (self.receiver.got().len() > before).then_some(()));
+    }
 }
 
 #[test]
 fn the_real_number_is_found_nowhere_but_at_the_carrier() {
-    let mut service = Service::start_whispering("leaks");
-    let mark = service.folder.join("begun");
-    fs::write(&mark, "").expect("a writable folder");
-    let begun = fs::metadata(&mark).and_then(|facts| facts.modified()).expect("a time");
+    let mut scene = Scene::new();
     let canary = Canary::new(COUNTRY, NATIONAL);
     let places = Places {
-        insurer: service.sides.insurer,
-        carrier: service.sides.carrier,
-        relay: service.sip,
+        insurer: scene.service.sides.insurer,
+        carrier: scene.service.sides.carrier,
+        relay: scene.service.sip,
     };
     let mut cast = Cast::enter(places, COUNTRY, NATIONAL).expect("free ports");
-    let binding = service.bind("E-1", &format!("+{COUNTRY}{NATIONAL}"));
-    let x = binding["virtual_number"].as_str().expect("a number");
-    let mut answers = careless_requests(&service);
-    answers.push(("the binding".to_owned(), binding.to_string().into_bytes()));
-
-    let call = cast.talk(x).expect("a call");
-    assert_eq!(cast.state(Column::Agent, call), Some(CallState::Over(Ending::HungUp)));
-    assert!(cast.heard().both() && cast.heard().was_told(), "{:?}", cast.heard());
-    let back = cast.call_back(x).expect("a call");
-    assert_eq!(cast.state(Column::Subscriber, back), Some(CallState::Over(Ending::HungUp)));
-    let refused = cast.call_back("17000000009").expect("an attempt");
-    let refused = cast.state(Column::Subscriber, refused);
-    assert_eq!(refused, Some(CallState::Over(Ending::Refused(404))));
-    // The third is of no tenant.
-    service.records(2);
+    let real = format!("+{COUNTRY}{NATIONAL}");
+    let binding = scene.service.bind("E-1", &real);
+    scene.says("the binding", binding.to_string());
+    scene.calls(&mut cast, binding["virtual_number"].as_str().expect("a number"));
+    scene.fetch_recording();
+    scene.careless_requests();
+    let printed = commands::with_number(&scene.service, scene.key(Role::InsurerCrm), &real);
+    scene.said.extend(printed);
 
     // The scanner sees: the carrier's side carries the number, and so does every careless client.
     assert!(
@@ -158,20 +355,38 @@ fn the_real_number_is_found_nowhere_but_at_the_carrier() {
         "the carrier was not told the number"
     );
     assert_eq!(cast.search(Column::Agent).hits, [], "the insurer's side received the number");
-    assert_eq!(search(&canary, &answers), [], "the API said the number");
-    assert_eq!(search(&canary, &surfaces(&service)), []);
+    assert_eq!(search(&canary, &scene.said), [], "the number was said");
+    assert_eq!(search(&canary, &scene.surfaces()), []);
 
-    // Another number, planted in the open, is found on its surfaces: the scan sees them.
+    // Other numbers, one planted in the open and one in the settings, are found on every surface:
+    // the scan sees them.
+    scene.plant();
     let planted = Canary::new(COUNTRY, PLANTED);
-    plant(&service);
-    let hits = search(&planted, &surfaces(&service));
-    let found: Vec<&str> = hits.iter().map(|hit| hit.surface.as_str()).collect();
-    for surface in ["dump", "/v1/agents"] {
-        assert!(found.contains(&surface), "{surface} was not searched: {found:?}");
-    }
+    let surfaces = scene.surfaces();
+    let in_settings = without(&Canary::new(COUNTRY, FOLDER), &surfaces);
+    let mut unseen = without(&planted, &surfaces);
+    unseen.retain(|name| in_settings.contains(name));
+    let mut constants = UNPLANTABLE;
+    constants.sort_unstable();
+    assert_eq!(unseen, constants, "where nothing planted is found");
+
+    let Scene { mut service, begun, .. } = scene;
     service.stop();
     let files = files(&service.folder.join("pg"), begun);
     assert_ne!(search(&planted, &files), [], "the database's files were not searched");
     assert_eq!(search(&canary, &files), []);
     assert_eq!(canary.search("log", &service.log()), []);
+}
+
+#[test]
+fn an_operation_that_cannot_be_asked_is_missed() {
+    let service = Service::start("leaks-missed");
+    let (keys, mut document) = (walk::keys(&service), walk::document(&service));
+    document["paths"]["/v1/secrets/{id}"] = json!({"get": {}});
+    let missed = Walk::new(&service, &keys, &document).missed;
+    // There have been no calls either, and nobody is told of events.
+    for path in ["/v1/secrets/{id}", "/v1/calls/{id}", "/v1/webhook-endpoints/{id}"] {
+        assert!(missed.contains(path), "{path} is not missed: {missed:?}");
+    }
+    assert!(!missed.contains("/v1/agents/{id}"), "{missed:?}");
 }

@@ -70,7 +70,9 @@ pub(crate) struct Process {
 impl Process {
     pub(crate) fn start(mut command: Command, output: PathBuf) -> Self {
         let name = command.get_program().to_string_lossy().into_owned();
-        let file = File::create(&output).expect("a writable folder");
+        File::create(&output).expect("a writable folder");
+        // A test may write there too.
+        let file = File::options().append(true).open(&output).expect("just made");
         let errors = file.try_clone().expect("a second handle");
         command.stdin(Stdio::null()).stdout(file).stderr(errors);
         let child = command.spawn().unwrap_or_else(|error| {

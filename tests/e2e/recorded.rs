@@ -3,16 +3,16 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
-use std::io::{Cursor, Read as _, Write as _};
-use std::net::TcpStream;
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use maskline::rtp::g711::encode_a_law;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use crate::http::{Request, ask};
 use crate::leaks::{files as files_since, sql};
-use crate::peers::{PATIENCE, Softphone, until};
+use crate::peers::{Softphone, until};
 use crate::service::Service;
 use crate::sound;
 
@@ -88,17 +88,8 @@ impl Talk {
 
 /// One GET without a key: status, headers, body.
 fn fetch(service: &Service, path: &str) -> (u16, String, Vec<u8>) {
-    let mut stream = TcpStream::connect(service.api).expect("the API");
-    stream.set_read_timeout(Some(PATIENCE)).expect("an option");
-    let host = service.api;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")
-        .expect("sent");
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).expect("an answer");
-    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("headers");
-    let head = String::from_utf8_lossy(&answer[..end]).to_lowercase();
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-    (status.expect("a status"), head, answer.split_off(end + 4))
+    let answer = ask(service.api, &Request::get(path));
+    (answer.status, answer.head.to_lowercase(), answer.body)
 }
 
 /// The caller and the callee of a fetched file.

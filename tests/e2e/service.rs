@@ -53,6 +53,8 @@ struct Shape {
     has_codes: bool,
     /// Puts clips into a folder.
     clips: Option<fn(&Path)>,
+    /// Webhooks reach receivers on this machine.
+    tells_nearby: bool,
 }
 
 /// Starts the binary with this arguments and waits for its good end; its standard output.
@@ -142,6 +144,14 @@ impl Service {
         Self::start_in(name, "", "", shape)
     }
 
+    /// With calls that are announced as their purpose demands and recorded, and with webhooks that
+    /// reach receivers on this machine: insurers learn all that they ever can.
+    pub(crate) fn start_telling(name: &str) -> Self {
+        let (whisper, records) = (Some("by_purpose"), Some("all"));
+        let shape = Shape { whisper, records, tells_nearby: true, ..Shape::default() };
+        Self::start_in(name, "", "", shape)
+    }
+
     /// With calls that are announced, of which those for one purpose alone would be recorded.
     pub(crate) fn start_recording_claims(name: &str) -> Self {
         let (whisper, records) = (Some("announce"), Some("claim"));
@@ -159,8 +169,7 @@ impl Service {
     }
 
     fn start_in(name: &str, more: &str, listeners: &str, shape: Shape) -> Self {
-        let Shape { is_apart, whisper, has_menu, records, announces_refusals, has_codes, clips } =
-            shape;
+        let Shape { is_apart, whisper, has_menu, announces_refusals, has_codes, .. } = shape;
         let whisper = whisper.unwrap_or("off");
         let folder =
             std::env::temp_dir().join(format!("maskline-e2e-{}-{name}", std::process::id()));
@@ -174,13 +183,13 @@ impl Service {
         } else {
             String::new()
         };
-        let recording = if let Some(purposes) = records {
+        let recording = if let Some(purposes) = shape.records {
             let folder = folder.join("recordings");
             format!("[recording]\nfolder = \"{}\"\npurposes = \"{purposes}\"\n", folder.display())
         } else {
             String::new()
         };
-        let prompts = clips.map(|fill| {
+        let prompts = shape.clips.map(|fill| {
             let folder = folder.join("prompts");
             fill(&folder);
             format!("prompts = \"{}\"\n", folder.display())
@@ -196,9 +205,11 @@ impl Service {
              [media]\nbind = \"127.0.0.1\"\nthreads = 1\n{socket}\
              announce_refusals = {announces_refusals}\n{prompts}\
              [whisper]\nmode = \"{whisper}\"\ncode = {has_codes}\ntimeout = \"{timeout}\"\n\
-             [menu]\nenabled = {has_menu}\n{recording}[log]\nfilter = \"trace\"\n",
+             [menu]\nenabled = {has_menu}\n{recording}\
+             [webhooks]\nallow_http = {2}\nallow_private = {2}\n[log]\nfilter = \"trace\"\n",
             folder.display(),
-            certificates::folder().display()
+            certificates::folder().display(),
+            shape.tells_nearby
         );
         fs::write(folder.join("maskline.toml"), config).expect("a writable folder");
         run(&folder, &["key", "init"]);
