@@ -256,7 +256,7 @@ fn the_end_of_the_drain_time_ends_every_call() {
 }
 
 #[test]
-fn a_bridged_call_takes_little_memory() {
+fn a_bridged_call_keeps_no_transaction_of_its_set_up() {
     let mut h = Harness::new();
     h.bridged();
     h.advance(70 * T1);
