@@ -14,8 +14,10 @@ mod http;
 mod leaks;
 mod media_process;
 mod menu;
+mod own_database;
 mod peer;
 mod peers;
+mod postgres;
 mod prober;
 #[path = "../protos/mod.rs"]
 mod protos;

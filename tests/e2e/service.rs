@@ -38,7 +38,7 @@ pub(crate) struct Service {
 
 /// What differs between the services of the tests.
 #[derive(Clone, Copy, Default)]
-struct Shape {
+struct Shape<'a> {
     /// The media plane is a process of its own.
     is_apart: bool,
     /// `whisper.mode`, where it is not "off".
@@ -55,6 +55,8 @@ struct Shape {
     clips: Option<fn(&Path)>,
     /// Webhooks reach receivers on this machine.
     tells_nearby: bool,
+    /// The settings of its database, where that is not a private one in its folder.
+    database: Option<&'a str>,
 }
 
 /// Starts the binary with this arguments and waits for its good end; its standard output.
@@ -68,6 +70,12 @@ fn run(folder: &Path, arguments: &[&str]) -> String {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "maskline {arguments:?} failed:\n{errors}");
     String::from_utf8(output.stdout).expect("text")
+}
+
+/// Makes the root key and the first operator's key.
+fn first_key(folder: &Path) -> String {
+    run(folder, &["key", "init"]);
+    run(folder, &["key", "create", "--role", "operator", "--quiet"]).trim().to_owned()
 }
 
 /// Starts the binary with this command and lets it run.
@@ -163,12 +171,17 @@ impl Service {
         Self::start_apart_with(name, "")
     }
 
+    /// With the database of these settings.
+    pub(crate) fn start_at(name: &str, database: &str) -> Self {
+        Self::start_in(name, "", "", Shape { database: Some(database), ..Shape::default() })
+    }
+
     /// The same with more settings of `[sip]`.
     pub(crate) fn start_apart_with(name: &str, more: &str) -> Self {
         Self::start_in(name, more, "", Shape { is_apart: true, ..Shape::default() })
     }
 
-    fn start_in(name: &str, more: &str, listeners: &str, shape: Shape) -> Self {
+    fn start_in(name: &str, more: &str, listeners: &str, shape: Shape<'_>) -> Self {
         let Shape { is_apart, whisper, has_menu, announces_refusals, has_codes, .. } = shape;
         let whisper = whisper.unwrap_or("off");
         let folder =
@@ -196,8 +209,10 @@ impl Service {
         });
         let prompts = prompts.unwrap_or_default();
         let timeout = if has_codes { "1s" } else { "6s" };
+        let private = format!("[database]\ndata_dir = \"{}/pg\"\n", folder.display());
+        let database = shape.database.unwrap_or(&private);
         let config = format!(
-            "drain_timeout = \"2s\"\n[database]\ndata_dir = \"{0}/pg\"\n\
+            "drain_timeout = \"2s\"\n{database}\
              [keys]\nroot_file = \"{0}/root.key\"\n[api]\nlisten = \"{api}\"\n\
              [admin]\nlisten = \"{admin}\"\n[sip]\n{more}probe_interval = \"0s\"\n\
              listen = [\"{sip}\", \"tcp:{sip}\", \"tls:{sip_tls}\"{listeners}]\n\
@@ -212,9 +227,7 @@ impl Service {
             shape.tells_nearby
         );
         fs::write(folder.join("maskline.toml"), config).expect("a writable folder");
-        run(&folder, &["key", "init"]);
-        let operator_key =
-            run(&folder, &["key", "create", "--role", "operator", "--quiet"]).trim().to_owned();
+        let operator_key = first_key(&folder);
         let media = is_apart.then(|| spawn(&folder, "media", "media.log"));
         let mut process = spawn(&folder, "serve", "service.log");
         process.await_answer("the service", || {
