@@ -2,18 +2,18 @@
 //! the allocator of this test's own process.
 #![expect(unsafe_code, reason = "a counting allocator has to implement an unsafe trait")]
 
+#[path = "support/tape.rs"]
+mod tape;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use maskline::domain::recording::Retention;
 use maskline::media::tape::{Recorder, TapeConfig};
 use maskline::media::{Link, Plane, PlaneConfig};
 use maskline::rtp::g711::encode_a_law;
-use maskline::rtp::plane::{
-    Command, KeyMode, PayloadMap, RecordAs, RemoteMedia, Report, SessionId, Side, TapeKey,
-};
+use maskline::rtp::plane::{Command, KeyMode, PayloadMap, RemoteMedia, Report, SessionId, Side};
 use maskline::rtp::sound::{Sound, Tone};
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
@@ -231,14 +231,7 @@ fn count_learning(talk: &mut Talk) {
 }
 
 fn count_recording(talk: &mut Talk) {
-    let recording = Box::new(RecordAs {
-        recording: 7,
-        tenant: 1,
-        call: 2,
-        started_ms: 1_800_000_000_000,
-        retention: Retention::TenYears.code(),
-        key: TapeKey { key: [5; 32].into(), wrapped: [9; 40].into() },
-    });
+    let recording = tape::as_recording();
     talk.order(Command::Record { session: SESSION, recording });
     let begun = talk.links[0].wait_report(PATIENCE);
     assert_eq!(begun, Some(Report::Recording { session: SESSION, begun: true }));

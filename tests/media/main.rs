@@ -8,3 +8,5 @@ mod peers;
 mod playing;
 mod recording;
 mod rewriting;
+#[path = "../support/tape.rs"]
+mod tape;

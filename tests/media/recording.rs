@@ -4,13 +4,13 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, sync_channel};
 
-use maskline::domain::recording::Retention;
 use maskline::media::tape::{Recorder, TapeConfig, Taped};
 use maskline::recording::{Extent, Outcome, Reader};
-use maskline::rtp::plane::{Command, RecordAs, Report, SessionId, Side, TapeKey};
+use maskline::rtp::plane::{Command, Report, SessionId, Side};
 use maskline::vault::SecretKey;
 
 use crate::peers::{Call, World, payload};
+use crate::tape::as_recording;
 
 /// A folder of its own, a recorder that writes there, and what it says of each that is done.
 struct Archive {
@@ -69,17 +69,6 @@ fn recorded(world: &mut World) -> Call {
     world.send(Command::Record { session, recording: as_recording() });
     assert_eq!(world.report(), Report::Recording { session, begun: true });
     call
-}
-
-fn as_recording() -> Box<RecordAs> {
-    Box::new(RecordAs {
-        recording: 7,
-        tenant: 1,
-        call: 2,
-        started_ms: 1_800_000_000_000,
-        retention: Retention::TenYears.code(),
-        key: TapeKey { key: [5; 32].into(), wrapped: [9; 40].into() },
-    })
 }
 
 #[test]
