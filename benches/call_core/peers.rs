@@ -1,18 +1,17 @@
 //! Two peers made of text, as cheap as they can be: what they cost is not measured.
 
+#[path = "../../tests/support/route.rs"]
+mod route;
+
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use maskline::call::io::{Peer, PeerRole};
-use maskline::domain::binding::BindingState;
-use maskline::domain::id::{AgentId, BindingId, SubscriberId, TenantId, TrunkId};
-use maskline::domain::network;
+use maskline::domain::id::{TenantId, TrunkId};
 use maskline::domain::number::RealNumber;
-use maskline::domain::route::{
-    Callee, CallerParty, Hearer, Route, RouteAnswer, RouteQuery, TrunkTarget,
-};
+use maskline::domain::route::{Callee, RouteAnswer, RouteQuery};
 use maskline::sip::transport::Transport;
 
 const TENANT: TenantId = TenantId::from_u128(1);
@@ -62,31 +61,9 @@ pub(crate) fn carrier() -> Peer {
 /// Every number is bound.
 pub(crate) fn find_route(query: RouteQuery) -> RouteAnswer {
     let (RouteQuery::FromInsurer { dialled, .. } | RouteQuery::FromCarrier { dialled, .. }) = query;
-    let carrier = carrier();
-    RouteAnswer::Found(Box::new(Route {
-        tenant: TENANT,
-        tenant_active: true,
-        binding: BindingId::from_u128(4),
-        state: BindingState::Active { expires_at: None },
-        subscriber: SubscriberId::from_u128(5),
-        virtual_number: dialled,
-        caller: CallerParty::Agent { id: AgentId::from_u128(6), active: true },
-        callee: Callee::Subscriber(Arc::clone(&REAL)),
-        targets: vec![TrunkTarget {
-            trunk: carrier.trunk,
-            name: None,
-            address: carrier.address,
-            transport: network::Transport::Udp,
-        }],
-        duration_max: None,
-        hearer: Hearer::default(),
-        agent_number: "4821".into(),
-        do_not_call: Vec::new(),
-        paused_until: None,
-        is_blocked: false,
-        caps: Vec::new(),
-        recording: None,
-    }))
+    let callee = Callee::Subscriber(Arc::clone(&REAL));
+    let targets = vec![route::target(&carrier())];
+    RouteAnswer::Found(Box::new(route::route(TENANT, dialled, callee, targets)))
 }
 
 /// What both peers remember of one call.

@@ -10,20 +10,18 @@ use bytes::Bytes;
 use maskline::call::config::CallConfig;
 use maskline::call::core::CallCore;
 use maskline::call::io::{Control, Input, Output, Peer, PeerRole};
-use maskline::domain::binding::BindingState;
-use maskline::domain::id::{AgentId, BindingId, SubscriberId, TenantId, TrunkId};
-use maskline::domain::network;
+use maskline::domain::id::{TenantId, TrunkId};
 use maskline::domain::now::Now;
 use maskline::domain::number::{RealNumber, VirtualNumber};
 use maskline::domain::ring::RingTone;
-use maskline::domain::route::{
-    Callee, CallerParty, Hearer, Route, RouteAnswer, RouteQuery, TrunkTarget,
-};
+use maskline::domain::route::{Callee, Route, RouteAnswer, RouteQuery};
 use maskline::domain::whisper::WhisperPolicy;
 use maskline::rtp::plane::{Command, Report, SideCounts};
 use maskline::sip::transport::Transport;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
+
+use crate::route::{route, target};
 
 /// The number that everybody dials.
 pub(crate) const X: &str = "95012345678";
@@ -49,44 +47,14 @@ pub(crate) fn carrier() -> Peer {
     Peer { address, transport, trunk: TrunkId::from_u128(0xc1), role }
 }
 
-fn route(query: &RouteQuery) -> Route {
+fn route_of(query: &RouteQuery) -> Route {
     let number = RealNumber::parse(BOB).expect("a valid number");
-    let (caller, callee, peer) = match query {
-        RouteQuery::FromInsurer { .. } => {
-            let agent = CallerParty::Agent { id: AgentId::from_u128(0xa9), active: true };
-            (agent, Callee::Subscriber(Arc::new(number)), carrier())
-        }
-        RouteQuery::FromCarrier { .. } => {
-            (CallerParty::Subscriber, Callee::Desk("600".into()), pbx())
-        }
+    let (callee, peer) = match query {
+        RouteQuery::FromInsurer { .. } => (Callee::Subscriber(Arc::new(number)), carrier()),
+        RouteQuery::FromCarrier { .. } => (Callee::Desk("600".into()), pbx()),
     };
-    Route {
-        tenant: TENANT,
-        tenant_active: true,
-        binding: BindingId::from_u128(0xb1d),
-        state: BindingState::Active { expires_at: None },
-        subscriber: SubscriberId::from_u128(0x5b),
-        virtual_number: VirtualNumber::parse(X).expect("a valid number"),
-        caller,
-        callee,
-        targets: vec![
-            TrunkTarget {
-                trunk: peer.trunk,
-                name: None,
-                address: peer.address,
-                transport: network::Transport::Udp
-            };
-            2
-        ],
-        duration_max: None,
-        hearer: Hearer::default(),
-        agent_number: "4821".into(),
-        do_not_call: Vec::new(),
-        paused_until: None,
-        is_blocked: false,
-        caps: Vec::new(),
-        recording: None,
-    }
+    let x = VirtualNumber::parse(X).expect("a valid number");
+    route(TENANT, x, callee, vec![target(&peer); 2])
 }
 
 /// The brain and its surroundings.
@@ -141,7 +109,7 @@ impl Brain {
                 None
             }
             Output::FindRoute { call, query } => {
-                let answer = RouteAnswer::Found(Box::new(route(&query)));
+                let answer = RouteAnswer::Found(Box::new(route_of(&query)));
                 Some(Input::Route { call, answer })
             }
             Output::Media(Command::Open { session }) => {

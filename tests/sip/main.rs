@@ -8,6 +8,7 @@ mod mutate;
 mod mutation;
 #[path = "../protos/mod.rs"]
 mod protos;
-
+#[path = "../support/route.rs"]
+mod route;
 mod torture;
 mod walk;
