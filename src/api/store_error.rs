@@ -17,6 +17,7 @@ impl From<StoreError> for ApiError {
             StoreError::Internal(_)
             | StoreError::Unreadable { .. }
             | StoreError::Vault(_)
+            | StoreError::RootKeyForeign
             | StoreError::RoleTooStrong { .. }
             | StoreError::Migration(_) => Code::Internal,
         };

@@ -10,6 +10,7 @@ use crate::config::{Config, Secret};
 use crate::relay::now::now;
 use crate::store::database::{CONNECTIONS_MIN, ConnectOptions, RoleLogin};
 use crate::store::embedded::{Cluster, ClusterSeen, Durability, EmbeddedConfig, EmbeddedError};
+use crate::store::root_key::Belonging;
 use crate::store::server::{ServerFacts, TrunkCounts, count_trunks, look};
 use crate::store::{Database, DatabaseConfig, Store, StoreError};
 use crate::vault::{DatabaseRole, KeyStore, Vault};
@@ -103,7 +104,7 @@ pub enum DatabaseSeen {
         facts: ServerFacts,
         /// Our clock, in the middle of asking.
         our_now: SystemTime,
-        /// What the relay would see; absent as long as the schema is not ours.
+        /// What the relay would see; absent as long as the schema or the root key is not ours.
         trunks: Option<Result<TrunkCounts, StartError>>,
     },
     /// The embedded one has been made and does not run.
@@ -131,7 +132,7 @@ pub async fn look_at_database(config: &Config) -> Result<DatabaseSeen, StartErro
     let settings = &config.database;
     if let Some(url) = &settings.url {
         let owner = parse("database.url", Some(url))?;
-        return look_at_server(owner, || relay_login(config)).await;
+        return look_at_server(config, owner, || relay_login(config)).await;
     }
     let folder = settings.data_dir.clone().unwrap_or_else(Cluster::default_folder);
     let major = match Cluster::look(&folder, settings.bin_dir.as_deref())? {
@@ -140,7 +141,7 @@ pub async fn look_at_database(config: &Config) -> Result<DatabaseSeen, StartErro
     };
     let owner = Cluster::owner_beside(&folder);
     let relay = owner.clone().username(DatabaseRole::Relay.name());
-    match look_at_server(owner, || Ok(relay)).await {
+    match look_at_server(config, owner, || Ok(relay)).await {
         Err(StartError::Store(StoreError::Unavailable(_))) => {
             Ok(DatabaseSeen::Stopped { folder, major })
         }
@@ -149,13 +150,19 @@ pub async fn look_at_database(config: &Config) -> Result<DatabaseSeen, StartErro
 }
 
 async fn look_at_server(
+    config: &Config,
     owner: ConnectOptions,
     relay: impl FnOnce() -> Result<ConnectOptions, StartError>,
 ) -> Result<DatabaseSeen, StartError> {
     let before = now();
-    let facts = look(owner).await?;
+    // That there is no root key is told elsewhere.
+    let keys = open_root_key(config, RootKeyFile::MustExist).ok();
+    let facts = look(owner, keys.as_deref()).await?;
     let took = now().monotonic.saturating_duration_since(before.monotonic);
-    let trunks = if facts.applied.pending.is_empty() && !facts.applied.is_later {
+    let is_ours = facts.applied.pending.is_empty()
+        && !facts.applied.is_later
+        && facts.root_key != Belonging::Foreign;
+    let trunks = if is_ours {
         Some(match relay() {
             Ok(relay) => count_trunks(relay).await.map_err(StartError::from),
             Err(error) => Err(error),

@@ -11,6 +11,8 @@ use crate::app::{self, DatabaseSeen, StartError};
 use crate::config::Config;
 use crate::media::sounds::Library;
 use crate::relay::sip_udp::RECEIVE_BUFFER;
+use crate::store::StoreError;
+use crate::store::root_key::Belonging;
 use crate::store::server::{ServerFacts, TrunkCounts};
 use crate::vault::RootKey;
 
@@ -173,6 +175,7 @@ async fn database(config: &Config) -> Vec<Finding> {
     match app::look_at_database(config).await {
         Ok(DatabaseSeen::Answers { facts, our_now, trunks }) => {
             let mut findings = vec![schema(&facts), clock(facts.now, our_now)];
+            findings.extend(belonging(facts.root_key));
             findings.extend(trunks.into_iter().flat_map(count));
             findings
         }
@@ -208,6 +211,18 @@ fn schema(facts: &ServerFacts) -> Finding {
              applies them"
         );
         finding(Health::Advice, about, text)
+    }
+}
+
+fn belonging(root_key: Belonging) -> Option<Finding> {
+    let about = "root key";
+    match root_key {
+        Belonging::Ours => Some(finding(Health::Good, about, "the database belongs to it")),
+        Belonging::Foreign => {
+            Some(finding(Health::Bad, about, StoreError::RootKeyForeign.to_string()))
+        }
+        // Migrations are pending, or there is no root key: either is told already.
+        Belonging::Unknown => None,
     }
 }
 

@@ -13,6 +13,7 @@ pub use sqlx::postgres::PgConnectOptions as ConnectOptions;
 use super::error::StoreError;
 use super::migrate;
 use super::notice::Node;
+use super::root_key;
 use crate::vault::{CallCodeHasher, DatabaseRole, KeyStore};
 
 /// How long a caller waits for a free connection.
@@ -70,14 +71,18 @@ impl Database {
     /// they should be.
     ///
     /// # Errors
-    /// [`StoreError`]: unreachable, not our database, or a role with too many rights.
+    /// [`StoreError`]: unreachable, not our database, one of another root key, or a role with too
+    /// many rights.
     pub async fn connect(
         config: DatabaseConfig,
         keys: &Arc<dyn KeyStore>,
         now: SystemTime,
     ) -> Result<Self, StoreError> {
         let mut owner = quiet(config.owner.clone()).connect().await?;
+        // A database that belongs to others is left as it is, its schema and its logins too.
+        root_key::refuse_foreign(&mut owner, keys.as_ref()).await?;
         migrate::migrate(&mut owner).await?;
+        root_key::claim(&mut owner, keys.as_ref(), now).await?;
         migrate::create_partitions(&mut owner, now).await?;
         let (app, relay) = match config.login {
             RoleLogin::Given { app, relay } => (*app, *relay),

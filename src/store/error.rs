@@ -32,6 +32,9 @@ pub enum StoreError {
     /// A sealed value could not be made or opened.
     #[error(transparent)]
     Vault(#[from] VaultError),
+    /// What is sealed in it is sealed under another root key.
+    #[error("this database belongs to another root key (keys.root_file)")]
+    RootKeyForeign,
     /// The role has more rights than the program may have: row-level security would not hold.
     #[error("the database role {role} {excess}; use a role that is neither owner nor superuser")]
     RoleTooStrong {
@@ -80,6 +83,7 @@ impl StoreError {
             | Self::Internal(_)
             | Self::Unreadable { .. }
             | Self::Vault(_)
+            | Self::RootKeyForeign
             | Self::RoleTooStrong { .. }
             | Self::Migration(_) => None,
         }

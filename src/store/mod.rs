@@ -28,6 +28,7 @@ pub mod outbox;
 pub mod page;
 pub mod pool;
 pub mod recording;
+pub mod root_key;
 pub mod route;
 pub mod server;
 pub mod subscriber;

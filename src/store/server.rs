@@ -10,10 +10,11 @@ use super::convert::from_sql;
 use super::database::{ConnectOptions, open_pool};
 use super::migrate::{Applied, look_at_migrations};
 use super::notice::Node;
+use super::root_key::{Belonging, look_at_root_key};
 use super::trunk::{TrunkFault, TrunkSide};
 use super::{RelayPool, StoreError};
 use crate::domain::id::TrunkId;
-use crate::vault::DatabaseRole;
+use crate::vault::{DatabaseRole, KeyStore};
 
 /// A database as it introduces itself to its owner.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -24,6 +25,8 @@ pub struct ServerFacts {
     pub now: SystemTime,
     /// How far the schema is.
     pub applied: Applied,
+    /// Whose what is sealed in it is.
+    pub root_key: Belonging,
 }
 
 /// The trunks that take part.
@@ -37,20 +40,27 @@ pub struct TrunkCounts {
     pub faults: Vec<(TrunkId, TrunkFault)>,
 }
 
-/// Asks a database about itself, as its owner.
+/// Asks a database about itself, as its owner, and with a root key whether it belongs to that.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`] when it does not answer.
-pub async fn look(owner: ConnectOptions) -> Result<ServerFacts, StoreError> {
+pub async fn look(
+    owner: ConnectOptions,
+    keys: Option<&dyn KeyStore>,
+) -> Result<ServerFacts, StoreError> {
     let mut owner = read_only(owner).disable_statement_logging().connect().await?;
     let (version, now): (String, jiff_sqlx::Timestamp) =
         sqlx::query_as("select current_setting('server_version'), clock_timestamp()")
             .fetch_one(&mut owner)
             .await?;
     let applied = look_at_migrations(&mut owner).await?;
+    let root_key = match keys {
+        Some(keys) => look_at_root_key(&mut owner, keys).await?,
+        None => Belonging::Unknown,
+    };
     // Whether or not it can say goodbye, it has answered.
     let _ = owner.close().await;
-    Ok(ServerFacts { version, now: from_sql(now), applied })
+    Ok(ServerFacts { version, now: from_sql(now), applied, root_key })
 }
 
 /// Logs in as the relay does, and counts its trunks.

@@ -42,6 +42,8 @@ pub enum Column {
     WebhookSecret,
     /// `webhook_endpoint.old_secret_sealed`
     WebhookOldSecret,
+    /// `root_key_check.key_sealed`
+    RootKeyCheck,
 }
 
 impl Column {
@@ -58,6 +60,7 @@ impl Column {
             Self::RecordingKey => 9,
             Self::WebhookSecret => 10,
             Self::WebhookOldSecret => 11,
+            Self::RootKeyCheck => 12,
         }
     }
 }
@@ -75,6 +78,11 @@ impl Cell {
     #[must_use]
     pub const fn of_tenant(tenant: TenantId, column: Column) -> Self {
         Self { tenant, row: tenant.as_u128(), column }
+    }
+
+    /// The one row by which a database knows its root key.
+    pub(super) const fn of_root_key_check() -> Self {
+        Self { tenant: TenantId::from_u128(0), row: 0, column: Column::RootKeyCheck }
     }
 
     /// A column of a subscriber's row.

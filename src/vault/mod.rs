@@ -5,6 +5,7 @@
 mod call_code;
 mod derive;
 mod envelope;
+mod root_check;
 mod root_key;
 mod scram;
 mod tenant;
@@ -19,6 +20,7 @@ use zeroize::Zeroizing;
 pub use call_code::CallCodeHasher;
 pub use derive::Purpose;
 pub use envelope::{Cell, Column};
+pub use root_check::{create_root_check, is_root_check_of, is_tenant_of};
 pub use root_key::{RootKey, RootKeyError};
 pub use scram::DatabaseRole;
 pub use tenant::{LookupHash, SealedNumber, SealedTenantKeys, TenantKeys};

@@ -154,6 +154,31 @@ fn the_doctor_sees_a_missing_key_and_a_good_service() {
 }
 
 #[test]
+fn a_database_of_another_root_key_is_not_touched_by_any_command() {
+    let mut service = Service::start("other-key");
+    let other = service.folder.join("other.key").display().to_string();
+    let with_other = [("MASKLINE__KEYS__ROOT_FILE", other.as_str())];
+    let file = config_of(&service.folder);
+    let run = |arguments: &[&str]| {
+        let arguments = [arguments, &["--config", &file]].concat();
+        maskline(&arguments, "", &with_other)
+    };
+    assert!(run(&["key", "init"]).good);
+    let words = "this database belongs to another root key (keys.root_file)";
+    // Beside the running service, then as the only process.
+    run(&["key", "create"]).refused(words);
+    let said = run(&["doctor"]);
+    assert!(
+        !said.good && said.out.contains(&format!("BAD    root key: {words}")),
+        "{}",
+        said.all()
+    );
+    service.stop();
+    run(&["key", "create"]).refused(words);
+    run(&["serve"]).refused(words);
+}
+
+#[test]
 fn a_second_service_in_the_same_folder_says_so_and_the_first_goes_on() {
     let service = Service::start("second");
     let ports = [

@@ -19,7 +19,7 @@ async fn bench(pbx: &str, carrier: &str) -> Bench {
         address: address.parse().expect("an address"),
     });
     config.sip.listen = Listeners(listeners.into());
-    let running = start(config, RootKeyFile::Ephemeral).await.expect("started");
+    let running = start(config, RootKeyFile::MustExist).await.expect("started");
     let relay_at = |own: &str| {
         if own.starts_with('[') { running.sip_more[0] } else { running.sip }
     };

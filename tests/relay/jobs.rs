@@ -54,7 +54,7 @@ async fn a_running_service_tells_endpoints_and_says_how_much_waits() {
     let test = database().await;
     let mut config = settings(&url(&test));
     config.webhooks = Webhooks { allow_http: true, allow_private: true };
-    let running = start(config, RootKeyFile::Ephemeral).await.expect("started");
+    let running = start(config, RootKeyFile::MustExist).await.expect("started");
     let bench = Bench::on(test, running).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let (store, at) = (&bench.running.store, maskline::relay::now::now().wall);
@@ -123,7 +123,7 @@ async fn what_can_be_read_of_a_damaged_recording_is_kept_and_files_of_no_use_go_
     let recent = put("recent.part", b"no recording", 1_826);
     let mut config = settings(&url(&test));
     config.recording.folder = Some(folder.clone());
-    let running = start(config, RootKeyFile::Ephemeral).await.expect("started");
+    let running = start(config, RootKeyFile::MustExist).await.expect("started");
     let bench = Bench::on(test, running).await;
     let recording = damaged(&bench, &partial).await;
     let page = PageRequest::new(9, None);

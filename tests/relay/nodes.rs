@@ -1,35 +1,28 @@
 //! Two nodes on one database: what ends a binding on one of them ends its calls on the other.
 
-use std::path::PathBuf;
-
 use maskline::app::Running;
 use maskline::domain::binding::SuspendReason;
 use maskline::domain::cause::Cause;
 use maskline::domain::cdr::Cdr;
 use maskline::store::binding::{BindingOutcome, CallsUp};
-use maskline::vault::RootKey;
 
 use crate::calls::Bench;
-use crate::service::{node, url};
+use crate::service::{service, url};
 use crate::support::{database, noon};
 
 /// A node with calls, and another one.
 struct Two {
     here: Bench,
     there: Running,
-    root_key: PathBuf,
 }
 
 impl Two {
-    async fn new(name: &str) -> Self {
-        let file = format!("maskline-nodes-{name}-{}.key", std::process::id());
-        let root_key = std::env::temp_dir().join(file);
-        RootKey::create(&root_key).expect("a root key");
+    async fn new() -> Self {
         let test = database().await;
         let owner = url(&test);
-        let here = Bench::on(test, node(&owner, &root_key).await).await;
-        let there = node(&owner, &root_key).await;
-        Self { here, there, root_key }
+        let here = Bench::on(test, service(&owner).await).await;
+        let there = service(&owner).await;
+        Self { here, there }
     }
 
     /// Ends the binding on the other node.
@@ -66,14 +59,13 @@ impl Two {
     async fn causes(self) -> Vec<Cause> {
         self.there.stop(std::time::Duration::ZERO, Default::default()).await;
         let records = self.here.records().await;
-        std::fs::remove_file(&self.root_key).expect("removed");
         records.iter().map(|cdr: &Cdr| cdr.cause).collect()
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unbind_on_one_node_ends_what_rings_on_another() {
-    let two = Two::new("ring").await;
+    let two = Two::new().await;
     let invite = two.here.ringing("one");
     two.unbind(CallsUp::GoOn).await;
     two.ring_off(&invite, "404");
@@ -82,7 +74,7 @@ async fn an_unbind_on_one_node_ends_what_rings_on_another() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unbind_that_drops_calls_ends_what_talks_on_another_node() {
-    let two = Two::new("talk").await;
+    let two = Two::new().await;
     two.here.answered("one");
     two.unbind(CallsUp::End).await;
     two.hang_up();
@@ -91,7 +83,7 @@ async fn an_unbind_that_drops_calls_ends_what_talks_on_another_node() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_suspension_that_drops_calls_ends_both_kinds_on_another_node() {
-    let two = Two::new("suspend").await;
+    let two = Two::new().await;
     two.here.answered("one");
     let invite = two.here.ringing("two");
     two.suspend(CallsUp::End).await;
@@ -102,7 +94,7 @@ async fn a_suspension_that_drops_calls_ends_both_kinds_on_another_node() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_end_that_nobody_told_of_is_found_when_a_node_listens_again() {
-    let two = Two::new("deaf").await;
+    let two = Two::new().await;
     let invite = two.here.ringing("one");
     let mut superuser = two.here.test.superuser().await;
     for sql in [

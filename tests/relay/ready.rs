@@ -29,7 +29,7 @@ async fn a_relay_whose_ports_are_taken_is_not_ready_until_they_are_free_again() 
     // Room for two calls. The range of all other tests begins above.
     config.media.ports = PortRange { first: 19_000, last: 19_007 };
     config.media.port_quarantine = Duration::ZERO;
-    let running = start(config, RootKeyFile::Ephemeral).await.expect("started");
+    let running = start(config, RootKeyFile::MustExist).await.expect("started");
     let bench = Bench::on(test, running).await;
     until_ready_says(&bench, 200, "true").await;
 

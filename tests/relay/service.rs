@@ -9,7 +9,7 @@ use maskline::domain::ring::RingTone;
 use maskline::domain::whisper::WhisperPolicy;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::database;
+use crate::support::{database, root_key};
 
 fn any_port(address: &str) -> std::net::SocketAddr {
     format!("{address}:0").parse().expect("an address")
@@ -17,14 +17,7 @@ fn any_port(address: &str) -> std::net::SocketAddr {
 
 /// A service on free ports and a fresh database.
 pub(crate) async fn service(owner: &str) -> Running {
-    start(settings(owner), RootKeyFile::Ephemeral).await.expect("started")
-}
-
-/// One of several services that share a root key.
-pub(crate) async fn node(owner: &str, root_key: &std::path::Path) -> Running {
-    let mut config = settings(owner);
-    config.keys.root_file = root_key.to_owned();
-    start(config, RootKeyFile::MustExist).await.expect("started")
+    start(settings(owner), RootKeyFile::MustExist).await.expect("started")
 }
 
 pub(crate) fn settings(owner: &str) -> Config {
@@ -33,6 +26,7 @@ pub(crate) fn settings(owner: &str) -> Config {
     config.media.announce_refusals = false;
     config.media.ring = RingTone::Phone;
     config.database.url = Some(Secret::new(owner));
+    config.keys.root_file = root_key();
     config.api.listen = any_port("127.0.0.1");
     config.admin.listen = any_port("127.0.0.1");
     config.sip.listen = Listeners::udp(any_port("127.0.0.1"));
@@ -84,6 +78,14 @@ async fn a_taken_address_is_named_with_its_key() {
     config.admin.listen = taken.local_addr().expect("bound");
     let error = start(config, RootKeyFile::Ephemeral).await.expect_err("the port is taken");
     assert!(error.to_string().starts_with("admin.listen: cannot listen on"), "{error}");
+}
+
+#[tokio::test]
+async fn a_service_with_another_root_key_does_not_start() {
+    let test = database().await;
+    let error = start(settings(&url(&test)), RootKeyFile::Ephemeral).await.expect_err("split");
+    let told = error.to_string();
+    assert_eq!(told, "this database belongs to another root key (keys.root_file)");
 }
 
 #[tokio::test]

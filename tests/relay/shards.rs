@@ -21,7 +21,7 @@ async fn bench() -> Bench {
     let mut config = settings(&url(&test));
     config.sip.shards = 2;
     config.sip.failover_timeout = Duration::from_secs(32);
-    let running = start(config, RootKeyFile::Ephemeral).await.expect("started");
+    let running = start(config, RootKeyFile::MustExist).await.expect("started");
     Bench::on(test, running).await
 }
 

@@ -265,7 +265,7 @@ async fn in_a_network_of_its_own_every_packet_of_the_relay_goes_to_a_peer() {
     let relay: SocketAddr = "10.77.0.1:0".parse().expect("an address");
     config.sip.listen = Listeners::udp(relay);
     config.media.bind = relay.ip();
-    let running = start(config, RootKeyFile::Ephemeral).await.expect("started");
+    let running = start(config, RootKeyFile::MustExist).await.expect("started");
     let [pbx, carrier] = ["10.77.0.2:0", "10.77.0.3:0"].map(|at| Peer::new(at, running.sip));
     let peers = [pbx.address().ip(), carrier.address().ip()];
     let bench = Bench::between(test, running, pbx, carrier).await;

@@ -3,8 +3,6 @@
 use maskline::domain::id::TenantId;
 use maskline::store::StoreError;
 use maskline::store::database::{Database, DatabaseConfig, RoleLogin};
-use maskline::vault::{KeyStore, RootKey};
-use std::sync::Arc;
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
@@ -16,6 +14,7 @@ const PLATFORM_TABLES: &[&str] = &[
     "_sqlx_migrations", // the program's roles have no right on it
     "pool",             // offered to all tenants
     "pool_trunk",       // of the platform
+    "root_key_check",   // the program's roles have no right on it
     "tenant",           // its own id is the tenant
     "trunk_access",     // of trunks, which only the platform sees
 ];
@@ -77,7 +76,7 @@ async fn the_programs_roles_own_nothing_and_touch_no_partition() {
 #[tokio::test]
 async fn a_superuser_or_the_owner_is_refused_as_a_role_of_the_program() {
     let test = support::database().await;
-    let keys: Arc<dyn KeyStore> = Arc::new(RootKey::ephemeral().expect("randomness"));
+    let keys = support::keys();
     for role in ["postgres", "maskline_owner"] {
         let strong = Box::new(test.owner().username(role));
         let login = RoleLogin::Given { app: strong.clone(), relay: strong };
@@ -90,7 +89,7 @@ async fn a_superuser_or_the_owner_is_refused_as_a_role_of_the_program() {
 #[tokio::test]
 async fn derived_passwords_are_accepted_by_the_server() {
     let test = support::database().await;
-    let keys: Arc<dyn KeyStore> = Arc::new(RootKey::ephemeral().expect("randomness"));
+    let keys = support::keys();
     let login = RoleLogin::Derived;
     let config = DatabaseConfig { owner: test.owner(), login, connections_max: 2 };
     // Trust authentication does not ask; what counts is that the server takes the verifier.

@@ -16,7 +16,7 @@ async fn a_look_at_a_new_database_tells_what_is_pending_and_migrates_nothing() {
     let sql = format!("create database {name} owner maskline_owner");
     sqlx::query(AssertSqlSafe(sql)).execute(&mut superuser).await.expect("a new database");
     for _ in 0..2 {
-        let seen = look(cluster().owner().database(name)).await.expect("an answer");
+        let seen = look(cluster().owner().database(name), None).await.expect("an answer");
         assert_eq!(seen.applied.pending.first(), Some(&"roles"));
         assert!(!seen.applied.is_later);
     }
@@ -36,7 +36,7 @@ async fn a_look_at_ours_finds_its_trunks_and_sets_no_password() {
                      where rolname like 'maskline%'";
     let before: Vec<Option<String>> =
         sqlx::query_scalar(passwords).fetch_one(&mut world.sql).await.expect("the roles");
-    let seen = look(world.test.owner()).await.expect("an answer");
+    let seen = look(world.test.owner(), None).await.expect("an answer");
     assert_eq!((seen.applied.pending.as_slice(), seen.applied.is_later), (&[][..], false));
     let trunks = count_trunks(world.test.owner().username("maskline_relay")).await;
     let faults = vec![];
@@ -54,5 +54,5 @@ async fn a_look_at_ours_finds_its_trunks_and_sets_no_password() {
 
     let later = "insert into _sqlx_migrations values (9999, 'later', now(), true, '', 0)";
     sqlx::query(later).execute(&mut world.sql).await.expect("a later migration");
-    assert!(look(world.test.owner()).await.expect("an answer").applied.is_later);
+    assert!(look(world.test.owner(), None).await.expect("an answer").applied.is_later);
 }

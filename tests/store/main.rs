@@ -13,5 +13,6 @@ mod look;
 mod menus;
 mod recordings;
 mod records;
+mod root_key;
 mod routes;
 mod sweeps;

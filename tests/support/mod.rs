@@ -15,6 +15,8 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection};
 
 const TEMPLATE: &str = "maskline_template";
 const CONNECTIONS_MAX: u32 = 20;
+/// Folders of test binaries are this and their process.
+const PREFIX: &str = "maskline-test-";
 
 /// A moment that every test starts from: 2025-06-15 04:00 UTC, noon in Shanghai.
 pub(crate) fn noon() -> SystemTime {
@@ -57,7 +59,7 @@ pub(crate) async fn database() -> TestDatabase {
     sqlx::query(AssertSqlSafe(sql)).execute(&mut superuser).await.expect("a new database");
     superuser.close().await.expect("closed");
 
-    let keys: Arc<dyn KeyStore> = Arc::new(RootKey::ephemeral().expect("randomness"));
+    let keys = keys();
     let database = connect(&name, &keys).await;
     let vault = Arc::new(Vault::new(keys).expect("a vault"));
     let store = Store::new(database.app.clone(), Arc::clone(&vault));
@@ -69,6 +71,17 @@ async fn connect(name: &str, keys: &Arc<dyn KeyStore>) -> Database {
     let login = RoleLogin::Trusted;
     let config = DatabaseConfig { owner, login, connections_max: CONNECTIONS_MAX };
     Database::connect(config, keys, noon()).await.expect("migrated and connected")
+}
+
+/// The root key file of all databases of this test binary: they are copies of one template. It is
+/// there as soon as the cluster is.
+pub(crate) fn root_key() -> PathBuf {
+    spacious().join(format!("{PREFIX}{}", std::process::id())).join("root.key")
+}
+
+/// What is under that root key.
+pub(crate) fn keys() -> Arc<dyn KeyStore> {
+    Arc::new(RootKey::load(&root_key()).expect("the root key"))
 }
 
 /// The cluster of this test binary. It goes down when the binary ends; the next run removes what it
@@ -111,17 +124,16 @@ async fn start() -> Cluster {
     let sql = format!("create database {TEMPLATE} owner maskline_owner");
     sqlx::query(AssertSqlSafe(sql)).execute(&mut superuser).await.expect("a template");
     superuser.close().await.expect("closed");
+    RootKey::create(&root_key()).expect("a root key");
     cluster
 }
 
 async fn make_template() {
-    let keys: Arc<dyn KeyStore> = Arc::new(RootKey::ephemeral().expect("randomness"));
-    connect(TEMPLATE, &keys).await.close().await;
+    connect(TEMPLATE, &keys()).await.close().await;
 }
 
 /// One for each process; those of processes that are gone are removed.
 fn folder() -> PathBuf {
-    const PREFIX: &str = "maskline-test-";
     let temporary = spacious();
     for entry in std::fs::read_dir(&temporary).expect("the temporary folder").flatten() {
         let name = entry.file_name();
