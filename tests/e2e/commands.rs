@@ -30,7 +30,7 @@ impl Said {
         format!("{}{}", self.out, self.errors)
     }
 
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         assert!(self.good, "{}", self.all());
         serde_json::from_str(&self.out).expect("JSON")
     }

@@ -247,8 +247,20 @@ impl Softphone {
         Self::launch(folder, hz, &config, &account, arguments)
     }
 
-    /// Starts one with these settings beside the usual ones.
+    /// Starts one on loopback, with these settings beside the usual ones.
     pub(crate) fn launch(
+        folder: PathBuf,
+        hz: u32,
+        more: &str,
+        account: &str,
+        arguments: &[&str],
+    ) -> Self {
+        let more = format!("net_interface {MEDIA}\n{more}");
+        Self::launch_anywhere(folder, hz, &more, account, arguments)
+    }
+
+    /// Starts one that takes the address of this machine that it likes best.
+    pub(crate) fn launch_anywhere(
         folder: PathBuf,
         hz: u32,
         more: &str,
@@ -260,7 +272,7 @@ impl Softphone {
         sound::write_tone(&tone, hz, 30);
         let config = format!(
             "module_path {}\nmodule g711.so\nmodule aufile.so\nmodule sndfile.so\n\
-             module_app account.so\nmodule_app menu.so\nnet_interface {MEDIA}\n\
+             module_app account.so\nmodule_app menu.so\n\
              audio_source aufile,{}\nsnd_path {}\n{more}",
             module_folder(),
             tone.display(),

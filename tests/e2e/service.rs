@@ -239,7 +239,7 @@ impl Service {
         let sides = Sides {
             insurer: SocketAddr::new(INSURER.parse().expect("an address"), free_port(INSURER)),
             carrier: SocketAddr::new(CARRIER.parse().expect("an address"), free_port(CARRIER)),
-            softphone: None,
+            softphones: [None; 2],
         };
         let key = || operator_key.as_str().into();
         let made = runtime

@@ -21,8 +21,10 @@ use tokio_util::sync::CancellationToken;
 use super::{Failure, Outcome};
 use crate::api::bootstrap::issue_first_key;
 use crate::app::{self, RootKeyFile, Running};
+use crate::config::{Log, LogFormat};
 use crate::phone::{CallState, Ending};
 use crate::relay::now::now;
+use crate::telemetry;
 use interrupt::Interrupt;
 use ladder::Column;
 use progress::Progress;
@@ -40,7 +42,8 @@ const STOP_TIME_MAX: Duration = Duration::from_secs(2);
 /// Arguments of `maskline demo`.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct Args {
-    /// Leave the service up afterwards, on the usual ports, and say what can be tried.
+    /// Leave the service up afterwards, on the usual ports where they are free, and say what can
+    /// be tried.
     #[arg(long)]
     stay: bool,
     /// The address of a softphone that may dial as agent 4821; this machine when absent.
@@ -56,9 +59,12 @@ pub fn run(args: &Args) -> Outcome {
     let progress = Progress::begin();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let interrupt = Interrupt::listen(&runtime)?;
+    // Who knocks in vain may be the softphone of whoever looks here.
+    let door = Log { filter: "maskline::security=warn".to_owned(), format: LogFormat::Pretty };
+    telemetry::init(&door)?;
     let setting = Setting::new(args.stay, args.softphone)?;
     progress.step("Starting PostgreSQL in a private directory, and the service on it")?;
-    let service = runtime.block_on(app::start(setting.config(), RootKeyFile::Ephemeral))?;
+    let service = runtime.block_on(app::start(setting.config()?, RootKeyFile::Ephemeral))?;
     let shown = show(&runtime, &service, &setting, &progress, &interrupt);
     // The terminal may be gone; what was started is stopped all the same.
     let told = progress.step("Stopping");

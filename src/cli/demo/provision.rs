@@ -22,8 +22,8 @@ pub struct Sides {
     pub insurer: SocketAddr,
     /// The carrier.
     pub carrier: SocketAddr,
-    /// A softphone that may dial as an agent too.
-    pub softphone: Option<IpAddr>,
+    /// Where a softphone may dial from as an agent too.
+    pub softphones: [Option<IpAddr>; 2],
 }
 
 /// What was made.
@@ -54,10 +54,13 @@ pub async fn provision(
     let operator = client(operator_key)?;
     let tenant = json!({"name": "Example Insurance", "desk_user": DESK});
     let tenant = id(&operator.post("/v1/tenants", &tenant).await?);
-    add_insurer_trunk(&operator, &tenant, "example-pbx", sides.insurer, sides.insurer.ip()).await?;
-    if let Some(ip) = sides.softphone.filter(|ip| *ip != sides.insurer.ip()) {
-        let target = SocketAddr::new(ip, 5060);
-        add_insurer_trunk(&operator, &tenant, "example-softphone", target, ip).await?;
+    let pbx = sides.insurer;
+    add_insurer_trunk(&operator, &tenant, "example-pbx", pbx, &[pbx.ip()]).await?;
+    let softphones: Vec<_> =
+        sides.softphones.into_iter().flatten().filter(|ip| *ip != pbx.ip()).collect();
+    if let Some(ip) = softphones.first() {
+        let target = SocketAddr::new(*ip, 5060);
+        add_insurer_trunk(&operator, &tenant, "example-softphone", target, &softphones).await?;
     }
     let carrier = json!({
         "name": "example-carrier", "role": "carrier",
@@ -81,11 +84,11 @@ async fn add_insurer_trunk(
     tenant: &str,
     name: &str,
     target: SocketAddr,
-    source: IpAddr,
+    sources: &[IpAddr],
 ) -> Result<(), ClientError> {
     let trunk = json!({
         "name": name, "role": "insurer", "tenant_id": tenant,
-        "source_networks": [source], "targets": [target],
+        "source_networks": sources, "targets": [target],
     });
     operator.post("/v1/trunks", &trunk).await?;
     Ok(())

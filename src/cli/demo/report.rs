@@ -122,7 +122,8 @@ The service stays up until Ctrl-C (or SIGTERM). In another terminal:
 \"subscriber\":{{\"real_number\":\"+8613800005678\"}}}}'
 
   # dial its virtual_number from a softphone: user {AGENT}, no registration, UDP, to {sip};
-  # the demo's subscriber phone answers with a tone of {SUBSCRIBER_HZ} Hz
+  # the demo's subscriber phone answers with a tone of {SUBSCRIBER_HZ} Hz. Who dials from another
+  # machine than was said is dropped, with a line here: start with --softphone and its address
 
   curl -s $MASKLINE_URL/v1/calls -H \"Authorization: Bearer $MASKLINE_KEY\"
   curl -s $MASKLINE_URL/v1/calls/live -H \"Authorization: Bearer $MASKLINE_KEY\"

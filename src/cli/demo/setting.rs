@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,6 +20,8 @@ pub(super) const NATIONAL: &str = "13800001234";
 const INSURER: [u8; 4] = [127, 0, 0, 2];
 const CARRIER: [u8; 4] = [127, 0, 0, 3];
 const LOOPBACK: [u8; 4] = [127, 0, 0, 1];
+/// An address that is nobody's (RFC 5737): the way there begins at the network of this machine.
+const ELSEWHERE: [u8; 4] = [203, 0, 113, 1];
 
 /// One place to play.
 pub(super) struct Setting {
@@ -30,15 +32,16 @@ pub(super) struct Setting {
 
 impl Setting {
     pub(super) fn new(stay: bool, softphone: Option<IpAddr>) -> io::Result<Self> {
-        // A softphone on this machine dials from 127.0.0.1.
-        let own_machine = stay.then_some(IpAddr::from(LOOPBACK));
-        let softphone = softphone.or(own_machine);
-        let reached_at = softphone.map(own_address_towards).transpose()?;
+        let (reached_at, softphones) = match (stay, softphone) {
+            (false, _) => (None, [None; 2]),
+            (true, Some(ip)) => (Some(own_address_towards(ip)?), [Some(ip), None]),
+            (true, None) => own_machine(),
+        };
         let side = |ip: [u8; 4]| {
             let ip = IpAddr::from(ip);
             Ok::<_, io::Error>(SocketAddr::new(ip, free_ports(ip, 1)?))
         };
-        let sides = Sides { insurer: side(INSURER)?, carrier: side(CARRIER)?, softphone };
+        let sides = Sides { insurer: side(INSURER)?, carrier: side(CARRIER)?, softphones };
         Ok(Self { folder: Folder::new()?, reached_at, sides })
     }
 
@@ -51,17 +54,27 @@ impl Setting {
         self.reached_at
     }
 
-    /// The settings of the service.
-    pub(super) fn config(&self) -> Config {
+    /// The settings of the service: on the usual ports when it stays up, or on others where
+    /// somebody has those.
+    ///
+    /// # Errors
+    /// When no port is left.
+    pub(super) fn config(&self) -> io::Result<Config> {
         let mut config = Config::default();
         config.database.data_dir = Some(self.folder.0.join("pg"));
         config.drain_timeout = Duration::from_secs(2);
         config.log.filter = "warn".to_owned();
         config.media.threads = 1;
         if let Some(ip) = self.reached_at {
-            let port =
-                config.sip.listen.of(Transport::Udp).next().map_or(0, |address| address.port());
-            config.sip.advertise = Some(Advertised(SocketAddr::new(ip, port)));
+            let usual = config.sip.listen.of(Transport::Udp).next();
+            let usual = usual.ok_or_else(|| io::Error::other("no address for SIP"))?;
+            let udp = |at| UdpSocket::bind(at)?.local_addr();
+            let tcp = |at| TcpListener::bind(at)?.local_addr();
+            let sip = usual_or_other(usual, udp)?;
+            config.sip.listen = Listeners::udp(sip);
+            config.sip.advertise = Some(Advertised(SocketAddr::new(ip, sip.port())));
+            config.api.listen = usual_or_other(config.api.listen, tcp)?;
+            config.admin.listen = usual_or_other(config.admin.listen, tcp)?;
         } else {
             let any_port = SocketAddr::from((LOOPBACK, 0));
             config.sip.listen = Listeners::udp(any_port);
@@ -70,8 +83,16 @@ impl Setting {
             (config.api.listen, config.admin.listen) = (any_port, any_port);
             config.media.bind = any_port.ip();
         }
-        config
+        Ok(config)
     }
+}
+
+/// This address, or one with a free port when the usual one is taken. `bind` takes it and lets go.
+fn usual_or_other(
+    usual: SocketAddr,
+    bind: impl Fn(SocketAddr) -> io::Result<SocketAddr>,
+) -> io::Result<SocketAddr> {
+    bind(usual).or_else(|_| bind(SocketAddr::new(usual.ip(), 0)))
 }
 
 /// A folder among temporary files, removed at the end.
@@ -95,6 +116,16 @@ impl Drop for Folder {
     fn drop(&mut self) {
         // It lies among temporary files in any case.
         let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Where a softphone on this machine reaches the relay, and where it may dial from. Most take the
+/// address of the machine's network, whomever they dial; without a network there is one alone.
+fn own_machine() -> (Option<IpAddr>, [Option<IpAddr>; 2]) {
+    let loopback = IpAddr::from(LOOPBACK);
+    match own_address_towards(IpAddr::from(ELSEWHERE)).ok().filter(|ip| *ip != loopback) {
+        Some(ip) => (Some(ip), [Some(ip), Some(loopback)]),
+        None => (Some(loopback), [Some(loopback), None]),
     }
 }
 
@@ -123,6 +154,21 @@ mod tests {
         assert!(folders.iter().all(|folder| folder.is_dir()));
         drop((one, two));
         assert!(!folders.iter().any(|folder| folder.exists()));
+    }
+
+    #[test]
+    fn who_has_a_usual_port_keeps_it() {
+        let staying = Setting::new(true, None).expect("a setting");
+        let taken = TcpListener::bind((IpAddr::from(LOOPBACK), 0)).expect("a free port");
+        let usual = taken.local_addr().expect("bound");
+        let tcp = |at| TcpListener::bind(at)?.local_addr();
+        let other = usual_or_other(usual, tcp).expect("another");
+        assert!(other.ip() == usual.ip() && other.port() != usual.port());
+        drop(taken);
+        assert_eq!(usual_or_other(usual, tcp).expect("the usual one"), usual);
+        let at = staying.config().expect("ports").sip.advertise.expect("it stays").0;
+        assert!(at.port() != 0 && Some(at.ip()) == staying.reached_at());
+        assert!(staying.sides().softphones.contains(&Some(IpAddr::from(LOOPBACK))));
     }
 
     #[test]
