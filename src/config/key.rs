@@ -80,7 +80,10 @@ pub(super) const KEYS: &[Key] = &[
         sip.softphone_digest,
         "what softphones answer with: all; sha-256 or better; md5 alone for old ones"
     ),
-    key!(sip.tls_ca, "PEM of roots for the certificates of trunks without their own tls_ca"),
+    key!(
+        sip.tls_ca,
+        "PEM of roots that servers of trunks without a tls_ca of their own must chain to"
+    ),
     key!(sip.country_code, "calling code of national numbers that carriers write without +"),
     key!(sip.ring_timeout, "a callee rings this long"),
     key!(sip.route_deadline, "an attempt whose route is not known by then is refused"),

@@ -10,6 +10,7 @@ mod crowd;
 mod demo;
 mod early_media;
 mod encrypted;
+mod guide;
 mod http;
 mod leaks;
 mod media_process;
