@@ -184,7 +184,7 @@ impl Signalling {
                 listeners: streams,
                 sources,
                 tls,
-                limits: Limits::default(),
+                limits: Limits::with_failover(config.sip.failover_timeout),
                 softphones: match config.sip.softphones {
                     Softphones::Off => &[],
                     Softphones::Tls => &[Transport::Tls],

@@ -4,6 +4,7 @@
 mod clocks;
 mod connection;
 mod identity;
+mod limits;
 mod outgoing;
 mod post;
 mod sources;
@@ -23,6 +24,7 @@ use rustix::io::Errno;
 use slab::Slab;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
+pub(crate) use self::limits::Limits;
 pub(crate) use self::post::Post;
 
 use self::clocks::UNPROVED;
@@ -37,43 +39,6 @@ use crate::call::io::{Input, Peer, PeerRole};
 use crate::domain::id::TrunkId;
 use crate::sip::transport::{Hop, Transport};
 use crate::sip::wheel::Wheel;
-
-/// How much a connection may cost.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    /// Connections of one source: an IPv4 address, or an IPv6 network of 64 bits.
-    pub(crate) per_source_max: usize,
-    /// Connections in all.
-    pub(crate) connections_max: usize,
-    /// Connections of peers that are no trunk, so that trunks always find room.
-    pub(crate) softphones_max: usize,
-    /// How long the first message, and each later one once begun, may take. The handshake is part
-    /// of the first.
-    pub(crate) message_within: Duration,
-    /// How long a peer that is no trunk may take to show the login of an agent.
-    pub(crate) proof_within: Duration,
-    /// How long a peer may leave unread what it was sent.
-    pub(crate) read_within: Duration,
-    /// How long a peer may take to accept a connection of ours, handshake included.
-    pub(crate) connect_within: Duration,
-    /// How long the last answer on a broken stream has to reach its peer.
-    pub(crate) last_answer_within: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            per_source_max: 100,
-            connections_max: 4_096,
-            softphones_max: 2_048,
-            message_within: Duration::from_secs(30),
-            proof_within: Duration::from_secs(30),
-            read_within: Duration::from_secs(30),
-            connect_within: Duration::from_secs(4),
-            last_answer_within: Duration::from_millis(500),
-        }
-    }
-}
 
 /// Takes what connections bring.
 pub(crate) trait TakesInputs: Send + Sync {

@@ -270,6 +270,24 @@ fn nothing_is_sent_on_a_connection_before_its_peer_is_known() {
 }
 
 #[test]
+fn what_waits_for_a_connection_is_lost_before_another_carrier_is_asked_instead() {
+    let failover = Duration::from_millis(400);
+    let limits = Limits::with_failover(failover);
+    assert!(limits.connect_within < failover);
+    let usual = Duration::from_secs(2);
+    assert!(Limits::with_failover(usual).connect_within < usual);
+    let listener = TcpListener::bind(any_port(PBX)).expect("a free port");
+    let world = World::new(Transport::Tls, limits, mutual(None));
+    let to = for_trunk(1, listener.local_addr().expect("bound"));
+    world.post.send(to, bytes::Bytes::from_static(b"+861380000"));
+    // It takes the connection and says nothing.
+    let (mut socket, _) = listener.accept().expect("a connection");
+    assert_eq!(world.unreachable(), to);
+    let hello = rest(&mut socket);
+    assert!(!hello.is_empty(), "the handshake had begun");
+}
+
+#[test]
 fn two_trunks_of_one_address_are_each_reached_by_a_connection_of_their_own() {
     let listener = TcpListener::bind(any_port(PBX)).expect("a free port");
     // Nobody waits for ever for a connection that does not come.
