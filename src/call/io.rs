@@ -264,6 +264,14 @@ pub enum SecurityEvent {
         /// The agent, when one took part.
         agent: Option<AgentId>,
     },
+    /// A peer has sent what belongs to the dialog of another peer, or answers what it was not
+    /// asked: it knows tags of a call of others.
+    ForeignDialog {
+        /// Where it came from.
+        source: IpAddr,
+        /// The trunk that has this address; none for a softphone's.
+        trunk: Option<TrunkId>,
+    },
     /// A source was refused so often that it meets silence for a while.
     Silenced {
         /// Which.

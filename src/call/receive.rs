@@ -7,7 +7,7 @@ use super::core::CallCore;
 use super::coupling::Event as CallEvent;
 use super::egress::{self, ACCEPT, ALLOW, ALLOWED_METHODS, BODIES, EXTENSIONS, SDP, SUPPORTED};
 use super::errands::Errands;
-use super::io::{Peer, PeerRole};
+use super::io::{NO_TRUNK, Output, Peer, PeerRole, SecurityEvent};
 use super::place::{Part, Place};
 use crate::domain::cause::Cause;
 use crate::domain::now::Now;
@@ -141,11 +141,19 @@ impl CallCore {
 
     /// As if there were no such dialog; nobody learns from the answer that there is one.
     fn refuse_foreign(&mut self, now: Now, peer: &Peer, message: &Message) {
-        self.wires.counters.foreign_sources += 1;
+        self.note_foreign(peer);
         if !self.answers_odd(now, peer) {
             return;
         }
         self.answer_stateless(peer, message, 481);
+    }
+
+    /// An insider who reads what others send, or a phone that was lost and is back elsewhere.
+    fn note_foreign(&mut self, peer: &Peer) {
+        self.wires.counters.foreign_sources += 1;
+        let trunk = Some(peer.trunk).filter(|trunk| *trunk != NO_TRUNK);
+        let event = SecurityEvent::ForeignDialog { source: peer.address.ip(), trunk };
+        self.wires.outputs.push_back(Output::Security(event));
     }
 
     /// Answers a request by its transaction.
@@ -288,7 +296,7 @@ impl CallCore {
         let place @ Place { serial, part } = Place::of_owner(owner);
         let is_callers = asks_from_here.or_else(|| self.comes_from(now, place, peer));
         if is_callers == Some(false) {
-            self.wires.counters.foreign_sources += 1;
+            self.note_foreign(peer);
             return self.answer(now, peer, server, message, 481);
         }
         let call = self.calls.get(serial);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::call::io::SecurityEvent;
 use crate::domain::cap::CapReached;
-use crate::domain::id::{AgentId, BindingId, TenantId};
+use crate::domain::id::{AgentId, BindingId, TenantId, TrunkId};
 
 /// Under this target and no other.
 const TARGET: &str = "maskline::security";
@@ -31,6 +31,8 @@ pub(crate) enum Line {
         binding: BindingId,
         agent: Option<AgentId>,
     },
+    /// A peer that knows of a call which is not its own.
+    ForeignDialog { source: IpAddr, trunk: Option<TrunkId> },
     /// A source that has been refused too often; it meets silence for a while.
     Silenced { source: IpAddr },
 }
@@ -43,13 +45,28 @@ impl From<SecurityEvent> for Line {
             SecurityEvent::CapReached { reached, tenant, binding, agent } => {
                 Self::CapReached { reached, tenant, binding, agent }
             }
+            SecurityEvent::ForeignDialog { source, trunk } => Self::ForeignDialog { source, trunk },
             SecurityEvent::Silenced { source } => Self::Silenced { source },
         }
     }
 }
 
 impl Line {
-    pub(crate) fn write(self) {
+    /// Who causes it as often as it likes, and is told from others by its address.
+    const fn knocker(self) -> Option<IpAddr> {
+        match self {
+            Self::Stranger { source }
+            | Self::ConnectionRefused { source, .. }
+            | Self::ForeignDialog { source, .. } => Some(source),
+            // Whoever finds these counts them before.
+            Self::LoginFailed { .. }
+            | Self::LoginGuessed { .. }
+            | Self::CapReached { .. }
+            | Self::Silenced { .. } => None,
+        }
+    }
+
+    fn write(self) {
         match self {
             Self::Stranger { source } => tracing::warn!(
                 target: TARGET,
@@ -80,6 +97,13 @@ impl Line {
             Self::CapReached { reached, tenant, binding, agent } => {
                 write_cap(reached, tenant, binding, agent);
             }
+            Self::ForeignDialog { source, trunk } => tracing::warn!(
+                target: TARGET,
+                event = "sip_foreign_dialog",
+                %source,
+                trunk.id = trunk.map(tracing::field::display),
+                "Refused {source}, which spoke in a call that is not its own"
+            ),
             Self::Silenced { source } => tracing::warn!(
                 target: TARGET,
                 event = "sip_silenced",
@@ -127,8 +151,15 @@ impl Knocks {
         Self { sources: BTreeMap::new(), lines: (0, now) }
     }
 
+    /// Writes a line, unless there are enough of its kind of source.
+    pub(crate) fn write(&mut self, now: Instant, line: Line) {
+        if line.knocker().is_none_or(|source| self.is_worth_a_line(now, source)) {
+            line.write();
+        }
+    }
+
     /// Whether one more line about this source should be written.
-    pub(crate) fn is_worth_a_line(&mut self, now: Instant, source: IpAddr) -> bool {
+    fn is_worth_a_line(&mut self, now: Instant, source: IpAddr) -> bool {
         if !count(&mut self.lines, now, SECOND, LINES_MAX) {
             return false;
         }
@@ -164,11 +195,13 @@ mod tests {
     use crate::domain::cap::{CapMeasure, CapSubject};
     use crate::relay::now::now;
 
-    const LINES: [fn(IpAddr) -> Line; 5] = [
+    const LINES: [fn(IpAddr) -> Line; 7] = [
         |source| Line::Stranger { source },
         |source| Line::ConnectionRefused { source, why: "stranger" },
         |source| Line::LoginFailed { source },
         |source| Line::LoginGuessed { agent: AgentId::from_u128(0xa9), source },
+        |source| Line::ForeignDialog { source, trunk: Some(TrunkId::from_u128(0x7a)) },
+        |source| Line::ForeignDialog { source, trunk: None },
         |source| Line::Silenced { source },
     ];
 
@@ -247,7 +280,9 @@ mod tests {
                     assert_eq!(&found["addr"], source, "{line}");
                     Some(protocol.as_str())
                 });
-                let wanted = if line.contains("sip_stranger") { "udp" } else { "all" };
+                let is_forgeable =
+                    ["sip_stranger", "sip_foreign_dialog"].iter().any(|event| line.contains(event));
+                let wanted = if is_forgeable { "udp" } else { "all" };
                 assert_eq!(finds.collect::<Vec<_>>(), [wanted], "{line}");
             }
         }
@@ -300,6 +335,16 @@ mod tests {
             let event = line["event"].as_str().expect("a word");
             assert!(page.contains(&format!("| `{event}` |")), "{event} is not explained");
         }
+    }
+
+    /// S18: an alarm for each minute, and no log full of them.
+    #[test]
+    fn a_peer_that_speaks_in_calls_of_others_gets_few_lines_however_often_it_does() {
+        let start = now().monotonic;
+        let mut knocks = Knocks::new(start);
+        let line = Line::ForeignDialog { source: IpAddr::from([192, 0, 2, 77]), trunk: None };
+        let lines = written_by(|| (0..1_000).for_each(|_| knocks.write(start, line)));
+        assert_eq!(lines.len(), LINES_PER_SOURCE as usize);
     }
 
     #[test]

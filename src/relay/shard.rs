@@ -301,9 +301,7 @@ impl<R: RouteSource> Running<R> {
     /// Silence, a count, and now and then a line for whoever watches the door.
     fn stranger(&mut self, source: SocketAddr) {
         self.tally.strangers += 1;
-        if self.knocks.is_worth_a_line(now().monotonic, source.ip()) {
-            Line::Stranger { source: source.ip() }.write();
-        }
+        self.knocks.write(now().monotonic, Line::Stranger { source: source.ip() });
     }
 
     /// Takes what other threads have sent.
@@ -423,7 +421,7 @@ impl<R: RouteSource> Running<R> {
                 self.command(at, command);
             }
             Output::Status(call) => self.shard.shared.live.record(call),
-            Output::Security(event) => Line::from(event).write(),
+            Output::Security(event) => self.knocks.write(at.monotonic, event.into()),
             Output::TrunkStatus(status) => self.shard.shared.trunk_states.note(status),
             Output::Unwanted(unwanted) => self.refuse(unwanted),
             Output::Finished(cdr) => {

@@ -228,9 +228,8 @@ impl Running {
     /// A count, and now and then a line for whoever watches the door.
     fn refuse(&mut self, source: SocketAddr, why: &'static str) {
         metrics::counter!("maskline_sip_connections_refused_total", "why" => why).increment(1);
-        if self.knocks.is_worth_a_line(now().monotonic, source.ip()) {
-            Line::ConnectionRefused { source: source.ip(), why }.write();
-        }
+        let line = Line::ConnectionRefused { source: source.ip(), why };
+        self.knocks.write(now().monotonic, line);
     }
 
     fn insert(&mut self, mut connection: Connection, within: Duration) -> Option<usize> {

@@ -7,7 +7,7 @@ use rand_core::{Rng, SeedableRng};
 
 use super::errands::{granted, registering, status, tell};
 use super::harness::*;
-use crate::call::io::Peer;
+use crate::call::io::{Peer, SecurityEvent};
 use crate::domain::cause::Cause;
 use crate::domain::id::TrunkId;
 
@@ -205,6 +205,8 @@ fn an_answer_with_the_tag_of_another_call_and_the_branch_of_this_one_is_none() {
     h.from(own.peer, forged.replace(&tag(&header(&up.invite, "From")), &tag_of_mine));
     assert!(h.lines(pbx()).is_empty(), "the call of somebody else rings on");
     assert_eq!(h.core.counters().foreign_sources, 1);
+    let (source, trunk) = (own.peer.address.ip(), Some(own.peer.trunk));
+    assert_eq!(h.security, [SecurityEvent::ForeignDialog { source, trunk }]);
 }
 
 #[test]

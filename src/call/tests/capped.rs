@@ -29,6 +29,7 @@ fn told(h: &Harness) -> Vec<CapReached> {
         }
         SecurityEvent::LoginFailed { .. }
         | SecurityEvent::LoginGuessed { .. }
+        | SecurityEvent::ForeignDialog { .. }
         | SecurityEvent::Silenced { .. } => None,
     };
     h.security.iter().filter_map(reached).collect()

@@ -3,7 +3,7 @@
 #[cfg(test)]
 use super::harness::*;
 use super::softphone::*;
-use crate::call::io::{Input, Peer};
+use crate::call::io::{Input, Peer, SecurityEvent};
 use crate::domain::cause::Cause;
 use crate::sip::transport::Transport;
 
@@ -61,6 +61,8 @@ fn nobody_else_behind_the_address_of_a_softphone_ends_its_call() {
     }
     assert!(h.take(carrier()).is_empty());
     assert_eq!(h.core.counters().foreign_sources, 3);
+    let source = neighbour().address.ip();
+    assert_eq!(h.security, [SecurityEvent::ForeignDialog { source, trunk: None }; 3]);
     h.from(phone.peer, caller.bye());
     assert_eq!(h.lines(phone.peer), ["200 BYE"]);
 }
