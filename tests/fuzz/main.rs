@@ -61,4 +61,4 @@ macro_rules! readers {
     };
 }
 
-readers!(message, stream, uri, name_addr, via, sdp, digest);
+readers!(message, stream, uri, name_addr, via, sdp, digest, dtmf);

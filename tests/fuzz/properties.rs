@@ -10,6 +10,7 @@ use maskline::sip::address::Address;
 use maskline::sip::digest::{self, Account, Algorithm, Challenge, Credentials, Guard, Secret};
 use maskline::sip::framer::{Frame, Framer};
 use maskline::sip::header::HeaderId;
+use maskline::sip::key_press::{DTMF, DTMF_RELAY, KeyPress};
 use maskline::sip::limits::{BODY_MAX, HEADER_LINE_MAX, HEADERS_MAX, MESSAGE_MAX, VIAS_MAX};
 use maskline::sip::message::Message;
 use maskline::sip::transaction::Transactions;
@@ -23,7 +24,7 @@ use crate::walk::{SOURCE, tag, walk};
 pub(crate) type Property = fn(&[u8]);
 
 /// All of them by name.
-pub(crate) const PROPERTIES: [(&str, Property); 7] = [
+pub(crate) const PROPERTIES: [(&str, Property); 8] = [
     ("message", message),
     ("stream", stream),
     ("uri", uri),
@@ -31,6 +32,7 @@ pub(crate) const PROPERTIES: [(&str, Property); 7] = [
     ("via", via),
     ("sdp", session),
     ("digest", authentication),
+    ("dtmf", key_press),
 ];
 
 #[expect(clippy::disallowed_methods, reason = "an `Instant` can only be had from the clock")]
@@ -197,5 +199,19 @@ fn authentication(value: &[u8]) {
         let judged = guard.judge(1, b"192.0.2.1", &secret, b"INVITE", &credentials);
         assert!(judged != digest::Judgement::Passed, "nobody knows a nonce of ours");
         assert!(guard.is_empty());
+    }
+}
+
+/// The body of an INFO, as each of its two types.
+fn key_press(body: &[u8]) {
+    for kind in [DTMF_RELAY, DTMF] {
+        let Ok(key) = KeyPress::parse(kind.as_bytes(), body) else { continue };
+        assert!("0123456789*#ABCD".contains(key.sign()));
+        let text = key.write();
+        let duration = text.split("Duration=").nth(1).map(str::trim).map(str::parse::<u16>);
+        assert!(matches!(duration, Some(Ok(40..=6_000))), "no telephone holds a key so long");
+        // Nothing passes but a key and its time, whatever else was said.
+        assert_eq!(text.lines().count(), 2);
+        assert_eq!(KeyPress::parse(DTMF_RELAY.as_bytes(), text.as_bytes()), Ok(key));
     }
 }

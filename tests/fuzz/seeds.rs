@@ -32,6 +32,7 @@ pub(crate) fn of(property: &str) -> Vec<Vec<u8>> {
         "digest" => {
             with(values(&messages, &["authorization", "proxy-authorization"]).into_iter(), DIGESTS)
         }
+        "dtmf" => KEYS.iter().map(|body| body.as_bytes().to_vec()).collect(),
         other => panic!("no seeds for {other}"),
     }
 }
@@ -86,6 +87,15 @@ const DIGESTS: &[&str] = &[
     "Digest realm=\"x\", nonce=\"y\"",
     "Digest username=\"u\", realm=\"r\", nonce=\"n\", uri=\"sip:h\", response=\"0011\", \
      algorithm=SHA-512-256, cnonce=\"c\", qop=auth, nc=00000001, opaque=\"o\"",
+];
+const KEYS: &[&str] = &[
+    "Signal=5\r\nDuration=160\r\n",
+    "Signal= 11 \r\nDuration=65535\r\nOwner=x",
+    "signal=d\nduration=1",
+    "Signal=1\r\nSignal=2",
+    "Signal=*",
+    "#\r\n",
+    "15",
 ];
 const SDP: &str = "v=0\r\no=- 1 1 IN IP6 ::1\r\ns=-\r\nc=IN IP6 2001:db8::1\r\nt=0 0\r\n\
                    m=audio 4000 RTP/AVP 8 0 9 101\r\na=rtpmap:8 PCMA/8000/1\r\na=rtcp:4007\r\n\
