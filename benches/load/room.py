@@ -65,7 +65,12 @@ def bench(work, table, numbers_file):
             good = peers.count(text, "Successful call")
             time.sleep(REST_S)
             end = look(f"{REST_S} s after the last of {good}")
+        left = sum(service.gauge(f"maskline_{it}") for it in
+                   ("calls_active", "sip_transactions_active", 'rtp_ports{state="open"}'))
         table(rows)
         print(f"{calls} calls take {most - start:.0f} MiB, {(most - start) * 1024 / calls:.1f} KiB each, media and "
               f"routes included; at rest again: {end / start:.3f} of the start")
+        # What media takes is in it: the goal is for signalling alone.
+        verdict.at_most("10,000 calls, MB", (most - start) * 1.048576 * 10_000 / calls, 80, 0)
+        verdict.at_most(f"calls, transactions and open ports {REST_S} s after", left, 0, 0)
         verdict.at_most("memory at rest again / at the start", end / start, 1.05, 3)

@@ -342,12 +342,24 @@ impl Service {
         outcome.expect_err("it is refused").to_string()
     }
 
-    /// Waits until so many calls are on record, newest first.
+    /// Waits until so many calls are on record; all that are, newest first.
     pub(crate) fn records(&self, count: usize) -> Vec<Value> {
         until("the records", || {
-            let calls = self.get("/v1/calls?limit=200")["data"].as_array().cloned();
-            calls.filter(|calls| calls.len() >= count)
+            let calls = self.all_records();
+            (calls.len() >= count).then_some(calls)
         })
+    }
+
+    /// Page after page, to the last.
+    fn all_records(&self) -> Vec<Value> {
+        let mut calls = Vec::new();
+        let mut cursor = String::new();
+        loop {
+            let page = self.get(&format!("/v1/calls?limit=200{cursor}"));
+            calls.extend(page["data"].as_array().cloned().unwrap_or_default());
+            let Some(next) = page["next_cursor"].as_str() else { return calls };
+            cursor = format!("&cursor={next}");
+        }
     }
 
     /// Everything it has logged.
