@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::iter;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -157,16 +157,18 @@ impl Signalling {
         let prepared = Prepared::new(sockets, handle).map_err(system("a shard"))?;
         let (plane, links) =
             MediaPlane::start(config, advertise.ip(), library.sounds, tape, prepared.wakers())?;
+        let more_addresses: Vec<_> = udp
+            .iter()
+            .skip(1)
+            .map(|at| (Transport::Udp, *at))
+            .chain(served.iter().copied())
+            .map(|(transport, at)| (transport, advertised_stream(config, at)))
+            .collect();
         let parts = Parts {
             gather: config.sip.gather,
             call: CallConfig {
-                more_addresses: udp
-                    .iter()
-                    .skip(1)
-                    .map(|at| (Transport::Udp, *at))
-                    .chain(served.iter().copied())
-                    .map(|(transport, at)| (transport, advertised_stream(config, at)))
-                    .collect(),
+                media_other: media_other(config, advertise, &more_addresses),
+                more_addresses,
                 insurers: library.insurers,
                 clip_hashes: library.hashes,
                 ..call_config(config, advertise)
@@ -385,6 +387,20 @@ fn call_config(config: &Config, advertise: SocketAddr) -> CallConfig {
         menu: MenuConfig { is_enabled: config.menu.enabled, timeout: config.menu.timeout },
         ..CallConfig::new(advertise)
     }
+}
+
+/// What legs of the other family are told of media, where its sockets are of both.
+fn media_other(
+    config: &Config,
+    advertise: SocketAddr,
+    more: &[(Transport, SocketAddr)],
+) -> Option<IpAddr> {
+    if config.media.bind != IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
+        return None;
+    }
+    let main = config.media.advertise.unwrap_or(advertise.ip());
+    let all = || std::iter::once(advertise.ip()).chain(more.iter().map(|(_, at)| at.ip()));
+    config.media.advertise_other.or_else(|| all().find(|ip| ip.is_ipv4() != main.is_ipv4()))
 }
 
 /// The same for a stream: the address of the setting where it is of that family, the port in use.

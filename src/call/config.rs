@@ -1,6 +1,6 @@
 //! What the brain needs to know before the first call: our address, the limits and the timers.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +21,8 @@ pub struct CallConfig {
     pub advertise: SocketAddr,
     /// The same for streams and for the other address family, as far as they are listened on.
     pub more_addresses: Vec<(Transport, SocketAddr)>,
+    /// What legs of the other family are told of media, where its sockets are of both.
+    pub media_other: Option<IpAddr>,
     /// Written into our branches, tags and Call-IDs, so that replies find their shard.
     pub shard: u8,
     /// The calling code of the country whose national numbers are read without `+`.
@@ -135,6 +137,7 @@ impl CallConfig {
         Self {
             advertise,
             more_addresses: Vec::new(),
+            media_other: None,
             shard: 0,
             country_code: "86".into(),
             calls_max: 20_000,

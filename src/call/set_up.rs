@@ -209,7 +209,8 @@ impl Call {
         let target = set_up.targets.get(position)?.clone();
         let known = self.record.as_ref()?.known();
         let srtp = wires.srtp(hop_of(&target).transport, target.trunk)?;
-        let ours = Ours::new(local[Side::B.index()], wires.random_u64());
+        let local = wires.media_for(local[Side::B.index()], target.address.ip());
+        let ours = Ours::new(local, wires.random_u64());
         let mut ours = ours.with_keys(srtp, &mut wires.rng).limited_to(set_up.codecs);
         let text = ours.offer(wish);
         let tag = wires.new_tag(place);
@@ -261,8 +262,14 @@ impl Call {
 
     /// Our side of the caller's leg, before anything is said there.
     pub(super) fn ours_of_caller(&self, wires: &mut Wires) -> Option<Ours> {
-        let SetUp { local, srtp, codecs, .. } = self.set_up.as_deref()?;
-        let ours = Ours::new((*local)?[Side::A.index()], wires.random_u64());
+        let SetUp { local, srtp, codecs, offer, .. } = self.set_up.as_deref()?;
+        // What the caller speaks there counts; its signalling may have come by the other family.
+        let peer = match offer {
+            Offer::Made(offer) if !offer.rtp.ip().is_unspecified() => offer.rtp.ip(),
+            Offer::Made(_) | Offer::Wanted | Offer::Unusable => self.leg_a.peer().address.ip(),
+        };
+        let local = wires.media_for((*local)?[Side::A.index()], peer);
+        let ours = Ours::new(local, wires.random_u64());
         Some(ours.with_keys(*srtp, &mut wires.rng).limited_to(*codecs))
     }
 

@@ -1,6 +1,7 @@
 //! What all calls of a core share: transactions, timers, tags, chance, and the way out.
 
 use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -106,6 +107,15 @@ impl Wires {
 
     pub(super) fn random_u128(&mut self) -> u128 {
         u128::from(self.random_u64()) << 64 | u128::from(self.random_u64())
+    }
+
+    /// Our media address as a leg is told it whose peer is here: one of the same family, where we
+    /// have one.
+    pub(super) fn media_for(&self, local: SocketAddr, peer: IpAddr) -> SocketAddr {
+        let fits =
+            |other: &IpAddr| local.is_ipv4() != peer.is_ipv4() && other.is_ipv4() == peer.is_ipv4();
+        let other = self.config.media_other.filter(fits);
+        other.map_or(local, |other| SocketAddr::new(other, local.port()))
     }
 
     /// Which encryption the media of a leg may have: none where others can read its keys. Nothing

@@ -1,6 +1,6 @@
 //! What the single keys cannot know: bounds, and settings that do not fit together.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use super::load::{Loading, Problem};
@@ -112,8 +112,27 @@ fn addresses(config: &Config, found: &mut Found) {
     if config.sip.advertise.is_some_and(|address| address.0.ip().is_unspecified()) {
         found.push(("sip.advertise", "must be an address that trunks can reach".to_owned()));
     }
-    if config.media.advertise.is_some_and(|address| address.is_unspecified()) {
-        found.push(("media.advertise", "must be an address that trunks can reach".to_owned()));
+    media_addresses(config, found);
+}
+
+fn media_addresses(config: &Config, found: &mut Found) {
+    let media = &config.media;
+    let main = media.advertise.or(config.sip.advertise.map(|advertised| advertised.0.ip()));
+    let settings =
+        [("media.advertise", media.advertise), ("media.advertise_other", media.advertise_other)];
+    for (path, address) in settings {
+        if address.is_some_and(|address| address.is_unspecified()) {
+            found.push((path, "must be an address that trunks can reach".to_owned()));
+        }
+    }
+    let Some(other) = media.advertise_other else { return };
+    if main.is_some_and(|main| main.is_ipv4() == other.is_ipv4()) {
+        let what = "must be IPv6 where media.advertise is IPv4, or the reverse";
+        found.push(("media.advertise_other", what.to_owned()));
+    }
+    if media.bind != IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
+        let what = "needs media.bind = \"::\", whose sockets are of both families";
+        found.push(("media.advertise_other", what.to_owned()));
     }
 }
 

@@ -67,7 +67,8 @@ pub(super) const KEYS: &[Key] = &[
     key!(admin.listen, "/healthz /readyz /metrics /version; keep it away from the public"),
     key!(
         sip.listen,
-        "for trunks; or a list: [\"0.0.0.0:5060\", \"[::]:5060\", \"tls:0.0.0.0:5061\"]"
+        "for trunks; or a list: [\"0.0.0.0:5060\", \"[::]:5060\", \"tls:0.0.0.0:5061\"]; \
+         one UDP address each of IPv4 and IPv6"
     ),
     key!(sip.advertise, "IP or IP:port in Via and Contact; empty: this machine's main address"),
     key!(sip.tls_certificate, "PEM of our certificate and its chain; read again when it changes"),
@@ -113,6 +114,10 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key!(media.bind, "local address of the RTP sockets"),
     key!(media.advertise, "address in SDP; empty: the address of sip.advertise"),
+    key!(
+        media.advertise_other,
+        "the same for legs of the other of IPv4 and IPv6, with bind = \"::\"; empty: as sip.listen"
+    ),
     key!(media.ports, "even port RTP, odd port RTCP; four ports a call"),
     key!(media.port_quarantine, "a used port stays silent this long, so no call hears another"),
     key!(media.silence_timeout, "a call ends when both sides are silent this long"),

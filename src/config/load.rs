@@ -281,6 +281,23 @@ mod tests {
     }
 
     #[test]
+    fn the_other_media_address_is_of_the_other_family_and_of_sockets_of_both() {
+        let with = |media: &str| {
+            let text = format!("[sip]\nadvertise = \"192.0.2.1\"\n[media]\n{media}");
+            let Err(Invalid(found)) = in_file(&text) else { return 0 };
+            found.iter().filter(|it| it.to_string().contains("media.advertise_other")).count()
+        };
+        let both = "bind = \"::\"\nadvertise_other = ";
+        assert_eq!(with(&format!("{both}\"2001:db8::1\"\n")), 0);
+        assert_eq!(with(&format!("{both}\"192.0.2.2\"\n")), 1);
+        assert_eq!(with(&format!("{both}\"::\"\n")), 1);
+        assert_eq!(with("advertise_other = \"2001:db8::1\"\n"), 1);
+        let turned = "advertise = \"2001:db8::1\"\n";
+        assert_eq!(with(&format!("{turned}{both}\"192.0.2.2\"\n")), 0);
+        assert_eq!(with(&format!("{turned}{both}\"2001:db8::2\"\n")), 1);
+    }
+
+    #[test]
     fn wrong_listeners_are_reported_with_file_and_key() {
         for (listen, what) in [
             ("\"sctp:0.0.0.0:5060\"", "expected address:port behind udp:"),

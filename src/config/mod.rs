@@ -198,6 +198,8 @@ pub struct Media {
     pub bind: IpAddr,
     /// The address written into SDP; the SIP address when absent.
     pub advertise: Option<IpAddr>,
+    /// The same for legs of the other family; the SIP address of that one when absent.
+    pub advertise_other: Option<IpAddr>,
     /// The range of RTP and RTCP ports.
     pub ports: PortRange,
     /// How long a used port stays silent.
@@ -403,6 +405,7 @@ impl Default for Config {
             media: Media {
                 bind: any,
                 advertise: None,
+                advertise_other: None,
                 ports: PortRange { first: 20_000, last: 29_999 },
                 port_quarantine: Duration::from_secs(60),
                 silence_timeout: Duration::from_secs(30),

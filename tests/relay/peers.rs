@@ -66,7 +66,12 @@ impl Peer {
 
     /// Sends a request outside a dialog.
     pub(crate) fn invite(&self, caller: &str, dialled: &str, call: &str) {
-        let (address, body) = (self.address(), sdp(40_000));
+        self.invite_with(caller, dialled, call, &sdp(40_000));
+    }
+
+    /// The same with this offer.
+    pub(crate) fn invite_with(&self, caller: &str, dialled: &str, call: &str, body: &str) {
+        let address = self.address();
         self.send(&format!(
             "INVITE sip:{dialled}@{relay} SIP/2.0\r\n\
              Via: SIP/2.0/UDP {address};branch=z9hG4bK-{call};rport\r\n\
@@ -149,8 +154,14 @@ pub(crate) fn header(message: &str, name: &str) -> String {
 
 /// One audio line.
 pub(crate) fn sdp(port: u16) -> String {
+    sdp_at(SocketAddr::from(([127, 0, 0, 1], port)))
+}
+
+/// The same at this address.
+pub(crate) fn sdp_at(at: SocketAddr) -> String {
+    let (family, ip, port) = (if at.is_ipv4() { "IP4" } else { "IP6" }, at.ip(), at.port());
     format!(
-        "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
+        "v=0\r\no=- 1 1 IN {family} {ip}\r\ns=-\r\nc=IN {family} {ip}\r\nt=0 0\r\n\
          m=audio {port} RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\n"
     )
 }
