@@ -6,6 +6,7 @@ mod calls;
 #[path = "../certificates/mod.rs"]
 mod certificates;
 mod commands;
+mod controlled;
 mod crowd;
 mod demo;
 mod early_media;

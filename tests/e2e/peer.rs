@@ -143,18 +143,29 @@ impl Peer {
         sdp: &str,
         relay: SocketAddr,
     ) {
+        self.send(&self.write_invite(user, x, headers, sdp, relay), relay);
+    }
+
+    /// The INVITE of its next call.
+    pub(crate) fn write_invite(
+        &self,
+        user: &str,
+        x: &str,
+        headers: &str,
+        sdp: &str,
+        relay: SocketAddr,
+    ) -> String {
         let own = self.own();
         self.calls.set(self.calls.get() + 1);
         let nth = self.calls.get();
-        let invite = format!(
+        format!(
             "INVITE sip:{x}@{relay} SIP/2.0\r\n\
              Via: SIP/2.0/UDP {own};branch=z9hG4bKm{nth};rport\r\n\
              Max-Forwards: 70\r\nFrom: <sip:{user}@{own}>;tag=a\r\nTo: <sip:{x}@{relay}>\r\n\
              Call-ID: media-{nth}-{own}\r\nCSeq: 1 INVITE\r\nContact: <sip:{user}@{own}>\r\n\
              {headers}Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{sdp}",
             sdp.len()
-        );
-        self.send(&invite, relay);
+        )
     }
 
     /// The relay's answer, and the ACK for it; where the relay listens for its sound.

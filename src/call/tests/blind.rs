@@ -23,7 +23,7 @@ struct Blind {
 }
 
 /// Somebody in a trunk that has no part in the call.
-fn other_trunk() -> Peer {
+pub(super) fn other_trunk() -> Peer {
     let address = "192.0.2.77:5060".parse().expect("an address");
     Peer { address, trunk: TrunkId::from_u128(0xbad), ..pbx() }
 }

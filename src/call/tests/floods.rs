@@ -1,7 +1,12 @@
 //! Somebody who may send sends far too much: others are served nevertheless.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::blind::other_trunk;
 use super::harness::*;
-use crate::call::io::Control;
+use crate::call::io::{Control, Input};
+use crate::call::trunks::{TrunkBook, TrunkTerms};
 use crate::sip::transaction::Transactions;
 
 /// Transactions that fit; a quarter of them in each of four steps.
@@ -26,6 +31,50 @@ fn however_many_questions_a_trunk_asks_calls_find_room() {
         assert!(h.core.occupancy().transactions <= ROOM / 2, "{method}");
         h.bridged();
     }
+}
+
+/// S15 and S16, from the address of a trunk: it gets what its limit allows, and small answers, each
+/// once and to nobody else. Other trunks notice nothing.
+#[test]
+fn a_trunk_that_floods_gets_as_many_calls_as_it_may_have_and_others_all_of_theirs() {
+    const LIMIT: u32 = 5;
+    let mut h = Harness::new();
+    let terms = TrunkTerms { cps_max: Some(LIMIT), ..TrunkTerms::default() };
+    let book = TrunkBook::new(BTreeMap::from([(pbx().trunk, terms)]), &TrunkBook::default());
+    h.input(Input::Trunks(Arc::new(book)));
+    let (mut asked, mut refusals) = (BTreeMap::new(), Vec::new());
+    for at in 0..1_000 {
+        let own = Caller { call_id: format!("f{at}"), ..Caller::agent() };
+        let invite = own.with("INVITE", &format!("f{at}"), 1, "", &own.body);
+        let via = format!("Via: SIP/2.0/UDP {}", pbx().address);
+        let forged = "Via: SIP/2.0/UDP 203.0.113.66:5060;maddr=203.0.113.66;received=203.0.113.66";
+        let invite = invite.replacen(&via, forged, 1);
+        asked.insert(format!("f{at}"), invite.len());
+        h.from(pbx(), invite);
+        refusals.extend(h.take(pbx()));
+        if at % 100 == 50 {
+            let call_id = format!("o{at}");
+            let other = Caller { peer: other_trunk(), name: "8002", call_id, ..Caller::agent() };
+            h.from(other_trunk(), other.with("INVITE", &format!("o{at}"), 1, "", &other.body));
+            assert!(h.take(other_trunk()).is_empty(), "{at}: it is not refused");
+        }
+        h.advance(ms(1));
+        refusals.extend(h.take(pbx()));
+    }
+    // Nobody answers there, so each is said more than once.
+    let called: BTreeSet<_> = h.take(carrier()).iter().map(|it| header(it, "Call-ID")).collect();
+    assert_eq!(called.len(), LIMIT as usize + 10, "its own calls, and all of the other's");
+    assert_eq!(refusals.len(), 1_000 - LIMIT as usize);
+    for refusal in &refusals {
+        assert_eq!(start(refusal), "503 INVITE");
+        let request = asked.remove(&header(refusal, "Call-ID")).expect("one answer to each");
+        assert!(refusal.len() * 2 <= request * 3, "{} for {request}", refusal.len());
+    }
+    assert_eq!(asked.len(), LIMIT as usize);
+    assert!(h.sent.is_empty(), "nothing goes anywhere else");
+    h.advance(ms(32_000));
+    let later = h.take(pbx());
+    assert!(later.iter().all(|it| asked.contains_key(&header(it, "Call-ID"))), "no repeats");
 }
 
 #[test]

@@ -149,7 +149,7 @@ pub(crate) struct Harness {
     pub(crate) core: CallCore,
     pub(crate) now: Now,
     /// Not yet looked at.
-    sent: VecDeque<(SocketAddr, String)>,
+    pub(crate) sent: VecDeque<(SocketAddr, String)>,
     /// Everything that ever left, for privacy tests.
     pub(crate) wire: Vec<(SocketAddr, String)>,
     pub(crate) asked: Vec<(CallId, RouteQuery)>,
