@@ -114,16 +114,21 @@ impl RealNumber {
         &self.0
     }
 
-    /// First three and last four national digits at most, such as `138****0000`; everything else is
-    /// hidden.
+    /// Of the plan we know (86 and eleven digits) the first three and last four, such as
+    /// `138****0000`. Of any other number the last four at most, and so few that at least four
+    /// national digits are hidden; of a short one nothing.
     #[must_use]
     pub fn masked(&self) -> String {
         let digits = self.0.trim_start_matches('+');
-        let national = digits.strip_prefix("86").filter(|n| n.len() == 11).unwrap_or(digits);
-        if national.len() < 9 {
-            return "****".to_owned();
+        if let Some(national) = digits.strip_prefix("86").filter(|n| n.len() == 11) {
+            return format!("{}****{}", &national[..3], &national[national.len() - 4..]);
         }
-        format!("{}****{}", &national[..3], &national[national.len() - 4..])
+        let hidden = COUNTRY_CODE_DIGITS_MAX + HIDDEN_DIGITS_MIN;
+        let shown = match digits.len().saturating_sub(hidden) {
+            ..SHOWN_DIGITS_MIN => 0,
+            spare => spare.min(SHOWN_DIGITS_MAX),
+        };
+        format!("****{}", &digits[digits.len() - shown..])
     }
 
     /// The last four digits: what the masked form of a telephone number shows too.
@@ -148,6 +153,14 @@ impl RealNumber {
 /// How much of a number [`RealNumber::ending`] shows.
 const ENDING_DIGITS: usize = 4;
 
+/// The longest country code of E.164: whoever sees a mask can guess these digits.
+const COUNTRY_CODE_DIGITS_MAX: usize = 3;
+/// So many national digits a mask hides at least.
+const HIDDEN_DIGITS_MIN: usize = 4;
+/// The last digits help to tell numbers apart; a single one does not.
+const SHOWN_DIGITS_MIN: usize = 2;
+/// As many last digits as of the known plan.
+const SHOWN_DIGITS_MAX: usize = 4;
 /// The longest national number of the numbering plans we read without a plus sign.
 const NATIONAL_DIGITS_MAX: usize = 11;
 
@@ -338,7 +351,17 @@ mod tests {
     }
 
     #[test]
-    fn a_short_number_is_masked_whole() {
-        assert_eq!(RealNumber::parse("+85212345").expect("a valid number").masked(), "****");
+    fn outside_the_known_plan_at_least_four_national_digits_are_hidden() {
+        let masks = ["", "", "", "", "89", "890", "8901", "9012", "0123", "1234", "2345"];
+        for (digits, shown) in (REAL_DIGITS_MIN..=DIGITS_MAX).zip(masks) {
+            let number = RealNumber::parse(&format!("+{}", &"123456789012345"[..digits]));
+            let masked = number.expect("a valid number").masked();
+            assert_eq!(masked, format!("****{shown}"));
+            let country_code = 3;
+            assert!(shown.is_empty() || digits - country_code - shown.len() >= 4, "{digits}");
+        }
+        // Country 86, and not as long as the numbers of mobile phones there.
+        let landline = RealNumber::parse("+862112345678").expect("a valid number");
+        assert_eq!(landline.masked(), "****5678");
     }
 }
