@@ -1,5 +1,7 @@
 //! Virtual numbers: imported row by row, listed, kept back, given back. The operator's work.
 
+use std::collections::BTreeSet;
+
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -89,8 +91,10 @@ pub struct ImportParams {
 pub struct ImportBody {
     /// New and free now.
     imported: usize,
-    /// Known before, or twice in the request; left as they were.
+    /// In this pool before, or twice in the request; left as they were.
     known: usize,
+    /// In another pool before, and left there.
+    other_pool: usize,
     /// Not numbers; nothing was stored of these rows.
     invalid: usize,
     /// One for each row, in order.
@@ -102,7 +106,7 @@ pub struct ImportBody {
 pub struct ImportRowBody {
     /// Counts from 1; the header of a CSV file is not counted.
     row: usize,
-    /// `imported`, `known` or `invalid`.
+    /// `imported`, `known`, `other_pool` or `invalid`.
     result: &'static str,
     /// The number, unless it is invalid: what is no virtual number could be anything.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -220,13 +224,19 @@ pub async fn import(
     let imported = tx.import_numbers(api.now().wall, pool, &valid).await?;
     tx.commit().await?;
 
-    let mut added: std::collections::BTreeSet<_> = imported.added.into_iter().collect();
-    let mut answer = ImportBody { imported: 0, known: 0, invalid: 0, results: Vec::new() };
+    let mut added: BTreeSet<_> = imported.added.into_iter().collect();
+    let elsewhere: BTreeSet<_> = imported.elsewhere.into_iter().collect();
+    let results = Vec::new();
+    let mut answer = ImportBody { imported: 0, known: 0, other_pool: 0, invalid: 0, results };
     for (index, row) in rows.into_iter().enumerate() {
         let (result, number, code) = match row {
             Ok(number) if added.remove(&number) => {
                 answer.imported += 1;
                 ("imported", Some(number.to_string()), None)
+            }
+            Ok(number) if elsewhere.contains(&number) => {
+                answer.other_pool += 1;
+                ("other_pool", Some(number.to_string()), None)
             }
             Ok(number) => {
                 answer.known += 1;

@@ -15,7 +15,12 @@ use crate::domain::number::VirtualNumber;
 const IMPORT_NUMBERS_MAX: usize = 10_000;
 /// The largest file.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
-const COLUMNS: &[Column] = &[("IMPORTED", "imported"), ("KNOWN", "known"), ("INVALID", "invalid")];
+const COLUMNS: &[Column] = &[
+    ("IMPORTED", "imported"),
+    ("KNOWN", "known"),
+    ("OTHER POOL", "other_pool"),
+    ("INVALID", "invalid"),
+];
 
 /// Arguments of `maskline numbers`.
 #[derive(Debug, clap::Args)]
@@ -78,7 +83,10 @@ fn read_numbers(text: &str) -> Result<Vec<Value>, String> {
     let mut numbers = Vec::new();
     let mut wrong = Vec::new();
     for (at, line) in text.lines().enumerate() {
-        let first = line.split(',').next().unwrap_or_default().trim().trim_matches('"');
+        let Some(first) = first_cell(line) else {
+            wrong.push(format!("line {}: has a quotation mark without its pair", at + 1));
+            continue;
+        };
         let is_header = at == 0 && !first.chars().any(|c| c.is_ascii_digit());
         if first.is_empty() || first.starts_with('#') || is_header {
             continue;
@@ -97,6 +105,17 @@ fn read_numbers(text: &str) -> Result<Vec<Value>, String> {
     if wrong.is_empty() { Ok(numbers) } else { Err(wrong.join("\n")) }
 }
 
+/// The first cell of a line, without its quotation marks; `None` when they are no pair. A reader
+/// of CSV takes `"1700"3` as 17003, and a quote that is never closed as if it were: here either
+/// may be a number that is not ours.
+fn first_cell(line: &str) -> Option<&str> {
+    let first = line.split(',').next().unwrap_or_default().trim();
+    match first.strip_prefix('"') {
+        Some(rest) => rest.strip_suffix('"'),
+        None => Some(first),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,6 +130,16 @@ mod tests {
     fn every_wrong_line_is_named_at_once() {
         let told = read_numbers("95001\n9x\n1\n").expect_err("two wrong lines");
         assert_eq!(told, "line 2: has a character that is not a digit\nline 3: has too few digits");
+    }
+
+    #[test]
+    fn a_stray_quote_is_a_wrong_line() {
+        for wrong in ["\"17000000012", "17000000012\"", "\"17000000012\"3", "\"\"17000000012\""] {
+            let told = read_numbers(&format!("{wrong}\n95001\n")).expect_err("a wrong line");
+            assert!(told.starts_with("line 1: "), "{told}");
+        }
+        let told = read_numbers("95001\n\"17000000012,Shanghai\n").expect_err("a wrong line");
+        assert_eq!(told, "line 2: has a quotation mark without its pair");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Virtual numbers: import, lists, the way from free to bound to resting and free again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use jiff_sqlx::Timestamp;
@@ -62,8 +62,10 @@ pub struct NumberFilter {
 pub struct ImportedNumbers {
     /// New and free now.
     pub added: Vec<VirtualNumber>,
-    /// In the store before, in whatever pool and state, and left as they were.
+    /// In this pool before, in whatever state, and left as they were.
     pub present: Vec<VirtualNumber>,
+    /// In another pool, and left there.
+    pub elsewhere: Vec<VirtualNumber>,
 }
 
 /// What became of an order about a number.
@@ -191,12 +193,22 @@ impl PlatformTx {
         .bind(to_sql(now)?)
         .fetch_all(self.connection())
         .await?;
-        let added: Result<Vec<_>, _> = added.iter().map(|(digits,)| read_digits(digits)).collect();
-        let mut added = added?;
-        added.sort();
-        let is_present = |number: &&VirtualNumber| added.binary_search(number).is_err();
+        let elsewhere: Vec<(String,)> = sqlx::query_as(
+            "select digits from virtual_number where digits = any($1) and pool_id <> $2",
+        )
+        .bind(&wanted)
+        .bind(uuid(pool.as_u128()))
+        .fetch_all(self.connection())
+        .await?;
+        let read = |rows: Vec<(String,)>| -> Result<BTreeSet<_>, _> {
+            rows.iter().map(|(digits,)| read_digits(digits)).collect()
+        };
+        let (added, elsewhere) = (read(added)?, read(elsewhere)?);
+        let is_present =
+            |number: &&VirtualNumber| !added.contains(*number) && !elsewhere.contains(*number);
         let present = numbers.iter().take(IMPORT_NUMBERS_MAX).filter(is_present).cloned().collect();
-        Ok(ImportedNumbers { added, present })
+        let (added, elsewhere) = (added.into_iter().collect(), elsewhere.into_iter().collect());
+        Ok(ImportedNumbers { added, present, elsewhere })
     }
 
     /// How many numbers of a pool are in which state.

@@ -205,6 +205,15 @@ async fn an_import_answers_row_by_row() {
         (&json!("number_not_a_digit"), None)
     );
 
+    let other = json!({"name": "other", "class": "mobile", "city": "Shanghai"});
+    let other = world.operator.post("/v1/pools", other).await.id();
+    let body = json!({"pool": other, "numbers": ["17000000001", "17000001001", "17000000001"]});
+    let answer = world.operator.post("/v1/numbers:import", body).await.gave(200).body;
+    let results: Vec<_> = answer["results"].as_array().expect("rows").iter().collect();
+    let words: Vec<_> = results.iter().map(|row| row["result"].as_str()).collect();
+    assert_eq!(words, [Some("other_pool"), Some("imported"), Some("other_pool")]);
+    assert_eq!((&answer["known"], &answer["other_pool"]), (&json!(0), &json!(2)));
+
     let path = format!("/v1/numbers:import?pool={}", world.pool);
     let csv = "city,number\nShanghai,95001\nShanghai,700123456789012\n";
     let answer = world.operator.raw("POST", &path, csv, &[("content-type", "text/csv")]).await;
