@@ -81,6 +81,10 @@ pub async fn look_at_migrations(owner: &mut PgConnection) -> Result<Applied, Sto
     })
 }
 
+/// Nodes that make partitions take turns by this lock of the database: `create table` has no way
+/// to be second without an error.
+const PARTITIONS_LOCK: i64 = 0x6d61_736b_6c69_6e65;
+
 /// Makes the partitions of the months from the one before `now` on.
 ///
 /// # Errors
@@ -89,9 +93,12 @@ pub async fn create_partitions(
     connection: &mut PgConnection,
     now: SystemTime,
 ) -> Result<(), StoreError> {
-    sqlx::query("select create_month_partitions($1 - interval '1 month', $2)")
+    let sql = "select create_month_partitions($1 - interval '1 month', $2)
+               from pg_advisory_xact_lock($3)";
+    sqlx::query(sql)
         .bind(to_sql(now)?)
         .bind(PARTITION_MONTHS)
+        .bind(PARTITIONS_LOCK)
         .execute(connection)
         .await?;
     Ok(())

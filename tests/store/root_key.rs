@@ -113,6 +113,23 @@ async fn of_two_first_starts_at_once_with_two_root_keys_one_is_refused() {
 }
 
 #[tokio::test]
+async fn of_many_first_starts_at_once_with_one_root_key_none_fails() {
+    let name = "first_started_often";
+    let mut superuser = cluster().superuser().connect().await.expect("the superuser connects");
+    let sql = format!("create database {name} owner maskline_owner");
+    sqlx::query(AssertSqlSafe(sql)).execute(&mut superuser).await.expect("a new database");
+    let start = async || {
+        let (owner, login) = (cluster().owner().database(name), RoleLogin::Trusted);
+        let config = DatabaseConfig { owner, login, connections_max: 2 };
+        Database::connect(config, &keys(), noon()).await.expect("a node among others")
+    };
+    let (one, two, three) = tokio::join!(start(), start(), start());
+    for node in [one, two, three] {
+        node.close().await;
+    }
+}
+
+#[tokio::test]
 async fn the_programs_roles_cannot_read_or_replace_what_the_root_key_is_known_by() {
     let test = support::database().await;
     for role in ["maskline_app", "maskline_relay"] {
