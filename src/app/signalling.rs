@@ -171,6 +171,7 @@ impl Signalling {
                 more_addresses,
                 insurers: library.insurers,
                 clip_hashes: library.hashes,
+                clip_times: library.times,
                 ..call_config(config, advertise)
             },
             media: links,

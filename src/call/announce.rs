@@ -21,9 +21,6 @@ use crate::domain::whisper::{WhisperMode, WhisperResult};
 use crate::rtp::plane::{Command, KeyMode, Side};
 use crate::rtp::sound::{Sound, Tone};
 
-/// No speech takes longer: a media plane that has not told of its end by then is gone.
-pub(super) const SPEECH_TIME_MAX: Duration = Duration::from_secs(90);
-
 /// What the callee of this call is to be told.
 #[derive(Debug)]
 pub(super) struct Announcement {
@@ -33,6 +30,8 @@ pub(super) struct Announcement {
     recording: Option<Box<Recording>>,
     /// From the callee's answer on.
     whisper: Option<Whisper>,
+    /// How long the end of what is being said is waited for.
+    says_for: Duration,
 }
 
 impl Announcement {
@@ -56,7 +55,8 @@ impl Announcement {
                 .speaks_code
                 .then(|| CallCode::from_random(wires.random_u64())),
         };
-        Some(Box::new(Self { mode, facts, recording, whisper: None }))
+        let says_for = Duration::ZERO;
+        Some(Box::new(Self { mode, facts, recording, whisper: None, says_for }))
     }
 
     /// The call ends: what has come of it, if it was begun.
@@ -117,7 +117,7 @@ impl Call {
         match side {
             _ if self.stage() == Stage::Bridged => {
                 self.goes_on_holding(wires, side, play);
-                self.goes_on_typing(wires, side, play);
+                self.goes_on_typing(wires, now.monotonic, side, play);
             }
             Side::A if is_menu => {
                 let heard = if was_sent { Told::Said(play) } else { Told::Unheard(play) };
@@ -188,6 +188,8 @@ impl Call {
             self.hears(wires, now, Heard::Elapsed);
         } else if self.stage() == Stage::Menu {
             self.menu_hears(wires, now, Told::Elapsed);
+        } else if self.stage() == Stage::Bridged {
+            self.types_on_unheard(wires, now.monotonic);
         } else {
             self.refusal_is_told(wires, now);
         }
@@ -228,7 +230,7 @@ impl Call {
             }
             Act::Wait(patience) => {
                 let wait = match patience {
-                    Patience::Saying => SPEECH_TIME_MAX,
+                    Patience::Saying => self.says_to_callee_for(),
                     Patience::Key => wires.config.whisper.timeout,
                 };
                 wires.timers.arm(at, self.serial, Timer::Speech, at + wait);
@@ -238,10 +240,16 @@ impl Call {
         }
     }
 
+    fn says_to_callee_for(&self) -> Duration {
+        let set_up = self.set_up.as_ref();
+        let announcement = set_up.and_then(|set_up| set_up.announcement.as_ref());
+        announcement.map_or(Duration::ZERO, |announcement| announcement.says_for)
+    }
+
     fn say_to_callee(&mut self, wires: &mut Wires, speech: Speech) {
         let session = self.session();
-        let set_up = self.set_up.as_ref();
-        let Some(announcement) = set_up.and_then(|set_up| set_up.announcement.as_ref()) else {
+        let set_up = self.set_up.as_mut();
+        let Some(announcement) = set_up.and_then(|set_up| set_up.announcement.as_mut()) else {
             return;
         };
         let text = match speech {
@@ -256,6 +264,7 @@ impl Call {
             }
             Speech::Farewell(result) => speech::farewell(&announcement.facts, result),
         };
+        announcement.says_for = speech::waited_for(wires, &text);
         wires.outputs.push_back(Output::Media(Command::Play {
             session,
             side: Side::B,

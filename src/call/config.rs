@@ -10,7 +10,7 @@ use crate::domain::purpose::Purpose;
 use crate::domain::recording::Retention;
 use crate::domain::ring::RingTone;
 use crate::domain::whisper::{OnSilence, WhisperPolicy};
-use crate::prompt::{ClipHashes, Insurers};
+use crate::prompt::{ClipHashes, ClipTimes, Insurers};
 use crate::sip::digest::Algorithm;
 use crate::sip::transport::Transport;
 
@@ -72,6 +72,8 @@ pub struct CallConfig {
     pub insurers: Arc<Insurers>,
     /// How that sounds which is said, for the record.
     pub clip_hashes: Arc<ClipHashes>,
+    /// How long it takes to say it, for the case that nobody tells of its end.
+    pub clip_times: Arc<ClipTimes>,
     /// What is recorded.
     pub recording: RecordingRules,
     /// In calls for these purposes the insurer gets what the subscriber types.
@@ -162,6 +164,7 @@ impl CallConfig {
             menu: MenuConfig::default(),
             insurers: Arc::default(),
             clip_hashes: Arc::default(),
+            clip_times: Arc::default(),
             recording: RecordingRules {
                 purposes: Vec::new(),
                 required: Vec::new(),

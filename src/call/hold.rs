@@ -24,7 +24,7 @@ impl Call {
                 continue;
             }
             if waits {
-                talk.typed[side.index()].clear();
+                talk.typed[side.index()].forget();
                 self.play_hold(wires, side);
             } else {
                 let stop = Command::Stop { session: self.session(), side };

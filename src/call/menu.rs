@@ -89,7 +89,7 @@ pub(super) enum Act {
 /// For what is waited.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Patience {
-    /// The end of what is being said, which a media plane that is gone would never tell.
+    /// The end of what is being said, of which nobody may ever tell.
     Saying,
     /// A key.
     Key,
@@ -224,8 +224,9 @@ impl Menu {
     fn on_elapsed(&mut self, acts: &mut Vec<Act>) {
         match &self.state {
             State::Checking(_) | State::Asking(_) => self.tell(Text::Failed, acts),
-            // Whoever should speak is silent.
-            _ if self.is_saying => self.close(acts),
+            // Nobody has told of the end of it. It goes on as if it was said: should nobody hear
+            // us, the silence that follows ends it.
+            _ if self.is_saying => self.on_said(acts),
             State::Offering => self.part(Text::NoChoice, acts),
             State::Choosing if self.said < SAID_MAX => self.say(Text::Choices, acts),
             State::Typing(wanted, _) if self.said < SAID_MAX => {

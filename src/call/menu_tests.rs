@@ -260,9 +260,19 @@ fn whoever_hears_nothing_is_not_kept() {
     let mut bench = Bench::new();
     bench.hear(Heard::Unheard(1));
     bench.is_over();
+    // Nobody tells of any end: the silence between is one in any case.
     let mut bench = Bench::new();
+    assert_eq!(bench.hear(Heard::Elapsed), [Act::Wait(Patience::Key)]);
+    bench.waits().says(&Text::Choices);
+    bench.waits().waits().says(&Text::NoChoice);
     bench.waits().is_over();
-    assert_eq!(bench.acts, [Act::Hush, Act::Close]);
+}
+
+#[test]
+fn a_choice_counts_and_is_told_though_nobody_tells_of_the_end_of_what_is_said() {
+    let mut bench = Bench::new();
+    bench.waits().types("2").answers(MenuAnswer::Done).says(&Text::Paused);
+    bench.waits().says(&Text::Choices);
 }
 
 #[test]

@@ -289,6 +289,7 @@ impl Call {
         wires.timers.disarm(self.serial, Timer::Offer);
         wires.timers.disarm(self.serial, Timer::Confirm);
         wires.timers.disarm(self.serial, Timer::Refresh);
+        wires.timers.disarm(self.serial, Timer::Speech);
         let Some(change) = talk.change else { return };
         if let Some(client) = change.client {
             // A peer that has said 100 may never say more.

@@ -3,7 +3,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::announce::SPEECH_TIME_MAX;
 use super::call::Call;
 use super::coupling::{Event, Stage};
 use super::io::{CallStatus, Output};
@@ -40,6 +39,8 @@ pub(super) struct SelfService {
     pub(super) hearer: Hearer,
     /// From the answer on.
     menu: Option<Menu>,
+    /// How long the end of what is being said is waited for.
+    says_for: Duration,
 }
 
 impl SelfService {
@@ -55,6 +56,7 @@ impl SelfService {
                 subscriber: route.subscriber,
                 hearer: route.hearer,
                 menu: None,
+                says_for: Duration::ZERO,
             })
         })
     }
@@ -186,16 +188,20 @@ impl Call {
 
     fn wait_for_caller(&self, wires: &mut Wires, at: Instant, patience: Patience) {
         let wait = match patience {
-            Patience::Saying => SPEECH_TIME_MAX,
+            Patience::Saying => {
+                self.self_service.as_ref().map_or(Duration::ZERO, |service| service.says_for)
+            }
             Patience::Key => wires.config.menu.timeout,
             Patience::Store => wires.config.route_deadline + ANSWER_GRACE,
         };
         wires.timers.arm(at, self.serial, Timer::Speech, at + wait);
     }
 
-    fn say_to_caller(&self, wires: &mut Wires, play: u32, text: &Text) {
-        let Some(service) = &self.self_service else { return };
-        let sound = Sound::Prompt(speech::menu(wires, service, text));
+    fn say_to_caller(&mut self, wires: &mut Wires, play: u32, text: &Text) {
+        let Some(service) = &mut self.self_service else { return };
+        let text = speech::menu(wires, service, text);
+        service.says_for = speech::waited_for(wires, &text);
+        let sound = Sound::Prompt(text);
         let (session, side) = (self.session(), Side::A);
         let say = Command::Play { session, side, play, sound, until_key: false };
         wires.outputs.push_back(Output::Media(say));

@@ -1,5 +1,7 @@
 //! Joins calls and prompts: which words belong to which situation, in whose language.
 
+use std::time::Duration;
+
 use crate::domain::cause::Cause;
 use crate::domain::id::TenantId;
 use crate::domain::menu::{CallCode, PastCall};
@@ -13,6 +15,11 @@ use super::menu::Text;
 use super::self_service::SelfService;
 use super::wires::Wires;
 
+/// No speech takes longer, however long its clips are.
+pub(super) const SPEECH_TIME_MAX: Duration = Duration::from_secs(90);
+/// Threads that are late by more than this have other troubles.
+const SPEECH_MARGIN: Duration = Duration::from_secs(3);
+
 /// What is said of a call before it is connected. `Debug` shows no number.
 pub(super) struct Facts {
     pub(super) tenant: TenantId,
@@ -24,6 +31,11 @@ pub(super) struct Facts {
     pub(super) recorded: bool,
     /// What is spoken to be recognised later.
     pub(super) code: Option<CallCode>,
+}
+
+/// How long the end of this is waited for. A report may be lost, with whoever would have sent it.
+pub(super) fn waited_for(wires: &Wires, text: &Playlist) -> Duration {
+    wires.config.clip_times.of(text).map_or(SPEECH_TIME_MAX, |time| time + SPEECH_MARGIN)
 }
 
 impl std::fmt::Debug for Facts {

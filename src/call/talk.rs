@@ -1,15 +1,12 @@
 //! What both sides of an answered call have said about their media, and what each was told of the
 //! other: enough to see whether a new offer concerns the far side at all. No bytes and no times.
 
-use std::collections::VecDeque;
-
 use super::clocks::Clocks;
 use super::negotiation::{Media, leg_keys, remote_media};
 use super::offer::{Change, Unconfirmed};
+use super::typing::Typing;
 use crate::domain::trunk_media::TrunkMedia;
-use crate::rtp::key::Key;
 use crate::rtp::plane::Side;
-use crate::rtp::sound::KeyAs;
 use crate::sdp::{self, Codec, CodecSet, Direction, InvalidSdp, Ours, Session, Wish};
 
 /// The session of an answered call.
@@ -36,7 +33,7 @@ pub(super) struct Talk {
     /// Who hears our hold tone.
     pub(super) hears_hold: [bool; 2],
     /// Keys of the other one that a side has still to hear.
-    pub(super) typed: [VecDeque<(Key, KeyAs)>; 2],
+    pub(super) typed: [Typing; 2],
     /// Session timers, if a side has one.
     pub(super) clocks: Option<Box<Clocks>>,
 }
@@ -140,7 +137,7 @@ impl Talk {
             trunks: [TrunkMedia::default(); 2],
             plays_hold: false,
             hears_hold: [false; 2],
-            typed: [VecDeque::new(), VecDeque::new()],
+            typed: [Typing::default(), Typing::default()],
             clocks: None,
         }
     }

@@ -1,8 +1,12 @@
 //! Keys on their way from one side to the other: each side hears of them as its trunk says.
 
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
 use super::call::Call;
 use super::coupling::Stage;
 use super::io::Output;
+use super::timers::Timer;
 use super::wires::Wires;
 use crate::domain::now::Now;
 use crate::domain::trunk_media::KeyWay;
@@ -12,10 +16,36 @@ use crate::rtp::sound::{KeyAs, Sound};
 use crate::sip::key_press::{DTMF_RELAY, KeyPress};
 use crate::sip::method::Method;
 
-/// The number of a key that is pressed for a side: it differs from that of every speech.
+/// The number of the first key that is pressed for a side, and of every 256th after it: it differs
+/// from that of every speech.
 const TYPING: u32 = 103;
+/// A key takes 160 ms, after a beep perhaps. The rest is for threads that are late.
+const KEY_TIME_MAX: Duration = Duration::from_millis(1_000);
 /// Keys that wait until those before them are heard: five seconds.
 const KEYS_WAITING_MAX: usize = 32;
+
+/// Keys of the other side that a side has still to hear.
+#[derive(Debug, Default)]
+pub(super) struct Typing {
+    /// The first of them is being pressed.
+    waiting: VecDeque<(Key, KeyAs)>,
+    /// How many were, so that the late end of one is not taken for that of the next.
+    pressed: u8,
+    /// Nobody will tell of the end of that one any more.
+    until: Option<Instant>,
+}
+
+impl Typing {
+    fn play(&self) -> u32 {
+        TYPING + u32::from(self.pressed)
+    }
+
+    /// None of them is heard.
+    pub(super) fn forget(&mut self) {
+        self.waiting.clear();
+        self.until = None;
+    }
+}
 
 impl Call {
     /// A key that the media plane has heard of a side.
@@ -41,8 +71,8 @@ impl Call {
         let to = side.other();
         match self.way_to(to) {
             KeyWay::Info => self.send_key(wires, now, to, key),
-            KeyWay::Events => self.press(wires, to, key, KeyAs::Event),
-            KeyWay::Inband => self.press(wires, to, key, KeyAs::Tones),
+            KeyWay::Events => self.press(wires, now.monotonic, to, key, KeyAs::Event),
+            KeyWay::Inband => self.press(wires, now.monotonic, to, key, KeyAs::Tones),
         }
     }
 
@@ -67,39 +97,66 @@ impl Call {
     }
 
     /// Presses a key for a side, after those that it has still to hear. Who is on hold hears none.
-    fn press(&mut self, wires: &mut Wires, to: Side, key: KeyPress, key_as: KeyAs) {
+    fn press(&mut self, wires: &mut Wires, at: Instant, to: Side, key: KeyPress, key_as: KeyAs) {
         let Some(talk) = &mut self.talk else { return };
         let (Some(key), false) = (Key::of_sign(key.sign()), talk.hears_hold[to.index()]) else {
             return;
         };
-        let waiting = &mut talk.typed[to.index()];
-        if waiting.len() >= KEYS_WAITING_MAX {
+        let typing = &mut talk.typed[to.index()];
+        if typing.waiting.len() >= KEYS_WAITING_MAX {
             wires.counters.keys_dropped += 1;
             return;
         }
-        waiting.push_back((key, key_as));
-        if waiting.len() == 1 {
-            self.press_next(wires, to);
+        typing.waiting.push_back((key, key_as));
+        if typing.waiting.len() == 1 {
+            self.press_next(wires, at, to);
         }
     }
 
-    fn press_next(&self, wires: &mut Wires, side: Side) {
-        let next = self.talk.as_ref().and_then(|talk| talk.typed[side.index()].front());
-        if let Some((key, key_as)) = next {
-            let (session, play, sound) = (self.session(), TYPING, Sound::Key(*key, *key_as));
+    fn press_next(&mut self, wires: &mut Wires, at: Instant, side: Side) {
+        let session = self.session();
+        let Some(talk) = &mut self.talk else { return };
+        let typing = &mut talk.typed[side.index()];
+        typing.until = None;
+        if let Some((key, key_as)) = typing.waiting.front() {
+            typing.pressed = typing.pressed.wrapping_add(1);
+            typing.until = Some(at + KEY_TIME_MAX);
+            let (play, sound) = (typing.play(), Sound::Key(*key, *key_as));
             let press = Command::Play { session, side, play, sound, until_key: false };
             wires.outputs.push_back(Output::Media(press));
         }
+        self.arm_typing(wires, at);
     }
 
-    /// Something was played to this side and is over: the next key is pressed, or the one that had
-    /// to make room for it.
-    pub(super) fn goes_on_typing(&mut self, wires: &mut Wires, side: Side, play: u32) {
-        let Some(talk) = &mut self.talk else { return };
-        if play == TYPING {
-            talk.typed[side.index()].pop_front();
+    fn arm_typing(&self, wires: &mut Wires, at: Instant) {
+        let typed = self.talk.iter().flat_map(|talk| &talk.typed);
+        match typed.filter_map(|typing| typing.until).min() {
+            Some(until) => wires.timers.arm(at, self.serial, Timer::Speech, until),
+            None => wires.timers.disarm(self.serial, Timer::Speech),
         }
-        self.press_next(wires, side);
+    }
+
+    /// Something was played to this side and is over: if that was a key, the next one is pressed.
+    pub(super) fn goes_on_typing(&mut self, wires: &mut Wires, at: Instant, side: Side, play: u32) {
+        let Some(talk) = &mut self.talk else { return };
+        let typing = &mut talk.typed[side.index()];
+        if typing.until.is_some() && play == typing.play() {
+            typing.waiting.pop_front();
+            self.press_next(wires, at, side);
+        }
+    }
+
+    /// Nobody has told that a key was pressed. Those behind it do not wait for ever.
+    pub(super) fn types_on_unheard(&mut self, wires: &mut Wires, at: Instant) {
+        for side in [Side::A, Side::B] {
+            let Some(talk) = &mut self.talk else { return };
+            let typing = &mut talk.typed[side.index()];
+            if typing.until.is_some_and(|until| until <= at) {
+                typing.waiting.pop_front();
+                self.press_next(wires, at, side);
+            }
+        }
+        self.arm_typing(wires, at);
     }
 
     /// What happens to the keys of a side from the bridge on, in whatever way its phone sends

@@ -98,7 +98,7 @@ pub(super) enum Act {
 /// For what is waited.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Patience {
-    /// The end of what is being said, which a media plane that is gone would never tell.
+    /// The end of what is being said, of which nobody may ever tell.
     Saying,
     /// A key.
     Key,
@@ -165,7 +165,12 @@ impl Whisper {
                     WhisperMode::Accept => acts.push(Act::Wait(Patience::Key)),
                 }
             }
-            // Whoever should speak is silent: in doubt nobody is connected.
+            // Nobody has told of the end of it. A key still says that it was heard; without one
+            // nobody is connected.
+            (State::Saying(nth), Heard::Elapsed) if self.mode == WhisperMode::Accept => {
+                self.state = State::Listening(nth);
+                acts.push(Act::Wait(Patience::Key));
+            }
             (State::Saying(_), Heard::Elapsed) => self.close(WhisperResult::TimedOut, acts),
             (State::Saying(nth), Heard::Unheard(play)) if play == u32::from(nth) => {
                 self.close(WhisperResult::TimedOut, acts);
@@ -175,6 +180,10 @@ impl Whisper {
                 acts.extend([Act::Say(Speech::WhoCalls(nth + 1)), Act::Wait(Patience::Saying)]);
             }
             (State::Listening(_), Heard::Elapsed) => self.decide(self.after_silence(), acts),
+            // It was said, and that is told late.
+            (State::Listening(nth), Heard::Said(play)) if play == u32::from(nth) => {
+                self.was_heard = true;
+            }
             // Late, or about what was interrupted.
             (State::Saying(_) | State::Listening(_), Heard::Said(_) | Heard::Unheard(_)) => {}
         }
@@ -194,8 +203,8 @@ impl Whisper {
 
     const fn after_silence(&self) -> WhisperResult {
         match self.on_silence {
-            OnSilence::Refuse => WhisperResult::TimedOut,
-            OnSilence::Connect => WhisperResult::Announced,
+            OnSilence::Connect if self.was_heard => WhisperResult::Announced,
+            OnSilence::Connect | OnSilence::Refuse => WhisperResult::TimedOut,
         }
     }
 
@@ -348,12 +357,28 @@ mod tests {
     #[test]
     fn nobody_is_connected_who_heard_nothing() {
         for mode in MODES {
-            for event in [Heard::Elapsed, Heard::Unheard(1)] {
-                let (whisper, acts) = after(mode, OnSilence::Connect, &[event]);
-                assert_eq!(acts, [Act::Hush, Act::Close(WhisperResult::TimedOut)]);
-                assert!(!whisper.was_heard());
-            }
+            let (whisper, acts) = after(mode, OnSilence::Connect, &[Heard::Unheard(1)]);
+            assert_eq!(acts, [Act::Hush, Act::Close(WhisperResult::TimedOut)]);
+            assert!(!whisper.was_heard());
         }
+        let (_, acts) = after(WhisperMode::Announce, OnSilence::Connect, &[Heard::Elapsed]);
+        assert_eq!(acts, [Act::Hush, Act::Close(WhisperResult::TimedOut)]);
+    }
+
+    #[test]
+    fn where_nobody_tells_of_the_end_of_the_words_a_key_connects_and_silence_never() {
+        let untold = [Heard::Elapsed; 4];
+        assert_eq!(accept(&untold[..1]), [Act::Wait(Patience::Key)]);
+        assert_eq!(accept(&untold[..2]), say(2));
+        assert_eq!(accept(&[Heard::Elapsed, key('1')]), [Act::Close(ADMITTED)]);
+        assert_eq!(accept(&[Heard::Elapsed, key('3')]), part(WhisperResult::Refused));
+        let (whisper, acts) = after(WhisperMode::Accept, OnSilence::Connect, &untold);
+        assert_eq!(acts, part(WhisperResult::TimedOut));
+        assert!(!whisper.was_heard());
+        let late = [Heard::Elapsed, Heard::Said(1), Heard::Elapsed, Heard::Elapsed, Heard::Elapsed];
+        let (whisper, acts) = after(WhisperMode::Accept, OnSilence::Connect, &late);
+        assert_eq!(acts, [Act::Close(WhisperResult::Announced)]);
+        assert!(whisper.was_heard());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use aws_lc_rs::digest;
 
 use crate::domain::id::TenantId;
 use crate::domain::language::Language;
-use crate::prompt::{Clip, ClipHashes, Insurers, Voice};
+use crate::prompt::{Clip, ClipHashes, ClipTimes, Insurers, Voice};
 use crate::rtp::g711::encode_a_law;
 use crate::rtp::sound::{RATE_HZ, Sounds};
 
@@ -37,6 +37,8 @@ pub struct Library {
     pub insurers: Arc<Insurers>,
     /// The same, for the proof of what it says.
     pub hashes: Arc<ClipHashes>,
+    /// The same, for how long it waits for the end of that.
+    pub times: Arc<ClipTimes>,
     /// Clips that the folder has put in the place of built-in ones.
     pub replaced: usize,
     /// Names of insurers that the folder holds.
@@ -274,6 +276,7 @@ impl Reading {
         }
         Library {
             hashes: Arc::new(hashes_of(&sounds)),
+            times: Arc::new(ClipTimes::of_sounds(&sounds)),
             sounds: Arc::new(sounds),
             insurers: Arc::new(insurers),
             replaced: self.replaced.len(),

@@ -5,6 +5,7 @@ mod clip;
 mod compose;
 mod insurers;
 mod said;
+mod times;
 
 pub use clip::Clip;
 pub use compose::{
@@ -14,6 +15,7 @@ pub use compose::{
 };
 pub use insurers::{INSURERS_MAX, Insurers};
 pub use said::{ClipHashes, names};
+pub use times::ClipTimes;
 
 use crate::domain::language::Language;
 

@@ -159,14 +159,19 @@ impl Sounds {
     /// How long a playlist takes.
     #[must_use]
     pub fn duration(&self, playlist: &Playlist) -> Duration {
-        let samples = playlist.steps().iter().map(|step| self.samples(*step)).sum::<u64>();
-        Duration::from_micros(samples * 1_000_000 / u64::from(RATE_HZ))
+        Self::time_of(playlist.steps().iter().map(|step| self.samples(*step)).sum::<usize>())
     }
 
-    fn samples(&self, step: Step) -> u64 {
+    /// How long so many samples take.
+    #[must_use]
+    pub const fn time_of(samples: usize) -> Duration {
+        Duration::from_micros(samples as u64 * 1_000_000 / RATE_HZ as u64)
+    }
+
+    fn samples(&self, step: Step) -> usize {
         match step {
-            Step::Clip(clip) => self.clip(clip).map_or(0, |samples| samples.len() as u64),
-            Step::Pause(ms) => u64::from(ms) * u64::from(RATE_HZ) / 1_000,
+            Step::Clip(clip) => self.clip(clip).map_or(0, <[u8]>::len),
+            Step::Pause(ms) => usize::from(ms) * RATE_HZ as usize / 1_000,
         }
     }
 }

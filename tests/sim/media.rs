@@ -9,7 +9,7 @@ use bytes::Bytes;
 use maskline::rtp::plane::{Command, Report, SessionId, Side};
 use maskline::rtp::ports::Ports;
 use maskline::rtp::rtcp::REPORT_BYTES_MAX;
-use maskline::rtp::session::{FRAME_BYTES, Play, Session};
+use maskline::rtp::session::{FRAME_BYTES, News, Play, Session};
 use maskline::rtp::sound::Sounds;
 use maskline::rtp::time::Moment;
 use rand_chacha::ChaCha8Rng;
@@ -38,6 +38,8 @@ pub(crate) struct Media {
     lost: BTreeSet<SessionId>,
     /// Ports cannot be opened for now.
     pub(crate) fails: bool,
+    /// Nobody is told that something was played to its end.
+    pub(crate) loses_ends: bool,
     /// What can be played.
     pub(crate) sounds: Sounds,
     /// What packets have brought besides themselves.
@@ -67,6 +69,7 @@ impl Media {
             by_port: BTreeMap::new(),
             closed_at: BTreeMap::new(),
             fails: false,
+            loses_ends: false,
             lost: BTreeSet::new(),
             sounds: whispers::sounds(),
             told: Vec::new(),
@@ -232,7 +235,10 @@ impl Media {
                 }
             }
             while let Some(news) = open.session.poll_news() {
-                reports.push(news.report(*id));
+                let is_end = matches!(news, News::PlayDone { .. });
+                if !(self.loses_ends && is_end) {
+                    reports.push(news.report(*id));
+                }
             }
             for side in [Side::A, Side::B].into_iter().filter(|_| due.reports) {
                 let mut buffer = [0; REPORT_BYTES_MAX];

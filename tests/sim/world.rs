@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -19,6 +20,7 @@ use maskline::domain::ring::RingTone;
 use maskline::domain::route::RouteAnswer;
 use maskline::domain::whisper::{Unwanted, WhisperPolicy};
 use maskline::phone::{Phone, PhoneInput, PhoneOutput};
+use maskline::prompt::ClipTimes;
 use maskline::rtp::plane::Report;
 use maskline::sip::transport::Transport;
 use rand_chacha::{ChaCha8Rng, ChaCha20Rng};
@@ -36,6 +38,7 @@ use crate::people::People;
 use crate::recorder::Recorder;
 use crate::store::{Store, StoreStep};
 use crate::trace::Trace;
+use crate::whispers;
 use crate::wire;
 use crate::witness::Witness;
 
@@ -114,6 +117,7 @@ impl World {
         config.announce_refusals = false;
         config.ring = RingTone::Phone;
         config.hold_tone = false;
+        config.clip_times = Arc::new(ClipTimes::of_sounds(&whispers::sounds()));
         change(&mut config);
         Self {
             seed,

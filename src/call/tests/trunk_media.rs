@@ -167,34 +167,73 @@ fn a_key_reaches_each_trunk_in_its_own_way_whatever_the_way_it_came() {
     }
 }
 
-#[test]
-fn keys_are_pressed_one_after_the_other_and_again_where_something_came_between() {
-    let (mut h, _) = between(KeyWay::Events, KeyWay::Inband);
-    let session = h.orders.first().expect("an order").session();
-    let done = |h: &mut Harness, play: u32| {
-        let side = Side::B;
-        h.input(Input::Media(Report::PlayDone { session, side, play, was_sent: true }));
+/// The keys that were pressed for the callee since this was last asked, and the number of the last.
+fn pressed(h: &mut Harness) -> (String, u32) {
+    let number = |order: &Command| {
+        let Command::Play { side: Side::B, play, .. } = order else { return None };
+        Some(*play)
     };
+    let last = h.orders.iter().rev().find_map(number).unwrap_or_default();
+    let told = told_of_key(h, Side::B);
+    h.orders.truncate(1);
+    (told.into_iter().map(|(_, sign)| sign).collect(), last)
+}
+
+/// The plane tells that this was played to the callee.
+fn done(h: &mut Harness, play: u32) {
+    let session = h.orders.first().expect("an order").session();
+    h.input(Input::Media(Report::PlayDone { session, side: Side::B, play, was_sent: true }));
+}
+
+#[test]
+fn keys_are_pressed_one_after_the_other_and_the_end_of_something_else_is_not_theirs() {
+    let (mut h, _) = between(KeyWay::Events, KeyWay::Inband);
     for sign in "123".chars() {
         press(&mut h, Side::A, sign);
     }
-    let pressed = |h: &mut Harness| -> String {
-        let told = told_of_key(h, Side::B);
-        h.orders.truncate(1);
-        told.into_iter().map(|(_, sign)| sign).collect()
-    };
-    assert_eq!(pressed(&mut h), "1");
-    done(&mut h, 103);
-    assert_eq!(pressed(&mut h), "2");
-    done(&mut h, 1);
-    assert_eq!(pressed(&mut h), "2", "the beep of the last minute has cut it off");
-    done(&mut h, 103);
-    done(&mut h, 103);
-    assert_eq!(pressed(&mut h), "3");
-    done(&mut h, 103);
-    assert_eq!(pressed(&mut h), "");
+    let (sign, first) = pressed(&mut h);
+    assert_eq!(sign, "1");
+    done(&mut h, first);
+    let (sign, second) = pressed(&mut h);
+    assert_eq!(sign, "2");
+    for other in [first, 100] {
+        done(&mut h, other);
+        assert_eq!(pressed(&mut h).0, "", "that is told late, or of the beep of the last minute");
+    }
+    done(&mut h, second);
+    let (sign, third) = pressed(&mut h);
+    assert_eq!(sign, "3");
+    done(&mut h, third);
+    assert_eq!(pressed(&mut h).0, "");
     for _ in 0..40 {
         press(&mut h, Side::A, '5');
     }
     assert_eq!(h.core.counters().keys_dropped, 8, "no more than five seconds of them wait");
+}
+
+#[test]
+fn keys_go_on_though_nobody_tells_that_the_one_before_was_pressed() {
+    let (mut h, up) = between(KeyWay::Events, KeyWay::Inband);
+    for sign in "123".chars() {
+        press(&mut h, Side::A, sign);
+    }
+    let (sign, first) = pressed(&mut h);
+    assert_eq!(sign, "1");
+    h.advance(ms(999));
+    assert_eq!(pressed(&mut h).0, "");
+    h.advance(ms(1));
+    let (sign, second) = pressed(&mut h);
+    assert_eq!(sign, "2");
+    done(&mut h, first);
+    assert_eq!(pressed(&mut h).0, "", "that one was given up");
+    h.advance(ms(500));
+    done(&mut h, second);
+    assert_eq!(pressed(&mut h).0, "3");
+    h.advance(ms(10_000));
+    assert_eq!(pressed(&mut h).0, "");
+    press(&mut h, Side::A, '4');
+    assert_eq!(pressed(&mut h).0, "4", "and keys are taken for as long as the call lasts");
+    h.from(pbx(), up.caller.request("BYE", "b", 9));
+    h.confirm(carrier(), "BYE");
+    h.check_nothing_is_left();
 }

@@ -9,8 +9,11 @@ use crate::menus::CODE;
 use crate::people::{CallHandle, secs};
 use crate::world::{World, seed};
 
-pub(crate) const STORIES: &[fn()] =
-    &[who_proves_itself_and_pauses_calls_is_not_called, who_does_not_want_the_menu_is_sent_away];
+pub(crate) const STORIES: &[fn()] = &[
+    who_proves_itself_and_pauses_calls_is_not_called,
+    who_does_not_want_the_menu_is_sent_away,
+    a_menu_goes_on_though_nobody_tells_that_it_was_said,
+];
 
 fn with_menu(number: u64) -> World {
     World::configured(seed(number), |config| {
@@ -47,6 +50,21 @@ fn who_proves_itself_and_pauses_calls_is_not_called() {
     assert_eq!(cdr.marks, [Mark::Menu]);
     assert!(menu.record().packets_in > 50, "it was spoken to");
     assert_eq!((agent.cause(), agent.status_sent()), (Cause::Paused, Some(403)));
+    world.check_invariants();
+}
+
+#[test]
+fn a_menu_goes_on_though_nobody_tells_that_it_was_said() {
+    let mut world = with_menu(114).bind(ALICE, X, BOB).desk(DESK);
+    world.media.loses_ends = true;
+    let call = world.phone(BOB).dial(X).talk();
+    let call = types(call.then(Step::AwaitAnswer).after(secs(6)), "*2");
+    let agent = world.phone(ALICE).dial(X).at(secs(300)).talk();
+    world.phone(DESK).when_called(Script::new().ring().after(secs(1)).reject(486));
+    world.run_until_idle();
+    assert_eq!(call.cause(), Cause::MenuFinished, "silence ends it");
+    assert!(call.cdr().duration < secs(150), "{:?}", call.cdr());
+    assert_eq!(agent.cause(), Cause::Paused, "its keys count");
     world.check_invariants();
 }
 

@@ -1,7 +1,7 @@
 //! The subscriber hears who calls before anybody is connected.
 
 use maskline::domain::cause::Cause;
-use maskline::domain::whisper::{WhisperPolicy, WhisperResult};
+use maskline::domain::whisper::{OnSilence, WhisperPolicy, WhisperResult};
 use maskline::phone::{CallState, Ending, Script, Step};
 
 use crate::cast::{ALICE, ANN, BOB, EVE, X, X2, X3};
@@ -15,6 +15,8 @@ pub(crate) const STORIES: &[fn()] = &[
     who_presses_3_is_not_called_again,
     who_presses_3_is_heard_before_the_store_is,
     who_presses_nothing_is_not_connected,
+    who_presses_1_is_connected_though_nobody_tells_that_it_was_said,
+    words_without_an_end_and_silence_connect_nobody,
     a_caller_who_gives_up_meanwhile_leaves_nobody_listening,
     a_subscriber_who_hangs_up_meanwhile_is_not_connected,
 ];
@@ -152,4 +154,36 @@ fn a_subscriber_who_hangs_up_meanwhile_is_not_connected() {
     assert_eq!((call.cause(), result(&call)), (Cause::CalleeHangup, Some(WhisperResult::HungUp)));
     assert_eq!((call.status_sent(), call.record().packets_in), (Some(480), 0));
     world.check_invariants();
+}
+
+#[test]
+fn who_presses_1_is_connected_though_nobody_tells_that_it_was_said() {
+    let mut world = World::configured(seed(101), World::whispering(WhisperPolicy::ByPurpose));
+    world = world.bind(ALICE, X, BOB);
+    world.media.loses_ends = true;
+    // After the words, and before they are said once more.
+    world.phone(BOB).when_called(answering().after(secs(19)).then(Step::TellKey { event: 1 }));
+    let call = world.phone(ALICE).dial(X).talk_for(secs(20));
+    world.run_until_idle();
+    assert_eq!((call.cause(), result(&call)), (Cause::CallerHangup, Some(WhisperResult::Accepted)));
+    world.check_invariants();
+}
+
+#[test]
+fn words_without_an_end_and_silence_connect_nobody() {
+    for (number, policy) in [(102, WhisperPolicy::ByPurpose), (103, WhisperPolicy::Announce)] {
+        let mut world = World::configured(seed(number), |config| {
+            config.whisper.policy = policy;
+            config.whisper.on_silence = OnSilence::Connect;
+        });
+        world = world.bind(ALICE, X, BOB);
+        world.media.loses_ends = true;
+        let call = world.phone(ALICE).dial(X).talk();
+        world.run_until_idle();
+        let cdr = call.cdr();
+        let took = cdr.ended_at.duration_since(cdr.started_at).expect("later");
+        assert_eq!(result(&call), Some(WhisperResult::TimedOut));
+        assert!(took < secs(75), "nobody waits for an end for ever: {took:?}");
+        world.check_invariants();
+    }
 }
