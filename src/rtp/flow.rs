@@ -67,6 +67,8 @@ pub(super) struct Flow {
     latch: Latch,
     /// Where the peer was found.
     latched: Option<SocketAddr>,
+    /// The time of the last press that left, as it came in and as it went out.
+    press_times: Option<(u32, u32)>,
 }
 
 /// Whether a stream has begun.
@@ -89,6 +91,8 @@ pub(super) enum Gate {
     Held,
     /// Something is played to the receiving side.
     Playing,
+    /// It hears a warning, which takes no key from it.
+    Warned,
     /// They may.
     Open,
 }
@@ -126,6 +130,7 @@ impl Flow {
             pressed: None,
             latch: Latch::default(),
             latched: None,
+            press_times: None,
         }
     }
 
@@ -155,12 +160,7 @@ impl Flow {
         } else if self.hears_tones {
             self.hear_sound(&header, position, packet);
         }
-        match self.gate {
-            Gate::Open => {}
-            Gate::NotBridged => return Err(Dropped::NotBridged),
-            Gate::Held => return Err(Dropped::Held),
-            Gate::Playing => return Err(Dropped::Playing),
-        }
+        self.pass_gate(is_event)?;
         if is_event && !self.ear.mode().pass {
             self.skip(before, &header);
             return Err(Dropped::Key);
@@ -174,11 +174,13 @@ impl Flow {
             self.skip(before, &header);
             return Err(self.drop_as(Dropped::UnknownPayload));
         }
+        let mut is_aside = false;
         if self.joins {
             if self.reception.highest_sequence() != header.sequence {
                 return Err(Dropped::OutOfOrder);
             }
             self.join(now, &mut header, is_event);
+            is_aside = is_event && self.keep_time_of_press(&header);
         } else if self.is_before_seam(header.sequence) {
             return Err(Dropped::OutOfOrder);
         }
@@ -186,7 +188,9 @@ impl Flow {
         header.sequence = header.sequence.wrapping_add(self.sequence_offset);
         header.timestamp = header.timestamp.wrapping_add(self.timestamp_offset);
         header.ssrc = self.ssrc_out;
-        if !is_event {
+        if is_event {
+            self.note_press(header.timestamp, is_aside);
+        } else {
             self.timestamp_out = header.timestamp;
             self.sent_at_units = now.rtp_units();
         }
@@ -197,6 +201,18 @@ impl Flow {
         let start = header.payload_start - HEADER_BYTES;
         packet[start..header.payload_start].copy_from_slice(&header.to_bytes());
         Ok(start..header.payload_end)
+    }
+
+    /// Whether packets may leave now; a key may beside a warning.
+    #[inline]
+    const fn pass_gate(&self, is_event: bool) -> Result<(), Dropped> {
+        match self.gate {
+            Gate::Open => Ok(()),
+            Gate::NotBridged => Err(Dropped::NotBridged),
+            Gate::Held => Err(Dropped::Held),
+            Gate::Warned if is_event && self.ear.mode().pass => Ok(()),
+            Gate::Playing | Gate::Warned => Err(Dropped::Playing),
+        }
     }
 
     /// Whether a packet from there may be the peer's. Nothing is learned from it.
@@ -294,6 +310,7 @@ impl Flow {
     fn begin_stream(&mut self, now: Moment, header: &Header) {
         self.cut();
         self.ear.forget();
+        self.press_times = None;
         self.stage = Stage::Running;
         self.ssrc_in = header.ssrc;
         self.reception.start(now, header);

@@ -13,14 +13,19 @@ fn prompt(sounds: &mut Sounds, frames: usize) -> Sound {
     Sound::Prompt(playlist)
 }
 
+/// What packets of sound hold.
+pub(super) fn samples_of(packets: &[Vec<u8>]) -> impl Iterator<Item = &[u8]> {
+    packets.iter().filter(|it| header(it).payload_type == 8).map(|it| &it[12..])
+}
+
 impl Story {
-    fn play(&mut self, at: Moment, side: Side, play: u32, sound: Sound) {
+    pub(super) fn play(&mut self, at: Moment, side: Side, play: u32, sound: Sound) {
         let wanted = Play { play, sound, until_key: false };
         self.session.play(at, side, wanted, &mut self.rng);
     }
 
     /// Runs everything up to `until`: when each frame left for `side`, and what was told.
-    fn listen(
+    pub(super) fn listen(
         &mut self,
         side: Side,
         sounds: &Sounds,

@@ -99,6 +99,24 @@ impl Player {
         self.frames > 0 && !self.has_gaps
     }
 
+    /// A key is being pressed.
+    pub(super) const fn is_key(&self) -> bool {
+        matches!(self.voice, Voice::Key(..))
+    }
+
+    /// The beep that the call will soon end.
+    pub(super) const fn is_warning(&self) -> bool {
+        matches!(self.voice, Voice::Tone(Tone::Warning))
+    }
+
+    /// Goes on now where it was when something else was played in between.
+    pub(super) fn go_on(&mut self, now: Moment) {
+        let played = self.due_at().since(self.started_at);
+        let started_at = now.micros().saturating_sub(played.as_micros() as u64);
+        self.started_at = Moment::from_micros(started_at);
+        self.begins = true;
+    }
+
     /// When the next frame is due.
     pub(super) fn due_at(&self) -> Moment {
         self.started_at + Duration::from_micros(self.frames * FRAME.as_micros() as u64)

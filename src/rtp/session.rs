@@ -39,6 +39,8 @@ pub struct Session {
     report_at: Option<Moment>,
     /// What is played to A, and what to B.
     players: [Option<Box<Player>>; 2],
+    /// A warning that goes on when a key is over.
+    waiting: [Option<Box<Player>>; 2],
     /// What A's packets and ours to A are encrypted with, and B's.
     srtp: [Option<Box<Srtp>>; 2],
     news: VecDeque<News>,
@@ -57,6 +59,7 @@ impl Session {
             bridged_since: None,
             report_at: None,
             players: [None, None],
+            waiting: [None, None],
             srtp: [None, None],
             news: VecDeque::new(),
         }
@@ -130,17 +133,31 @@ impl Session {
         self.set_gates();
     }
 
-    /// Plays something to one side, in the place of what is being played to it.
+    /// Plays something to one side, in the place of what is being played to it. A key and a warning
+    /// do not cut each other: the key is pressed at once, the warning sounds before and after it.
     pub fn play(&mut self, now: Moment, side: Side, wanted: Play, rng: &mut impl Rng) {
         self.report_at.get_or_insert(now + report_interval(rng));
-        let player = Player::new(now, wanted.play, wanted.sound, wanted.until_key);
-        self.players[side.index()] = Some(Box::new(player));
+        let wanted = Player::new(now, wanted.play, wanted.sound, wanted.until_key);
+        let (playing, waiting) = (&mut self.players[side.index()], &mut self.waiting[side.index()]);
+        let is_warned = playing.as_ref().is_some_and(|player| player.is_warning());
+        let is_typing = playing.as_ref().is_some_and(|player| player.is_key());
+        if is_typing && wanted.is_warning() {
+            *waiting = Some(Box::new(wanted));
+            return;
+        }
+        if !wanted.is_key() {
+            *waiting = None;
+        } else if is_warned {
+            *waiting = playing.take();
+        }
+        *playing = Some(Box::new(wanted));
         self.set_gates();
     }
 
     /// Stops what is played to one side.
     pub fn stop(&mut self, side: Side) {
         self.players[side.index()] = None;
+        self.waiting[side.index()] = None;
         self.set_gates();
     }
 
@@ -175,14 +192,18 @@ impl Session {
                 }
                 Next::Done => {}
             }
-            self.end_play(side);
+            self.end_play(now, side);
             return None;
         }
         None
     }
 
-    fn end_play(&mut self, side: Side) {
-        let player = self.players[side.index()].take();
+    fn end_play(&mut self, now: Moment, side: Side) {
+        let next = self.waiting[side.index()].take().map(|mut player| {
+            player.go_on(now);
+            player
+        });
+        let player = std::mem::replace(&mut self.players[side.index()], next);
         self.set_gates();
         if let Some(player) = player {
             let (play, was_sent) = (player.play, player.was_sent());
@@ -232,7 +253,7 @@ impl Session {
         let relayed = flow.relay(now, source, packet);
         let to = flow.destination();
         if flow.has_news() {
-            self.notice(from);
+            self.notice(now, from);
         }
         Ok(Forward { to, bytes: relayed? })
     }
@@ -246,7 +267,7 @@ impl Session {
 
     /// What a packet has brought besides itself.
     #[cold]
-    fn notice(&mut self, from: Side) {
+    fn notice(&mut self, now: Moment, from: Side) {
         let flow = &mut self.flows[from.index()];
         let (key, latched) = flow.take_news();
         let reports_keys = flow.keys().report;
@@ -259,7 +280,7 @@ impl Session {
             self.tell(News::Key { side: from, key });
         }
         if self.players[from.index()].as_ref().is_some_and(|player| player.until_key) {
-            self.end_play(from);
+            self.end_play(now, from);
         }
     }
 
@@ -322,9 +343,12 @@ impl Session {
     fn set_gates(&mut self) {
         for side in [Side::A, Side::B] {
             let to = self.legs[side.other().index()].remote;
+            let playing = self.players[side.other().index()].as_ref();
+            let is_warned = playing.is_some_and(|player| player.is_warning());
             let gate = match (self.bridged_since, to) {
                 (None, _) | (_, None) => Gate::NotBridged,
-                (Some(_), Some(_)) if self.players[side.other().index()].is_some() => Gate::Playing,
+                (Some(_), Some(to)) if is_warned && to.is_reachable() => Gate::Warned,
+                (Some(_), Some(_)) if playing.is_some() => Gate::Playing,
                 (Some(_), Some(to)) if to.is_reachable() => Gate::Open,
                 (Some(_), Some(_)) => Gate::Held,
             };

@@ -19,6 +19,8 @@ mod play;
 mod quality;
 #[path = "source_tests.rs"]
 mod source;
+#[path = "warning_tests.rs"]
+mod warning;
 
 const SILENCE: Duration = Duration::from_secs(30);
 

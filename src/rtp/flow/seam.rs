@@ -3,7 +3,7 @@
 
 use rand_core::Rng;
 
-use super::{Flow, NO_PAYLOAD};
+use super::{Flow, Gate, NO_PAYLOAD};
 use crate::rtp::g711::Law;
 use crate::rtp::header::{HEADER_BYTES, Header};
 use crate::rtp::keys::EVENT_BYTES;
@@ -43,6 +43,26 @@ impl Flow {
         self.timestamp_offset = next.wrapping_sub(header.timestamp);
         // A marked telephone event would be a new one, RFC 4733 §2.3.
         header.marker |= !is_event;
+    }
+
+    /// All packets of a press have the time of its beginning (RFC 4733 §2.4.1), those too that are
+    /// joined after others of it or beside a warning. True for those: what follows is joined anew.
+    #[cold]
+    pub(super) fn keep_time_of_press(&mut self, header: &Header) -> bool {
+        let known = self.press_times.filter(|(came, _)| *came == header.timestamp);
+        if let Some((_, left)) = known {
+            self.timestamp_offset = left.wrapping_sub(header.timestamp);
+        }
+        known.is_some() || self.gate == Gate::Warned
+    }
+
+    /// A packet of a press leaves with this time.
+    #[cold]
+    pub(super) fn note_press(&mut self, left: u32, is_aside: bool) {
+        self.press_times = Some((left.wrapping_sub(self.timestamp_offset), left));
+        if is_aside {
+            self.cut();
+        }
     }
 
     /// The timestamp of a packet that leaves at this time and does not follow the last one by the
