@@ -300,7 +300,7 @@ impl Menu {
                         self.put(MenuRequest::Check(code), acts);
                         self.state = State::Checking(wanted);
                     }
-                    None => self.was_wrong(wanted, acts),
+                    None => self.was_wrong(wanted, Text::NotReal, acts),
                 };
             }
             _ => {}
@@ -341,7 +341,8 @@ impl Menu {
                     Wanted::Truth => self.tell(Text::Real(call), acts),
                 }
             }
-            (MenuAnswer::Checked(None), wanted) => self.was_wrong(wanted, acts),
+            (MenuAnswer::Checked(None), wanted) => self.was_wrong(wanted, Text::NotReal, acts),
+            (MenuAnswer::Uncertain, wanted) => self.was_wrong(wanted, Text::Failed, acts),
             (MenuAnswer::Locked, _) => {
                 self.tries = TRIES_MAX;
                 self.tell(Text::TooManyTries, acts);
@@ -379,12 +380,13 @@ impl Menu {
         }
     }
 
-    fn was_wrong(&mut self, wanted: Wanted, acts: &mut Vec<Act>) {
+    /// No call of that code is known: who asks whether there was one is told this.
+    fn was_wrong(&mut self, wanted: Wanted, verdict: Text, acts: &mut Vec<Act>) {
         self.said = 0;
         self.tries += 1;
         match wanted {
             _ if self.tries >= TRIES_MAX => self.tell(Text::TooManyTries, acts),
-            Wanted::Truth => self.tell(Text::NotReal, acts),
+            Wanted::Truth => self.tell(verdict, acts),
             Wanted::Callers => {
                 self.state = State::Typing(wanted, Typed::default());
                 self.say(Text::EnterCodeAgain, acts);

@@ -6,6 +6,7 @@ use crate::domain::purpose::Purpose;
 const CALL: PastCall = PastCall { purpose: Purpose::Claim, days_ago: 1 };
 const REAL: MenuAnswer = MenuAnswer::Checked(Some(CALL));
 const UNKNOWN: MenuAnswer = MenuAnswer::Checked(None);
+const UNCERTAIN: MenuAnswer = MenuAnswer::Uncertain;
 
 /// A menu and what it wants done.
 struct Bench {
@@ -185,6 +186,16 @@ fn a_call_was_real_or_it_was_not() {
     bench.types("5000000#").answers(UNKNOWN).says(&Text::NotReal);
     bench.types("5000000#").answers(UNKNOWN).says(&Text::NotReal);
     bench.types("5000000#").answers(UNKNOWN).says(&Text::TooManyTries);
+}
+
+#[test]
+fn a_call_is_not_called_false_that_may_have_been_real_and_guessing_is_no_easier_for_that() {
+    let mut bench = Bench::new();
+    bench.types("5000000#").answers(UNCERTAIN).says(&Text::Failed);
+    bench.types("5000000#").answers(UNCERTAIN).says(&Text::Failed);
+    bench.types("5000000#").answers(UNCERTAIN).says(&Text::TooManyTries);
+    let mut bench = Bench::new();
+    bench.types("1000000#").answers(UNCERTAIN).says(&Text::EnterCodeAgain);
 }
 
 #[test]

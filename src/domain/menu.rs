@@ -95,6 +95,9 @@ pub struct PastCall {
 pub enum MenuAnswer {
     /// The call of that code; `None` when there is none.
     Checked(Option<PastCall>),
+    /// None is known, but the subscriber was called lately with a code that nobody knows any more:
+    /// it may have been this one.
+    Uncertain,
     /// Too many codes were wrong lately: none is looked at for a while.
     Locked,
     /// The last calls that have reached the subscriber, latest first, at most [`PAST_CALLS_MAX`].

@@ -59,6 +59,19 @@ join cdr c on c.tenant_id = k.tenant_id and c.id = k.call_id
 where k.tenant_id = $1 and k.subscriber_id = $2 and k.spoken_at >= $4 and k.code_hash = $5
 order by k.spoken_at desc limit 1";
 
+/// Whether the subscriber has heard a code lately that nobody knows: one that a program of before
+/// has written, or that was forgotten when codes became hashes.
+const HAS_LOST_CODES: &str = "
+select exists (
+    select from call_code
+    where tenant_id = $1 and subscriber_id = $2 and spoken_at >= $3 and code_hash is null
+) or exists (
+    select from call_code_loss l, binding b, cdr c
+    where b.tenant_id = $1 and b.subscriber_id = $2
+      and c.tenant_id = b.tenant_id and c.binding_id = b.id and c.id >= uuid_floor($3)
+      and c.started_at < l.lost_at and c.whisper is not null
+)";
+
 #[derive(sqlx::FromRow)]
 struct CallRow {
     id: Uuid,
@@ -184,6 +197,14 @@ impl Asked<'_> {
             .bind(self.codes.map(|codes| self.hash(codes, &code)))
             .fetch_optional(&mut *connection)
             .await?;
+        let is_uncertain = call.is_none()
+            && sqlx::query_scalar(HAS_LOST_CODES)
+                .bind(self.tenant())
+                .bind(self.subscriber())
+                .bind(self.long_ago()?)
+                .fetch_one(&mut *connection)
+                .await?;
+        // Whoever guesses learns nothing from that, and has no more tries for it.
         let wrong = if call.is_some() { 0 } else { wrong + 1 };
         let is_too_much = wrong >= WRONG_CODES_MAX;
         sqlx::query(
@@ -196,6 +217,9 @@ impl Asked<'_> {
         .bind(is_too_much.then(|| to_sql(self.now + LOCKED_FOR)).transpose()?)
         .execute(connection)
         .await?;
+        if is_uncertain {
+            return Ok(MenuAnswer::Uncertain);
+        }
         Ok(MenuAnswer::Checked(call.as_ref().map(CallRow::read).transpose()?))
     }
 

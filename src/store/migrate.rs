@@ -33,6 +33,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (30, "webhooks", include_str!("../../migrations/0030_webhooks.sql")),
     (31, "call_code_hash", include_str!("../../migrations/0031_call_code_hash.sql")),
     (32, "number_ending", include_str!("../../migrations/0032_number_ending.sql")),
+    (33, "call_code_unknown", include_str!("../../migrations/0033_call_code_unknown.sql")),
     (34, "root_key_check", include_str!("../../migrations/0034_root_key_check.sql")),
 ];
 

@@ -12,6 +12,7 @@ use crate::support;
 /// Tables whose rows belong to no tenant, each with the reason.
 const PLATFORM_TABLES: &[&str] = &[
     "_sqlx_migrations", // the program's roles have no right on it
+    "call_code_loss",   // a time, for the relay
     "pool",             // offered to all tenants
     "pool_trunk",       // of the platform
     "root_key_check",   // the program's roles have no right on it

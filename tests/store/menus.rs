@@ -151,6 +151,39 @@ async fn a_code_is_right_for_its_subscriber_and_for_thirty_days() {
 }
 
 #[tokio::test]
+async fn a_code_that_was_forgotten_is_not_said_to_be_false_and_none_is_kept_in_clear() {
+    let mut world = World::new().await;
+    let insurer = world.insurer("A").await;
+    world.numbers(3).await;
+    let (mine, other) = (world.bind(&insurer, "p", 1).await, world.bind(&insurer, "q", 2).await);
+    let call = called(&insurer, &mine, Purpose::Survey, 2, "");
+    write(&world, &[call.clone(), called(&insurer, &other, Purpose::Claim, 2, "777777")]).await;
+    let none = ask(&world, &insurer, &mine, noon(), check("012345")).await;
+    assert_eq!(none, MenuAnswer::Checked(None), "no code was spoken");
+    // As a program of before does it, while others are new already.
+    let mut old = world.test.connect_as("maskline_relay").await;
+    sqlx::query(
+        "insert into call_code (tenant_id, call_id, subscriber_id, code, spoken_at)
+         select tenant_id, id, subscriber_id, '012345', ended_at from cdr where id = $1",
+    )
+    .bind(uuid::Uuid::from_u128(call.call.as_u128()))
+    .execute(&mut old)
+    .await
+    .expect("it goes on to work");
+    assert_eq!(count(&mut world, "select count(*) from call_code where code is not null").await, 0);
+    let forgotten = ask(&world, &insurer, &mine, noon(), check("012345")).await;
+    assert_eq!(forgotten, MenuAnswer::Uncertain);
+    let later = ask(&world, &insurer, &mine, noon() + 29 * DAY, check("012345")).await;
+    assert_eq!(later, MenuAnswer::Checked(None), "no code is known for so long");
+    let foreign = ask(&world, &insurer, &other, noon(), check("012345")).await;
+    assert_eq!(foreign, MenuAnswer::Checked(None), "of another subscriber nothing is forgotten");
+    let lost = "insert into call_code_loss values ('2100-01-01')";
+    sqlx::query(lost).execute(&mut world.sql).await.expect("a time");
+    let before = ask(&world, &insurer, &other, noon(), check("012345")).await;
+    assert_eq!(before, MenuAnswer::Uncertain, "all codes of before a time were forgotten");
+}
+
+#[tokio::test]
 async fn after_some_wrong_codes_even_the_right_one_is_not_looked_at_for_a_day() {
     let mut world = World::new().await;
     let insurer = world.insurer("A").await;
