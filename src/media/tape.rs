@@ -27,6 +27,9 @@ use syncer::{SYNCS_MAX, Sync, Syncer};
 /// The most packets that may wait for the disk: at 1,000 recorded calls the sixth part of a second.
 /// Beyond it they are lost to the recording, which counts them.
 pub const TAPE_QUEUE_MAX: usize = 16_384;
+/// The most of them of one call: five seconds of its usual packets. Whoever sends more, or faster,
+/// fills the queue for nobody else.
+pub const TAPE_QUEUE_CALL_MAX: u64 = 512;
 
 /// What a recording may lose of what was said in [`LOSS_WINDOW`]: a second of one side. What has
 /// lost more is no recording of the call.
@@ -122,7 +125,7 @@ impl Told {
 /// What the recorder is told.
 #[expect(clippy::large_enum_variant, reason = "nearly all of them are packets")]
 enum Order {
-    Begin { number: u64, about: Box<RecordAs>, told: Told },
+    Begin { number: u64, about: Box<RecordAs>, told: Told, taken: Arc<AtomicU64> },
     Packet(Packet),
     End { number: u64, lost: u64 },
 }
@@ -148,6 +151,10 @@ struct Packet {
 pub(super) struct Taping {
     number: u64,
     begun_at: Moment,
+    /// Packets that were handed to the recorder.
+    handed: u64,
+    /// How many of them it has taken out of the queue.
+    taken: Arc<AtomicU64>,
     lost: u64,
     loss: Loss,
 }
@@ -207,8 +214,11 @@ impl Tape {
         }
         let number = self.number.fetch_add(1, Ordering::Relaxed);
         let told = Told { queue: Arc::clone(queue), session, number };
-        self.orders.try_send(Order::Begin { number, about, told }).ok()?;
-        Some(Taping { number, begun_at: now, lost: 0, loss: Loss::default() })
+        let taken = Arc::<AtomicU64>::default();
+        let begin = Order::Begin { number, about, told, taken: Arc::clone(&taken) };
+        self.orders.try_send(begin).ok()?;
+        let (lost, loss) = (0, Loss::default());
+        Some(Taping { number, begun_at: now, handed: 0, taken, lost, loss })
     }
 
     /// Hands a packet over as it was sent on, a long one in pieces. Keys are nobody's business.
@@ -243,15 +253,22 @@ impl Tape {
             next.length = piece.len() as u16;
             next.samples.iter_mut().zip(piece).for_each(|(to, from)| *to = *from);
             let (at_ms, timestamp) = (next.at_ms, next.timestamp);
-            if self.orders.try_send(Order::Packet(next)).is_err()
-                && taping.lose(now, piece.len()) == Kept::TooLittle
-            {
+            if self.hand(taping, now, next) == Kept::TooLittle {
                 kept = Kept::TooLittle;
             }
             next.at_ms = at_ms.saturating_add(PIECE_MS);
             next.timestamp = timestamp.wrapping_add(PAYLOAD_BYTES_MAX as u32);
         }
         kept
+    }
+
+    fn hand(&self, taping: &mut Taping, now: Moment, packet: Packet) -> Kept {
+        let waiting = taping.handed.saturating_sub(taping.taken.load(Ordering::Relaxed));
+        if waiting >= TAPE_QUEUE_CALL_MAX || self.orders.try_send(Order::Packet(packet)).is_err() {
+            return taping.lose(now, packet.length.into());
+        }
+        taping.handed += 1;
+        Kept::Enough
     }
 
     /// Ends a recording. It comes back when the recorder is behind: try again.

@@ -8,7 +8,7 @@ use std::io::{self, BufWriter};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvError, TryRecvError};
 use std::time::Duration;
 
@@ -37,6 +37,8 @@ struct Running {
     place: Place,
     about: About,
     told: Told,
+    /// Packets of it that were taken out of the queue.
+    taken: Arc<AtomicU64>,
 }
 
 pub(super) struct Deck {
@@ -99,7 +101,7 @@ impl Deck {
 
     fn obey(&mut self, order: Order) {
         match order {
-            Order::Begin { number, about, told } => match self.begin(&about, told.clone()) {
+            Order::Begin { number, about, told, taken } => match self.begin(&about, &told, taken) {
                 Ok(running) => {
                     metrics::counter!("maskline_recordings_total", "result" => "begun")
                         .increment(1);
@@ -113,7 +115,12 @@ impl Deck {
         }
     }
 
-    fn begin(&mut self, about: &RecordAs, told: Told) -> io::Result<Running> {
+    fn begin(
+        &mut self,
+        about: &RecordAs,
+        told: &Told,
+        taken: Arc<AtomicU64>,
+    ) -> io::Result<Running> {
         let recording = RecordingId::from_u128(about.recording);
         let tenant = TenantId::from_u128(about.tenant);
         let started_ms = about.started_ms;
@@ -133,11 +140,12 @@ impl Deck {
         hold(&file)?;
         let out = BufWriter::with_capacity(BUFFER_BYTES, file);
         let writer = Writer::begin(out, &about, &key, wrapped)?;
-        Ok(Running { writer, place, about, told })
+        Ok(Running { writer, place, about, told: told.clone(), taken })
     }
 
     fn add(&mut self, packet: &Packet) {
         let Some(running) = self.running.get_mut(&packet.number) else { return };
+        running.taken.fetch_add(1, Ordering::Relaxed);
         let frame = Frame {
             track: Track(packet.from),
             law: packet.law,
@@ -173,7 +181,7 @@ impl Deck {
 
     /// Writes the last of it.
     fn finish(&mut self, number: u64, lost: u64) -> Option<Ended> {
-        let Running { mut writer, place, about, told } = self.running.remove(&number)?;
+        let Running { mut writer, place, about, told, .. } = self.running.remove(&number)?;
         writer.add_lost(lost);
         let finished = writer.finish().and_then(|finished| {
             let file = finished.out.into_inner().map_err(io::IntoInnerError::into_error)?;

@@ -277,6 +277,61 @@ fn a_recorder_that_is_behind_loses_packets_and_counts_them_but_never_the_end() {
     assert!(begin(9).is_none(), "the disk is full");
 }
 
+#[test]
+fn a_call_that_sends_without_end_takes_no_room_from_the_others() {
+    let (sender, orders) = sync_channel(TAPE_QUEUE_MAX);
+    let has_room = Arc::new(AtomicBool::new(true));
+    let tape = Tape { orders: sender, has_room, number: Arc::default() };
+    let queue = queue();
+    let now = Moment::default();
+    let begin = |number| tape.begin(now, SessionId(number), as_recording(number), &queue);
+    let (mut loud, mut usual) = (begin(7).expect("begun"), begin(8).expect("begun"));
+    let hand = |taping: &mut Taping, at| {
+        let Order::Packet(packet) = packet(taping.number, at, 8_000) else { unreachable!() };
+        tape.hand(taping, now, packet)
+    };
+    let kept: Vec<Kept> = (0..2 * TAPE_QUEUE_MAX as u32).map(|at| hand(&mut loud, at)).collect();
+    assert_eq!(loud.handed, TAPE_QUEUE_CALL_MAX);
+    assert_eq!(loud.lost, kept.len() as u64 - TAPE_QUEUE_CALL_MAX, "it is its own loss");
+    assert_eq!(kept.iter().filter(|kept| **kept == Kept::TooLittle).count(), 1, "told once");
+    for at in 0..TAPE_QUEUE_CALL_MAX as u32 {
+        assert_eq!(hand(&mut usual, at), Kept::Enough);
+    }
+    assert_eq!((usual.handed, usual.lost), (TAPE_QUEUE_CALL_MAX, 0));
+    // What the recorder takes out makes room again.
+    while let Ok(order) = orders.try_recv() {
+        if let Order::Begin { number: 0, taken, .. } = order {
+            taken.fetch_add(10, Ordering::Relaxed);
+        }
+    }
+    assert!((0..20).all(|at| hand(&mut loud, at) == Kept::Enough));
+    assert_eq!(loud.handed, TAPE_QUEUE_CALL_MAX + 10);
+}
+
+#[test]
+fn the_recorder_says_what_it_has_taken_out_of_the_queue() {
+    let folder = Folder::new("taken");
+    let (recorder, taped) = folder.recorder();
+    let tape = recorder.tape().expect("at work");
+    let mut taping = record(&recorder, 7, 0);
+    let packets = 8 * TAPE_QUEUE_CALL_MAX as u32;
+    let clock = Clock::start();
+    for at in 0..packets {
+        let Order::Packet(packet) = packet(taping.number, at, 8_000) else { unreachable!() };
+        while taping.handed - taping.taken.load(Ordering::Relaxed) >= TAPE_QUEUE_CALL_MAX {
+            let waited = clock.now().since(Moment::default());
+            assert!(waited < Duration::from_secs(20), "nothing is taken");
+            std::thread::yield_now();
+        }
+        assert_eq!(tape.hand(&mut taping, Moment::default(), packet), Kept::Enough);
+    }
+    tape.end(taping).expect("room");
+    drop(tape);
+    drop(recorder);
+    let told: Vec<_> = taped.iter().map(|it| (it.totals.frames[0], it.totals.lost)).collect();
+    assert_eq!(told, [(u64::from(packets), 0)]);
+}
+
 /// A disk that says when it is asked to sync, and waits until it may.
 fn slow_disk() -> (Sync, Receiver<()>, SyncSender<()>) {
     let (asked, is_asked) = sync_channel(64);
