@@ -156,6 +156,16 @@ impl Scene {
         thief.request(&mut dialog, "INVITE", kind, &offer, service.sip);
     }
 
+    /// Is attacked as it is, after a side has moved, and after a stranger has said that it has.
+    fn is_attacked_and_moves(&mut self, service: &Service) {
+        self.is_joined();
+        self.talks_through_an_attack();
+        self.moves(service);
+        self.talks_through_an_attack();
+        self.is_not_moved_by_a_stranger(service);
+        self.talks_through_an_attack();
+    }
+
     /// Hangs up; the record of the call. What was forged was dropped, and nothing else was lost.
     fn ends(mut self, service: &Service) {
         self.agent.request(&mut self.dialog, "BYE", "", "", service.sip);
@@ -185,12 +195,7 @@ fn strangers_at_a_strict_call_win_nothing_before_and_after_a_side_has_moved() {
     let agent = Peer::new(at(INSURER));
     let offer = agent.sdp();
     let mut scene = Scene::begin(&service, &x, agent, &offer, true);
-    scene.is_joined();
-    scene.talks_through_an_attack();
-    scene.moves(&service);
-    scene.talks_through_an_attack();
-    scene.is_not_moved_by_a_stranger(&service);
-    scene.talks_through_an_attack();
+    scene.is_attacked_and_moves(&service);
     scene.ends(&service);
 }
 
@@ -208,12 +213,7 @@ fn a_pbx_behind_a_nat_is_found_once_and_again_only_when_it_says_that_it_has_move
     let announced = socket(NAT);
     let offer = sdp(announced.local_addr().expect("bound"));
     let mut scene = Scene::begin(&service, &x, agent, &offer, false);
-    scene.is_joined();
-    scene.talks_through_an_attack();
-    scene.moves(&service);
-    scene.talks_through_an_attack();
-    scene.is_not_moved_by_a_stranger(&service);
-    scene.talks_through_an_attack();
+    scene.is_attacked_and_moves(&service);
     assert_silent(&announced);
     scene.ends(&service);
 }
