@@ -191,6 +191,14 @@ impl Run {
     }
 }
 
+/// What a process holds of memory, in bytes.
+pub(super) fn resident(pid: u32) -> io::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kilobytes.map(|kilobytes| kilobytes * 1_024).ok_or_else(|| io::Error::other("no VmRSS"))
+}
+
 /// CPU time of all threads of a process, user and system.
 pub(super) fn cpu(pid: u32) -> io::Result<Duration> {
     let mut ticks = 0;

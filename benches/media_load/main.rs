@@ -46,6 +46,8 @@ struct Figures {
     has_loss: bool,
     /// Half of the packets, and 99 of 100, took no longer from phone to phone.
     delays: [Duration; 2],
+    /// What its process has grown by for each of the calls.
+    bytes_a_call: f64,
 }
 
 impl Settings {
@@ -73,6 +75,8 @@ const DELAY_MAX: Duration = Duration::from_millis(20);
 const GATHERS_FROM: usize = 50_000;
 /// What half of the packets, and 99 of 100, may take below that.
 const ADDED_MAX: [Duration; 2] = [Duration::from_micros(100), Duration::from_millis(1)];
+/// What a call of ours may hold of memory.
+const BYTES_MAX: f64 = 20_000.0;
 /// Where the search for the most calls begins, and how it goes on.
 const LADDER_FIRST: usize = 150;
 const LADDER_STEP: f64 = 1.15;
@@ -135,11 +139,13 @@ fn compare(settings: &Settings) -> io::Result<()> {
     headline(settings);
     let (mut ours, mut theirs, mut is_full) = (Vec::new(), Vec::new(), false);
     let (mut has_loss, mut delays) = (false, [Vec::new(), Vec::new()]);
+    let mut bytes = Vec::new();
     for _ in 0..settings.rounds {
         let mut relay = ours::Child::start(settings.threads)?;
         let figures = measure("maskline", settings, &mut relay)?;
         ours.push(figures.us_per_packet);
         has_loss |= figures.has_loss;
+        bytes.push(figures.bytes_a_call);
         let micros = figures.delays.map(|delay| delay.as_secs_f64() * 1e6);
         delays.iter_mut().zip(micros).for_each(|(all, delay)| all.push(delay));
         if let Some(path) = &settings.rtpengine {
@@ -151,6 +157,10 @@ fn compare(settings: &Settings) -> io::Result<()> {
     }
     let verdict = if has_loss { "missed" } else { "met" };
     println!("all packets of all calls arrive: {verdict}");
+    let bytes = median(&mut bytes).unwrap_or(f64::NAN);
+    let verdict = if bytes <= BYTES_MAX { "met" } else { "missed" };
+    let (kilobytes, most) = (bytes / 1e3, BYTES_MAX / 1e3);
+    println!("memory {kilobytes:.1} KB a call (at most {most:.0}: {verdict})");
     if settings.packets_a_second() < GATHERS_FROM {
         for (delays, most) in delays.iter_mut().zip(ADDED_MAX) {
             let (delay, most) = (median(delays).unwrap_or(f64::NAN), most.as_secs_f64() * 1e6);
@@ -220,9 +230,12 @@ fn headline(settings: &Settings) {
 }
 
 fn measure(name: &str, settings: &Settings, relay: &mut impl Relay) -> io::Result<Figures> {
+    let empty = load::resident(relay.pid())?;
     let mut run = Run::connect(settings.calls, settings.interval, relay)?;
     run.speak(WARM_UP)?;
     run.forget();
+    let grown = load::resident(relay.pid())?.saturating_sub(empty);
+    let bytes_a_call = grown as f64 / settings.calls.max(1) as f64;
     let before = load::cpu(relay.pid())?;
     run.speak(Duration::from_secs(settings.seconds))?;
     let cpu = load::cpu(relay.pid())?.saturating_sub(before);
@@ -239,7 +252,7 @@ fn measure(name: &str, settings: &Settings, relay: &mut impl Relay) -> io::Resul
          {heard:>9} {late:>12}"
     );
     let has_loss = run.loss() > 0.0;
-    Ok(Figures { us_per_packet, busy, keeps_up, has_loss, delays })
+    Ok(Figures { us_per_packet, busy, keeps_up, has_loss, delays, bytes_a_call })
 }
 
 fn median(costs: &mut [f64]) -> Option<f64> {
