@@ -17,9 +17,11 @@ use tokio::io::{AsyncWriteExt as _, DuplexStream};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tokio_util::io::ReaderStream;
+use tower_http::catch_panic::CatchPanicLayer;
 
 use super::Api;
 use super::error::{ApiError, Code};
+use super::layers::{self, REQUEST_TIME_MAX};
 use crate::domain::id::{RecordingId, TenantId};
 use crate::recording::{
     Extent, Outcome, PIECE_BYTES_MAX, Pieces, Place, Reader, RecordingError, Wav, fingerprint,
@@ -37,6 +39,9 @@ const PATIENCE: Patience = Patience {
     start: Duration::from_secs(60),
     bytes_per_second: 32_000,
 };
+
+/// The least that is read of a file in a second before the first byte of it is sent.
+const CHECKED_PER_SECOND: u64 = 5_000_000;
 
 /// How slow a client may be.
 #[derive(Clone, Copy)]
@@ -94,16 +99,41 @@ fn count(result: &'static str) {
 
 /// Where links lead.
 pub(super) fn routes() -> Router<Api> {
-    Router::new().route("/recordings/{token}", get(fetch))
+    Router::new()
+        .route("/recordings/{token}", get(fetch))
+        .method_not_allowed_fallback(layers::method_not_allowed)
+        .layer(CatchPanicLayer::custom(layers::panicked))
+}
+
+/// How long it may take until the first byte can be sent: all of the file is read twice before.
+const fn checked_within(bytes: u64) -> Duration {
+    let reading = Duration::from_secs(bytes / CHECKED_PER_SECOND);
+    REQUEST_TIME_MAX.saturating_add(reading)
+}
+
+async fn within<T>(
+    time: Duration,
+    work: impl Future<Output = Result<T, ApiError>>,
+) -> Result<T, ApiError> {
+    timeout(time, work).await.unwrap_or_else(|_| {
+        tracing::warn!("A recording was not found or checked in time");
+        Err(Code::Timeout.into())
+    })
+}
+
+async fn fetch(State(api): State<Api>, Path(token): Path<String>) -> Result<Response, ApiError> {
+    let hash = api.store().vault().api_key_hash(token.as_bytes());
+    let found = within(REQUEST_TIME_MAX, async {
+        Ok(api.store().find_linked_recording(&hash, api.now().wall).await?)
+    });
+    let recording = found.await?.ok_or_else(|| ApiError::from(Code::NotFound))?;
+    within(checked_within(recording.bytes), give_out(&api, &hash, recording)).await
 }
 
 /// The link is used up when the first byte can be sent, and not before.
-async fn fetch(State(api): State<Api>, Path(token): Path<String>) -> Result<Response, ApiError> {
+async fn give_out(api: &Api, hash: &[u8; 32], recording: Recording) -> Result<Response, ApiError> {
     let not_found = || ApiError::from(Code::NotFound);
     let folder = api.recordings().ok_or_else(not_found)?.to_owned();
-    let hash = api.store().vault().api_key_hash(token.as_bytes());
-    let found = api.store().find_linked_recording(&hash, api.now().wall).await?;
-    let recording = found.ok_or_else(not_found)?;
     let (tenant, id, is_complete) = (recording.tenant, recording.id, recording.complete);
     let download = api.downloads().begin(tenant)?;
     // It holds its place as long as it reads, whether or not somebody still waits for the answer.
@@ -111,7 +141,7 @@ async fn fetch(State(api): State<Api>, Path(token): Path<String>) -> Result<Resp
     let (checked, download) = checked.map_err(failed)?;
     let (file, wrapped) = match checked {
         Ok(checked) => checked,
-        Err(unfit) => return Err(refuse(&api, &hash, id, unfit).await),
+        Err(unfit) => return Err(refuse(api, hash, id, unfit).await),
     };
     let key = api.store().open_recording_key(tenant, id, &wrapped).await?;
     // What is known not to be whole is given out as far as it can be read.
@@ -121,11 +151,11 @@ async fn fetch(State(api): State<Api>, Path(token): Path<String>) -> Result<Resp
     let (measured, download) = measured.await.map_err(failed)?;
     let wav = match measured {
         Ok(wav) => wav,
-        Err(error) => return Err(refuse(&api, &hash, id, error.into()).await),
+        Err(error) => return Err(refuse(api, hash, id, error.into()).await),
     };
     let (length, outcome) = (wav.bytes(), wav.outcome());
     let pieces = wav.pieces().map_err(failed)?;
-    if !api.store().use_recording_link(&hash, api.now().wall).await? {
+    if !api.store().use_recording_link(hash, api.now().wall).await? {
         return Err(not_found());
     }
     let (read, write) = tokio::io::duplex(PIECE_BYTES_MAX);
@@ -374,6 +404,16 @@ mod tests {
                 assert!(rest.len() <= PIECE_BYTES_MAX, "shorter than was promised");
             });
         }
+    }
+
+    /// Two sides, 50 packets a second each, 188 bytes of each in the file.
+    #[test]
+    fn a_long_recording_has_more_time_to_be_checked_than_a_request_and_none_has_for_ever() {
+        let hours = |hours: u64| checked_within(hours * 3_600 * 100 * 188);
+        assert_eq!(checked_within(0), REQUEST_TIME_MAX);
+        // 135 MB, read twice: 18 MB/s are enough.
+        assert!(hours(2) > 2 * REQUEST_TIME_MAX, "{:?}", hours(2));
+        assert!(hours(24) < Duration::from_secs(600), "{:?}", hours(24));
     }
 
     #[test]

@@ -176,11 +176,12 @@ pub fn router(api: Api) -> Router {
         .route_layer(from_fn_with_state(api.clone(), auth::admit));
     operations
         .merge(openapi::pages(document))
-        .merge(downloads::routes())
         .fallback(layers::not_found)
         .method_not_allowed_fallback(layers::method_not_allowed)
         .layer(CatchPanicLayer::custom(layers::panicked))
         .layer(from_fn(layers::limit_time))
+        // These have a time of their own: a long recording takes longer to check.
+        .merge(downloads::routes())
         .layer(from_fn_with_state(api.clone(), layers::observe))
         .with_state(api)
 }

@@ -20,6 +20,8 @@ use tower::ServiceExt as _;
 
 use crate::world::{World, key_of, now};
 
+/// A slow machine notices by then that a client went away.
+const NOTICED_WITHIN: Duration = Duration::from_secs(60);
 const STARTED_MS: u64 = 1_700_000_000_000;
 
 /// A folder of its own that goes with the test.
@@ -153,14 +155,38 @@ async fn downloads_beyond_the_limit_are_refused_and_their_link_stays_good() {
     let problem: serde_json::Value = serde_json::from_slice(&problem).expect("JSON");
     assert_eq!(problem["code"], "too_many_downloads");
     drop(unread);
-    let status = loop {
-        // The two that went away are noticed when something is written to them.
-        match follow(&app, &path).await {
-            (429, ..) => tokio::task::yield_now().await,
-            (status, _, wav) => break (status, wav.len()),
+    let follows = async {
+        loop {
+            // The two that went away are noticed when something is written to them.
+            match follow(&app, &path).await {
+                (429, ..) => tokio::task::yield_now().await,
+                (status, _, wav) => break (status, wav.len()),
+            }
         }
     };
+    let status = tokio::time::timeout(NOTICED_WITHIN, follows).await.expect("they are noticed");
     assert_eq!(status, (200, 44 + 30 * 8_000 * 4));
+}
+
+/// How long the whole way of a long recording takes, from the link to the last byte.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a figure: run it alone, in release, with --ignored --nocapture"]
+#[expect(clippy::disallowed_methods, reason = "it measures")]
+#[expect(clippy::print_stdout, reason = "it is for the figure it prints")]
+async fn two_hours_are_checked_and_sent() {
+    let world = World::new().await;
+    let name = format!("maskline-api-long-{}", std::process::id());
+    let folder = Folder(std::env::temp_dir().join(name));
+    let recording = recorded_for(&world, &folder, 7_200).await;
+    let (app, path) = (app(&world, &folder), link_to(&world, &recording).await);
+    let begun = std::time::Instant::now();
+    let response = begin(&app, &path).await;
+    let checked = begun.elapsed();
+    assert_eq!(response.status(), 200);
+    let wav = to_bytes(response.into_body(), 1 << 30).await.expect("a body");
+    let (megabytes, sent) = (recording.bytes / 1_000_000, begun.elapsed() - checked);
+    println!("two hours, one side, {megabytes} MB: checked in {checked:?}, sent in {sent:?}");
+    assert_eq!(wav.len(), 44 + 7_200 * 8_000 * 4);
 }
 
 /// The code of a problem.
