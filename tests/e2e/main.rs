@@ -21,6 +21,7 @@ mod peer;
 mod peers;
 mod postgres;
 mod prober;
+mod prober_srtp;
 #[path = "../protos/mod.rs"]
 mod protos;
 mod proxy;

@@ -14,12 +14,12 @@ const REAL: &str = "+8613800001234";
 /// A PBX behind a NAT.
 const NAT: &str = "127.0.3.9";
 /// What strangers say; no peer ever says it.
-const FORGED: u8 = 0xf0;
+pub(crate) const FORGED: u8 = 0xf0;
 /// Rounds of an attack, and packets of a stranger in each.
 const ROUNDS: usize = 20;
 const FLOOD: u16 = 9;
 
-fn socket(ip: &str) -> UdpSocket {
+pub(crate) fn socket(ip: &str) -> UdpSocket {
     let socket = UdpSocket::bind((ip, 0)).expect("a free port");
     socket.set_nonblocking(true).expect("an option");
     socket
@@ -30,7 +30,7 @@ fn at(ip: &str) -> SocketAddr {
 }
 
 /// Nothing has come here.
-fn assert_silent(socket: &UdpSocket) {
+pub(crate) fn assert_silent(socket: &UdpSocket) {
     let outcome = socket.recv(&mut [0; 2_048]);
     let kind = outcome.as_ref().err().map(std::io::Error::kind);
     assert_eq!(kind, Some(ErrorKind::WouldBlock), "{outcome:?}");
@@ -183,7 +183,7 @@ impl Scene {
     }
 }
 
-fn bound(service: &Service) -> String {
+pub(crate) fn bound(service: &Service) -> String {
     let binding = service.bind("E-1", REAL);
     binding["virtual_number"].as_str().expect("a number").to_owned()
 }

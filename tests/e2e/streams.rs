@@ -14,6 +14,7 @@ use crate::torture_streams::{Stream, connect, tls_terms};
 
 const REAL: &str = "+8613800001234";
 const IPV6: &str = "::1";
+const NO_BODY: &str = "Content-Length: 0\r\n\r\n";
 
 /// One connection, and what has come on it.
 pub(crate) struct Line {
@@ -67,8 +68,8 @@ impl Line {
 }
 
 /// The PBX.
-struct Pbx {
-    line: Line,
+pub(crate) struct Pbx {
+    pub(crate) line: Line,
     /// As in Via.
     transport: &'static str,
     own: SocketAddr,
@@ -82,7 +83,7 @@ impl Pbx {
         Self { line: Line::new(socket), transport: "TCP", own, relay }
     }
 
-    fn by_tls(from: &str, relay: SocketAddr, certificate: Option<&str>) -> Self {
+    pub(crate) fn by_tls(from: &str, relay: SocketAddr, certificate: Option<&str>) -> Self {
         let socket = connect(from, relay);
         let own = socket.local_addr().expect("bound");
         // The relay's certificate holds its addresses.
@@ -105,7 +106,7 @@ impl Pbx {
     }
 
     /// Whether it is served at all.
-    fn is_heard(&mut self) -> bool {
+    pub(crate) fn is_heard(&mut self) -> bool {
         let target = format!("sip:{}", self.relay);
         let to = format!("<{target}>");
         let probe = self.request("OPTIONS", &target, &to, 1, "Content-Length: 0\r\n\r\n");
@@ -115,30 +116,44 @@ impl Pbx {
 
     /// Calls X, is answered, and hangs up.
     fn call(&mut self, x: &str) {
-        let target = format!("sip:{x}@{}", self.relay);
-        let to = format!("<{target}>");
         let family = if self.own.is_ipv6() { "IP6" } else { "IP4" };
         let ip = self.own.ip();
         let body = format!(
             "v=0\r\no=- 1 1 IN {family} {ip}\r\ns=-\r\nc=IN {family} {ip}\r\nt=0 0\r\n\
              m=audio 40000 RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\n"
         );
+        self.dial(x, &body);
+        let answer = self.is_answered();
+        self.hang_up(&answer);
+    }
+
+    /// Calls X with this offer.
+    pub(crate) fn dial(&mut self, x: &str, body: &str) {
+        let target = format!("sip:{x}@{}", self.relay);
+        let to = format!("<{target}>");
         let rest = format!(
             "Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
         let invite = self.request("INVITE", &target, &to, 2, &rest);
         self.line.send(&invite).expect("an open connection");
+    }
+
+    /// The relay's answer, and the ACK for it.
+    pub(crate) fn is_answered(&mut self) -> String {
         let answer = self.line.expect("SIP/2.0 200 ");
         let contact = header(&answer, &["contact"]);
         let target = contact.trim_start_matches('<').split('>').next().expect("a target");
         let transport = self.transport.to_lowercase();
         assert_eq!(target, format!("sip:{};transport={transport}", self.relay), "{contact}");
-        let to = header(&answer, &["to"]);
-        let none = "Content-Length: 0\r\n\r\n";
-        let ack = self.request("ACK", target, &to, 3, none);
+        let ack = self.request("ACK", target, &header(&answer, &["to"]), 3, NO_BODY);
         self.line.send(&ack).expect("an open connection");
-        let bye = self.request("BYE", target, &to, 4, none);
+        answer
+    }
+
+    pub(crate) fn hang_up(&mut self, answer: &str) {
+        let target = format!("sip:{};transport={}", self.relay, self.transport.to_lowercase());
+        let bye = self.request("BYE", &target, &header(answer, &["to"]), 4, NO_BODY);
         self.line.send(&bye).expect("an open connection");
         assert!(header(&self.line.expect("SIP/2.0 200 "), &["cseq"]).ends_with("BYE"));
     }
