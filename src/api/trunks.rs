@@ -1,6 +1,10 @@
 //! Trunks: the SIP peers, set up by the operator. An insurer trunk belongs to a tenant, a carrier
 //! trunk to the platform.
 
+mod secrecy;
+
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -21,14 +25,15 @@ use super::srtp_mode::SrtpWord;
 use super::tenants::{COUNTRY_CODE, check_country_code};
 use super::values::{Checks, Id, Time, nullable, problem_at, refuse_unsupported};
 use crate::domain::id::{TenantId, TrunkId};
-use crate::domain::network::{Transport, TrunkPlace};
+use crate::domain::network::{Network, Transport, TrunkPlace};
 use crate::domain::trunk_media::{KeyWay, SrtpMode, TrunkMedia};
 use crate::domain::trust::{NumberFormat, TrunkIdentity};
-use crate::relay::handle::{is_certificate_list, is_tls_name};
 use crate::store::trunk::{NewTrunk, Trunk, TrunkChange, TrunkSide};
+use secrecy::{check_proof, check_secrecy, check_srtp, check_tls};
 
 const NAME_CHARS_MAX: usize = 200;
 const NETWORKS_MAX: usize = 64;
+const MEDIA_NETWORKS_MAX: usize = 16;
 const TARGETS_MAX: usize = 8;
 const PRIORITY_MAX: i64 = 1000;
 const CHANNELS_MAX: i64 = 1_000_000;
@@ -128,6 +133,9 @@ pub struct TrunkCreate {
     /// Its peers may be behind a NAT: media may come from another port than the one they announce,
     /// which is learned once, at the address they announce. False when absent.
     media_learning: Option<bool>,
+    /// Networks in which its media is, at most 16: a description that names another address is
+    /// refused (488). Anywhere when absent or empty.
+    media_networks: Option<Vec<String>>,
     /// How keys travel on it; `rfc4733` when absent.
     dtmf: Option<KeyWayWord>,
     /// Whether its media is encrypted; `off` when absent, and anything else only with the transport
@@ -165,6 +173,8 @@ pub struct TrunkPatch {
     number_format_in: Option<NumberFormatWord>,
     number_format_out: Option<NumberFormatWord>,
     media_learning: Option<bool>,
+    /// Replaces all of them; calls that are up keep to the old ones.
+    media_networks: Option<Vec<String>>,
     dtmf: Option<KeyWayWord>,
     srtp: Option<SrtpWord>,
 }
@@ -195,6 +205,8 @@ pub struct TrunkBody {
     number_format_out: NumberFormatWord,
     /// Media may come from another port than the announced one.
     media_learning: bool,
+    /// Networks in which its media is; anywhere when empty.
+    media_networks: Vec<String>,
     dtmf: KeyWayWord,
     srtp: SrtpWord,
     created_at: Time,
@@ -227,6 +239,7 @@ impl From<Trunk> for TrunkBody {
             number_format_in: trunk.identity.format_in.into(),
             number_format_out: trunk.identity.format_out.into(),
             media_learning: trunk.media.learning,
+            media_networks: trunk.media.networks.iter().map(ToString::to_string).collect(),
             dtmf: trunk.media.keys.into(),
             srtp: trunk.media.srtp.into(),
             created_at: Time(trunk.created_at),
@@ -256,7 +269,7 @@ pub async fn create(
     State(api): State<Api>,
     Json(body): Json<TrunkCreate>,
 ) -> Result<Response, ApiError> {
-    let country_code = body.country_code.unwrap_or_else(|| COUNTRY_CODE.to_owned());
+    let country_code = body.country_code.clone().unwrap_or_else(|| COUNTRY_CODE.to_owned());
     let (priority, weight) = (body.priority.unwrap_or(10), body.weight.unwrap_or(100));
     let mut checks = Checks::default();
     checks.text("/name", &body.name, NAME_CHARS_MAX);
@@ -267,8 +280,7 @@ pub async fn create(
     let (tls_ca, tls_name) = (body.tls_ca.as_deref(), body.tls_name.as_deref());
     check_tls(&mut checks, tls_ca, tls_name);
     check_proof(&mut checks, transport, tls_ca.is_some(), tls_name.is_some());
-    let srtp = body.srtp.map(SrtpMode::from).unwrap_or_default();
-    check_srtp(&mut checks, transport, srtp);
+    let media = parse_media(&mut checks, &body, transport);
     checks.range("/priority", priority.into(), 0, PRIORITY_MAX);
     checks.range("/weight", weight.into(), 0, PRIORITY_MAX);
     check_country_code(&mut checks, &country_code);
@@ -303,11 +315,7 @@ pub async fn create(
             format_in: body.number_format_in.map(NumberFormat::from).unwrap_or_default(),
             format_out: body.number_format_out.map(NumberFormat::from).unwrap_or_default(),
         },
-        media: TrunkMedia {
-            learning: body.media_learning.unwrap_or(false),
-            keys: body.dtmf.map(KeyWay::from).unwrap_or_default(),
-            srtp,
-        },
+        media,
     };
     let trunk = api.store().insert_trunk(new, now.wall).await?;
     api.relay().trunks_changed();
@@ -357,6 +365,8 @@ pub async fn patch(
         .as_ref()
         .map(|sources| parse_networks(&mut checks, "/source_networks", sources, 1, NETWORKS_MAX));
     let targets = body.targets.as_ref().map(|targets| parse_targets(&mut checks, targets));
+    let media_networks = body.media_networks.as_deref();
+    let media_networks = media_networks.map(|texts| parse_media_networks(&mut checks, texts));
     let (tls_ca, tls_name) = (body.tls_ca.as_ref(), body.tls_name.as_ref());
     check_tls(&mut checks, tls_ca.and_then(Option::as_deref), tls_name.and_then(Option::as_deref));
     checks.range("/priority", body.priority.unwrap_or(0).into(), 0, PRIORITY_MAX);
@@ -386,6 +396,7 @@ pub async fn patch(
         format_in: body.number_format_in.map(NumberFormat::from),
         format_out: body.number_format_out.map(NumberFormat::from),
         media_learning: body.media_learning,
+        media_networks,
         keys: body.dtmf.map(KeyWay::from),
         srtp: body.srtp.map(SrtpMode::from),
     };
@@ -408,6 +419,21 @@ pub async fn delete(
     if_match.unless_changed(api.store().delete_trunk(id, version, now).await?)?;
     api.relay().trunks_changed();
     Ok(StatusCode::NO_CONTENT)
+}
+
+fn parse_media(checks: &mut Checks, body: &TrunkCreate, transport: Transport) -> TrunkMedia {
+    let srtp = body.srtp.map(SrtpMode::from).unwrap_or_default();
+    check_srtp(checks, transport, srtp);
+    TrunkMedia {
+        learning: body.media_learning.unwrap_or(false),
+        networks: parse_media_networks(checks, body.media_networks.as_deref().unwrap_or_default()),
+        keys: body.dtmf.map(KeyWay::from).unwrap_or_default(),
+        srtp,
+    }
+}
+
+fn parse_media_networks(checks: &mut Checks, texts: &[String]) -> Arc<[Network]> {
+    parse_networks(checks, "/media_networks", texts, 0, MEDIA_NETWORKS_MAX).into()
 }
 
 /// An insurer's trunk has a tenant, a carrier's none.
@@ -433,48 +459,6 @@ fn parse_targets(checks: &mut Checks, texts: &[String]) -> Vec<TrunkPlace> {
         }
     }
     targets
-}
-
-/// A certificate list that can be read, and a name that a certificate can hold.
-fn check_tls(checks: &mut Checks, ca: Option<&str>, name: Option<&str>) {
-    if let Some(pem) = ca {
-        let fits = pem.len() <= TLS_CA_BYTES_MAX && is_certificate_list(pem);
-        checks.require(fits, "/tls_ca", Rule::Invalid);
-    }
-    if let Some(name) = name {
-        checks.require(is_tls_name(name), "/tls_name", Rule::Invalid);
-    }
-}
-
-/// What a certificate must hold is asked only over TLS, and only of one that can be verified.
-fn check_proof(checks: &mut Checks, transport: Transport, has_ca: bool, has_name: bool) {
-    if transport == Transport::Tls {
-        checks.require(has_ca || !has_name, "/tls_ca", Rule::Missing);
-    } else {
-        checks.require(!has_ca, "/tls_ca", Rule::Invalid);
-        checks.require(!has_name, "/tls_name", Rule::Invalid);
-    }
-}
-
-/// Keys travel in the signalling: nobody else may read it.
-fn check_srtp(checks: &mut Checks, transport: Transport, srtp: SrtpMode) {
-    let is_hidden = transport == Transport::Tls || srtp == SrtpMode::Off;
-    checks.require(is_hidden, "/srtp", Rule::Invalid);
-}
-
-/// What a change makes of a trunk's certificates and keys, together with what stays.
-fn check_secrecy(trunk: &Trunk, body: &TrunkPatch) -> Result<(), ApiError> {
-    let TrunkPatch { transport, tls_ca, tls_name, srtp, .. } = body;
-    if transport.is_none() && tls_ca.is_none() && tls_name.is_none() && srtp.is_none() {
-        return Ok(());
-    }
-    let transport = transport.map_or(trunk.transport, Transport::from);
-    let has_ca = tls_ca.as_ref().map_or(trunk.tls_ca.is_some(), Option::is_some);
-    let has_name = tls_name.as_ref().map_or(trunk.tls_name.is_some(), Option::is_some);
-    let mut checks = Checks::default();
-    check_proof(&mut checks, transport, has_ca, has_name);
-    check_srtp(&mut checks, transport, srtp.map_or(trunk.media.srtp, SrtpMode::from));
-    checks.finish()
 }
 
 /// Nothing enforces these yet.

@@ -21,7 +21,7 @@ use crate::domain::purpose::{Purpose, Stated};
 use crate::domain::route::{AGENT_MARK, CALLER_CHARS_MAX, RouteQuery};
 use crate::domain::trust::TrunkIdentity;
 use crate::rtp::plane::Side;
-use crate::sdp::{self, InvalidSdp, Srtp};
+use crate::sdp::{self, InvalidSdp, MediaNetworks, Srtp};
 use crate::sip::address::Address;
 use crate::sip::dialog::{Dialog, State};
 use crate::sip::header::HeaderId;
@@ -60,7 +60,8 @@ impl CallCore {
             }
         };
         let srtp = self.wires.srtp_of(peer);
-        let Ok(offer) = read_offer(message, srtp) else {
+        let networks = self.wires.media_networks(peer.trunk);
+        let Ok(offer) = read_offer(message, srtp, &networks) else {
             return self.turn_away(now, peer, server, message, 400, Cause::MediaUnacceptable);
         };
         let Some(serial) = self.calls.next_serial() else {
@@ -160,11 +161,15 @@ fn is_loop(wires: &Wires, message: &Message) -> bool {
 
 /// The caller's offer. One that cannot be relayed is refused after the gate's word about the call,
 /// a broken one at once.
-fn read_offer(message: &Message, srtp: Srtp) -> Result<Offer, InvalidSdp> {
+fn read_offer(
+    message: &Message,
+    srtp: Srtp,
+    networks: &MediaNetworks,
+) -> Result<Offer, InvalidSdp> {
     if message.body().is_empty() {
         return Ok(Offer::Wanted);
     }
-    match sdp::parse_with(message.body(), srtp) {
+    match sdp::parse_with(message.body(), srtp).and_then(|offer| networks.admit(offer)) {
         Ok(offer) => Ok(Offer::Made(offer)),
         Err(InvalidSdp::NoAudio | InvalidSdp::NoCodec) => Ok(Offer::Unusable),
         Err(broken @ (InvalidSdp::TooLarge | InvalidSdp::Malformed)) => Err(broken),

@@ -115,7 +115,7 @@ impl Accounts {
 
     /// How the media of a trunk behaves.
     pub(super) fn media(&self, trunk: TrunkId) -> TrunkMedia {
-        self.terms(trunk).map(|terms| terms.media).unwrap_or_default()
+        self.terms(trunk).map(|terms| terms.media.clone()).unwrap_or_default()
     }
 
     /// What a trunk must prove.

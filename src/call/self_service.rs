@@ -97,7 +97,7 @@ impl Call {
         let codecs =
             [codec].into_iter().chain(has_events.then_some(Codec::TelephoneEvent)).collect();
         let (mut talk, answer) = Talk::begin_alone([ours, nobody], theirs, codecs);
-        talk.trunks = [trunk; 2];
+        talk.trunks = [trunk.clone(), trunk.clone()];
         let (remote, keys) = talk.media(Side::A)?;
         self.talk = Some(Box::new(talk));
         let agreed = set_up.sessions[Side::A.index()];

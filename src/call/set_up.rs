@@ -211,7 +211,8 @@ impl Call {
         let srtp = wires.srtp(hop_of(&target).transport, target.trunk)?;
         let local = wires.media_for(local[Side::B.index()], target.address.ip());
         let ours = Ours::new(local, wires.random_u64());
-        let mut ours = ours.with_keys(srtp, &mut wires.rng).limited_to(set_up.codecs);
+        let ours = ours.with_keys(srtp, &mut wires.rng).limited_to(set_up.codecs);
+        let mut ours = ours.within(wires.media_networks(target.trunk));
         let text = ours.offer(wish);
         let tag = wires.new_tag(place);
         let written = b_invite::write(
@@ -270,7 +271,8 @@ impl Call {
         };
         let local = wires.media_for((*local)?[Side::A.index()], peer);
         let ours = Ours::new(local, wires.random_u64());
-        Some(ours.with_keys(*srtp, &mut wires.rng).limited_to(*codecs))
+        let networks = wires.media_networks(self.leg_a.peer().trunk);
+        Some(ours.with_keys(*srtp, &mut wires.rng).limited_to(*codecs).within(networks))
     }
 
     /// Takes the callee's answer: what is known of both sides of the media, and what the caller is

@@ -134,7 +134,7 @@ impl Talk {
             offered: None,
             unsettled: None,
             is_apart: false,
-            trunks: [TrunkMedia::default(); 2],
+            trunks: [TrunkMedia::default(), TrunkMedia::default()],
             plays_hold: false,
             hears_hold: [false; 2],
             typed: [Typing::default(), Typing::default()],

@@ -20,7 +20,7 @@ use crate::domain::cause::Cause;
 use crate::domain::id::TrunkId;
 use crate::domain::trunk_media::SrtpMode;
 use crate::domain::whisper::Unwanted;
-use crate::sdp::Srtp;
+use crate::sdp::{MediaNetworks, Srtp};
 use crate::sip::dialog::Dialog;
 use crate::sip::ids::{Branch, Shard, Tag};
 use crate::sip::method::Method;
@@ -131,7 +131,14 @@ impl Wires {
         })
     }
 
-    /// The same for the leg of who calls. A softphone that speaks TLS has the choice.
+    /// Where the media of a trunk may be.
+    pub(super) fn media_networks(&self, trunk: TrunkId) -> MediaNetworks {
+        let networks = self.accounts.terms(trunk).map(|terms| &terms.media.networks);
+        let networks = networks.iter().flat_map(|networks| networks.iter());
+        MediaNetworks::new(networks.map(|network| (network.address(), network.prefix())))
+    }
+
+    /// Which encryption the leg of who calls may have. A softphone that speaks TLS has the choice.
     pub(super) fn srtp_of(&self, peer: &Peer) -> Srtp {
         match peer.role {
             PeerRole::Agent { .. } | PeerRole::Softphone if peer.transport == Transport::Tls => {

@@ -137,6 +137,12 @@ impl Network {
         Ok(Self { address, prefix })
     }
 
+    /// Its first address.
+    #[must_use]
+    pub const fn address(&self) -> IpAddr {
+        self.address
+    }
+
     /// How many leading bits are fixed: the more, the closer the network.
     #[must_use]
     pub const fn prefix(&self) -> u8 {

@@ -1,11 +1,17 @@
 //! How the media of a trunk behaves.
 
+use std::sync::Arc;
+
+use super::network::Network;
+
 /// What is expected of the media of a trunk.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct TrunkMedia {
     /// Its peers may be behind a NAT: their port may turn out to be another than the one they
     /// announce, once, at the address they announce.
     pub learning: bool,
+    /// Where it may be; anywhere when there are none.
+    pub networks: Arc<[Network]>,
     /// How keys travel on it.
     pub keys: KeyWay,
     /// Whether it is encrypted, where its signalling is.

@@ -17,6 +17,7 @@
 
 mod codec;
 mod crypto;
+mod networks;
 mod ours;
 mod parse;
 mod session;
@@ -25,6 +26,7 @@ mod write;
 
 pub use codec::{Codec, CodecSet, Payloads};
 pub use crypto::{Crypto, Srtp, SrtpKey, Suite};
+pub use networks::MediaNetworks;
 pub use ours::{Ours, Wish};
 pub use parse::{FORMATS_MAX, LINES_MAX, MEDIA_LINES_MAX, SDP_BYTES_MAX, parse, parse_with};
 pub use session::{Direction, InvalidSdp, Session, agree};

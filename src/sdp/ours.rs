@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::codec::{CodecSet, Payloads};
 use super::crypto::{Crypto, Srtp, SrtpKey, Suite};
+use super::networks::MediaNetworks;
 use super::parse::parse_with;
 use super::session::{Direction, InvalidSdp, Profile, Session};
 use super::write::{Local, Said, describe};
@@ -28,6 +29,8 @@ pub struct Ours {
     said: Option<Said>,
     /// Absent on a leg that has no encryption.
     keys: Option<Box<Keys>>,
+    /// Where the peer may be.
+    networks: MediaNetworks,
 }
 
 /// Our keys of a leg. None of them is ever on another one. `Debug` shows none.
@@ -125,7 +128,8 @@ impl Ours {
     #[must_use]
     pub fn new(rtp: SocketAddr, session_id: u64) -> Self {
         let (codecs, numbers) = (CodecSet::all(), Payloads::default());
-        Self { rtp, codecs, session_id, version: 0, numbers, said: None, keys: None }
+        let networks = MediaNetworks::default();
+        Self { rtp, codecs, session_id, version: 0, numbers, said: None, keys: None, networks }
     }
 
     /// The same on a leg where nothing but these codecs is spoken, whatever the peer can do. To be
@@ -133,6 +137,14 @@ impl Ours {
     #[must_use]
     pub const fn limited_to(mut self, codecs: CodecSet) -> Self {
         self.codecs = codecs;
+        self
+    }
+
+    /// The same on a leg whose peer has its media in these. To be called before anything is
+    /// said.
+    #[must_use]
+    pub fn within(mut self, networks: MediaNetworks) -> Self {
+        self.networks = networks;
         self
     }
 
@@ -161,16 +173,16 @@ impl Ours {
 
     /// Reads an offer of the peer.
     pub fn read_offer(&self, body: &[u8]) -> Result<Session, InvalidSdp> {
-        parse_with(body, self.srtp())?.only(self.codecs)
+        self.networks.admit(parse_with(body, self.srtp())?.only(self.codecs)?)
     }
 
     /// Reads the answer to our offer: one that takes a key names a line that we have offered.
     pub fn read_answer(&mut self, body: &[u8]) -> Result<Session, InvalidSdp> {
         let offered = self.said.as_ref().map_or(&[][..], |said| &said.crypto);
         let (Some(keys), false) = (&mut self.keys, offered.is_empty()) else {
-            return parse_with(body, Srtp::Off)?.only(self.codecs);
+            return self.networks.admit(parse_with(body, Srtp::Off)?.only(self.codecs)?);
         };
-        let answer = parse_with(body, keys.srtp)?.only(self.codecs)?;
+        let answer = self.networks.admit(parse_with(body, keys.srtp)?.only(self.codecs)?)?;
         // One of our lines, and not our own key sent back.
         let is_fit = |theirs: &Crypto| {
             let ours = offered.iter().find(|line| line.tag == theirs.tag);

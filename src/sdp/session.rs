@@ -188,7 +188,7 @@ pub enum InvalidSdp {
     #[error("the session description is malformed")]
     Malformed,
     /// No RTP audio at a unicast address, or none that is encrypted as this leg has to be or may
-    /// be. An offer like this is answered with 488.
+    /// be, or none where the media of this leg has to be. An offer like this is answered with 488.
     #[error("the session description has no audio we can relay")]
     NoAudio,
     /// Audio, but no codec we know (or both sides know). An offer like this is answered with 488.

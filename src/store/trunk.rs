@@ -1,5 +1,6 @@
 //! Trunks: the SIP peers, written by the platform and read by the relay.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use uuid::Uuid;
@@ -172,6 +173,7 @@ pub struct TrunkChange {
     pub format_in: Option<NumberFormat>,
     pub format_out: Option<NumberFormat>,
     pub media_learning: Option<bool>,
+    pub media_networks: Option<Arc<[Network]>>,
     pub keys: Option<KeyWay>,
     pub srtp: Option<SrtpMode>,
 }
@@ -183,7 +185,9 @@ impl RelayPool {
     /// [`StoreError`] when the database is away.
     pub async fn load_trunks(&self) -> Result<Vec<Trunk>, StoreError> {
         let rows: Vec<Row> = sqlx::query_as(
-            "select *, source_networks::text[] as networks from trunk
+            "select *, source_networks::text[] as networks,
+                 media_networks::text[] as media_from
+             from trunk
              where deleted_at is null and enabled order by priority, id limit $1",
         )
         .bind(TRUNKS_MAX)
@@ -204,10 +208,11 @@ impl Store {
             "insert into trunk (id, tenant_id, role, name, source_networks, targets, priority,
                  weight, country_code, enabled, channels_max, cps_max, transport,
                  tls_ca, tls_name, trusted, created_at, updated_at,
-                 number_format_in, number_format_out, media_learning, dtmf, srtp)
+                 number_format_in, number_format_out, media_learning, dtmf, srtp, media_networks)
              values ($1, $2, $3, $4, $5::text[]::cidr[], $6, $7, $8, $9, $10, $11, $12, $14, $15,
-                 $16, $17, $13, $13, $18, $19, $20, $21, $22)
-             returning *, source_networks::text[] as networks",
+                 $16, $17, $13, $13, $18, $19, $20, $21, $22, $23::text[]::cidr[])
+             returning *, source_networks::text[] as networks,
+                 media_networks::text[] as media_from",
         )
         .bind(uuid(new.id.as_u128()))
         .bind(new.side.tenant())
@@ -231,6 +236,7 @@ impl Store {
         .bind(new.media.learning)
         .bind(new.media.keys.label())
         .bind(new.media.srtp.label())
+        .bind(texts(&new.media.networks))
         .fetch_one(tx.connection())
         .await?;
         tx.touch_routes(RouteTable::Trunk);
@@ -245,7 +251,9 @@ impl Store {
     pub async fn find_trunk(&self, id: TrunkId) -> Result<Option<Trunk>, StoreError> {
         let mut tx = self.platform().await?;
         let row: Option<Row> = sqlx::query_as(
-            "select *, source_networks::text[] as networks from trunk
+            "select *, source_networks::text[] as networks,
+                 media_networks::text[] as media_from
+             from trunk
              where id = $1 and deleted_at is null",
         )
         .bind(uuid(id.as_u128()))
@@ -261,7 +269,9 @@ impl Store {
     pub async fn list_trunks(&self, page: PageRequest) -> Result<Page<Trunk>, StoreError> {
         let mut tx = self.platform().await?;
         let rows: Vec<Row> = sqlx::query_as(
-            "select *, source_networks::text[] as networks from trunk
+            "select *, source_networks::text[] as networks,
+                 media_networks::text[] as media_from
+             from trunk
              where id < $1 and deleted_at is null order by id desc limit $2",
         )
         .bind(page.before())
@@ -304,9 +314,11 @@ impl Store {
                  media_learning = coalesce($23, media_learning),
                  dtmf = coalesce($24, dtmf),
                  srtp = coalesce($25, srtp),
+                 media_networks = coalesce($26::text[]::cidr[], media_networks),
                  version = version + 1, updated_at = $14
              where id = $1 and deleted_at is null and ($2::bigint is null or version = $2)
-             returning *, source_networks::text[] as networks",
+             returning *, source_networks::text[] as networks,
+                 media_networks::text[] as media_from",
         )
         .bind(uuid(id.as_u128()))
         .bind(version.map(u64::cast_signed))
@@ -333,6 +345,7 @@ impl Store {
         .bind(change.media_learning)
         .bind(change.keys.map(KeyWay::label))
         .bind(change.srtp.map(SrtpMode::label))
+        .bind(change.media_networks.as_deref().map(texts))
         .fetch_optional(tx.connection())
         .await?;
         tx.touch_routes(RouteTable::Trunk);

@@ -12,7 +12,8 @@ use crate::domain::network::{Network, Transport, TrunkPlace};
 use crate::domain::trunk_media::{KeyWay, SrtpMode, TrunkMedia};
 use crate::domain::trust::{NumberFormat, TrunkIdentity};
 
-/// What a statement gives back of a trunk: `*, source_networks::text[] as networks`.
+/// What a statement gives back of a trunk: `*, source_networks::text[] as networks` and
+/// `media_networks::text[] as media_from`.
 #[derive(FromRow)]
 pub(super) struct Row {
     id: Uuid,
@@ -34,6 +35,7 @@ pub(super) struct Row {
     number_format_in: String,
     number_format_out: String,
     media_learning: bool,
+    media_from: Vec<String>,
     dtmf: String,
     srtp: String,
     version: i64,
@@ -53,6 +55,8 @@ impl TryFrom<Row> for Trunk {
         })?;
         let network =
             |text: &String| label("trunk.source_networks", text, |text| Network::parse(text).ok());
+        let media_network =
+            |text: &String| label("trunk.media_networks", text, |text| Network::parse(text).ok());
         let target =
             |text: &String| label("trunk.targets", text, |text| TrunkPlace::parse(text).ok());
         Ok(Self {
@@ -85,6 +89,7 @@ impl TryFrom<Row> for Trunk {
             },
             media: TrunkMedia {
                 learning: row.media_learning,
+                networks: row.media_from.iter().map(media_network).collect::<Result<_, _>>()?,
                 keys: label("trunk.dtmf", &row.dtmf, KeyWay::find_label)?,
                 srtp: label("trunk.srtp", &row.srtp, SrtpMode::find_label)?,
             },

@@ -134,6 +134,34 @@ async fn trunks_come_change_and_go() {
 }
 
 #[tokio::test]
+async fn a_trunk_says_in_which_networks_its_media_is() {
+    let world = World::new().await;
+    let body = json!({
+        "name": "m", "role": "carrier", "source_networks": ["198.51.100.7"],
+        "targets": ["198.51.100.7:5060"], "media_networks": ["203.0.113.0/25"],
+    });
+    let made = world.operator.post("/v1/trunks", body).await.gave(201);
+    assert_eq!(made.body["media_networks"], json!(["203.0.113.0/25"]));
+    let path = format!("/v1/trunks/{}", made.body["id"].as_str().expect("an id"));
+    let patch = json!({"media_networks": ["192.0.2.0/24", "2001:db8::1"]});
+    world.operator.patch(&path, patch).await.gave(200);
+    let changed = world.operator.patch(&path, json!({"weight": 9})).await.gave(200);
+    let networks = json!(["192.0.2.0/24", "2001:db8::1/128"]);
+    assert_eq!(changed.body["media_networks"], networks);
+    let wide = json!({"media_networks": ["192.0.2.1/24"]});
+    let refused = world.operator.patch(&path, wide).await.refused(422, "validation_failed");
+    assert_eq!(refused.place().0, "/media_networks/0");
+    let many = json!({"media_networks": vec!["192.0.2.1"; 17]});
+    let refused = world.operator.patch(&path, many).await.refused(422, "validation_failed");
+    assert_eq!(refused.place().0, "/media_networks");
+    let loaded = world.db.database.relay.load_trunks().await.expect("trunks");
+    let media = loaded.iter().map(|trunk| trunk.media.networks.len());
+    assert_eq!(media.max(), Some(2), "the relay knows them");
+    let cleared = world.operator.patch(&path, json!({"media_networks": []})).await.gave(200);
+    assert_eq!(cleared.body["media_networks"], json!([]));
+}
+
+#[tokio::test]
 async fn the_media_of_a_trunk_is_encrypted_over_tls_alone() {
     let world = World::new().await;
     let body = |rest: Value| {

@@ -21,6 +21,7 @@ mod holding;
 mod identity;
 mod intruder;
 mod keys;
+mod media_networks;
 mod menu;
 mod privacy;
 mod purpose;

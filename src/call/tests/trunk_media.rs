@@ -45,7 +45,7 @@ fn a_port_is_learned_only_where_its_trunk_may_be_behind_a_nat() {
     let nat = TrunkMedia { learning: true, ..TrunkMedia::default() };
     for (peer, learns) in [(pbx(), [true, false]), (carrier(), [false, true])] {
         let mut h = Harness::with(|config| config.ring = RingTone::Relay);
-        tell(&mut h, peer, nat);
+        tell(&mut h, peer, nat.clone());
         h.bridged();
         let mut seen = learned(&h);
         assert_eq!(seen.len(), 3, "the caller's place is told twice, and is the same");
