@@ -86,13 +86,13 @@ struct Known {
 }
 
 impl Accounts {
-    /// What is known of all trunks.
     /// The user that we have registered as at this trunk.
     pub(super) fn registered_as(&self, trunk: TrunkId) -> Option<&str> {
         let terms = self.book.get(trunk).filter(|terms| terms.registers.is_some())?;
         terms.account.as_ref().map(|(account, _)| &*account.user)
     }
 
+    /// What is known of all trunks.
     pub(super) fn book(&self) -> Arc<TrunkBook> {
         Arc::clone(&self.book)
     }
