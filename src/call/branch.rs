@@ -329,7 +329,8 @@ impl Branch {
     /// The first 2xx of a dialog: ACKs it, and expects other forks for as long as they may answer.
     fn confirm_at(&mut self, wires: &mut Wires, now: Instant, position: usize) {
         let Some(held) = self.held.get_mut(position) else { return };
-        let ack = wires.ack(&held.dialog, hop_of(&self.target));
+        let invite = self.invite.as_ref().map(|invite| invite.client);
+        let ack = wires.ack(&held.dialog, hop_of(&self.target), invite);
         wires.transmit(hop_of(&self.target), ack.clone());
         held.ack = Some(ack);
         if let Some(invite) = &mut self.invite

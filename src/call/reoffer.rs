@@ -104,7 +104,7 @@ impl Call {
             return;
         }
         if status < 300 {
-            self.confirm_reinvite(wires, part, response);
+            self.confirm_reinvite(wires, part, client, response);
             self.refreshed(wires, now.monotonic, side_of(part), response);
         }
         let Some(change) = self.take_change(wires, client) else { return };
@@ -148,11 +148,18 @@ impl Call {
         Some(*change)
     }
 
-    fn confirm_reinvite(&mut self, wires: &mut Wires, part: Part, response: &Message) {
+    fn confirm_reinvite(
+        &mut self,
+        wires: &mut Wires,
+        part: Part,
+        client: ClientId,
+        response: &Message,
+    ) {
         let branch = wires.new_branch();
         let Some((dialog, hop)) = self.answered_line(part, response) else { return };
         let sent_by = wires.names.via_of(hop);
-        let ack = dialog.ack_number(&mut wires.out, response.cseq(), sent_by, branch).finish();
+        let ack = dialog.ack_number(&mut wires.out, response.cseq(), sent_by, branch);
+        let ack = ack.lines(wires.transactions.credentials(client)).finish();
         dialog.refresh_target(response);
         wires.transmit(hop, ack.bytes);
     }

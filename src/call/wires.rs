@@ -180,10 +180,12 @@ impl Wires {
         self.transactions.request(now, request, to, place.to_owner()).ok()
     }
 
-    /// The ACK to a 2xx.
-    pub(super) fn ack(&mut self, dialog: &Dialog, to: Hop) -> Bytes {
+    /// The ACK to a 2xx, with the credentials of its INVITE (RFC 3261 §13.2.2.4).
+    pub(super) fn ack(&mut self, dialog: &Dialog, to: Hop, invite: Option<ClientId>) -> Bytes {
         let branch = self.new_branch();
-        dialog.ack(&mut self.out, self.names.via_of(to), branch).finish().bytes
+        let credentials = invite.map_or(&b""[..], |invite| self.transactions.credentials(invite));
+        let ack = dialog.ack(&mut self.out, self.names.via_of(to), branch);
+        ack.lines(credentials).finish().bytes
     }
 }
 

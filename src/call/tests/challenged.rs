@@ -61,8 +61,32 @@ fn a_challenged_invite_is_sent_again_as_the_same_call_with_the_strongest_algorit
     h.from(carrier(), up.reply("200 OK"));
     let ack = h.take_one(carrier());
     assert_eq!(header(&ack, "CSeq"), "2 ACK");
+    let proof = header(&up.invite, "Proxy-Authorization");
+    assert_eq!(header(&ack, "Proxy-Authorization"), proof, "RFC 3261 \u{a7}13.2.2.4");
     assert_eq!(h.lines(pbx()), ["200 INVITE"]);
     assert_eq!(h.core.counters().challenges_answered, 1);
+}
+
+/// A proxy that asks for credentials may drop an ACK without them: the call would end unconfirmed.
+#[test]
+fn each_ack_to_a_challenged_re_invite_carries_the_credentials_of_that() {
+    let mut h = with_account(Algorithm::Md5, &[carrier()]);
+    let up = h.bridged();
+    let hold = format!("{}a=sendonly\r\n", sdp("192.0.2.20", 4_000));
+    h.from(pbx(), up.caller.with("INVITE", "r1", 2, "", &hold));
+    let told = h.take_one(carrier());
+    h.from(carrier(), challenge(&told, "401 Unauthorized", "n1", ""));
+    let [_, again] = h.take(carrier()).try_into().expect("an ACK and an INVITE");
+    let proof = header(&again, "Authorization");
+    assert!(!proof.is_empty());
+    let taken = format!("{}a=recvonly\r\n", sdp("198.51.100.77", 6_000));
+    for _ in 0..2 {
+        h.from(carrier(), reply(&again, "200 OK", "", &taken));
+        let ack = h.take_one(carrier());
+        let wanted = ("ACK".to_owned(), "3 ACK".to_owned(), proof.clone());
+        let sent = (start(&ack), header(&ack, "CSeq"), header(&ack, "Authorization"));
+        assert_eq!(sent, wanted);
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use super::{Effects, Reliability, Repeat, Verdict, earlier, is_due};
 use crate::sip::timers::{GIVE_UP, TIMER_D};
+use crate::sip::write;
 
 /// The machine.
 pub(super) struct ClientInvite {
@@ -30,8 +31,10 @@ enum State {
         request: Bytes,
         give_up_at: Option<Instant>,
     },
+    /// Each ACK of ours to a 2xx repeats the credentials of the INVITE.
     Accepted {
         end: Instant,
+        credentials: Box<[u8]>,
     },
     Completed {
         ack: Bytes,
@@ -72,8 +75,12 @@ impl ClientInvite {
                 Effects::verdict(Verdict::Deliver)
             }
             (State::Proceeding { .. }, Input::Provisional) => Effects::verdict(Verdict::Deliver),
-            (State::Calling { .. } | State::Proceeding { .. }, Input::Success) => {
-                self.state = State::Accepted { end: now + GIVE_UP };
+            (
+                State::Calling { request, .. } | State::Proceeding { request, .. },
+                Input::Success,
+            ) => {
+                let credentials = write::credentials_of(request);
+                self.state = State::Accepted { end: now + GIVE_UP, credentials };
                 Effects::verdict(Verdict::Deliver)
             }
             // A fork answers too: the layer above must ACK it and end it.
@@ -147,7 +154,7 @@ impl ClientInvite {
                     return Effects::transmit(request);
                 }
             }
-            State::Accepted { end } | State::Completed { end, .. } if *end <= now => {
+            State::Accepted { end, .. } | State::Completed { end, .. } if *end <= now => {
                 self.state = State::Terminated;
             }
             State::Proceeding { .. }
@@ -162,7 +169,7 @@ impl ClientInvite {
         match &self.state {
             State::Calling { repeat, give_up_at, .. } => Some(earlier(*repeat, *give_up_at)),
             State::Proceeding { give_up_at, .. } => *give_up_at,
-            State::Accepted { end } | State::Completed { end, .. } => Some(*end),
+            State::Accepted { end, .. } | State::Completed { end, .. } => Some(*end),
             State::Terminated => None,
         }
     }
@@ -176,6 +183,17 @@ impl ClientInvite {
         match &self.state {
             State::Calling { request, .. } | State::Proceeding { request, .. } => Some(request),
             State::Accepted { .. } | State::Completed { .. } | State::Terminated => None,
+        }
+    }
+
+    /// The header lines with the credentials of an INVITE that was answered with 2xx.
+    pub(super) fn credentials(&self) -> &[u8] {
+        match &self.state {
+            State::Accepted { credentials, .. } => credentials,
+            State::Calling { .. }
+            | State::Proceeding { .. }
+            | State::Completed { .. }
+            | State::Terminated => b"",
         }
     }
 

@@ -198,6 +198,13 @@ impl Transactions {
         self.challenged.take()
     }
 
+    /// The header lines with the credentials of an INVITE of ours that was answered with 2xx, for
+    /// the ACK to that (RFC 3261 §13.2.2.4).
+    #[must_use]
+    pub fn credentials(&self, client: ClientId) -> &[u8] {
+        self.table.slot(client.0).map_or(b"", |slot| slot.machine.credentials())
+    }
+
     /// Whether the INVITE that a CANCEL means was taken.
     #[must_use]
     pub fn knows_invite_of(&mut self, cancel: &Message) -> bool {

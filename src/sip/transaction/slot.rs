@@ -228,6 +228,14 @@ impl Machine {
         }
     }
 
+    /// The header lines with the credentials of an INVITE of ours that was answered with 2xx.
+    pub(super) fn credentials(&self) -> &[u8] {
+        match self {
+            Self::ClientInvite(machine) => machine.credentials(),
+            Self::ServerInvite(_) | Self::Server(_) | Self::Client(_) => b"",
+        }
+    }
+
     /// An INVITE of ours without a final response.
     pub(super) fn unfinished_invite(&self) -> Option<&Bytes> {
         match self {

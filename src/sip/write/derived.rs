@@ -21,6 +21,19 @@ pub fn cancel_of(out: &mut BytesMut, invite: &Message, why: Option<Reason>) -> B
     derive(out, Method::Cancel, invite, invite.to().raw, why)
 }
 
+/// The header lines with credentials of a `request` that was written here.
+pub fn credentials_of(request: &[u8]) -> Box<[u8]> {
+    let lines = request.split_inclusive(|byte| *byte == b'\n').take_while(|line| *line != b"\r\n");
+    let is_wanted = |line: &&[u8]| {
+        let mut names = [HeaderId::Authorization, HeaderId::ProxyAuthorization].into_iter();
+        names.any(|id| {
+            let rest = line.strip_prefix(id.name().as_bytes());
+            rest.is_some_and(|rest| rest.starts_with(b":"))
+        })
+    };
+    lines.filter(is_wanted).collect::<Vec<_>>().concat().into()
+}
+
 fn derive(
     out: &mut BytesMut,
     method: Method,

@@ -13,7 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use bytes::{Bytes, BytesMut};
 
 pub use again::again;
-pub use derived::{ack_of, cancel_of};
+pub use derived::{ack_of, cancel_of, credentials_of};
 pub use reply::Source;
 pub use request::{Request, RequestHead, RequestWriter};
 pub use response::{Answers, ResponseWriter};

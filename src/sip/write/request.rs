@@ -95,6 +95,13 @@ impl<'o> RequestWriter<'o> {
         self
     }
 
+    /// Adds whole header lines of a request that was written before.
+    #[must_use]
+    pub fn lines(self, lines: &[u8]) -> Self {
+        self.out.extend_from_slice(lines);
+        self
+    }
+
     /// Ends the message with a body.
     #[must_use]
     pub fn body(self, content_type: &str, body: &[u8]) -> Request {
