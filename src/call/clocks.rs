@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::call::Call;
 use super::coupling::Event;
 use super::egress::{self, MIN_SE, SESSION_EXPIRES};
-use super::offer::{Asker, Change};
+use super::offer::{Asker, Change, glare_wait};
 use super::place::Part;
 use super::sides::side_of;
 use super::timers::Timer;
@@ -266,10 +266,22 @@ impl Call {
                 self.refresh_now(wires, at, side);
             }
             408 | 481 => self.happen(wires, now, Event::Stopped(Cause::SessionExpired)),
+            491 => self.refresh_after_glare(wires, at, side),
             // It is tried again before it is too late.
             _ => {}
         }
         true
+    }
+
+    /// A refresh has met an offer of the peer: it is tried again after the wait for that.
+    pub(super) fn refresh_after_glare(&mut self, wires: &mut Wires, at: Instant, side: Side) {
+        // The caller's Call-ID is the caller's, the callee's is ours.
+        let again_at = at + glare_wait(wires, side == Side::B);
+        let Some(leg) = self.clock_mut(side) else { return };
+        if leg.clock.is_ours && leg.clock.refresh_at <= at + AGAIN_AFTER {
+            leg.clock.refresh_at = again_at;
+            self.arm_clocks(wires, at);
+        }
     }
 
     fn refresh_now(&mut self, wires: &mut Wires, at: Instant, side: Side) {

@@ -18,7 +18,7 @@ use crate::sip::transport::Hop;
 /// How long a side may take to answer an offer of ours before it is withdrawn.
 pub(super) const OFFER_WAIT: Duration = Duration::from_secs(10);
 /// How often one side is brought back in line with the other before it is left as it is.
-const TELLS_MAX: u8 = 5;
+pub(super) const TELLS_MAX: u8 = 5;
 
 /// A re-INVITE or an UPDATE that was received. `Debug` does not show it.
 pub(super) struct Asker {

@@ -143,15 +143,6 @@ impl Call {
         }
     }
 
-    /// What was agreed with the caller while it rang may be more than the callee has taken, or
-    /// less.
-    pub(super) fn settle_what_was_early(&mut self, wires: &mut Wires, at: Instant) {
-        let Some(talk) = &mut self.talk else { return };
-        let Some(first) = talk.unsettled.take() else { return };
-        self.bring_in_line(wires, at, first);
-        self.bring_in_line(wires, at, first.other());
-    }
-
     /// Whether the caller may make offers before the callee has answered the call.
     pub(super) fn takes_early_offers(&self) -> bool {
         let early = self.set_up.as_ref().and_then(|set_up| set_up.early.as_ref());

@@ -46,9 +46,16 @@ impl Call {
         if let Some(status) = self.busy_status(side, has_body) {
             return say(wires, at, &asker, status);
         }
-        if !has_body {
-            return self.offer_in_answer(wires, at, side, asker);
+        self.put_off(wires);
+        if has_body {
+            self.read_and_consider(wires, at, side, asker);
+        } else {
+            self.offer_in_answer(wires, at, side, asker);
         }
+        self.settle(wires, at);
+    }
+
+    fn read_and_consider(&mut self, wires: &mut Wires, at: Instant, side: Side, asker: Asker) {
         let Some(talk) = &self.talk else { return say(wires, at, &asker, 481) };
         match talk.read_offer(side, asker.request.body()) {
             Ok(offer) => self.consider(wires, at, side, asker, offer),
@@ -78,11 +85,12 @@ impl Call {
 
     /// How an offer is refused that comes while another one is open: RFC 3261 §14.2, RFC 3311 §5.2.
     /// One that is open with the other side is no reason while the sides are apart, unless this one
-    /// would be another of ours.
+    /// would be another of ours. An offer that waits to be made again is not open.
     fn busy_status(&self, side: Side, has_body: bool) -> Option<u16> {
         let talk = self.talk.as_ref()?;
         let is_own = |change: &Change| change.asker.is_some() && change.to != side;
-        match (&talk.change, talk.offered) {
+        let open = talk.change.as_deref().filter(|change| change.client.is_some());
+        match (open, talk.offered) {
             (Some(change), _) if is_own(change) => Some(500),
             (Some(_), _) => Some(491),
             (None, Some(offered)) if talk.is_apart && has_body && offered != side => None,
@@ -231,7 +239,7 @@ impl Call {
         };
         if is_confirmed {
             self.on_late_answer(wires, now, side, ack.body());
-            self.settle_what_was_early(wires, now.monotonic);
+            self.settle(wires, now.monotonic);
         }
     }
 

@@ -7,7 +7,7 @@ use super::call::Call;
 use super::coupling::Event;
 use super::egress::{self, SDP};
 use super::failover::Attempted;
-use super::offer::{Asker, Change, OFFER_WAIT, glare_wait};
+use super::offer::{Asker, Change, OFFER_WAIT, TELLS_MAX, glare_wait};
 use super::place::Part;
 use super::renegotiate::{say, vanished};
 use super::sides::side_of;
@@ -27,10 +27,43 @@ const ASK_AGAIN: [u16; 3] = [491, 500, 503];
 impl Call {
     /// Tells a side what the other one wants, if it was told otherwise.
     pub(super) fn bring_in_line(&mut self, wires: &mut Wires, at: Instant, to: Side) {
-        let Some(talk) = &self.talk else { return };
-        let may_tell = talk.change.is_none() && !talk.is_apart;
+        self.bring_in_line_after(wires, at, to, 0);
+    }
+
+    /// The same after so many offers of which each has led to the next one: two sides that never
+    /// agree are left as they are in the end.
+    fn bring_in_line_after(&mut self, wires: &mut Wires, at: Instant, to: Side, tries: u8) {
+        let is_confirmed = self.is_confirmed(to);
+        let Some(talk) = &mut self.talk else { return };
+        let may_tell = talk.change.is_none() && !talk.is_apart && tries < TELLS_MAX;
         let Some(told) = talk.wish_to_tell(to).filter(|_| may_tell) else { return };
-        self.tell(wires, at, Change::new(to, told));
+        if !is_confirmed || talk.unconfirmed[to.index()].is_some() {
+            // An INVITE must not overtake the ACK of the one before it (RFC 5407 §3.1.5).
+            talk.unsettled = Some(to);
+            return;
+        }
+        self.tell(wires, at, Change { tries, ..Change::new(to, told) });
+    }
+
+    /// Brings both sides in line, one after the other, where that had to wait until nothing was
+    /// open any more.
+    pub(super) fn settle(&mut self, wires: &mut Wires, at: Instant) {
+        let Some(talk) = &mut self.talk else { return };
+        if talk.is_apart || talk.is_busy() {
+            return;
+        }
+        let Some(first) = talk.unsettled.take() else { return };
+        self.bring_in_line(wires, at, first);
+        self.bring_in_line(wires, at, first.other());
+    }
+
+    /// A side makes an offer while we wait to make ours again: ours comes after that.
+    pub(super) fn put_off(&mut self, wires: &mut Wires) {
+        let Some(talk) = &mut self.talk else { return };
+        if let Some(change) = talk.change.take_if(|change| change.client.is_none()) {
+            talk.unsettled = Some(change.to);
+            wires.timers.disarm(self.serial, Timer::Offer);
+        }
     }
 
     /// Sends the offer of a change.
@@ -78,7 +111,8 @@ impl Call {
         let Some(talk) = &mut self.talk else { return };
         if talk.change.as_ref().is_some_and(|change| change.client.is_none()) {
             let Some(change) = talk.change.take() else { return };
-            return self.bring_in_line_again(wires, now.monotonic, &change);
+            self.bring_in_line_again(wires, now.monotonic, &change);
+            return self.settle(wires, now.monotonic);
         }
         self.withdraw(wires, now.monotonic, 488);
     }
@@ -108,12 +142,19 @@ impl Call {
             self.refreshed(wires, now.monotonic, side_of(part), response);
         }
         let Some(change) = self.take_change(wires, client) else { return };
+        self.conclude(wires, now, change, response);
+        self.settle(wires, now.monotonic);
+    }
+
+    /// What follows from the final response to an offer of ours.
+    fn conclude(&mut self, wires: &mut Wires, now: Now, mut change: Change, response: &Message) {
+        let status = response.status().unwrap_or_default();
         let may_be_told_again = change.may_be_told_again();
         if status == 422 && self.raise_interval(change.to, response) && may_be_told_again {
             // RFC 4028 §7.4: the same once more, for a longer session.
             return self.tell(wires, now.monotonic, change);
         }
-        match (status, change.asker) {
+        match (status, change.asker.take()) {
             (408 | 481, asker) => {
                 if let Some((asker, _)) = asker {
                     say(wires, now.monotonic, &asker, 488);
@@ -125,8 +166,7 @@ impl Call {
                 self.on_far_answer(wires, now, (side, told), asker, offer, response);
             }
             (200..300, None) => {
-                let told = (change.to, change.told, change.is_withdrawn);
-                self.on_answer_for_nobody(wires, now, told, response);
+                self.on_answer_for_nobody(wires, now, &change, response);
             }
             (_, Some((asker, offer))) => {
                 let side = change.to.other();
@@ -134,8 +174,14 @@ impl Call {
             }
             (_, None) if change.is_withdrawn => {}
             (_, None) => {
+                if status == 491 {
+                    self.refresh_after_glare(wires, now.monotonic, change.to);
+                }
                 if ASK_AGAIN.contains(&status) && may_be_told_again {
                     self.ask_again_later(wires, now.monotonic, change.to, change.tries);
+                } else {
+                    let other = change.to.other();
+                    self.bring_in_line_after(wires, now.monotonic, other, change.tries);
                 }
             }
         }
@@ -192,15 +238,18 @@ impl Call {
         &mut self,
         wires: &mut Wires,
         now: Now,
-        (to, told, is_withdrawn): (Side, Wish, bool),
+        change: &Change,
         response: &Message,
     ) {
-        if is_withdrawn {
+        let Change { to, told, tries, .. } = *change;
+        if change.is_withdrawn {
             return self.talked_in_vain(wires, now.monotonic, to, told);
         }
         let outcome = self.change_media(wires, |talk| talk.side_answers(to, told, response.body()));
-        if let Some(Err(_)) = outcome {
-            self.happen(wires, now, Event::Stopped(Cause::MediaUnacceptable));
+        match outcome {
+            Some(Ok(())) => self.bring_in_line_after(wires, now.monotonic, to.other(), tries),
+            None => {}
+            Some(Err(_)) => self.happen(wires, now, Event::Stopped(Cause::MediaUnacceptable)),
         }
     }
 
@@ -245,7 +294,9 @@ impl Call {
         match how {
             // RFC 3261 §12.2.1.2: whoever is silent for so long is gone.
             Attempted::Silent => self.happen(wires, now, vanished(change.to)),
-            Attempted::Unreachable | Attempted::Full | Attempted::Status(_) => {}
+            Attempted::Unreachable | Attempted::Full | Attempted::Status(_) => {
+                self.settle(wires, now.monotonic);
+            }
         }
         true
     }

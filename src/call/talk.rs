@@ -21,8 +21,8 @@ pub(super) struct Talk {
     pub(super) unconfirmed: [Option<Box<Unconfirmed>>; 2],
     /// Our offer in a 2xx waits for the answer of this side in its ACK.
     pub(super) offered: Option<Side>,
-    /// Each side has agreed by itself, before it was known what the other one can do: who is to be
-    /// brought in line first.
+    /// Each side has agreed by itself, before it was known what the other one can do, or could not
+    /// be told when that was due: who is to be brought in line first, once nothing is open.
     pub(super) unsettled: Option<Side>,
     /// The sides are not joined yet: what one says means nothing to the other.
     pub(super) is_apart: bool,
@@ -148,6 +148,12 @@ impl Talk {
 
     const fn leg_mut(&mut self, side: Side) -> &mut Leg {
         &mut self.legs[side.index()]
+    }
+
+    /// Whether an offer is open with either side, or not confirmed yet.
+    pub(super) fn is_busy(&self) -> bool {
+        let unconfirmed = self.unconfirmed.iter().any(Option::is_some);
+        self.change.is_some() || self.offered.is_some() || unconfirmed
     }
 
     /// Whether `offer` of a side changes what the other side was told.

@@ -175,6 +175,23 @@ fn our_refresh_goes_on_after_each_kind_of_refusal() {
     assert_eq!(h.cdr().cause, Cause::SessionExpired, "it was the peer's turn");
 }
 
+/// RFC 3261 §14.1: the wait of ten seconds is for peers that are busy with something else.
+#[test]
+fn a_refresh_that_meets_an_offer_of_the_peer_is_sent_again_after_a_short_wait() {
+    for (lines, method) in [(UPDATES, "UPDATE"), ("", "INVITE")] {
+        let mut h = Harness::new();
+        bridged_with(&mut h, &format!("{}{lines}", timer("600;refresher=uas")), "");
+        h.advance(secs(300));
+        let refresh = h.take_one(pbx());
+        assert_eq!(start(&refresh), method);
+        h.from(pbx(), reply(&refresh, "491 Request Pending", "", ""));
+        h.take(pbx());
+        h.advance(secs(2));
+        let again = h.take(pbx());
+        assert_eq!(again.first().map(|text| start(text)), Some(method.into()));
+    }
+}
+
 #[test]
 fn a_peer_that_is_gone_when_we_refresh_ends_the_call() {
     for status in ["481 Gone", "408 Timeout", ""] {

@@ -170,6 +170,34 @@ fn a_callee_that_takes_less_than_was_agreed_while_it_rang_has_the_caller_told() 
     assert_eq!(audio(&told), Some("m=audio 20000 RTP/AVP 0"), "no G.722 any more");
 }
 
+/// The first re-INVITE was open when the second one was due, and the answer to it told nobody.
+#[test]
+fn when_both_sides_are_out_of_line_the_second_is_told_after_the_first() {
+    let mut h = Harness::new();
+    let (up, ringing) = rings_reliably(&mut h, "");
+    let rack = format!("{} 1 INVITE", header(&ringing, "RSeq"));
+    h.from(pbx(), prack(&up, 2, &rack, &sdp("192.0.2.20", 4_000)));
+    let hold = format!("{}a=sendonly\r\n", sdp("192.0.2.20", 4_000));
+    h.from(pbx(), up.caller.with("UPDATE", "u1", 3, "", &hold));
+    let answer = sdp("198.51.100.77", 6_000).replace("AVP 8 0 101", "AVP 0");
+    h.from(carrier(), reply(&up.invite, "200 OK", "bob", &answer));
+    h.take(pbx());
+    h.take(carrier());
+    h.from(pbx(), up.caller.ack());
+    let told = h.take_one(pbx());
+    assert_eq!(audio(&told), Some("m=audio 20000 RTP/AVP 0"), "the codec of the callee");
+    assert!(h.take(carrier()).is_empty(), "one after the other");
+    h.from(pbx(), reply(&told, "200 OK", "", &hold.replace("AVP 8 0 101", "AVP 0")));
+    assert_eq!(h.lines(pbx()), ["ACK"]);
+    let told = h.take_one(carrier());
+    assert_eq!(start(&told), "INVITE");
+    assert!(told.contains("a=sendonly\r\n"), "the caller holds: {told}");
+    let taken = format!("{answer}a=recvonly\r\n");
+    h.from(carrier(), reply(&told, "200 OK", "", &taken));
+    assert_eq!(h.lines(carrier()), ["ACK"]);
+    assert!(h.take(pbx()).iter().all(|text| start(text) == "INVITE"), "told that it is held");
+}
+
 #[test]
 fn a_prack_without_the_answer_ends_the_attempt() {
     for body in ["", "v=0\r\nrubbish"] {

@@ -281,9 +281,8 @@ fn re_invite_glare_gives_491_and_both_sides_retry_at_different_times() {
     assert_eq!(direction(&h.take_reinvite(carrier())), "sendonly");
 }
 
-#[test]
-fn a_side_that_is_brought_back_in_line_and_says_491_is_asked_again_after_a_while() {
-    let mut h = Harness::new();
+/// A callee that has taken a hold that was given up meanwhile, and says 491 when it is told so.
+fn brought_back_in_vain(h: &mut Harness) -> Up {
     let up = h.bridged();
     h.from(pbx(), up.caller.with("INVITE", "r1", 2, "", &caller_sdp("sendonly")));
     let told = h.take_reinvite(carrier());
@@ -296,12 +295,64 @@ fn a_side_that_is_brought_back_in_line_and_says_491_is_asked_again_after_a_while
     let again = h.take(carrier()).pop().expect("an INVITE");
     h.from(carrier(), reply(&again, "491 Request Pending", "", ""));
     assert_eq!(h.lines(carrier()), ["ACK"]);
+    up
+}
+
+#[test]
+fn a_side_that_is_brought_back_in_line_and_says_491_is_asked_again_after_a_while() {
+    let mut h = Harness::new();
+    brought_back_in_vain(&mut h);
     h.advance(ms(2_090));
     assert!(h.take(carrier()).is_empty(), "we own this Call-ID");
     h.advance(ms(1_920));
     let again = h.take(carrier());
     assert!(!again.is_empty() && again.iter().all(|text| start(text) == "INVITE"));
     assert_eq!(direction(&again[0]), "sendrecv");
+}
+
+/// Its own offer was what it had said 491 for. It was told 491 for that once more, by us who had
+/// nothing open any more.
+#[test]
+fn a_side_that_has_said_491_may_offer_while_we_wait_and_is_brought_in_line_after_that() {
+    for method in ["INVITE", "UPDATE"] {
+        let mut h = Harness::new();
+        let up = brought_back_in_vain(&mut h);
+        h.advance(ms(1_000));
+        h.from(carrier(), callee_offer(&up, method, 1, &callee_sdp("sendrecv")));
+        let mut sent = h.take(carrier());
+        assert_eq!(start(&sent[0]), format!("200 {method}"));
+        if method == "INVITE" {
+            assert_eq!(sent.len(), 1, "no INVITE of ours before the ACK");
+            h.from(carrier(), callee_ack(&up, 1));
+            sent.extend(h.take(carrier()));
+        }
+        if let Some(told) = sent.get(1) {
+            assert_eq!((start(told), direction(told)), ("INVITE".into(), "sendrecv"));
+            h.from(carrier(), reply(told, "200 OK", "", &callee_sdp("sendrecv")));
+            assert_eq!(h.lines(carrier()), ["ACK"]);
+        }
+        h.advance(ms(5_000));
+        assert!(h.take(carrier()).is_empty() && h.take(pbx()).is_empty(), "all in line");
+        h.hang_up(&up, 3);
+    }
+}
+
+/// What was put off is not forgotten where the offer that came between is refused.
+#[test]
+fn a_side_whose_offer_is_refused_while_we_wait_is_brought_in_line_all_the_same() {
+    let mut h = Harness::new();
+    let up = brought_back_in_vain(&mut h);
+    h.from(pbx(), up.caller.with("UPDATE", "u1", 3, "", &caller_sdp("inactive")));
+    let told = h.take_reinvite(carrier());
+    assert_eq!(direction(&told), "inactive");
+    h.from(carrier(), reply(&told, "488 Not Acceptable Here", "", ""));
+    assert_eq!(h.lines(pbx()), ["488 UPDATE"]);
+    let [ack, again] = h.take(carrier()).try_into().expect("an ACK and an INVITE");
+    assert_eq!([start(&ack), start(&again)], ["ACK", "INVITE"]);
+    assert_eq!(direction(&again), "sendrecv");
+    h.from(carrier(), reply(&again, "200 OK", "", &callee_sdp("sendrecv")));
+    assert_eq!(h.lines(carrier()), ["ACK"]);
+    h.hang_up(&up, 4);
 }
 
 #[test]
