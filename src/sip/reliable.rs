@@ -44,7 +44,8 @@ impl RAck {
     pub fn of(prack: &Message) -> Option<Self> {
         let value = prack.header(HeaderId::RAck)?;
         let mut words =
-            value.split(|byte| matches!(byte, b' ' | b'\t')).filter(|it| !it.is_empty());
+            // Line ends are those of a folded line.
+            value.split(u8::is_ascii_whitespace).filter(|it| !it.is_empty());
         let rack = Self { rseq: read_number(words.next()?)?, cseq: read_number(words.next()?)? };
         let is_invite = words.next() == Some(Method::Invite.name().as_bytes());
         (is_invite && words.next().is_none()).then_some(rack)
@@ -174,6 +175,7 @@ mod tests {
         let wanted = RAck { rseq: 776656, cseq: 1 };
         assert_eq!(prack("RAck: 776656 1 INVITE\r\n"), Some(wanted));
         assert_eq!(prack("RAck: 776656\t 1  INVITE\r\n"), Some(wanted));
+        assert_eq!(prack("RAck: 776656\r\n 1 \r\n\tINVITE\r\n"), Some(wanted), "folded");
         assert_eq!(wanted.value(), "776656 1 INVITE");
         for broken in ["", "RAck: 1 1\r\n", "RAck: 1 1 BYE\r\n", "RAck: +1 1 INVITE\r\n"] {
             assert_eq!(prack(broken), None, "{broken}");
