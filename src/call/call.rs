@@ -226,7 +226,7 @@ impl Call {
                 self.note(wires, CallStatus::Ringing, |record| record.ringing(now));
             }
             Action::AnswerCaller => self.answer_caller(wires, now),
-            Action::RefuseCaller(cause) => self.leg_a.refuse(wires, at, cause),
+            Action::RefuseCaller(cause) => self.refuse_caller(wires, at, cause),
             Action::EndCaller(cause) => self.leg_a.end(wires, at, cause),
             Action::EndCallee(cause) => {
                 if let Some(branch) = self.branches.last_mut() {

@@ -231,10 +231,16 @@ impl Coupling {
             Event::MediaOpened => {
                 actions.extend([Action::Disarm(Timer::MediaOpen), Action::SpeakRefusal(cause)]);
             }
+            Event::CallerCancelled | Event::CallerHungUp => {
+                // Its INVITE is answered as a cancelled one (RFC 3261 §9.2, §15.1.2).
+                let refusal = Action::RefuseCaller(cause);
+                self.end(cause, EndedBy::Relay, actions);
+                for action in actions.iter_mut().filter(|action| **action == refusal) {
+                    *action = Action::RefuseCaller(Cause::CallerCancelled);
+                }
+            }
             Event::Told
             | Event::MediaFailed
-            | Event::CallerCancelled
-            | Event::CallerHungUp
             | Event::CallerVanished
             | Event::Stopped(_)
             | Event::Elapsed(_) => self.end(cause, EndedBy::Relay, actions),
@@ -605,7 +611,9 @@ mod tests {
         for end in ends {
             let (stage, actions) = last_actions(&[&told[..], &[end]].concat());
             assert_eq!(stage, Stage::Over);
-            assert!(actions.contains(&Action::RefuseCaller(cause)), "{end:?}");
+            let is_given_up = end == Event::CallerCancelled;
+            let said = if is_given_up { Cause::CallerCancelled } else { cause };
+            assert!(actions.contains(&Action::RefuseCaller(said)), "{end:?}");
             assert!(actions.contains(&Action::CloseMedia), "{end:?}");
             assert_eq!(finish(&actions), Some((cause, EndedBy::Relay)));
         }

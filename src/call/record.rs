@@ -37,6 +37,8 @@ pub(super) struct Record {
     noticed: [Noticed; 2],
     /// The Q.850 cause that a peer has given last.
     heard_q850: Option<u8>,
+    /// How the caller was refused.
+    refused_with: Option<u16>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -92,6 +94,7 @@ impl Record {
             is_announced: false,
             noticed: [Noticed::default(); 2],
             heard_q850: None,
+            refused_with: None,
         }
     }
 
@@ -146,6 +149,11 @@ impl Record {
         self.cdr.reasons = vec![cause];
         self.ended(now, cause, EndedBy::Relay);
         self.cdr.sip_status = status;
+    }
+
+    /// The caller was refused with this status, which may say less than the cause.
+    pub(super) const fn refused_with(&mut self, status: u16) {
+        self.refused_with = Some(status);
     }
 
     /// The gate has refused.
@@ -243,8 +251,8 @@ impl Record {
         // What a peer gives as its reason counts where it was the one who ended the call.
         let heard = self.heard_q850.filter(|_| by != EndedBy::Relay);
         self.cdr.q850 = heard.unwrap_or(cause.q850());
-        self.cdr.sip_status =
-            if self.answered.is_some() { ANSWERED_STATUS } else { cause.sip_status() };
+        let refused_with = self.refused_with.unwrap_or(cause.sip_status());
+        self.cdr.sip_status = if self.answered.is_some() { ANSWERED_STATUS } else { refused_with };
         self.cdr.duration = self
             .answered
             .map_or(std::time::Duration::ZERO, |at| now.monotonic.saturating_duration_since(at));

@@ -75,6 +75,14 @@ impl Call {
         ]);
     }
 
+    /// Refuses the caller, and writes down what it was told.
+    pub(super) fn refuse_caller(&mut self, wires: &mut Wires, at: Instant, cause: Cause) {
+        self.leg_a.refuse(wires, at, cause);
+        if let Some(record) = &mut self.record {
+            record.refused_with(cause.sip_status());
+        }
+    }
+
     /// Something was played to the caller to its end.
     pub(super) fn refusal_is_told(&mut self, wires: &mut Wires, now: Now) {
         if matches!(self.stage(), Stage::Refusing(_)) {

@@ -114,7 +114,7 @@ fn whoever_gives_up_or_ends_it_meanwhile_changes_nothing_about_why() {
     let drain: fn(&mut Harness) = |h| h.control(Control::TerminateAll);
     let silence: fn(&mut Harness) = |h| h.advance(ms(20_000));
     for (end, sent) in [
-        (hang_up, vec!["200 CANCEL", "404 INVITE"]),
+        (hang_up, vec!["200 CANCEL", "487 INVITE"]),
         (drain, vec!["404 INVITE"]),
         (silence, vec!["404 INVITE"]),
     ] {
@@ -126,6 +126,7 @@ fn whoever_gives_up_or_ends_it_meanwhile_changes_nothing_about_why() {
         assert_eq!(h.lines(pbx()), sent);
         confirm(&mut h);
         assert_eq!(h.cdr().cause, Cause::NumberUnknown);
+        assert_eq!(sent.last(), Some(&&*format!("{} INVITE", h.cdr().sip_status)));
         h.check_nothing_is_left();
     }
 }
