@@ -109,10 +109,14 @@ impl Call {
         if had_offer {
             return self.take_early_answer(wires, now, asker);
         }
+        let early = self.set_up.as_ref().and_then(|set_up| set_up.early.as_ref());
         if asker.request.body().is_empty() {
             accept(wires, at, &asker, None);
-        } else {
+        } else if early.is_some_and(|early| early.has_agreed()) {
             self.answer_early_offer(wires, at, &asker);
+        } else {
+            // The offer of its INVITE is to be answered first (RFC 3262 §5).
+            say(wires, at, &asker, 500);
         }
         self.ringing_is_confirmed(wires, now);
     }
@@ -167,22 +171,17 @@ impl Call {
     /// UPDATE: it is answered with what the callee was offered. What the callee takes of that is
     /// seen when it answers.
     pub(super) fn answer_early_offer(&mut self, wires: &mut Wires, at: Instant, asker: &Asker) {
-        let fresh = self.ours_of_caller(wires);
         let Some(set_up) = &mut self.set_up else { return say(wires, at, asker, 481) };
-        let Some(ours) = fresh else { return say(wires, at, asker, 488) };
-        let offer = match ours.read_offer(asker.request.body()) {
+        let Some(told) = set_up.wish_of_caller() else { return say(wires, at, asker, 488) };
+        let Some(early) = &mut set_up.early else { return say(wires, at, asker, 500) };
+        let offer = match early.ours.read_offer(asker.request.body()) {
             Ok(offer) => offer,
             Err(InvalidSdp::TooLarge | InvalidSdp::Malformed) => return say(wires, at, asker, 400),
             Err(InvalidSdp::NoAudio | InvalidSdp::NoCodec) => return say(wires, at, asker, 488),
         };
-        let Some(told) = set_up.wish_of_caller() else { return say(wires, at, asker, 488) };
         if !offer.codecs().intersection(told.codecs).has_audio() {
             return say(wires, at, asker, 488);
         }
-        let mut early = set_up.early.take().unwrap_or_else(|| {
-            let answer = Answered::NotYet;
-            Box::new(Early { ours, told, theirs: None, answered: None, answer })
-        });
         let text = early.ours.answer(&offer, told);
         early.told = Wish {
             direction: offer.direction.reversed().and(told.direction),
@@ -190,7 +189,6 @@ impl Call {
             ..told
         };
         early.theirs = Some(offer);
-        set_up.early = Some(early);
         accept(wires, at, asker, Some(&text));
         self.moves_while_ringing(wires);
     }

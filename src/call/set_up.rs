@@ -90,6 +90,11 @@ impl Early {
         self.theirs.is_none() || matches!(self.answer, Answered::Unconfirmed)
     }
 
+    /// An offer was made and answered, and a PRACK may bring the next one.
+    pub(super) fn has_agreed(&self) -> bool {
+        self.theirs.is_some() && !matches!(self.answer, Answered::Once(_))
+    }
+
     /// The caller may make offers: none is open, and what was answered before is known to have
     /// arrived (RFC 3311 §5.1).
     pub(super) fn takes_offers(&self) -> bool {
@@ -178,8 +183,6 @@ impl SetUp {
         let theirs = early.theirs.ok_or(InvalidSdp::NoAudio)?;
         let ours = [early.ours, ours_b];
         let text = match (offer, early.answer) {
-            // The INVITE itself is still to be answered.
-            (Offer::Made(_), Answered::NotYet) => return Talk::begin(ours, theirs, (answer, told)),
             (_, Answered::Once(text)) => text,
             (_, Answered::NotYet | Answered::Unconfirmed | Answered::Confirmed) => String::new(),
         };

@@ -4,6 +4,7 @@
 use super::harness::*;
 use crate::domain::cause::Cause;
 use crate::domain::cdr::EndedBy;
+use crate::domain::ring::RingTone;
 
 const DEMANDS: &str = "Require: 100rel\r\n";
 
@@ -212,8 +213,9 @@ fn a_prack_without_the_answer_ends_the_attempt() {
 
 #[test]
 fn a_prack_that_carries_an_offer_gets_the_answer_in_its_200() {
-    let mut h = Harness::new();
+    let mut h = Harness::with(|config| config.ring = RingTone::Relay);
     let (up, ringing) = rings_reliably(&mut h, &sdp("192.0.2.20", 4_000));
+    assert_eq!(audio(&ringing), Some("m=audio 20000 RTP/AVP 8 101"), "the answer to the INVITE");
     let rack = format!("{} 1 INVITE", header(&ringing, "RSeq"));
     let offer = sdp("192.0.2.21", 4_100).replace("AVP 8 0 101", "AVP 8 9");
     h.from(pbx(), prack(&up, 2, &rack, &offer));
@@ -223,8 +225,27 @@ fn a_prack_that_carries_an_offer_gets_the_answer_in_its_200() {
     h.orders.clear();
     h.from(carrier(), up.reply("200 OK"));
     let answer = h.take_one(pbx());
-    assert_eq!((start(&answer).as_str(), audio(&answer)), ("200 INVITE", audio(&answer)));
+    assert_eq!((start(&answer).as_str(), audio(&answer)), ("200 INVITE", None), "all was said");
     assert!(h.orders.iter().any(|it| format!("{it:?}").contains("192.0.2.21:4100")));
+}
+
+/// RFC 3262 §5: the offer of the INVITE is to be answered first.
+#[test]
+fn an_offer_in_a_prack_before_the_first_one_is_answered_is_refused_and_changes_nothing() {
+    let mut h = Harness::new();
+    let (up, ringing) = rings_reliably(&mut h, &sdp("192.0.2.20", 4_000));
+    assert_eq!(audio(&ringing), None);
+    let rack = format!("{} 1 INVITE", header(&ringing, "RSeq"));
+    h.from(pbx(), prack(&up, 2, &rack, &sdp("192.0.2.21", 4_100)));
+    assert_eq!(h.lines(pbx()), ["500 PRACK"], "as an UPDATE would be");
+    h.advance(ms(9_000));
+    assert!(h.take(pbx()).is_empty(), "the 180 has arrived");
+    h.orders.clear();
+    h.from(carrier(), up.reply("200 OK"));
+    let answer = h.take_one(pbx());
+    assert_eq!(start(&answer), "200 INVITE");
+    assert_eq!(audio(&answer), Some("m=audio 20000 RTP/AVP 8 0 101"), "its answer");
+    assert!(h.orders.iter().any(|it| format!("{it:?}").contains("192.0.2.20:4000")));
 }
 
 #[test]
