@@ -412,6 +412,12 @@ impl Branch {
         held.is_some_and(|held| matches!(held.state, HeldState::Ending(_)))
     }
 
+    /// The early dialog that a request is in, unless nobody wants its answer any more.
+    pub(super) fn ringing_mut(&mut self, request: &Message) -> Option<&mut Held> {
+        let position = self.find_request(request).filter(|_| self.dropped.is_none())?;
+        self.held.get_mut(position).filter(|held| held.state == HeldState::Early)
+    }
+
     /// The living dialog that a request is in, for its CSeq.
     pub(super) fn dialog_of(&mut self, request: &Message) -> Option<&mut Dialog> {
         let is_it = |held: &&mut Held| {

@@ -365,12 +365,12 @@ impl Call {
         let Some(branch) = self.branch_mut(part) else { return };
         let meaning = branch.on_response(wires, now.monotonic, response);
         let said_before = match meaning {
-            Meaning::Answered if response.body().is_empty() => branch.early_answer(response),
+            Meaning::Answered => self.said_early(part, response),
             Meaning::Failed(_) => {
                 self.hear_reason(crate::sip::reason::find_q850(response));
                 None
             }
-            Meaning::Answered | Meaning::Nothing | Meaning::Progress | Meaning::Ringing => None,
+            Meaning::Nothing | Meaning::Progress | Meaning::Ringing => None,
         };
         if matches!(meaning, Meaning::Answered) {
             self.note_callee_session(response);

@@ -15,7 +15,8 @@ use super::set_up::{Answered, Early, Offer};
 use super::wires::Wires;
 use crate::domain::cause::Cause;
 use crate::domain::now::Now;
-use crate::sdp::{self, InvalidSdp, Srtp, Wish};
+use crate::rtp::plane::Side;
+use crate::sdp::{self, InvalidSdp, Ours, Srtp, Wish};
 use crate::sip::message::Message;
 use crate::sip::method::Method;
 use crate::sip::reliable::{Confirmed, RAck};
@@ -26,6 +27,29 @@ pub(super) struct Heard {
     rseq: u32,
     /// Its answer to our offer: it holds, and the 200 need not repeat it.
     answer: Option<Box<[u8]>>,
+    /// What it has changed of that by UPDATE.
+    changed: Option<Box<Changed>>,
+}
+
+/// An offer of a phone that rings still, and how it was answered.
+pub(super) struct Changed {
+    offer: Box<[u8]>,
+    ours: Ours,
+    /// What it was told.
+    told: Wish,
+}
+
+impl Changed {
+    fn new(mut ours: Ours, told: Wish, body: &[u8]) -> Result<(Self, String), InvalidSdp> {
+        let offer = ours.read_offer(body)?;
+        let codecs = told.codecs.intersection(offer.codecs());
+        if !codecs.has_audio() {
+            return Err(InvalidSdp::NoCodec);
+        }
+        let text = ours.answer(&offer, told);
+        let direction = offer.direction.reversed().and(told.direction);
+        Ok((Self { offer: body.into(), ours, told: Wish { direction, codecs, ..told } }, text))
+    }
 }
 
 impl Branch {
@@ -52,11 +76,11 @@ impl Branch {
             return false;
         }
         // The first answer is the answer.
-        let answer = before.and_then(|heard| heard.answer);
+        let (answer, changed) = before.map_or((None, None), |heard| (heard.answer, heard.changed));
         let body = response.body();
         let answer =
             answer.or_else(|| sdp::parse_with(body, Srtp::Optional).is_ok().then(|| body.into()));
-        held.heard = Some(Box::new(Heard { rseq, answer }));
+        held.heard = Some(Box::new(Heard { rseq, answer, changed }));
         let branch = wires.new_branch();
         let prack = held
             .dialog
@@ -69,9 +93,14 @@ impl Branch {
     }
 
     /// The answer that the phone of this response has given before.
-    pub(super) fn early_answer(&self, response: &Message) -> Option<Box<[u8]>> {
+    fn early_answer(&self, response: &Message) -> Option<Box<[u8]>> {
         let held = self.held.iter().find(|it| it.dialog.matches_response(response))?;
         held.heard.as_ref()?.answer.clone()
+    }
+
+    fn take_changed(&mut self, response: &Message) -> Option<Box<Changed>> {
+        let held = self.held.iter_mut().find(|it| it.dialog.matches_response(response))?;
+        held.heard.as_mut()?.changed.take()
     }
 }
 
@@ -165,6 +194,65 @@ impl Call {
         let Some(branch) = self.branch_mut(part) else { return false };
         let held = branch.held.iter().find(|it| it.dialog.matches_request(request));
         held.and_then(|it| it.heard.as_ref()).is_some_and(|heard| heard.answer.is_some())
+    }
+
+    /// Whether the phone of this request rings at the trunk that is being asked, and has answered
+    /// our offer: then it may make one (RFC 3311 §5.1).
+    pub(super) fn takes_offers_of_callee(&mut self, part: Part, request: &Message) -> bool {
+        let is_calling = matches!(self.stage(), Stage::Calling { .. });
+        if !is_calling || part != self.part_of(Side::B) || request.method() != Method::Update {
+            return false;
+        }
+        let branch = self.branch_mut(part);
+        let held = branch.and_then(|branch| branch.ringing_mut(request));
+        let heard = held.and_then(|held| held.heard.as_ref());
+        heard.is_some_and(|heard| heard.answer.is_some())
+    }
+
+    /// A phone that rings offers something else than it has answered. Nothing of what it sends
+    /// reaches the caller yet, so that it is answered with what it was offered; the caller hears of
+    /// it with the answer to its call.
+    pub(super) fn answer_callee_early(
+        &mut self,
+        wires: &mut Wires,
+        at: Instant,
+        part: Part,
+        asker: Asker,
+    ) {
+        let set_up = self.set_up.as_ref();
+        let offered = set_up.and_then(|it| Some((it.ours_b.clone()?, it.wish_of_callee()?)));
+        let branch = self.branch_mut(part);
+        let held = branch.and_then(|branch| branch.ringing_mut(&asker.request));
+        let heard = held.and_then(|held| held.heard.as_mut());
+        let (Some((mut ours, told)), Some(heard)) = (offered, heard) else {
+            return say(wires, at, &asker, 481);
+        };
+        if let Some(changed) = &heard.changed {
+            ours = changed.ours.clone();
+        } else if ours.read_answer(heard.answer.as_deref().unwrap_or_default()).is_err() {
+            return say(wires, at, &asker, 488);
+        }
+        match Changed::new(ours, told, asker.request.body()) {
+            Ok((changed, text)) => {
+                heard.changed = Some(Box::new(changed));
+                self.agree(wires, at, part, asker, Some(text));
+            }
+            Err(InvalidSdp::TooLarge | InvalidSdp::Malformed) => say(wires, at, &asker, 400),
+            Err(InvalidSdp::NoAudio | InvalidSdp::NoCodec) => say(wires, at, &asker, 488),
+        }
+    }
+
+    /// What a phone that answers the call has said of its media while it rang, if that still holds:
+    /// its own offer, or its answer where the 2xx has none.
+    pub(super) fn said_early(&mut self, part: Part, response: &Message) -> Option<Box<[u8]>> {
+        let changed = self.branch_mut(part)?.take_changed(response);
+        if let (Some(changed), Some(set_up)) = (changed, &mut self.set_up) {
+            set_up.ours_b = Some(changed.ours);
+            set_up.told_b = Some(changed.told);
+            return Some(changed.offer);
+        }
+        let branch = self.branch_mut(part).filter(|_| response.body().is_empty())?;
+        branch.early_answer(response)
     }
 
     /// The caller offers something before the callee has answered the call, in a PRACK or in an

@@ -39,6 +39,9 @@ impl Call {
         if place.part == Part::Caller && has_body && self.takes_early_offers() {
             return self.answer_early_offer(wires, at, &asker);
         }
+        if has_body && self.takes_offers_of_callee(place.part, &asker.request) {
+            return self.answer_callee_early(wires, at, place.part, asker);
+        }
         let Some(side) = self.talking_side(place.part, &asker.request) else {
             let status = self.early_status(place.part, &asker.request);
             return say(wires, at, &asker, status);

@@ -40,7 +40,9 @@ pub(super) struct SetUp {
     pub(super) targets: Vec<TrunkTarget>,
     pub(super) local: Option<[SocketAddr; 2]>,
     /// Our side of the leg to the trunk that is being asked.
-    ours_b: Option<Ours>,
+    pub(super) ours_b: Option<Ours>,
+    /// What a callee was told that has made an offer of its own while it rang.
+    pub(super) told_b: Option<Wish>,
     pub(super) answer: Option<String>,
     /// The session timers, as far as a side wants one.
     pub(super) sessions: [Option<Agreed>; 2],
@@ -116,6 +118,7 @@ impl SetUp {
             targets: Vec::new(),
             local: None,
             ours_b: None,
+            told_b: None,
             answer: None,
             sessions: [None, None],
             session_min_s: None,
@@ -151,7 +154,7 @@ impl SetUp {
 
     /// What the callee is offered: what the caller wants. One that is told who calls has to hear us
     /// and to type keys, whatever the caller wants.
-    fn wish_of_callee(&self) -> Option<Wish> {
+    pub(super) fn wish_of_callee(&self) -> Option<Wish> {
         let mut wish = self.wish_of_caller()?;
         if self.rings_in.is_some() {
             wish.codecs = ring::as_told(wish.codecs);
@@ -169,8 +172,13 @@ impl SetUp {
     /// session, and what the caller is told: nothing more when that was agreed while it rang.
     fn agree(&mut self, ours_a: Ours, body: &[u8]) -> Result<(Talk, String), InvalidSdp> {
         let mut ours_b = self.ours_b.take().ok_or(InvalidSdp::NoAudio)?;
-        let answer = ours_b.read_answer(body)?;
-        let told = self.wish_of_callee().ok_or(InvalidSdp::NoAudio)?;
+        let (answer, told) = match self.told_b.take() {
+            Some(told) => (ours_b.read_offer(body)?, told),
+            None => {
+                let told = self.wish_of_callee().ok_or(InvalidSdp::NoAudio)?;
+                (ours_b.read_answer(body)?, told)
+            }
+        };
         let offer = std::mem::replace(&mut self.offer, Offer::Unusable);
         let Some(early) = self.early.take() else {
             let ours = [ours_a, ours_b];

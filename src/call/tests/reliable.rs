@@ -273,7 +273,7 @@ fn a_callee_that_offers_something_while_it_rings_is_told_whose_turn_it_is() {
     h.confirm(carrier(), "PRACK");
     let offer = |cseq| {
         let update = callee_request(&up.invite, "UPDATE", "bob", cseq);
-        let body = sdp("198.51.100.77", 6_200);
+        let body = sdp("198.51.100.77", 6_200).replace("AVP 8 0 101", "AVP 9 0");
         let length = format!("Content-Type: application/sdp\r\nContent-Length: {}", body.len());
         update.replace("Content-Length: 0", &length) + &body
     };
@@ -281,10 +281,23 @@ fn a_callee_that_offers_something_while_it_rings_is_told_whose_turn_it_is() {
     assert_eq!(h.lines(carrier()), ["491 UPDATE"], "it is to answer ours first");
     h.from(carrier(), says(&up, "183 Progress", "bob", 2, &sdp("198.51.100.77", 6_000)));
     h.confirm(carrier(), "PRACK");
+    h.take(pbx());
+    h.orders.clear();
     h.from(carrier(), offer(2));
-    assert_eq!(h.lines(carrier()), ["504 UPDATE"], "nobody can be asked yet");
-    h.from(carrier(), reply(&up.invite, "200 OK", "bob", ""));
+    let answer = h.take_one(carrier());
+    assert_eq!(start(&answer), "200 UPDATE");
+    assert_eq!(audio(&answer), Some("m=audio 20002 RTP/AVP 0"), "what it was offered");
+    assert!(header(&answer, "Contact").contains("203.0.113.5"));
+    assert!(h.take(pbx()).is_empty() && h.orders.is_empty(), "the caller hears nothing of it");
+    // What its 200 repeats of its first answer is history.
+    h.from(carrier(), reply(&up.invite, "200 OK", "bob", &sdp("198.51.100.77", 6_000)));
     assert_eq!(h.lines(carrier()), ["ACK"]);
+    let answer = h.take_one(pbx());
+    assert_eq!(
+        (start(&answer).as_str(), audio(&answer)),
+        ("200 INVITE", Some("m=audio 20000 RTP/AVP 0"))
+    );
+    assert!(h.orders.iter().any(|it| format!("{it:?}").contains("198.51.100.77:6200")));
 }
 
 #[test]
