@@ -1,5 +1,7 @@
 //! From an INVITE to an attempt: what of it is read, and the question that is asked about it.
 
+use std::time::Duration;
+
 use super::call::Call;
 use super::clocks::Agreed;
 use super::core::CallCore;
@@ -86,6 +88,10 @@ impl CallCore {
         self.insert(Call::new(id, serial, leg_a, record, set_up, [seat, None]));
         let trying_at = now.monotonic + TRYING_WITHIN;
         self.wires.timers.arm(now.monotonic, serial, Timer::Trying, trying_at);
+        if let Some(seconds) = message.expires().filter(|seconds| *seconds <= EXPIRES_S_MAX) {
+            let expires_at = now.monotonic + Duration::from_secs(u64::from(seconds));
+            self.wires.timers.arm(now.monotonic, serial, Timer::Expires, expires_at);
+        }
         self.ask(now, id, serial, query);
     }
 
@@ -148,6 +154,9 @@ impl CallCore {
         });
     }
 }
+
+/// No attempt lasts for longer, so that nobody need watch for it.
+const EXPIRES_S_MAX: u32 = 3_600;
 
 /// Whether the INVITE was ours once: one of its Via values is.
 fn is_loop(wires: &Wires, message: &Message) -> bool {

@@ -32,6 +32,7 @@ use crate::domain::route::Route;
 use crate::policy::caps::CapSeat;
 use crate::rtp::plane::{Command, SessionId, Side, SideCounts};
 use crate::sip::message::Message;
+use crate::sip::timers::{T1, TRYING_WITHIN};
 
 /// One A-to-B relay, until nothing of it is left.
 #[derive(Debug)]
@@ -251,11 +252,9 @@ impl Call {
             Timer::Duration => self.duration_max.saturating_sub(self.warned_before()),
             Timer::Forks => GIVE_UP,
             Timer::Minute => MINUTE,
-            Timer::Answer | Timer::Confirm | Timer::Refresh | Timer::Speech => {
-                crate::sip::timers::T1
-            }
+            Timer::Answer | Timer::Confirm | Timer::Expires | Timer::Refresh | Timer::Speech => T1,
             Timer::Offer => OFFER_WAIT,
-            Timer::Trying => crate::sip::timers::TRYING_WITHIN,
+            Timer::Trying => TRYING_WITHIN,
         }
     }
 
@@ -479,6 +478,7 @@ impl Call {
                     }
                 }
             }
+            Timer::Expires => self.happen(wires, now, Event::CallerCancelled),
             Timer::Minute => self.on_minute_timer(wires, now),
             Timer::Trying => self.leg_a.keep_waiting(wires, now.monotonic),
             Timer::Offer => self.on_offer_timer(wires, now),

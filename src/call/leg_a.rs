@@ -59,6 +59,17 @@ struct Invited {
     answers: Answers,
     /// Only for a caller that demands it: others are told what they may miss in the usual way.
     reliable: Option<Box<Reliable>>,
+    told: Told,
+}
+
+/// What the caller knows of its attempt.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Told {
+    Nothing,
+    /// 100, which no proxy counts.
+    Trying,
+    /// Another provisional status.
+    Progress(u16),
 }
 
 /// A 2xx is repeated by us, not by its transaction (RFC 3261 §13.3.1.4). `Debug` does not show it.
@@ -108,7 +119,7 @@ impl LegA {
         let answers = Answers::new(&mut wires.out, invite, source, &tag);
         let demands = lists_option(invite, HeaderId::Require, reliable::OPTION);
         let reliable = demands.then(Box::default);
-        let state = State::Invited(Invited { server, answers, reliable });
+        let state = State::Invited(Invited { server, answers, reliable, told: Told::Nothing });
         Self { serial, peer, to, tag, dialog, state }
     }
 
@@ -164,11 +175,28 @@ impl LegA {
         Place { serial: self.serial, part: Part::Caller }
     }
 
-    /// Tells the caller that its INVITE has arrived, when nothing better has come in time.
-    pub(super) fn keep_waiting(&self, wires: &mut Wires, now: Instant) {
-        let State::Invited(invited) = &self.state else { return };
-        let response = invited.answers.start(&mut wires.out, 100, wires.control).finish();
-        wires.transactions.respond(now, invited.server, 100, response);
+    /// Tells the caller that its INVITE has arrived, when nothing better has come in time; and once
+    /// a minute that the attempt goes on, so that no proxy gives it up (RFC 3261 §13.3.1.1).
+    pub(super) fn keep_waiting(&mut self, wires: &mut Wires, now: Instant) {
+        let State::Invited(invited) = &mut self.state else { return };
+        wires.timers.arm(now, self.serial, Timer::Trying, now + TELL_EVERY);
+        match (invited.told, &invited.reliable) {
+            (Told::Nothing, _) => {
+                invited.told = Told::Trying;
+                let response = invited.answers.start(&mut wires.out, 100, wires.control).finish();
+                wires.transactions.respond(now, invited.server, 100, response);
+            }
+            (Told::Trying, None) => self.progress(wires, now, 183, (None, false)),
+            (Told::Progress(_), None) => wires.transactions.repeat(now, invited.server),
+            // Its PRACK would have to answer an offer that nobody has thought of yet.
+            (Told::Trying, Some(_)) => {}
+            (Told::Progress(status), Some(reliable)) => {
+                // One that is not confirmed yet is repeated as it is.
+                if reliable.due_at().is_none() {
+                    self.progress(wires, now, status, (None, false));
+                }
+            }
+        }
     }
 
     /// Whether the caller demands that it confirms what it is told.
@@ -201,7 +229,8 @@ impl LegA {
         (body, is_offer): (Option<&str>, bool),
     ) {
         let State::Invited(invited) = &mut self.state else { return };
-        wires.timers.disarm(self.serial, Timer::Trying);
+        wires.timers.arm(now, self.serial, Timer::Trying, now + TELL_EVERY);
+        invited.told = Told::Progress(status);
         let rseq = invited.reliable.as_mut().map(|it| it.next_rseq(|| wires.random_u64()));
         let mut writer = open(wires, self.to, invited, status);
         if let Some(rseq) = rseq {
@@ -245,7 +274,7 @@ impl LegA {
         terms: Option<Terms>,
     ) {
         let State::Invited(invited) = &mut self.state else { return };
-        wires.timers.disarm(self.serial, Timer::Trying);
+        forget_waiting(wires, self.serial);
         let reliable = invited.reliable.take();
         let writer = open(wires, self.to, invited, 200)
             .header(ALLOW, ALLOWED_METHODS)
@@ -272,7 +301,7 @@ impl LegA {
     /// Tells the caller that it will not be.
     pub(super) fn refuse(&mut self, wires: &mut Wires, now: Instant, cause: Cause) {
         let State::Invited(invited) = &self.state else { return };
-        wires.timers.disarm(self.serial, Timer::Trying);
+        forget_waiting(wires, self.serial);
         wires.timers.disarm(self.serial, Timer::Answer);
         let status = cause.sip_status();
         let mut response = invited
@@ -413,6 +442,16 @@ impl Invited {
         AnswerTimer::GoesOn
     }
 }
+
+/// Nobody has to be told any more that the attempt goes on.
+fn forget_waiting(wires: &mut Wires, serial: Serial) {
+    for timer in [Timer::Trying, Timer::Expires] {
+        wires.timers.disarm(serial, timer);
+    }
+}
+
+/// How often the caller is told again what it knows.
+const TELL_EVERY: Duration = Duration::from_secs(60);
 
 /// Begins a response that makes or keeps a dialog.
 fn open<'o>(wires: &'o mut Wires, to: Hop, invited: &Invited, status: u16) -> ResponseWriter<'o> {

@@ -11,8 +11,10 @@ use crate::sip::wheel::Wheel;
 pub(super) enum Timer {
     /// The route is late.
     Route,
-    /// The caller has heard nothing yet and would soon ask again.
+    /// The caller has heard nothing yet and would soon ask again, or nothing for a minute.
     Trying,
+    /// The caller waits no longer, as its INVITE says: as if it had cancelled it now.
+    Expires,
     /// The ports are late.
     MediaOpen,
     /// The trunk says nothing.
@@ -40,9 +42,10 @@ pub(super) enum Timer {
 }
 
 impl Timer {
-    const ALL: [Self; 14] = [
+    /// In the order in which they come at one time: who is refused is not told that it rings.
+    const ALL: [Self; 15] = [
         Self::Route,
-        Self::Trying,
+        Self::Expires,
         Self::MediaOpen,
         Self::Failover,
         Self::Ring,
@@ -55,6 +58,7 @@ impl Timer {
         Self::Confirm,
         Self::Refresh,
         Self::Speech,
+        Self::Trying,
     ];
 }
 

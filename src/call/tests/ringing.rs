@@ -4,6 +4,7 @@
 use super::harness::*;
 use crate::call::config::CallConfig;
 use crate::call::io::Input;
+use crate::domain::cause::Cause;
 use crate::domain::ring::RingTone;
 use crate::domain::route::RouteAnswer;
 use crate::domain::whisper::WhisperPolicy;
@@ -101,6 +102,86 @@ fn the_caller_hears_our_tone_until_the_callee_answers_and_the_200_repeats_the_an
     assert_eq!(h.lines(carrier()), ["ACK"]);
     assert!(!h.has_sent(pbx()), "both are in line");
     hang_up(&mut h, &up, 2);
+}
+
+/// RFC 3261 §13.3.1.1: proxies on the way give an attempt up that they hear nothing of.
+#[test]
+fn a_caller_is_told_once_a_minute_that_it_still_rings() {
+    let mut h = Harness::with(|config| config.ring_timeout = ms(200_000));
+    let mut up = invited(&mut h, Caller::agent());
+    let ringing = rings(&mut h, &mut up);
+    for _ in 0..2 {
+        h.advance(ms(59_999));
+        assert!(h.take(pbx()).is_empty());
+        h.advance(ms(1));
+        assert_eq!(h.take_one(pbx()), ringing);
+    }
+    h.from(carrier(), up.reply("200 OK"));
+    assert_eq!(h.lines(pbx()), ["200 INVITE"]);
+    h.from(pbx(), up.caller.ack());
+    h.take(carrier());
+    h.advance(ms(120_000));
+    assert!(h.take(pbx()).is_empty(), "it rings no more");
+    hang_up(&mut h, &up, 2);
+}
+
+#[test]
+fn a_caller_that_confirms_what_it_is_told_gets_a_new_number_each_minute_and_no_other_answer() {
+    let mut h = Harness::with(|config| {
+        by_relay(config);
+        config.ring_timeout = ms(200_000);
+    });
+    let caller = Caller { extra: "Require: 100rel\r\n".into(), ..Caller::agent() };
+    let mut up = invited(&mut h, caller);
+    let mut told = rings(&mut h, &mut up);
+    assert_eq!(audio(&told), "m=audio 20000 RTP/AVP 8 101");
+    let number = |text: &str| header(text, "RSeq").parse::<u32>().expect("a number");
+    for cseq in 2..4 {
+        let rack = format!("RAck: {} 1 INVITE\r\n", number(&told));
+        h.from(pbx(), up.caller.with("PRACK", &format!("p{cseq}"), cseq, &rack, ""));
+        assert_eq!(h.lines(pbx()), ["200 PRACK"]);
+        h.advance(ms(60_000));
+        let again = h.take_one(pbx());
+        assert_eq!((start(&again), number(&again)), ("180 INVITE".into(), number(&told) + 1));
+        assert_eq!(audio(&again), "", "that was said before");
+        told = again;
+    }
+}
+
+#[test]
+fn a_caller_whose_attempt_is_lost_on_the_way_for_a_minute_hears_that_it_goes_on() {
+    let mut h = Harness::with(|config| config.ring_timeout = ms(200_000));
+    let up = invited(&mut h, Caller::agent());
+    h.from(carrier(), up.reply("100 Trying"));
+    h.advance(ms(61_000));
+    assert_eq!(h.lines(pbx()), ["183 INVITE"], "100 would not count");
+}
+
+/// RFC 3261 §13.3.1.
+#[test]
+fn an_attempt_ends_when_the_time_is_over_that_the_caller_gives_it() {
+    let mut h = Harness::new();
+    let caller = Caller { extra: "Expires: 10\r\n".into(), ..Caller::agent() };
+    let mut up = invited(&mut h, caller);
+    rings(&mut h, &mut up);
+    h.advance(ms(9_999));
+    assert!(h.take(pbx()).is_empty());
+    h.advance(ms(1));
+    assert_eq!(h.lines(pbx()), ["487 INVITE"]);
+    h.from(pbx(), up.caller.with("ACK", "a1", 1, "", ""));
+    h.confirm(carrier(), "CANCEL");
+    h.from(carrier(), up.reply("487 Request Terminated"));
+    assert_eq!(h.cdr().cause, Cause::CallerCancelled);
+    h.check_nothing_is_left_after(2 * 64 * T1);
+    let mut h = Harness::new();
+    let caller = Caller { extra: "Expires: 10\r\n".into(), ..Caller::agent() };
+    let mut up = invited(&mut h, caller);
+    rings(&mut h, &mut up);
+    h.from(carrier(), up.reply("200 OK"));
+    h.take(pbx());
+    h.from(pbx(), up.caller.ack());
+    h.advance(ms(20_000));
+    assert!(h.take(pbx()).is_empty() && h.cdrs.is_empty(), "who has answered has come in time");
 }
 
 #[test]

@@ -192,7 +192,9 @@ fn silence_connects_where_the_platform_says_so() {
 fn a_media_plane_that_never_ends_a_speech_connects_nobody() {
     let mut h = Harness::with(announced_only);
     let up = listening(&mut h);
-    h.advance(ms(90_000));
+    h.advance(ms(61_000));
+    assert_eq!(h.lines(pbx()), ["180 INVITE"], "it rings to the caller");
+    h.advance(ms(29_000));
     assert_eq!(end(&mut h, &up), "480 INVITE");
     assert_eq!((whispered(&h).heard_at, h.cdr().ended_by), (None, EndedBy::Relay));
     h.check_nothing_is_left();

@@ -132,6 +132,11 @@ impl Transactions {
         self.step(now, server.0, |machine| machine.respond(now, status, bytes));
     }
 
+    /// Sends the last answer to a request once more.
+    pub fn repeat(&mut self, now: Instant, server: ServerId) {
+        self.step(now, server.0, |machine| machine.repeat_request(now));
+    }
+
     /// Sends a request of ours; anything but an ACK, which has no transaction.
     ///
     /// # Errors
