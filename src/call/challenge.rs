@@ -314,6 +314,7 @@ impl Call {
             Part::Callee(_) => self.branch_mut(part)?.replace_client(client, next),
         }
         self.replace_update(part, client, next);
+        self.replace_question(part, client, next);
         if let Some(change) = self.talk.as_mut().and_then(|talk| talk.change.as_mut())
             && change.client == Some(client)
         {

@@ -10,6 +10,7 @@ use super::offer::{Asker, Change, glare_wait};
 use super::place::Part;
 use super::sides::side_of;
 use super::timers::Timer;
+use super::watch::Watch;
 use super::wires::Wires;
 use crate::domain::cause::Cause;
 use crate::domain::now::Now;
@@ -34,9 +35,31 @@ pub(super) struct Agreed {
     pub(super) takes_update: bool,
 }
 
-/// The timers of both sides. Only calls with one have this.
-#[derive(Debug, Default)]
-pub(super) struct Clocks([Option<LegClock>; 2]);
+/// The timers of both sides, and the questions to a side without one.
+#[derive(Debug)]
+pub(super) struct Clocks {
+    legs: [Option<LegClock>; 2],
+    watches: [Watch; 2],
+}
+
+impl Clocks {
+    fn new(wires: &Wires, now: Instant) -> Self {
+        Self { legs: [None, None], watches: [Side::A, Side::B].map(|_| Watch::new(wires, now)) }
+    }
+
+    pub(super) const fn watch_mut(&mut self, side: Side) -> &mut Watch {
+        &mut self.watches[side.index()]
+    }
+
+    fn due_at(&self) -> Option<Instant> {
+        let sides = self.legs.iter().zip(&self.watches);
+        let due = sides.map(|(leg, watch)| match leg {
+            Some(leg) => leg.clock.due_at(),
+            None => watch.due_at(),
+        });
+        due.min()
+    }
+}
 
 #[derive(Debug)]
 struct LegClock {
@@ -90,12 +113,9 @@ impl Call {
         at: Instant,
         agreed: [Option<Agreed>; 2],
     ) {
-        if agreed.iter().all(Option::is_none) {
-            return;
-        }
         if let Some(talk) = &mut self.talk {
-            let clocks = talk.clocks.get_or_insert_default();
-            for (clock, agreed) in clocks.0.iter_mut().zip(agreed) {
+            let clocks = talk.clocks.get_or_insert_with(|| Box::new(Clocks::new(wires, at)));
+            for (clock, agreed) in clocks.legs.iter_mut().zip(agreed) {
                 *clock = agreed.map(|agreed| LegClock::new(at, agreed)).or(clock.take());
             }
         }
@@ -104,20 +124,20 @@ impl Call {
 
     fn arm_clocks(&self, wires: &mut Wires, at: Instant) {
         let Some(clocks) = self.talk.as_ref().and_then(|talk| talk.clocks.as_ref()) else { return };
-        match clocks.0.iter().flatten().map(|leg| leg.clock.due_at()).min() {
+        match clocks.due_at() {
             Some(due) => wires.timers.arm(at, self.serial, Timer::Refresh, due),
             None => wires.timers.disarm(self.serial, Timer::Refresh),
         }
     }
 
     fn clock_mut(&mut self, side: Side) -> Option<&mut LegClock> {
-        self.talk.as_mut()?.clocks.as_mut()?.0[side.index()].as_mut()
+        self.talk.as_mut()?.clocks.as_mut()?.legs[side.index()].as_mut()
     }
 
     /// What a request of ours to a side says of its timer.
     pub(super) fn session_asked(&self, wires: &Wires, side: Side) -> Option<Asked> {
         let clocks = self.talk.as_ref()?.clocks.as_ref()?;
-        let LegClock { clock, least_s, .. } = clocks.0[side.index()].as_ref()?;
+        let LegClock { clock, least_s, .. } = clocks.legs[side.index()].as_ref()?;
         let refresher = if clock.is_ours { Refresher::Uac } else { Refresher::Uas };
         let terms = Terms { interval_s: clock.interval_s, refresher };
         // What is more than we ever ask for was demanded when the call was set up.
@@ -143,8 +163,8 @@ impl Call {
         };
         let talk = self.talk.as_mut()?;
         if agreed.is_some() || talk.clocks.is_some() {
-            let clocks = talk.clocks.get_or_insert_default();
-            clocks.0[side.index()] = agreed.map(|agreed| LegClock::new(at, agreed));
+            let clocks = talk.clocks.get_or_insert_with(|| Box::new(Clocks::new(wires, at)));
+            clocks.legs[side.index()] = agreed.map(|agreed| LegClock::new(at, agreed));
             self.arm_clocks(wires, at);
         }
         agreed.map(|agreed| agreed.terms)
@@ -154,7 +174,10 @@ impl Call {
     pub(super) fn on_refresh_timer(&mut self, wires: &mut Wires, now: Now) {
         let at = now.monotonic;
         for side in [Side::A, Side::B] {
-            let Some(leg) = self.clock_mut(side) else { continue };
+            let Some(leg) = self.clock_mut(side) else {
+                self.ask_if_there(wires, at, side);
+                continue;
+            };
             if leg.clock.ends_at <= at {
                 return self.happen(wires, now, Event::Stopped(Cause::SessionExpired));
             }
@@ -218,7 +241,7 @@ impl Call {
             // It never has to refresh again.
             None => {
                 if let Some(clocks) = self.talk.as_mut().and_then(|talk| talk.clocks.as_mut()) {
-                    clocks.0[side.index()] = None;
+                    clocks.legs[side.index()] = None;
                 }
             }
         }

@@ -376,6 +376,7 @@ impl CallCore {
         self.with_call(now, serial, |call, wires| match part {
             _ if call.on_reinvite_failure(wires, now, client, how) => {}
             _ if call.on_update_failure(wires, now, part, client, is_silent) => {}
+            _ if call.on_watch_failure(wires, now, part, client, is_silent) => {}
             Part::Caller => call.leg_a.on_bye_done(client),
             Part::Callee(_) => {
                 let Some(branch) = call.branch_mut(part) else { return };

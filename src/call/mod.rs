@@ -59,6 +59,7 @@ mod talk;
 mod taping;
 mod timers;
 mod unwanted;
+mod watch;
 mod whisper;
 mod wires;
 

@@ -323,7 +323,8 @@ impl CallCore {
 
     fn on_response(&mut self, now: Now, client: ClientId, owner: Owner, message: &Message) {
         let Place { serial, part } = Place::of_owner(owner);
-        let is_final = message.status().is_some_and(|status| status >= 200);
+        let status = message.status().unwrap_or_default();
+        let is_final = status >= 200;
         if is_final {
             self.wires.accounts.done(client);
         }
@@ -336,6 +337,7 @@ impl CallCore {
                 call.on_reinvite_response(wires, now, part, client, message);
             }
             _ if is_final && call.on_update_response(wires, now, part, client, message) => {}
+            _ if is_final && call.on_watch_response(wires, now, part, client, status) => {}
             Part::Caller if is_final => call.leg_a.on_bye_done(client),
             Part::Callee(_) if is_final => {
                 if let Some(branch) = call.branch_mut(part) {

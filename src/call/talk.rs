@@ -34,7 +34,7 @@ pub(super) struct Talk {
     pub(super) hears_hold: [bool; 2],
     /// Keys of the other one that a side has still to hear.
     pub(super) typed: [Typing; 2],
-    /// Session timers, if a side has one.
+    /// Session timers, and what stands in for one.
     pub(super) clocks: Option<Box<Clocks>>,
 }
 

@@ -273,15 +273,72 @@ fn a_trunk_that_wants_a_longer_interval_is_asked_once_more() {
 }
 
 #[test]
-fn peers_without_timers_are_left_in_peace() {
+fn peers_without_timers_are_only_asked_now_and_then_whether_they_are_there() {
     let mut h = Harness::new();
+    h.hears_questions = true;
     let (up, answer) = bridged_with(&mut h, "", "");
     assert_eq!(header(&answer, "Session-Expires"), "");
-    h.advance(secs(3 * 3_600 - 1));
+    for status in ["200 OK", "405 Method Not Allowed", "501 What", "500 Busy"] {
+        h.advance(secs(899));
+        assert!(h.take(pbx()).is_empty() && h.take(carrier()).is_empty());
+        h.advance(secs(1));
+        for peer in [pbx(), carrier()] {
+            let asked = h.take_one(peer);
+            assert_eq!(start(&asked), "OPTIONS");
+            assert!(header(&asked, "To").contains(";tag="), "within the call: {asked}");
+            h.from(peer, reply(&asked, status, "", ""));
+        }
+    }
+    h.advance(secs(600));
     assert!(h.take(pbx()).is_empty() && h.take(carrier()).is_empty() && h.cdrs.is_empty());
     h.from(pbx(), up.caller.bye());
     h.confirm(carrier(), "BYE");
     h.check_nothing_is_left();
+}
+
+/// Its other side may speak for ever: only a question shows that nobody hears it.
+#[test]
+fn a_peer_without_a_timer_that_is_gone_ends_the_call() {
+    for (status, peer, other) in [
+        ("481 Gone", pbx(), carrier()),
+        ("408 Timeout", carrier(), pbx()),
+        ("", pbx(), carrier()),
+        ("", carrier(), pbx()),
+    ] {
+        let mut h = Harness::new();
+        h.hears_questions = true;
+        bridged_with(&mut h, "", "");
+        h.advance(secs(900));
+        let asked = h.take_one(other);
+        h.from(other, reply(&asked, "200 OK", "", ""));
+        let asked = h.take_one(peer);
+        match status {
+            "" => h.advance(secs(32)),
+            status => h.from(peer, reply(&asked, status, "", "")),
+        }
+        assert_eq!(h.lines(other), ["BYE"], "{status}");
+        assert_eq!(h.take(peer).last().map(|text| start(text)), Some("BYE".into()));
+        let cause = if peer == pbx() { Cause::CallerHangup } else { Cause::CalleeHangup };
+        assert_eq!((h.cdr().cause, h.cdr().ended_by), (cause, EndedBy::Relay));
+        h.check_nothing_is_left_after(2 * 64 * T1);
+    }
+}
+
+#[test]
+fn only_a_peer_without_a_timer_is_asked_whether_it_is_there() {
+    let mut h = Harness::new();
+    h.hears_questions = true;
+    let refreshed = format!("{}{UPDATES}", timer("1800;refresher=uas"));
+    let (up, _) = bridged_with(&mut h, &refreshed, "");
+    h.advance(secs(900));
+    let update = h.take_one(pbx());
+    assert_eq!((start(&update), h.lines(carrier())), ("UPDATE".into(), vec!["OPTIONS".into()]));
+    // Without a timer from now on.
+    h.from(pbx(), reply(&update, "200 OK", "", ""));
+    h.from(pbx(), up.caller.request("UPDATE", "off", 2));
+    h.take(pbx());
+    h.advance(secs(32));
+    assert_eq!(h.cdr().cause, Cause::CalleeHangup, "it has not answered");
 }
 
 #[test]
