@@ -43,7 +43,7 @@ impl CallCore {
         server: ServerId,
         message: &Message,
     ) {
-        if is_loop(&self.wires, message) {
+        if is_loop(&self.wires, message) || shows_itself(&self.wires, peer, message) {
             self.wires.counters.loops += 1;
             return self.turn_away(now, peer, server, message, 482, Cause::NoRoute);
         }
@@ -166,6 +166,22 @@ fn is_loop(wires: &Wires, message: &Message) -> bool {
         let is_our_branch = via.branch.and_then(Branch::parse).is_some();
         is_our_branch && wires.names.is_one(via.host, port)
     })
+}
+
+/// Whether a carrier says that the caller is the number that is called. It is what we show of a
+/// call: whoever was called has forwarded it there, and who is in between has left nothing else of
+/// what we have written.
+fn shows_itself(wires: &Wires, peer: &Peer, message: &Message) -> bool {
+    if peer.role != PeerRole::Carrier {
+        return false;
+    }
+    let country = &wires.config.country_code;
+    let identity = wires.accounts.identity(peer.trunk);
+    let account = wires.accounts.registered_as(peer.trunk);
+    let dialled = read_dialled(message, peer.role, &Reading { country, identity, account });
+    let caller = read_caller(message, identity);
+    let caller = caller.and_then(|text| identity.format_in.read_virtual(&text, country).ok());
+    caller.zip(dialled).is_some_and(|(caller, (dialled, _))| caller == dialled)
 }
 
 /// The caller's offer. One that cannot be relayed is refused after the gate's word about the call,

@@ -161,6 +161,20 @@ fn an_invite_that_came_round_to_us_is_a_loop_and_written_down() {
     assert_eq!((cdr.tenant, cdr.direction), (None, Direction::FromSubscriber));
 }
 
+/// RFC 5393 by the number: whoever is in between has written all headers anew, so that nothing but
+/// the caller that we have shown tells that the call was forwarded to where it has come from.
+#[test]
+fn a_call_that_is_forwarded_back_to_the_number_it_shows_is_a_loop() {
+    let mut h = Harness::new();
+    h.called();
+    let asked = h.asked.len();
+    let back = Caller::at(carrier(), X, "forwarded");
+    h.from(carrier(), back.invite());
+    assert_eq!(h.lines(carrier()), ["482 INVITE"]);
+    assert_eq!((h.core.counters().loops, h.asked.len()), (1, asked));
+    assert_eq!((h.cdr().cause, h.cdr().sip_status), (Cause::NoRoute, 482));
+}
+
 #[test]
 fn a_copy_of_an_invite_over_another_path_is_merged() {
     let mut h = Harness::new();
