@@ -25,12 +25,11 @@ pub(crate) fn note(witness: &Witness) {
 }
 
 /// Causes of later issues: of rules and menus that do not exist yet; and our own faults.
-const NOT_YET: [Cause; 11] = [
+const NOT_YET: [Cause; 10] = [
     Cause::QuietHours,
     Cause::FrequencyCap,
     Cause::PlatformBudget,
     Cause::NoConsent,
-    Cause::Blocked,
     Cause::AgentNotFiled,
     Cause::PurposeNotAllowed,
     Cause::IntentRequired,

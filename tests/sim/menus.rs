@@ -27,7 +27,14 @@ impl World {
                 self.store.invalidate();
                 MenuAnswer::Done
             }
-            MenuRequest::BlockLast | MenuRequest::ReportLast => MenuAnswer::NoCalls,
+            MenuRequest::BlockLast => {
+                let agent = self.witness.borrow().last_agent(question.binding);
+                let Some(agent) = agent else { return MenuAnswer::NoCalls };
+                self.commit(|facts| _ = facts.blocked.insert((agent, party.1)));
+                self.store.invalidate();
+                MenuAnswer::Done
+            }
+            MenuRequest::ReportLast => MenuAnswer::NoCalls,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use maskline::domain::cause::Cause;
+use maskline::domain::id::AgentId;
 
 use crate::cast::{Place, Who};
 
@@ -22,6 +23,8 @@ pub(crate) struct Facts {
     pub(crate) unwanted: BTreeSet<(Place, &'static str)>,
     /// Who does not want to be called at all for a while, longer than any story takes.
     pub(crate) paused: BTreeSet<(Place, &'static str)>,
+    /// Which agents a subscriber does not want to hear any more.
+    pub(crate) blocked: BTreeSet<(AgentId, &'static str)>,
 }
 
 /// One binding as everybody understands it.
@@ -67,6 +70,9 @@ impl Facts {
             if self.paused.contains(&party) {
                 return Err(Cause::Paused);
             }
+            if self.blocked.contains(&(caller.agent(), binding.subscriber.user)) {
+                return Err(Cause::Blocked);
+            }
             let is_unwanted = self.unwanted.contains(&party);
             return if is_unwanted { Err(Cause::DoNotCall) } else { Ok(binding.subscriber) };
         }
@@ -76,8 +82,9 @@ impl Facts {
 }
 
 /// The causes that the model decides on; all others are faults, timers or people.
-pub(crate) const POLICY: [Cause; 8] = [
+pub(crate) const POLICY: [Cause; 9] = [
     Cause::Paused,
+    Cause::Blocked,
     Cause::DoNotCall,
     Cause::TenantSuspended,
     Cause::AgentUnknown,

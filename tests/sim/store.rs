@@ -233,6 +233,10 @@ impl Store {
         targets: &[Who],
     ) -> Route {
         let expires_at = binding.expires_at;
+        let agent = match caller {
+            CallerParty::Agent { id, .. } => Some(id),
+            CallerParty::UnknownAgent | CallerParty::Subscriber | CallerParty::Stranger => None,
+        };
         Route {
             tenant: tenant_of(binding.tenant).tenant().expect("bindings belong to tenants"),
             tenant_active: !self.facts.suspended_tenants.contains(&binding.tenant),
@@ -267,7 +271,8 @@ impl Store {
                 let party = (binding.tenant, binding.subscriber.user);
                 self.facts.paused.contains(&party).then(for_ever)
             },
-            is_blocked: false,
+            is_blocked: agent
+                .is_some_and(|id| self.facts.blocked.contains(&(id, binding.subscriber.user))),
             caps: Vec::new(),
             recording: Some(Box::new(RecordingKey {
                 recording: RecordingId::from_u128(7),

@@ -8,7 +8,7 @@ use std::time::Instant;
 use maskline::call::io::{CallStatus, LiveCall};
 use maskline::domain::cause::Cause;
 use maskline::domain::cdr::Cdr;
-use maskline::domain::id::{BindingId, CallId};
+use maskline::domain::id::{AgentId, BindingId, CallId};
 use maskline::domain::now::Now;
 use maskline::rtp::plane::{Command, Report, SessionId, Side};
 
@@ -319,6 +319,14 @@ impl Witness {
                 attempt.was_told |= side == Side::B && was_sent;
             }
         }
+    }
+
+    /// The agent whose call through a binding was the last that rang at the subscriber.
+    pub(crate) fn last_agent(&self, binding: BindingId) -> Option<AgentId> {
+        let cdrs = self.attempts.values().flat_map(|attempt| &attempt.cdrs);
+        let rang = cdrs.filter(|cdr| cdr.binding == Some(binding) && cdr.ringing_at.is_some());
+        let calls = rang.filter_map(|cdr| Some((cdr.ended_at, cdr.agent?)));
+        calls.max_by_key(|(ended_at, _)| *ended_at).map(|(_, agent)| agent)
     }
 
     /// Somebody presses a key in a packet for this port of ours.

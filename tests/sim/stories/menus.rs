@@ -4,13 +4,14 @@ use maskline::domain::cause::Cause;
 use maskline::domain::mark::Mark;
 use maskline::phone::{Script, Step};
 
-use crate::cast::{ALICE, BOB, DESK, X};
+use crate::cast::{ALICE, ANN, BOB, DESK, X, X2};
 use crate::menus::CODE;
 use crate::people::{CallHandle, secs};
 use crate::world::{World, seed};
 
 pub(crate) const STORIES: &[fn()] = &[
     who_proves_itself_and_pauses_calls_is_not_called,
+    who_blocks_the_last_caller_hears_only_the_others,
     who_does_not_want_the_menu_is_sent_away,
     a_menu_goes_on_though_nobody_tells_that_it_was_said,
 ];
@@ -65,6 +66,26 @@ fn a_menu_goes_on_though_nobody_tells_that_it_was_said() {
     assert_eq!(call.cause(), Cause::MenuFinished, "silence ends it");
     assert!(call.cdr().duration < secs(150), "{:?}", call.cdr());
     assert_eq!(agent.cause(), Cause::Paused, "its keys count");
+    world.check_invariants();
+}
+
+#[test]
+fn who_blocks_the_last_caller_hears_only_the_others() {
+    let mut world = with_menu(115).bind(ALICE, X, BOB).bind(ANN, X2, BOB).desk(DESK);
+    world.phone(DESK).when_called(Script::new().ring().after(secs(1)).reject(486));
+    let before = world.phone(ALICE).dial(X).talk_for(secs(5));
+    let call = world.phone(BOB).dial(X).at(secs(100)).then(Step::AwaitAnswer);
+    let menu = types(call, "*3").after(secs(3)).then(Step::HangUp);
+    let blocked = world.phone(ALICE).dial(X).at(secs(200)).talk();
+    let by_another_number = world.phone(ALICE).dial(X2).at(secs(210)).talk();
+    let other = world.phone(ANN).dial(X2).at(secs(300)).talk_for(secs(5));
+    world.run_until_idle();
+    assert_eq!(before.cause(), Cause::CallerHangup);
+    assert_eq!(menu.cdr().marks, [Mark::Menu]);
+    for call in [blocked, by_another_number] {
+        assert_eq!((call.cause(), call.status_sent()), (Cause::Blocked, Some(403)));
+    }
+    assert_eq!(other.cause(), Cause::CallerHangup);
     world.check_invariants();
 }
 
