@@ -83,10 +83,7 @@ fn function_length(source: &Source) -> Problems {
     let lines: Vec<&str> = source.text.lines().collect();
     for (at, line) in lines.iter().enumerate().filter(|_| source.is_rust()) {
         let start = line.trim_start();
-        let is_function = ["fn ", "pub fn ", "async fn ", "const fn ", "pub async fn "]
-            .iter()
-            .chain(&["pub const fn ", "pub(crate) fn ", "pub(super) fn ", "pub(crate) async fn "])
-            .any(|word| start.starts_with(word));
+        let is_function = begins_function(start);
         let indent = &line[..line.len() - start.len()];
         let ends = |line: &&&str| {
             line.strip_prefix(indent).is_some_and(|rest| rest == "}" || rest.ends_with(") {}"))
@@ -98,6 +95,16 @@ fn function_length(source: &Source) -> Problems {
         }
     }
     problems
+}
+
+/// Whether a line begins a function, whatever stands before `fn`: who sees it, and what kind it is.
+fn begins_function(line: &str) -> bool {
+    let mut rest = line;
+    if let Some(path) = rest.strip_prefix("pub(") {
+        rest = path.split_once(") ").map_or("", |(_, rest)| rest);
+    }
+    let words = ["pub", "default", "const", "async", "unsafe", "extern", "\"C\""];
+    rest.split(' ').find(|word| !words.contains(word)) == Some("fn")
 }
 
 fn layers(source: &Source, packages: &BTreeSet<String>) -> Problems {

@@ -115,6 +115,48 @@ const fn sip_transport(transport: network::Transport) -> Transport {
     }
 }
 
+const fn softphone_transports(softphones: Softphones) -> &'static [Transport] {
+    match softphones {
+        Softphones::Off => &[],
+        Softphones::Tls => &[Transport::Tls],
+        Softphones::Streams => &[Transport::Tls, Transport::Tcp],
+    }
+}
+
+/// Where SIP is served, as the system gave it.
+struct Served {
+    udp: Vec<SocketAddr>,
+    streams: Vec<(Transport, SocketAddr)>,
+}
+
+impl Served {
+    fn of(sockets: &[Vec<SipSocket>], streams: &[(Transport, TcpListener)]) -> io::Result<Self> {
+        let first = sockets.first().expect("there is at least one shard");
+        let local = |(transport, listener): &(Transport, TcpListener)| {
+            Ok((*transport, listener.local_addr()?))
+        };
+        Ok(Self {
+            udp: first.iter().map(SipSocket::local_address).collect::<io::Result<_>>()?,
+            streams: streams.iter().map(local).collect::<io::Result<_>>()?,
+        })
+    }
+
+    /// Every address of ours that is a particular one.
+    fn sources(&self) -> Vec<IpAddr> {
+        let streams = self.streams.iter().map(|(_, address)| address);
+        let all = self.udp.iter().chain(streams).map(SocketAddr::ip);
+        all.filter(|ip| !ip.is_unspecified()).collect()
+    }
+
+    /// All but the first one of UDP, as peers see them.
+    fn more(&self, config: &Config) -> Vec<(Transport, SocketAddr)> {
+        let udp = self.udp.iter().skip(1).map(|at| (Transport::Udp, *at));
+        udp.chain(self.streams.iter().copied())
+            .map(|(transport, at)| (transport, advertised_stream(config, at)))
+            .collect()
+    }
+}
+
 impl Signalling {
     /// Opens everything and loads the trunks, so that the first datagram is served.
     pub(super) async fn start(
@@ -128,26 +170,9 @@ impl Signalling {
         let system = |what| move |error| StartError::System { what, error };
         let tape = recorder.as_ref().and_then(Recorder::tape);
         let Bound { udp: sockets, streams, tls, library } = bound;
-        let first = sockets.first().expect("there is at least one shard");
-        let udp: Vec<SocketAddr> = first
-            .iter()
-            .map(SipSocket::local_address)
-            .collect::<io::Result<_>>()
-            .map_err(system("the SIP socket"))?;
-        let address = *udp.first().expect("the settings were checked: one listener is UDP");
+        let served = Served::of(&sockets, &streams).map_err(system("the SIP listeners"))?;
+        let address = *served.udp.first().expect("the settings were checked: one listener is UDP");
         let advertise = advertised(config, address);
-        let local = |(transport, listener): &(Transport, TcpListener)| {
-            Ok((*transport, listener.local_addr()?))
-        };
-        let served: Vec<(Transport, SocketAddr)> =
-            streams.iter().map(local).collect::<io::Result<_>>().map_err(system("a listener"))?;
-        let sources = udp
-            .iter()
-            .copied()
-            .chain(served.iter().map(|(_, address)| *address))
-            .map(|address| address.ip())
-            .filter(|ip| !ip.is_unspecified())
-            .collect();
         let names = Arc::new(Names::new(name_servers()));
         let faults = Arc::new(Mutex::new(TrunkFaults::default()));
         let (entries, _) = load_trunks(pool, vault, &names, &faults).await?;
@@ -157,13 +182,7 @@ impl Signalling {
         let prepared = Prepared::new(sockets, handle).map_err(system("a shard"))?;
         let (plane, links) =
             MediaPlane::start(config, advertise.ip(), library.sounds, tape, prepared.wakers())?;
-        let more_addresses: Vec<_> = udp
-            .iter()
-            .skip(1)
-            .map(|at| (Transport::Udp, *at))
-            .chain(served.iter().copied())
-            .map(|(transport, at)| (transport, advertised_stream(config, at)))
-            .collect();
+        let more_addresses = served.more(config);
         let parts = Parts {
             gather: config.sip.gather,
             call: CallConfig {
@@ -185,14 +204,10 @@ impl Signalling {
             trunks: Arc::clone(&trunks),
             streams: StreamParts {
                 listeners: streams,
-                sources,
+                sources: served.sources(),
                 tls,
                 limits: Limits::with_failover(config.sip.failover_timeout),
-                softphones: match config.sip.softphones {
-                    Softphones::Off => &[],
-                    Softphones::Tls => &[Transport::Tls],
-                    Softphones::Streams => &[Transport::Tls, Transport::Tcp],
-                },
+                softphones: softphone_transports(config.sip.softphones),
             },
         };
         let mut relay = prepared.start(parts).map_err(system("a shard"))?;
@@ -208,8 +223,9 @@ impl Signalling {
             async move { load_trunks(&pool, &vault, &names, &faults).await }
         });
         relay.adopt(tokio::spawn(keep).abort_handle());
-        let more = udp.into_iter().skip(1).collect();
-        Ok(Self { address, more, streams: served, relay, plane: Arc::new(plane), recorder })
+        let more = served.udp.into_iter().skip(1).collect();
+        let (streams, plane) = (served.streams, Arc::new(plane));
+        Ok(Self { address, more, streams, relay, plane, recorder })
     }
 
     /// Reads the certificates again.

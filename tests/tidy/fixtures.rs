@@ -27,9 +27,20 @@ fn a_long_file_is_found_and_its_tests_do_not_count() {
 
 #[test]
 fn a_long_function_is_found() {
-    let body = |lines| format!("    pub fn f() {{\n{}    }}\n", "        a();\n".repeat(lines));
-    assert_eq!(function_length(&source("src/a.rs", &body(69))).len(), 1);
-    assert_eq!(function_length(&source("src/a.rs", &body(68))).len(), 0);
+    for kind in [
+        "fn",
+        "pub fn",
+        "pub const fn",
+        "pub(crate) const fn",
+        "pub(super) async fn",
+        "pub(in crate::call) fn",
+        "unsafe fn",
+        "pub unsafe extern \"C\" fn",
+    ] {
+        let body = |lines| format!("    {kind} f() {{\n{}    }}\n", "        a();\n".repeat(lines));
+        assert_eq!(function_length(&source("src/a.rs", &body(69))).len(), 1, "{kind}");
+        assert_eq!(function_length(&source("src/a.rs", &body(68))).len(), 0, "{kind}");
+    }
 }
 
 #[test]
