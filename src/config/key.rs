@@ -64,7 +64,7 @@ pub(super) const KEYS: &[Key] = &[
     key!(database.connections_max, "connections of each of the two pools"),
     key!(keys.root_file, "the root key, made once by `maskline key init`, mode 0400"),
     key!(api.listen, "the control API"),
-    key!(admin.listen, "/healthz /readyz /metrics /version; keep it away from the public"),
+    key!(admin.listen, "/healthz /readyz /metrics /version /debug/config; keep it private"),
     key!(
         sip.listen,
         "for trunks; or a list: [\"0.0.0.0:5060\", \"[::]:5060\", \"tls:0.0.0.0:5061\"]; \

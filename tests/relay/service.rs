@@ -61,6 +61,14 @@ async fn a_service_without_a_carrier_is_healthy_but_not_ready_and_stops_when_tol
     assert!(text.contains("carrier_trunk"), "{text}");
     let (_, metrics) = page(&running, "/metrics").await;
     assert!(metrics.contains("maskline_build_info"), "{metrics}");
+    let settings = Config::default().dump();
+    let told = settings.split_once("[admin]\n").expect("the section").1.lines().next();
+    let told: Vec<&str> =
+        told.expect("a key").split([' ', ';']).filter(|word| word.starts_with('/')).collect();
+    assert!(told.contains(&"/debug/config"), "{told:?}");
+    for path in told {
+        assert_ne!(page(&running, path).await.0, 404, "{path}");
+    }
     let stopped = running.stop(Duration::ZERO, CancellationToken::new());
     tokio::time::timeout(Duration::from_secs(20), stopped).await.expect("stopped in time");
 }
