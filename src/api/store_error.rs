@@ -19,6 +19,7 @@ impl From<StoreError> for ApiError {
             | StoreError::Vault(_)
             | StoreError::RootKeyForeign
             | StoreError::RoleTooStrong { .. }
+            | StoreError::ServerTooOld { .. }
             | StoreError::Migration(_) => Code::Internal,
         };
         // A store error holds no values: the log may have it.

@@ -162,6 +162,7 @@ fn judge<T>(written: Result<T, StoreError>) -> Result<T, RecordFailure> {
             | StoreError::Vault(_)
             | StoreError::RootKeyForeign
             | StoreError::RoleTooStrong { .. }
+            | StoreError::ServerTooOld { .. }
             | StoreError::Migration(_)),
         ) => {
             tracing::error!(%error, "Records are not taken: {error}");

@@ -14,6 +14,7 @@ use super::error::StoreError;
 use super::migrate;
 use super::notice::Node;
 use super::root_key;
+use super::server::check_version;
 use crate::vault::{CallCodeHasher, DatabaseRole, KeyStore};
 
 /// How long a caller waits for a free connection.
@@ -79,6 +80,7 @@ impl Database {
         now: SystemTime,
     ) -> Result<Self, StoreError> {
         let mut owner = quiet(config.owner.clone()).connect().await?;
+        check_version(&mut owner).await?;
         // A database that belongs to others is left as it is, its schema and its logins too.
         root_key::refuse_foreign(&mut owner, keys.as_ref()).await?;
         migrate::migrate(&mut owner).await?;

@@ -6,6 +6,7 @@ use std::io;
 
 use sqlx::migrate::MigrateError;
 
+use super::server::MAJOR_MIN;
 use crate::vault::VaultError;
 
 /// The outcomes of talking to the store that are not answers.
@@ -42,6 +43,12 @@ pub enum StoreError {
         role: &'static str,
         /// What is wrong with it.
         excess: &'static str,
+    },
+    /// The server is older than what our SQL is written for.
+    #[error("PostgreSQL {found} is too old: maskline needs {MAJOR_MIN} or later")]
+    ServerTooOld {
+        /// Its major version.
+        found: u32,
     },
     /// The database is not one this program can migrate.
     #[error("cannot migrate the database: {0}")]
@@ -85,6 +92,7 @@ impl StoreError {
             | Self::Vault(_)
             | Self::RootKeyForeign
             | Self::RoleTooStrong { .. }
+            | Self::ServerTooOld { .. }
             | Self::Migration(_) => None,
         }
     }

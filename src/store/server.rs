@@ -4,7 +4,7 @@
 use std::time::SystemTime;
 
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions as _, Connection as _};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 
 use super::convert::from_sql;
 use super::database::{ConnectOptions, open_pool};
@@ -15,6 +15,9 @@ use super::trunk::{TrunkFault, TrunkSide};
 use super::{RelayPool, StoreError};
 use crate::domain::id::TrunkId;
 use crate::vault::{DatabaseRole, KeyStore};
+
+/// The oldest major version of PostgreSQL that our SQL runs on.
+pub const MAJOR_MIN: u32 = 15;
 
 /// A database as it introduces itself to its owner.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -49,6 +52,7 @@ pub async fn look(
     keys: Option<&dyn KeyStore>,
 ) -> Result<ServerFacts, StoreError> {
     let mut owner = read_only(owner).disable_statement_logging().connect().await?;
+    check_version(&mut owner).await?;
     let (version, now): (String, jiff_sqlx::Timestamp) =
         sqlx::query_as("select current_setting('server_version'), clock_timestamp()")
             .fetch_one(&mut owner)
@@ -78,6 +82,39 @@ pub async fn count_trunks(relay: ConnectOptions) -> Result<TrunkCounts, StoreErr
     Ok(TrunkCounts { insurers: trunks.len() - carriers, carriers, faults })
 }
 
+/// Refuses a server that would fail later, in the middle of a migration.
+///
+/// # Errors
+/// [`StoreError::ServerTooOld`], or the database is away.
+pub(super) async fn check_version(owner: &mut PgConnection) -> Result<(), StoreError> {
+    let version: i32 = sqlx::query_scalar("select current_setting('server_version_num')::integer")
+        .fetch_one(owner)
+        .await?;
+    recent(version.unsigned_abs())
+}
+
+/// Judges such as `150013`, which is 15.13.
+fn recent(version: u32) -> Result<(), StoreError> {
+    let found = version / 10_000;
+    if found < MAJOR_MIN { Err(StoreError::ServerTooOld { found }) } else { Ok(()) }
+}
+
 fn read_only(options: PgConnectOptions) -> PgConnectOptions {
     options.options([("default_transaction_read_only", "on")])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_before_15_is_refused_by_its_number() {
+        for version in [150_000, 150_013, 180_001] {
+            assert!(recent(version).is_ok(), "{version}");
+        }
+        for (version, found) in [(140_018, 14), (90_624, 9)] {
+            let told = recent(version).expect_err("too old").to_string();
+            assert_eq!(told, format!("PostgreSQL {found} is too old: maskline needs 15 or later"));
+        }
+    }
 }

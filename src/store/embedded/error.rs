@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::store::StoreError;
+use crate::store::server::MAJOR_MIN;
 
 /// Why there is no embedded cluster. Shown to the person who starts the program.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +15,15 @@ pub enum EmbeddedError {
          postgresql), or set database.url to a server of your own"
     )]
     Missing,
+    /// The programs are of a version that we do not know how to use.
+    #[error(
+        "PostgreSQL {found} is too old, maskline needs {MAJOR_MIN} or later: install a later one, \
+         or set database.url to a server of your own"
+    )]
+    TooOld {
+        /// The major version that was found.
+        found: u32,
+    },
     /// `database.bin_dir` is wrong.
     #[error("{} does not hold initdb and postgres; see database.bin_dir", .0.display())]
     BinDirWrong(PathBuf),
