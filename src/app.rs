@@ -50,7 +50,7 @@ pub enum RootKeyFile {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The root key.
-    #[error("the root key (keys.root_file) cannot be used: {0}; `maskline key init` makes one")]
+    #[error("the root key (keys.root_file) cannot be used: {0}")]
     RootKey(#[from] RootKeyError),
     /// Cryptography.
     #[error(transparent)]

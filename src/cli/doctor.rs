@@ -80,9 +80,7 @@ fn root_key(config: &Config) -> Finding {
     let file = &config.keys.root_file;
     match RootKey::load(file) {
         Ok(_) => finding(Health::Good, "root key", format!("{} is good", file.display())),
-        Err(error) => {
-            finding(Health::Bad, "root key", format!("{error}; `maskline key init` makes one"))
-        }
+        Err(error) => finding(Health::Bad, "root key", error.to_string()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Reads the file and the environment, and gathers every problem on the way.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::Path;
@@ -119,7 +120,12 @@ impl Loading {
         let known: Vec<_> =
             KEYS.iter().filter(|key| key.section == section).map(|key| key.name).collect();
         let what = match known.as_slice() {
-            [] => format!("there is no section [{section}]"),
+            [] => {
+                let sections: BTreeSet<_> = KEYS.iter().map(|key| key.section).collect();
+                let names: Vec<_> =
+                    sections.into_iter().filter(|section| !section.is_empty()).collect();
+                format!("there is no section [{section}]; there are {}", names.join(", "))
+            }
             names => format!("there is no such key; there are {}", names.join(", ")),
         };
         self.problem(place, path, what);
@@ -238,6 +244,9 @@ mod tests {
         );
         let unknown = with_environment("", &[("MASKLINE__SIP__COLOUR", "red")]);
         assert_eq!(unknown.expect_err("a problem").0.len(), 1);
+        let unknown = with_environment("", &[("MASKLINE__SOUP__COLOUR", "red")]);
+        let told = unknown.expect_err("a problem").to_string();
+        assert!(told.contains("there is no section [soup]; there are admin, api, "), "{told}");
     }
 
     #[test]

@@ -49,6 +49,8 @@ pub async fn migrate(owner: &mut PgConnection) -> Result<(), StoreError> {
     let migrations = MIGRATIONS.iter().map(|(version, name, sql)| {
         Migration::new(*version, (*name).into(), MigrationType::Simple, sql.into_sql_str(), false)
     });
+    // That the table of migrations is there already is said at every start, and is no news.
+    sqlx::query("set client_min_messages = warning").execute(&mut *owner).await?;
     Migrator::with_migrations(migrations.collect()).run(owner).await?;
     Ok(())
 }

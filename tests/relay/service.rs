@@ -102,5 +102,5 @@ async fn without_a_root_key_the_way_to_make_one_is_named() {
     config.whisper.mode = WhisperPolicy::Off;
     config.keys.root_file = PathBuf::from("/nowhere/root.key");
     let error = start(config, RootKeyFile::MustExist).await.expect_err("no key");
-    assert!(error.to_string().contains("maskline key init"), "{error}");
+    assert_eq!(error.to_string().matches("maskline key init").count(), 1, "{error}");
 }
