@@ -22,6 +22,9 @@ const REAL: &str = "+8613800001234";
 /// Strangers; with softphones on, their connections are taken.
 const CROWD: [&str; 4] = ["127.0.7.1", "127.0.7.2", "127.0.7.3", "127.0.7.4"];
 const PER_SOURCE: usize = 100;
+/// Some connections to the database may be new, and ports that wait for calls: up to 32 calls for
+/// each of the two threads, with four sockets each. All calls of the short test would leave 400.
+const NEW_FILES_MAX: usize = 12 + 2 * 32 * 4;
 /// The longest that a connection without a message may live, and some time to look at it.
 const CUT_WITHIN: Duration = Duration::from_secs(45);
 
@@ -230,9 +233,8 @@ fn nothing_is_left_of(name: &str, calls: usize, ways: u32) {
         assert!(causes.contains_key(cause), "{cause} is not among {causes:?}");
     }
     assert!(!causes.contains_key("internal"), "{causes:?}");
-    // Some connections to the database may be new.
     let after = (files(&service), threads(&service), memory_kib(&service));
-    assert!(after.0 <= before.0 + 12, "files: {} before, {} after", before.0, after.0);
+    assert!(after.0 <= before.0 + NEW_FILES_MAX, "files: {} before, {} after", before.0, after.0);
     assert!(after.1 <= before.1 + 4, "threads: {} before, {} after", before.1, after.1);
     eprintln!("memory: {} KiB before, {} KiB after", before.2, after.2);
     let log = String::from_utf8_lossy(&service.log()).into_owned();
