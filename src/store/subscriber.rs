@@ -271,24 +271,6 @@ impl TenantTx {
         Ok(false)
     }
 
-    /// The number of a subscriber of this tenant that was not erased.
-    pub(super) async fn open_number(
-        &mut self,
-        keys: &TenantKeys,
-        id: SubscriberId,
-    ) -> Result<Option<RealNumber>, StoreError> {
-        let sealed: Option<(Vec<u8>, Vec<u8>)> = sqlx::query_as(
-            "select number_sealed, key_sealed from subscriber
-             where tenant_id = $1 and id = $2 and erased_at is null",
-        )
-        .bind(uuid(self.tenant().as_u128()))
-        .bind(uuid(id.as_u128()))
-        .fetch_optional(self.connection())
-        .await?;
-        let Some((number, key)) = sealed else { return Ok(None) };
-        Ok(Some(keys.open_number(id, &SealedNumber { number, key })?))
-    }
-
     /// `None` when this tenant has a subscriber with this number already.
     pub(super) async fn insert_subscriber(
         &mut self,

@@ -136,7 +136,10 @@ impl TenantTx {
         if found.is_none() && matches!(new.subscriber, SubscriberChoice::Existing(_)) {
             return Ok(BindOutcome::SubscriberUnknown);
         }
-        if self.is_chosen_virtual(&facts, &new.subscriber).await? {
+        // Not of somebody known: the operator could import numbers, and hear whose they are.
+        if let SubscriberChoice::Number(number) = &new.subscriber
+            && self.is_virtual(number).await?
+        {
             return Ok(BindOutcome::SubscriberVirtual);
         }
         let taken = match self.take(now, &new.number).await? {
@@ -187,21 +190,6 @@ impl TenantTx {
             SubscriberChoice::Number(number) => self.find_by_number(&facts.keys, number).await?,
         };
         Ok(found.and_then(|subscriber| Some((subscriber.id, subscriber.masked?))))
-    }
-
-    /// Somebody known may have a number that was imported as an X since.
-    async fn is_chosen_virtual(
-        &mut self,
-        facts: &TenantFacts,
-        choice: &SubscriberChoice,
-    ) -> Result<bool, StoreError> {
-        match choice {
-            SubscriberChoice::Number(number) => self.is_virtual(number).await,
-            SubscriberChoice::Existing(id) => match self.open_number(&facts.keys, *id).await? {
-                Some(number) => self.is_virtual(&number).await,
-                None => Ok(false),
-            },
-        }
     }
 
     async fn enrol(
