@@ -76,7 +76,7 @@ async fn connect(name: &str, keys: &Arc<dyn KeyStore>) -> Database {
 /// The root key file of all databases of this test binary: they are copies of one template. It is
 /// there as soon as the cluster is.
 pub(crate) fn root_key() -> PathBuf {
-    spacious().join(format!("{PREFIX}{}", std::process::id())).join("root.key")
+    folder().join("root.key")
 }
 
 /// What is under that root key.
@@ -132,8 +132,14 @@ async fn make_template() {
     connect(TEMPLATE, &keys()).await.close().await;
 }
 
-/// One for each process; those of processes that are gone are removed.
+/// One for each process, at the same place for as long as it runs.
 fn folder() -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(make_room).clone()
+}
+
+/// Finds a place; what processes that are gone have left there is removed.
+fn make_room() -> PathBuf {
     let temporary = spacious();
     for entry in std::fs::read_dir(&temporary).expect("the temporary folder").flatten() {
         let name = entry.file_name();
