@@ -113,6 +113,8 @@ struct Running<R: RouteSource> {
     published: Published,
     publish_at: Instant,
     knocks: Knocks,
+    /// The same of peers that are known: strangers may forge addresses, and shall not hide these.
+    alarms: Knocks,
 }
 
 impl<R: RouteSource> Running<R> {
@@ -136,6 +138,7 @@ impl<R: RouteSource> Running<R> {
             published: Published::new(),
             publish_at: at,
             knocks: Knocks::new(at),
+            alarms: Knocks::new(at),
             shard,
         }
     }
@@ -421,7 +424,7 @@ impl<R: RouteSource> Running<R> {
                 self.command(at, command);
             }
             Output::Status(call) => self.shard.shared.live.record(call),
-            Output::Security(event) => self.knocks.write(at.monotonic, event.into()),
+            Output::Security(event) => self.alarms.write(at.monotonic, event.into()),
             Output::TrunkStatus(status) => self.shard.shared.trunk_states.note(status),
             Output::Unwanted(unwanted) => self.refuse(unwanted),
             Output::Finished(cdr) => {

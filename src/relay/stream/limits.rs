@@ -40,7 +40,7 @@ impl Default for Limits {
     }
 }
 
-/// Time for one SYN that is lost.
+/// Time for one SYN that is lost, on ways of up to 160 ms there and back.
 const CONNECT_USUAL: Duration = Duration::from_millis(1_500);
 
 impl Limits {
