@@ -17,8 +17,8 @@ use super::wires::Wires;
 
 /// No speech takes longer, however long its clips are.
 pub(super) const SPEECH_TIME_MAX: Duration = Duration::from_secs(90);
-/// Threads that are late by more than this have other troubles.
-const SPEECH_MARGIN: Duration = Duration::from_secs(3);
+/// Whoever speaks may be late, and whoever has heard all shall not be taken for one who has not.
+const SPEECH_MARGIN: Duration = Duration::from_secs(10);
 
 /// What is said of a call before it is connected. `Debug` shows no number.
 pub(super) struct Facts {
@@ -35,7 +35,8 @@ pub(super) struct Facts {
 
 /// How long the end of this is waited for. A report may be lost, with whoever would have sent it.
 pub(super) fn waited_for(wires: &Wires, text: &Playlist) -> Duration {
-    wires.config.clip_times.of(text).map_or(SPEECH_TIME_MAX, |time| time + SPEECH_MARGIN)
+    let time = wires.config.clip_times.of(text).map(|time| time + SPEECH_MARGIN);
+    time.map_or(SPEECH_TIME_MAX, |time| time.min(SPEECH_TIME_MAX))
 }
 
 impl std::fmt::Debug for Facts {

@@ -19,11 +19,13 @@ pub(super) struct Watch {
     ask_at: Instant,
     /// Our OPTIONS on its way.
     question: Option<ClientId>,
+    /// It has answered one before. Some never do, and drop them unread: their silence says nothing.
+    has_answered: bool,
 }
 
 impl Watch {
     pub(super) fn new(wires: &Wires, now: Instant) -> Self {
-        Self { ask_at: now + every(wires), question: None }
+        Self { ask_at: now + every(wires), question: None, has_answered: false }
     }
 
     pub(super) const fn due_at(&self) -> Instant {
@@ -65,7 +67,7 @@ impl Call {
     }
 
     /// The answer to such a question, whatever it says: only who does not know the call is gone
-    /// (RFC 3261 §12.2.1.2). False when it is to another request.
+    /// (RFC 3261 §12.2.1.2), or who is not found any more. False when it is to another request.
     pub(super) fn on_watch_response(
         &mut self,
         wires: &mut Wires,
@@ -75,7 +77,17 @@ impl Call {
         status: u16,
     ) -> bool {
         let is_it = self.take_question(part, client);
-        if is_it && matches!(status, 408 | 481) {
+        let watch = self.watch_mut(side_of(part)).filter(|_| is_it);
+        let is_gone = match (watch, status) {
+            (None, _) => false,
+            (Some(_), 481) => true,
+            (Some(watch), 408) => watch.has_answered,
+            (Some(watch), _) => {
+                watch.has_answered = true;
+                false
+            }
+        };
+        if is_gone {
             self.happen(wires, now, vanished(side_of(part)));
         }
         is_it
@@ -91,7 +103,8 @@ impl Call {
         is_silent: bool,
     ) -> bool {
         let is_it = self.take_question(part, client);
-        if is_it && is_silent {
+        let has_answered = self.watch_mut(side_of(part)).is_some_and(|watch| watch.has_answered);
+        if is_it && is_silent && has_answered {
             self.happen(wires, now, vanished(side_of(part)));
         }
         is_it
