@@ -14,7 +14,8 @@ const ASKS: &str = ";oc;oc-algo=\"loss\"";
 
 #[test]
 fn a_carrier_is_spared_while_it_asks_for_that_and_a_pbx_is_told_of_our_load() {
-    let service = Service::start("controlled");
+    // Each thread hears what trunks ask by the answers to its own calls.
+    let service = Service::start_with("controlled", "shards = 1\n");
     let binding = service.bind("E-1", REAL);
     let x = binding["virtual_number"].as_str().expect("a number");
     let relay = service.sip;

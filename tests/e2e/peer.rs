@@ -1,8 +1,8 @@
 //! A peer of SIP over UDP with its sound, written by hand: it says what it is told to, listens to
 //! every sample, and stays in its call however long.
 
-use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -30,6 +30,8 @@ pub(crate) struct Peer {
     sequence: u16,
     /// Calls that it has begun.
     calls: Cell<u32>,
+    /// What it was waited for and has come.
+    heard: RefCell<BTreeSet<String>>,
 }
 
 /// A call as one of its sides knows it.
@@ -49,7 +51,8 @@ impl Peer {
             socket
         };
         let rtp = bind(SocketAddr::new(address.ip(), 0));
-        Self { sip: bind(address), rtp, sequence: 0, calls: Cell::new(0) }
+        let heard = RefCell::default();
+        Self { sip: bind(address), rtp, sequence: 0, calls: Cell::new(0), heard }
     }
 
     fn own(&self) -> SocketAddr {
@@ -71,14 +74,16 @@ impl Peer {
         self.expect_among(&[start])
     }
 
-    /// The next message that starts in one of these ways.
+    /// The next message that starts in one of these ways, and is no repeat of one before: on a busy
+    /// machine an answer may come late.
     pub(crate) fn expect_among(&self, starts: &[&str]) -> String {
         let mut buffer = [0; 4_096];
         loop {
             let count =
                 self.sip.recv(&mut buffer).unwrap_or_else(|_| panic!("waited for {starts:?}"));
             let text = String::from_utf8_lossy(&buffer[..count]).into_owned();
-            if starts.iter().any(|start| text.starts_with(start)) {
+            let is_it = starts.iter().any(|start| text.starts_with(start));
+            if is_it && self.heard.borrow_mut().insert(text.clone()) {
                 return text;
             }
         }
