@@ -96,17 +96,24 @@ async fn a_database_of_before_without_a_tenant_is_taken_over_by_any_root_key() {
     assert!(matches!(refused, Err(StoreError::RootKeyForeign)), "{refused:?}");
 }
 
-#[tokio::test]
-async fn of_two_first_starts_at_once_with_two_root_keys_one_is_refused() {
-    let name = "first_started_twice";
+/// A database that no program has started on.
+async fn make_new(name: &str) {
     let mut superuser = cluster().superuser().connect().await.expect("the superuser connects");
     let sql = format!("create database {name} owner maskline_owner");
     sqlx::query(AssertSqlSafe(sql)).execute(&mut superuser).await.expect("a new database");
-    let start = async || {
-        let (owner, login) = (cluster().owner().database(name), RoleLogin::Trusted);
-        let config = DatabaseConfig { owner, login, connections_max: 2 };
-        Database::connect(config, &other_keys(), noon()).await
-    };
+}
+
+async fn start_on(name: &str, keys: &Arc<dyn KeyStore>) -> Result<Database, StoreError> {
+    let (owner, login) = (cluster().owner().database(name), RoleLogin::Trusted);
+    let config = DatabaseConfig { owner, login, connections_max: 2 };
+    Database::connect(config, keys, noon()).await
+}
+
+#[tokio::test]
+async fn of_two_first_starts_at_once_with_two_root_keys_one_is_refused() {
+    let name = "first_started_twice";
+    make_new(name).await;
+    let start = async || start_on(name, &other_keys()).await;
     let (one, other) = tokio::join!(start(), start());
     let refusals: Vec<_> = [one.err(), other.err()].into_iter().flatten().collect();
     assert!(matches!(refusals.as_slice(), [StoreError::RootKeyForeign]), "{refusals:?}");
@@ -115,14 +122,8 @@ async fn of_two_first_starts_at_once_with_two_root_keys_one_is_refused() {
 #[tokio::test]
 async fn of_many_first_starts_at_once_with_one_root_key_none_fails() {
     let name = "first_started_often";
-    let mut superuser = cluster().superuser().connect().await.expect("the superuser connects");
-    let sql = format!("create database {name} owner maskline_owner");
-    sqlx::query(AssertSqlSafe(sql)).execute(&mut superuser).await.expect("a new database");
-    let start = async || {
-        let (owner, login) = (cluster().owner().database(name), RoleLogin::Trusted);
-        let config = DatabaseConfig { owner, login, connections_max: 2 };
-        Database::connect(config, &keys(), noon()).await.expect("a node among others")
-    };
+    make_new(name).await;
+    let start = async || start_on(name, &keys()).await.expect("a node among others");
     let (one, two, three) = tokio::join!(start(), start(), start());
     for node in [one, two, three] {
         node.close().await;
