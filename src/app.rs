@@ -61,6 +61,16 @@ pub enum StartError {
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The database does not let us in.
+    #[error("{key} ({place}): {error}")]
+    Database {
+        /// The key that says where it is.
+        key: &'static str,
+        /// Where that is.
+        place: String,
+        /// Why not.
+        error: Box<StoreError>,
+    },
     /// A URL of the settings.
     #[error("{key} is no PostgreSQL URL")]
     DatabaseUrl {

@@ -15,6 +15,7 @@ impl From<StoreError> for ApiError {
             },
             StoreError::Unavailable(_) => Code::Unavailable,
             StoreError::Internal(_)
+            | StoreError::NotConnected { .. }
             | StoreError::Unreadable { .. }
             | StoreError::Vault(_)
             | StoreError::RootKeyForeign

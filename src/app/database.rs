@@ -10,6 +10,7 @@ use crate::config::{Config, Secret};
 use crate::relay::now::now;
 use crate::store::database::{CONNECTIONS_MIN, ConnectOptions, RoleLogin};
 use crate::store::embedded::{Cluster, ClusterSeen, Durability, EmbeddedConfig, EmbeddedError};
+use crate::store::error::Login;
 use crate::store::root_key::Belonging;
 use crate::store::server::{ServerFacts, TrunkCounts, count_trunks, look};
 use crate::store::{Database, DatabaseConfig, Store, StoreError};
@@ -64,7 +65,8 @@ pub async fn open_database(
         }
     };
     let wanted = DatabaseConfig { owner, login, connections_max };
-    let pools = Database::connect(wanted, keys, now().wall).await?;
+    let connected = Database::connect(wanted, keys, now().wall).await;
+    let pools = connected.map_err(|error| name_place(config, error))?;
     Ok(OpenDatabase { pools, cluster })
 }
 
@@ -80,12 +82,28 @@ pub async fn open_store(config: &Config) -> Result<(Store, OpenDatabase), StartE
             let owner = Cluster::owner_beside(&folder);
             let connections_max = CONNECTIONS_MIN;
             let wanted = DatabaseConfig { owner, login: RoleLogin::Trusted, connections_max };
-            let pools = Database::connect(wanted, &keys, now().wall).await?;
+            let connected = Database::connect(wanted, &keys, now().wall).await;
+            let pools = connected.map_err(|error| name_place(config, error))?;
             OpenDatabase { pools, cluster: None }
         }
         opened => opened?,
     };
     Ok((Store::new(database.pools.app.clone(), vault), database))
+}
+
+/// Who cannot connect is told which of the settings says where to.
+fn name_place(config: &Config, error: StoreError) -> StartError {
+    let StoreError::NotConnected { login, place, error } = error else {
+        return StartError::Store(error);
+    };
+    let settings = &config.database;
+    let key = match login {
+        _ if settings.url.is_none() => "database.data_dir",
+        Login::Role(DatabaseRole::App) if settings.app_url.is_some() => "database.app_url",
+        Login::Role(DatabaseRole::Relay) if settings.relay_url.is_some() => "database.relay_url",
+        Login::Owner | Login::Role(_) => "database.url",
+    };
+    StartError::Database { key, place, error }
 }
 
 fn parse(key: &'static str, url: Option<&Secret>) -> Result<ConnectOptions, StartError> {
@@ -142,7 +160,7 @@ pub async fn look_at_database(config: &Config) -> Result<DatabaseSeen, StartErro
     let owner = Cluster::owner_beside(&folder);
     let relay = owner.clone().username(DatabaseRole::Relay.name());
     match look_at_server(config, owner, || Ok(relay)).await {
-        Err(StartError::Store(StoreError::Unavailable(_))) => {
+        Err(StartError::Database { error, .. }) if error.is_unavailable() => {
             Ok(DatabaseSeen::Stopped { folder, major })
         }
         seen => seen,
@@ -157,14 +175,14 @@ async fn look_at_server(
     let before = now();
     // That there is no root key is told elsewhere.
     let keys = open_root_key(config, RootKeyFile::MustExist).ok();
-    let facts = look(owner, keys.as_deref()).await?;
+    let facts = look(owner, keys.as_deref()).await.map_err(|error| name_place(config, error))?;
     let took = now().monotonic.saturating_duration_since(before.monotonic);
     let is_ours = facts.applied.pending.is_empty()
         && !facts.applied.is_later
         && facts.root_key != Belonging::Foreign;
     let trunks = if is_ours {
         Some(match relay() {
-            Ok(relay) => count_trunks(relay).await.map_err(StartError::from),
+            Ok(relay) => count_trunks(relay).await.map_err(|error| name_place(config, error)),
             Err(error) => Err(error),
         })
     } else {

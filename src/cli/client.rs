@@ -36,6 +36,10 @@ pub struct Client {
 pub enum ClientError {
     /// No key was given.
     KeyMissing,
+    /// What was given cannot be a key.
+    KeyMalformed,
+    /// What was given cannot be the address of the API.
+    UrlMalformed,
     /// Nothing answers there.
     Unreachable {
         /// The address that was tried.
@@ -94,6 +98,14 @@ impl fmt::Display for ClientError {
             Self::KeyMissing => f.write_str(
                 "no API key: set MASKLINE_KEY or give --key (`maskline key create` makes one)",
             ),
+            Self::KeyMalformed => f.write_str(
+                "the API key (MASKLINE_KEY or --key) is malformed: a key has letters, digits, - \
+                 and _ only, and no line break behind it",
+            ),
+            Self::UrlMalformed => f.write_str(
+                "the address of the control API (MASKLINE_URL or --url) is malformed: give one such \
+                 as http://127.0.0.1:8080",
+            ),
             Self::Unreachable { url, why } => {
                 write!(f, "nothing answers at {url} ({why}); is `maskline serve` running?")
             }
@@ -124,10 +136,16 @@ impl Client {
     /// A client for `endpoint`; no request is made yet.
     ///
     /// # Errors
-    /// [`ClientError::KeyMissing`] when no key was given.
+    /// [`ClientError`] when no key was given, or the key or the address is malformed.
     pub fn new(endpoint: &Endpoint) -> Result<Self, ClientError> {
         let key = endpoint.key.clone().ok_or(ClientError::KeyMissing)?;
+        if !is_key(key.expose_secret()) {
+            return Err(ClientError::KeyMalformed);
+        }
         let base = endpoint.url.trim_end_matches('/').to_owned();
+        if !is_base(&base) {
+            return Err(ClientError::UrlMalformed);
+        }
         let http = reqwest::Client::builder()
             .timeout(REQUEST_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
@@ -208,6 +226,20 @@ impl Client {
     }
 }
 
+/// Said here, since the transport would quote what it cannot send, or say that nothing answers.
+fn is_key(text: &str) -> bool {
+    !text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+}
+
+fn is_base(text: &str) -> bool {
+    reqwest::Url::parse(text).is_ok_and(|url| {
+        // A path is that of a proxy in front of the API.
+        let is_plain = url.query().is_none() && url.fragment().is_none();
+        matches!(url.scheme(), "http" | "https") && url.has_host() && is_plain
+    })
+}
+
 /// The innermost reason, without the address: that is told already.
 fn why(error: &reqwest::Error) -> String {
     let mut inner: &dyn std::error::Error = error;
@@ -257,5 +289,26 @@ mod tests {
     fn no_key_is_said_before_any_request() {
         let endpoint = Endpoint { url: "http://127.0.0.1:1".to_owned(), key: None };
         assert!(matches!(Client::new(&endpoint), Err(ClientError::KeyMissing)));
+    }
+
+    fn refused(url: &str, key: &str) -> String {
+        let endpoint = Endpoint { url: url.to_owned(), key: Some(key.into()) };
+        Client::new(&endpoint).err().map(|error| error.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn what_cannot_be_a_key_or_an_address_is_said_without_quoting_it() {
+        let (url, key) = ("http://127.0.0.1:1", "mk_test_k");
+        assert_eq!(refused(url, key), "");
+        assert_eq!(refused("https://relay.example/maskline/", key), "");
+        for wrong in ["", "mk_test_k\n", "mk_test_k\r\nX-A: b", "mk test k", "mk_test_\u{e9}"] {
+            let told = refused(url, wrong);
+            assert!(told.starts_with("the API key (MASKLINE_KEY or --key) is malformed"), "{told}");
+            assert!(wrong.is_empty() || !told.contains(wrong), "the key was quoted");
+        }
+        for wrong in ["", "foo", "127.0.0.1:8080", "ftp://h/", "http://", "http://h/?a=b"] {
+            let told = refused(wrong, key);
+            assert!(told.contains("(MASKLINE_URL or --url) is malformed"), "{wrong}: {told}");
+        }
     }
 }

@@ -74,21 +74,27 @@ impl Loading {
         }
     }
 
-    fn read_file(&mut self, text: &str) {
+    /// Reads the settings of a text, and says whether it is TOML.
+    fn read_file(&mut self, text: &str) -> bool {
         let (table, errors) = DeTable::parse_recoverable(text);
-        for error in errors {
+        for error in &errors {
             let place = self.line(text, error.span().map_or(0, |span| span.start));
             self.problem(place, "", error.message().trim());
         }
+        // What the reader makes of the rest is a guess, and mistakes in a guess are nobody's.
+        if !errors.is_empty() {
+            return false;
+        }
         for (name, value) in table.get_ref() {
             let place = self.line(text, name.span().start);
-            let value = value.get_ref();
-            if let Some(section) = value.as_table().filter(|_| is_section(name.get_ref())) {
-                self.read_section(text, name.get_ref(), section);
-            } else {
-                self.read_named(name.get_ref().to_string(), &Raw::Toml(value), place);
+            let (name, value) = (name.get_ref(), value.get_ref());
+            match value.as_table() {
+                Some(section) if is_section(name) => self.read_section(text, name, section),
+                Some(_) if !is_key(name) => self.problem(place, name.as_ref(), no_section(name)),
+                Some(_) | None => self.read_named(name.to_string(), &Raw::Toml(value), place),
             }
         }
+        true
     }
 
     fn read_section(&mut self, text: &str, section: &str, table: &DeTable<'_>) {
@@ -120,12 +126,7 @@ impl Loading {
         let known: Vec<_> =
             KEYS.iter().filter(|key| key.section == section).map(|key| key.name).collect();
         let what = match known.as_slice() {
-            [] => {
-                let sections: BTreeSet<_> = KEYS.iter().map(|key| key.section).collect();
-                let names: Vec<_> =
-                    sections.into_iter().filter(|section| !section.is_empty()).collect();
-                format!("there is no section [{section}]; there are {}", names.join(", "))
-            }
+            [] => no_section(section),
             names => format!("there is no such key; there are {}", names.join(", ")),
         };
         self.problem(place, path, what);
@@ -135,10 +136,35 @@ impl Loading {
         let before = text.bytes().take(offset);
         format!("{}:{}", self.file, before.filter(|byte| *byte == b'\n').count() + 1)
     }
+
+    /// The settings, or all problems: those of the file from its first line to its last one, then
+    /// the others as they were found.
+    fn finish(mut self) -> Result<Config, Invalid> {
+        if self.problems.is_empty() {
+            return Ok(self.config);
+        }
+        let before_line = format!("{}:", self.file);
+        self.problems.sort_by_key(|problem| {
+            let line = problem.place.strip_prefix(&before_line).map(str::parse);
+            line.and_then(Result::ok).unwrap_or(usize::MAX)
+        });
+        Err(Invalid(self.problems))
+    }
 }
 
 fn is_section(name: &str) -> bool {
     KEYS.iter().any(|key| key.section == name)
+}
+
+/// One that stands in no section.
+fn is_key(name: &str) -> bool {
+    KEYS.iter().any(|key| key.path() == name)
+}
+
+fn no_section(name: &str) -> String {
+    let sections: BTreeSet<_> = KEYS.iter().map(|key| key.section).collect();
+    let names: Vec<_> = sections.into_iter().filter(|section| !section.is_empty()).collect();
+    format!("there is no section [{name}]; there are {}", names.join(", "))
 }
 
 /// Reads the file, then the environment, then checks the whole.
@@ -153,14 +179,20 @@ pub(super) fn load(
         set_at: Vec::new(),
         file: name.clone(),
     };
-    match file.map(std::fs::read_to_string) {
+    let is_read = match file.map(std::fs::read_to_string) {
         Some(Ok(text)) => loading.read_file(&text),
-        Some(Err(error)) => loading.problem(name, "", format!("cannot be read: {error}")),
-        None => {}
-    }
+        Some(Err(error)) => {
+            loading.problem(name, "", format!("cannot be read: {error}"));
+            false
+        }
+        None => true,
+    };
     loading.read_environment(environment);
-    check::check(&mut loading);
-    if loading.problems.is_empty() { Ok(loading.config) } else { Err(Invalid(loading.problems)) }
+    // What fits together cannot be told as long as a part of it is missing.
+    if is_read {
+        check::check(&mut loading);
+    }
+    loading.finish()
 }
 
 #[cfg(test)]
@@ -180,12 +212,13 @@ mod tests {
             set_at: Vec::new(),
             file: "a.toml".to_owned(),
         };
-        loading.read_file(text);
+        let is_read = loading.read_file(text);
         loading
             .read_environment(environment.iter().map(|(name, value)| (name.into(), value.into())));
-        check::check(&mut loading);
-        let Loading { config, problems, .. } = loading;
-        if problems.is_empty() { Ok(config) } else { Err(Invalid(problems)) }
+        if is_read {
+            check::check(&mut loading);
+        }
+        loading.finish()
     }
 
     fn problems(text: &str) -> Vec<String> {
@@ -209,7 +242,8 @@ mod tests {
     fn all_mistakes_are_reported_at_once_with_file_line_and_key() {
         let found = problems(
             "drain_timeout = 300\ncolour = 1\n[sip]\nlisten = \"here\"\ncalls_max = \"many\"\n\
-             lisen = \"0.0.0.0:1\"\n[media]\nports = \"30000-20000\"\n[speech]\nrate = 1\n",
+             lisen = \"0.0.0.0:1\"\n[media]\nports = \"30000-20000\"\n[speech]\nrate = 1\n\
+             [menu]\ntimeout = \"1h\"\n",
         );
         let starts = [
             "a.toml:1: drain_timeout: expected text",
@@ -218,18 +252,22 @@ mod tests {
             "a.toml:5: sip.calls_max: expected a whole number",
             "a.toml:6: sip.lisen: there is no such key; there are listen, advertise",
             "a.toml:8: media.ports: ",
-            "a.toml:9: speech: there is no such key",
+            "a.toml:9: speech: there is no section [speech]; there are admin, api, ",
+            "a.toml:12: menu.timeout: must be between",
         ];
-        for start in starts {
-            assert!(found.iter().any(|problem| problem.starts_with(start)), "{start}: {found:#?}");
-        }
         assert_eq!(found.len(), starts.len(), "{found:#?}");
+        for (problem, start) in found.iter().zip(starts) {
+            assert!(problem.starts_with(start), "{start}: {found:#?}");
+        }
     }
 
     #[test]
-    fn broken_toml_is_reported_with_its_line() {
-        let found = problems("[sip]\nlisten = \n");
-        assert!(found.iter().any(|problem| problem.starts_with("a.toml:2: ")), "{found:?}");
+    fn broken_toml_is_reported_with_its_line_and_nothing_else() {
+        for broken in ["[sip]\nlisten = \n", "[sip]\nlisten\n[speech]\n", "[sip]\ncalls_max = 0x\n"]
+        {
+            let found = problems(broken);
+            assert!(found.iter().all(|problem| problem.starts_with("a.toml:2: ")), "{found:?}");
+        }
     }
 
     #[test]

@@ -160,6 +160,7 @@ fn judge<T>(written: Result<T, StoreError>) -> Result<T, RecordFailure> {
             error @ (StoreError::Internal(_)
             | StoreError::Unreadable { .. }
             | StoreError::Vault(_)
+            | StoreError::NotConnected { .. }
             | StoreError::RootKeyForeign
             | StoreError::RoleTooStrong { .. }
             | StoreError::ServerTooOld { .. }

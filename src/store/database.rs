@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions as _, Connection as _, PgPool};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool};
 
 /// How to reach a server; parses a `postgres://` URL.
 pub use sqlx::postgres::PgConnectOptions as ConnectOptions;
 
-use super::error::StoreError;
+use super::error::{Login, StoreError};
 use super::migrate;
 use super::notice::Node;
 use super::root_key;
@@ -79,7 +79,7 @@ impl Database {
         keys: &Arc<dyn KeyStore>,
         now: SystemTime,
     ) -> Result<Self, StoreError> {
-        let mut owner = quiet(config.owner.clone()).connect().await?;
+        let mut owner = connect_owner(config.owner.clone()).await?;
         check_version(&mut owner).await?;
         // A database that belongs to others is left as it is, its schema and its logins too.
         root_key::refuse_foreign(&mut owner, keys.as_ref()).await?;
@@ -140,17 +140,38 @@ fn quiet(options: PgConnectOptions) -> PgConnectOptions {
     options.application_name("maskline").disable_statement_logging()
 }
 
+/// The owner's connection.
+pub(super) async fn connect_owner(options: PgConnectOptions) -> Result<PgConnection, StoreError> {
+    let place = place(&options);
+    let connected = quiet(options).connect().await;
+    connected.map_err(|error| not_connected(Login::Owner, place, error))
+}
+
+/// Where the server is; nothing else of a URL is fit to be shown.
+fn place(options: &PgConnectOptions) -> String {
+    match options.get_socket() {
+        Some(socket) => socket.display().to_string(),
+        None => format!("{}:{}", options.get_host(), options.get_port()),
+    }
+}
+
+fn not_connected(login: Login, place: String, error: sqlx::Error) -> StoreError {
+    StoreError::NotConnected { login, place, error: Box::new(error.into()) }
+}
+
 pub(super) async fn open_pool(
     options: PgConnectOptions,
     connections_max: u32,
     role: DatabaseRole,
 ) -> Result<PgPool, StoreError> {
+    let place = place(&options);
     let pool = PgPoolOptions::new()
         .max_connections(connections_max.max(CONNECTIONS_MIN))
         .min_connections(1)
         .acquire_timeout(ACQUIRE_TIME_MAX)
         .connect_with(quiet(options))
-        .await?;
+        .await
+        .map_err(|error| not_connected(Login::Role(role), place, error))?;
     check_role(&pool, role).await?;
     Ok(pool)
 }

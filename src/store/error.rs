@@ -7,7 +7,7 @@ use std::io;
 use sqlx::migrate::MigrateError;
 
 use super::server::MAJOR_MIN;
-use crate::vault::VaultError;
+use crate::vault::{DatabaseRole, VaultError};
 
 /// The outcomes of talking to the store that are not answers.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +21,16 @@ pub enum StoreError {
     /// The database is away or too slow; the caller may try again.
     #[error("the database is unavailable: {0}")]
     Unavailable(Fault),
+    /// No connection could be made for this login.
+    #[error("{place}: {error}")]
+    NotConnected {
+        /// Which of the settings.
+        login: Login,
+        /// Host and port, or the socket; the rest of a URL may hold a password.
+        place: String,
+        /// Why.
+        error: Box<Self>,
+    },
     /// The database refused what we sent, or sent what we cannot read: our own fault.
     #[error("the store failed: {0}")]
     Internal(Fault),
@@ -55,6 +65,15 @@ pub enum StoreError {
     Migration(String),
 }
 
+/// Who connects.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Login {
+    /// The owner of the tables.
+    Owner,
+    /// A role of the program's own.
+    Role(DatabaseRole),
+}
+
 /// What failed, in words that hold no values: an SQLSTATE with the server's own name for it, or a
 /// kind of I/O error.
 #[derive(Clone, Eq, PartialEq)]
@@ -81,12 +100,30 @@ impl fmt::Debug for Fault {
 }
 
 impl StoreError {
+    /// Whether the database is away or too slow.
+    #[must_use]
+    pub fn is_unavailable(&self) -> bool {
+        match self {
+            Self::Unavailable(_) => true,
+            Self::NotConnected { error, .. } => error.is_unavailable(),
+            Self::Conflict { .. }
+            | Self::Internal(_)
+            | Self::Unreadable { .. }
+            | Self::Vault(_)
+            | Self::RootKeyForeign
+            | Self::RoleTooStrong { .. }
+            | Self::ServerTooOld { .. }
+            | Self::Migration(_) => false,
+        }
+    }
+
     /// The name of the violated constraint, if that is what happened.
     #[must_use]
     pub fn constraint(&self) -> Option<&str> {
         match self {
             Self::Conflict { constraint } => Some(constraint),
             Self::Unavailable(_)
+            | Self::NotConnected { .. }
             | Self::Internal(_)
             | Self::Unreadable { .. }
             | Self::Vault(_)

@@ -4,10 +4,10 @@
 use std::time::SystemTime;
 
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
+use sqlx::{Connection as _, PgConnection};
 
 use super::convert::from_sql;
-use super::database::{ConnectOptions, open_pool};
+use super::database::{ConnectOptions, connect_owner, open_pool};
 use super::migrate::{Applied, look_at_migrations};
 use super::notice::Node;
 use super::root_key::{Belonging, look_at_root_key};
@@ -51,7 +51,7 @@ pub async fn look(
     owner: ConnectOptions,
     keys: Option<&dyn KeyStore>,
 ) -> Result<ServerFacts, StoreError> {
-    let mut owner = read_only(owner).disable_statement_logging().connect().await?;
+    let mut owner = connect_owner(read_only(owner)).await?;
     check_version(&mut owner).await?;
     let (version, now): (String, jiff_sqlx::Timestamp) =
         sqlx::query_as("select current_setting('server_version'), clock_timestamp()")

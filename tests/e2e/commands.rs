@@ -98,6 +98,18 @@ fn policies_are_bound_looked_at_and_unbound_by_commands() {
 }
 
 #[test]
+fn a_key_or_an_address_that_cannot_be_one_is_said_so() {
+    let list = |url: &str, key: &str| {
+        maskline(&["calls", "list"], "", &[("MASKLINE_URL", url), ("MASKLINE_KEY", key)])
+    };
+    let told = list("http://127.0.0.1:1", "mk_live_abc\n");
+    told.refused("the API key (MASKLINE_KEY or --key) is malformed");
+    assert!(!told.all().contains("mk_live_abc"), "the key was said");
+    list("foo", "mk_live_abc").refused("(MASKLINE_URL or --url) is malformed");
+    list("http://127.0.0.1:1", "mk_live_abc").refused("nothing answers at http://127.0.0.1:1");
+}
+
+#[test]
 fn numbers_are_imported_from_a_list_and_wrong_lines_are_all_named() {
     let service = Service::start("import");
     let issued = service.operate("/v1/api-keys", &json!({"name": "list", "role": "operator"}));

@@ -89,6 +89,19 @@ async fn a_taken_address_is_named_with_its_key() {
 }
 
 #[tokio::test]
+async fn a_database_that_is_away_is_named_by_key_and_place_without_its_password() {
+    // Bound and not listening: whoever connects there is refused, and nobody else can take it.
+    let away = tokio::net::TcpSocket::new_v4().expect("a socket");
+    away.bind(any_port("127.0.0.1")).expect("a free port");
+    let place = away.local_addr().expect("bound");
+    let config = settings(&format!("postgres://owner:hunter2@{place}/maskline?application_name=x"));
+    let error = start(config, RootKeyFile::Ephemeral).await.expect_err("nobody is there");
+    let wanted = format!("database.url ({place}): the database is unavailable: connection refused");
+    assert_eq!(error.to_string(), wanted);
+    assert!(!format!("{error:?}").contains("hunter2"));
+}
+
+#[tokio::test]
 async fn a_service_with_another_root_key_does_not_start() {
     let test = database().await;
     let error = start(settings(&url(&test)), RootKeyFile::Ephemeral).await.expect_err("split");
