@@ -67,31 +67,44 @@ impl FilingWord {
 /// A new agent.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "employee_id": "A-4821", "name": "Li Ming", "licence": "L-0815", "caller_numbers": ["4821"],
+    "group": "claims",
+}))]
 pub struct AgentCreate {
     /// The tenant's own name for the person, unique, 1 to 64 characters.
     employee_id: String,
+    /// For people, 1 to 200 characters.
     name: String,
+    /// The number of its licence.
     licence: Option<String>,
     /// The calling extensions that the tenant's PBX sends, each of at most one agent.
     #[serde(default)]
     caller_numbers: Vec<String>,
     /// `filed` when absent; others are not supported yet.
     filing: Option<FilingWord>,
+    /// The tenant's own word for a team.
     group: Option<String>,
 }
 
 /// What may change of an agent.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"caller_numbers": ["4821", "4822"]}))]
 pub struct AgentPatch {
+    /// For people, 1 to 200 characters.
     name: Option<String>,
+    /// The number of its licence; null takes it away.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
     licence: Option<Option<String>>,
     /// Replaces all of them.
     caller_numbers: Option<Vec<String>>,
+    /// `filed`; others are not supported yet.
     filing: Option<FilingWord>,
+    /// `disabled` refuses its calls from now on.
     state: Option<AgentStateWord>,
+    /// The tenant's own word for a team; null takes it away.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
     group: Option<Option<String>>,
@@ -100,18 +113,26 @@ pub struct AgentPatch {
 /// An agent.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AgentBody {
+    /// `agt_…`
     #[schema(value_type = String)]
     id: Id<AgentId>,
+    /// The tenant's own name for the person.
     employee_id: String,
+    /// For people.
     name: String,
+    /// The number of its licence.
     licence: Option<String>,
+    /// The calling extensions that the tenant's PBX sends.
     caller_numbers: Vec<String>,
     /// `filed`, `missing` or `expired`.
     filing: String,
     /// `active` or `disabled`.
     state: String,
+    /// The tenant's own word for a team.
     group: Option<String>,
+    /// When it was made.
     created_at: Time,
+    /// When it was last changed.
     updated_at: Time,
 }
 

@@ -61,9 +61,14 @@ impl RoleWord {
 /// A new key.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "name": "CRM", "role": "insurer_crm", "tenant_id": "ten_01977420a1b27c3d8e4f5a6b7c8d9e03",
+    "scopes": ["bindings:read", "bindings:write"], "source_networks": ["192.0.2.0/24"],
+}))]
 pub struct ApiKeyCreate {
     /// What it is used for, 1 to 200 characters.
     name: String,
+    /// What it may do; an administrator makes keys of the tenant only.
     role: RoleWord,
     /// Whose key; the operator names it for keys of a tenant, a tenant leaves it out.
     #[schema(value_type = Option<String>)]
@@ -74,25 +79,36 @@ pub struct ApiKeyCreate {
     /// Addresses and networks it may come from; empty: anywhere.
     #[serde(default)]
     source_networks: Vec<String>,
+    /// From then on it is refused; never when absent.
     expires_at: Option<Time>,
 }
 
 /// A key, without its text.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ApiKeyBody {
+    /// `key_…`
     #[schema(value_type = String)]
     id: Id<ApiKeyId>,
+    /// Whose key; null for those of the platform.
     #[schema(value_type = Option<String>)]
     tenant_id: Option<Id<TenantId>>,
+    /// What it is used for.
     name: String,
+    /// What it may do.
     role: String,
+    /// Operations it may use; empty: all of its role.
     scopes: Vec<String>,
     /// The last characters of its text.
     hint: String,
+    /// Where it may come from; empty: anywhere.
     source_networks: Vec<String>,
+    /// It sees test tenants only.
     test: bool,
+    /// When it was made.
     created_at: Time,
+    /// From then on it is refused.
     expires_at: Option<Time>,
+    /// When it was taken back.
     revoked_at: Option<Time>,
 }
 

@@ -56,7 +56,9 @@ pub struct PolicyField {
     /// The insurer's own reference.
     #[serde(rename = "ref")]
     reference: String,
+    /// The insurer's own word for what is insured, 1 to 128 characters.
     product: Option<String>,
+    /// When the policy ends.
     ends_at: Option<Time>,
 }
 
@@ -64,22 +66,33 @@ pub struct PolicyField {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SubscriberField {
+    /// `sub_…`, one that is known.
     #[schema(value_type = Option<String>)]
     id: Option<Id<SubscriberId>>,
+    /// `+` and digits; it is sealed at once and never shown again.
     real_number: Option<RealNumberField>,
 }
 
 /// A new binding.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "external_id": "crm-7f3a", "mode": "ax", "policy": {"ref": "P-2026-1", "product": "motor"},
+    "subscriber": {"real_number": "+8613800005678"},
+    "pool": "pol_01977420a1b27c3d8e4f5a6b7c8d9e01", "valid_until": "2035-12-31T16:00:00Z",
+    "metadata": {"branch": "Shanghai"},
+}))]
 pub struct BindingCreate {
     /// The tenant's own name for it, unique, 1 to 128 characters.
     external_id: String,
+    /// `ax`; others are not supported yet.
     mode: ModeWord,
     /// `short` when there is a `valid_until`, else `long`.
     term: Option<TermWord>,
+    /// What the calls are about.
     #[schema(value_type = PolicyField)]
     policy: Object<PolicyField>,
+    /// Whom the virtual number protects.
     #[schema(value_type = SubscriberField)]
     subscriber: Object<SubscriberField>,
     /// Agents of this group only; not supported yet.
@@ -91,7 +104,9 @@ pub struct BindingCreate {
     city: Option<String>,
     /// This very number, instead of a free one.
     virtual_number: Option<VirtualNumberField>,
+    /// Calls are routed from then on; at once when absent.
     valid_from: Option<Time>,
+    /// Calls are routed until then.
     valid_until: Option<Time>,
     /// The longest answered duration, 10 to 86,400.
     max_duration_s: Option<u32>,
@@ -238,40 +253,56 @@ fn check_metadata(checks: &mut Checks, metadata: &Map<String, Value>) {
 /// The policy a binding serves.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PolicyBody {
+    /// The insurer's own reference.
     #[serde(rename = "ref")]
     reference: String,
+    /// The insurer's own word for what is insured.
     product: Option<String>,
+    /// When the policy ends.
     ends_at: Option<Time>,
 }
 
 /// A binding, as much as may be shown.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct BindingBody {
+    /// `bnd_…`
     #[schema(value_type = String)]
     id: Id<BindingId>,
+    /// The tenant's own name for it.
     external_id: String,
     /// `ax`.
     mode: &'static str,
     /// `long` or `short`.
     term: &'static str,
+    /// What the calls are about.
     policy: PolicyBody,
+    /// What is dialled instead of the real number.
     virtual_number: String,
     /// `pending`, `active`, `suspended`, `expired` or `released`, as it is now.
     state: &'static str,
     /// `tenant` or `operator`, while it is suspended.
     suspend_reason: Option<&'static str>,
+    /// Whom it protects.
     #[schema(value_type = String)]
     subscriber_id: Id<SubscriberId>,
     /// Such as `138****0000`; null after an erasure.
     masked: Option<String>,
+    /// Agents of this group only.
     group: Option<String>,
+    /// Calls are routed from then on.
     valid_from: Time,
+    /// Calls are routed until then.
     valid_until: Option<Time>,
+    /// When it was over for good.
     ended_at: Option<Time>,
+    /// The longest answered duration.
     max_duration_s: Option<u64>,
+    /// The tenant's own notes.
     #[schema(value_type = std::collections::BTreeMap<String, Value>)]
     metadata: Map<String, Value>,
+    /// When it was made.
     created_at: Time,
+    /// When it was last changed.
     updated_at: Time,
 }
 

@@ -78,6 +78,7 @@ pub struct BindingParams {
 /// What happens to talking calls.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"drop_calls": true}))]
 pub struct EndCalls {
     /// True ends talking calls too; ringing ones end in any case.
     #[serde(default)]
@@ -87,6 +88,7 @@ pub struct EndCalls {
 /// Nothing to say.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({}))]
 pub struct NoFields {}
 
 /// Binds an X to a subscriber. The same `external_id` with the same content gives 200 and the

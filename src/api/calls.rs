@@ -97,9 +97,13 @@ pub struct LiveParams {
 /// What came from one side of a call.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MediaBody {
+    /// That came.
     packets: u64,
+    /// That never came, by their sequence.
     lost: u64,
+    /// That came and were not taken.
     dropped: u64,
+    /// How unevenly they came.
     jitter_us: u32,
     /// To the peer and back, as its own reports told; null when they told nothing.
     round_trip_us: Option<u32>,
@@ -157,16 +161,21 @@ impl From<Whispered> for WhisperBody {
 /// A call. What comes with its end is null while it is live.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CallBody {
+    /// `cal_…`
     #[schema(value_type = String)]
     id: Id<CallId>,
     /// `calling`, `ringing`, `answered` or `ended`.
     status: &'static str,
+    /// Through which binding; null when there was none.
     #[schema(value_type = Option<String>)]
     binding_id: Option<Id<BindingId>>,
+    /// With whom.
     #[schema(value_type = Option<String>)]
     subscriber_id: Option<Id<SubscriberId>>,
+    /// Of which agent; null when it is not known.
     #[schema(value_type = Option<String>)]
     agent_id: Option<Id<AgentId>>,
+    /// By which number.
     virtual_number: Option<String>,
     /// `to_subscriber` or `from_subscriber`.
     direction: &'static str,
@@ -177,26 +186,35 @@ pub struct CallBody {
     intent_id: Option<Id<IntentId>>,
     /// What the caller's trunk says of the call, if it is trusted: `diverted`, `private`, `signed`.
     marks: Vec<&'static str>,
+    /// When the first INVITE came.
     started_at: Time,
+    /// When the callee first rang.
     ringing_at: Option<Time>,
     /// When the callee answered: from then on its carrier counts.
     callee_answered_at: Option<Time>,
     /// When the caller was answered and both were connected.
     answered_at: Option<Time>,
+    /// When it was over.
     ended_at: Option<Time>,
     /// Answered time, in whole seconds.
     duration_s: Option<u64>,
+    /// Answered time, in milliseconds.
     duration_ms: Option<u128>,
     /// From the agent's INVITE to the subscriber's.
     setup_ms: Option<u128>,
+    /// Why it ended, one of the closed list of causes.
     cause: Option<&'static str>,
     /// Every reason of a refusal, in order.
     reasons: Vec<&'static str>,
     /// `caller`, `callee` or `relay`.
     ended_by: Option<&'static str>,
+    /// What the caller was answered.
     sip_status: Option<u16>,
+    /// The same as an ITU-T Q.850 cause.
     q850: Option<u8>,
+    /// What the caller sent; null when there was no media.
     caller_media: Option<MediaBody>,
+    /// What the callee sent; null when there was no media.
     callee_media: Option<MediaBody>,
     /// Null where the callee was told nothing.
     whisper: Option<WhisperBody>,
@@ -280,6 +298,7 @@ impl From<LiveCall> for CallBody {
 /// An order was given; the record follows.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TerminationBody {
+    /// `cal_…`
     #[schema(value_type = String)]
     id: Id<CallId>,
     /// `terminating`.
@@ -289,6 +308,7 @@ pub struct TerminationBody {
 /// Nothing to say.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({}))]
 pub struct Terminate {}
 
 /// Lists calls that are over, refused attempts too, newest first.

@@ -113,6 +113,7 @@ impl From<Event> for EventBody {
 /// Events in their order.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EventsBody {
+    /// Oldest first.
     data: Vec<EventBody>,
     /// There are more of them now.
     has_more: bool,
@@ -123,14 +124,17 @@ pub struct EventsBody {
 /// A kind of event.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EventTypeBody {
+    /// Such as `binding.created`.
     #[serde(rename = "type")]
     kind: &'static str,
+    /// What has happened then.
     description: &'static str,
 }
 
 /// All kinds of events.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EventTypesBody {
+    /// All of them.
     data: Vec<EventTypeBody>,
 }
 

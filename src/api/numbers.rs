@@ -69,7 +69,11 @@ pub enum OrderedStateWord {
 /// Numbers to be added to a pool.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "pool": "pol_01977420a1b27c3d8e4f5a6b7c8d9e01", "numbers": ["17000001001", "17000001002"],
+}))]
 pub struct NumbersImport {
+    /// `pol_…`, where they go.
     #[schema(value_type = String)]
     pool: Id<PoolId>,
     /// At most 10,000.
@@ -119,9 +123,12 @@ pub struct ImportRowBody {
 /// A virtual number.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct NumberBody {
+    /// `num_…`
     #[schema(value_type = String)]
     id: Id<NumberId>,
+    /// As it is dialled.
     number: String,
+    /// `pol_…`, where it is.
     #[schema(value_type = String)]
     pool_id: Id<PoolId>,
     /// Who holds it, or held it last while it rests.
@@ -131,7 +138,9 @@ pub struct NumberBody {
     state: &'static str,
     /// The end of its rest.
     cooling_until: Option<Time>,
+    /// When it was made.
     created_at: Time,
+    /// When it was last changed.
     updated_at: Time,
 }
 
@@ -184,7 +193,9 @@ pub struct NumberParams {
 /// What may change of a number.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"state": "reserved"}))]
 pub struct NumberPatch {
+    /// What it shall be from now on.
     state: OrderedStateWord,
 }
 

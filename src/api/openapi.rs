@@ -10,8 +10,8 @@ use axum::routing::get;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{
-    Content, ObjectBuilder, OpenApi, Ref, RefOr, Required, ResponseBuilder, SecurityRequirement,
-    Type,
+    Content, ObjectBuilder, OpenApi, Ref, RefOr, Required, ResponseBuilder, Schema,
+    SecurityRequirement, Type,
 };
 use utoipa::{OpenApi as _, ToSchema as _};
 use utoipa_axum::router::OpenApiRouter;
@@ -125,6 +125,9 @@ fn finish(document: &mut OpenApi) {
         .build();
     components.security_schemes.insert(SCHEME.to_owned(), SecurityScheme::Http(bearer).into());
     document.security = Some(vec![SecurityRequirement::new::<_, [&str; 0], &str>(SCHEME, [])]);
+    for schema in components.schemas.values_mut() {
+        describe_properties(schema);
+    }
     for (path, item) in &mut document.paths.paths {
         let methods = [
             ("GET", &mut item.get),
@@ -141,6 +144,24 @@ fn finish(document: &mut OpenApi) {
     }
 }
 
+/// What is said of a field that may be null stands beside its type; it belongs to the field.
+fn describe_properties(schema: &mut RefOr<Schema>) {
+    match schema {
+        RefOr::T(Schema::Object(object)) => {
+            for property in object.properties.values_mut() {
+                if let RefOr::T(Schema::OneOf(either)) = property
+                    && let Some(RefOr::Ref(reference)) = either.items.first()
+                    && !reference.description.is_empty()
+                {
+                    either.description = Some(reference.description.clone());
+                }
+            }
+        }
+        RefOr::T(Schema::AllOf(all)) => all.items.iter_mut().for_each(describe_properties),
+        RefOr::T(_) | RefOr::Ref(_) => {}
+    }
+}
+
 fn describe(method: &str, path: &str, operation: &mut Operation) {
     let problem = ResponseBuilder::new()
         .description("A problem, RFC 9457")
@@ -150,6 +171,14 @@ fn describe(method: &str, path: &str, operation: &mut Operation) {
         operation.responses.responses.insert(status.to_owned(), problem.clone().into());
     }
     let parameters = operation.parameters.get_or_insert_default();
+    for parameter in parameters.iter_mut() {
+        if let RefOr::T(parameter) = parameter
+            && parameter.parameter_in == ParameterIn::Path
+        {
+            let what = if parameter.name == "x" { "The virtual number." } else { "Its `id`." };
+            parameter.description.get_or_insert_with(|| what.to_owned());
+        }
+    }
     parameters.push(header_parameter("X-Request-Id", "Echoed; names the request in the log."));
     if method == "POST" {
         let text = "The first answer to this key is kept for 48 hours and repeated.";

@@ -56,10 +56,16 @@ impl ClassWord {
 /// A new pool.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "name": "Shanghai mobile", "class": "mobile", "city": "Shanghai",
+    "trunks": ["trk_01977420a1b27c3d8e4f5a6b7c8d9e02"],
+}))]
 pub struct PoolCreate {
     /// Unique name, 1 to 200 characters.
     name: String,
+    /// What kind of numbers it holds.
     class: ClassWord,
+    /// Where they belong, for bindings that ask for a city.
     city: Option<String>,
     /// Days a released number rests, 90 or more; 180 when absent.
     cooling_days: Option<u16>,
@@ -72,8 +78,11 @@ pub struct PoolCreate {
 /// What may change of a pool.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"cooling_days": 365}))]
 pub struct PoolPatch {
+    /// Unique name, 1 to 200 characters.
     name: Option<String>,
+    /// Where its numbers belong; null takes it away.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
     city: Option<Option<String>>,
@@ -87,18 +96,24 @@ pub struct PoolPatch {
 /// A pool.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PoolBody {
+    /// `pol_…`
     #[schema(value_type = String)]
     id: Id<PoolId>,
+    /// Unique name.
     name: String,
     /// `mobile`, `fixed`, `95` or `700`.
     class: String,
+    /// Where its numbers belong.
     city: Option<String>,
+    /// Days a released number rests.
     cooling_days: u16,
     /// The operator sees them; absent for tenants.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<String>>)]
     trunks: Option<Vec<Id<TrunkId>>>,
+    /// When it was made.
     created_at: Time,
+    /// When it was last changed.
     updated_at: Time,
 }
 
@@ -123,12 +138,19 @@ impl PoolBody {
 pub struct CapacityBody {
     /// Free to be bound.
     available: u64,
+    /// Held by bindings.
     bound: u64,
+    /// Released, with a call still up.
     draining: u64,
+    /// At rest after a binding.
     cooling: u64,
+    /// Kept back by the operator.
     reserved: u64,
+    /// Reported faulty by the carrier.
     sick: u64,
+    /// Given back for good.
     retired: u64,
+    /// All of them.
     total: u64,
 }
 

@@ -42,11 +42,15 @@ pub struct RecordingParams {
 /// A recording.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RecordingBody {
+    /// `rec_…`
     #[schema(value_type = String)]
     id: Id<RecordingId>,
+    /// `cal_…`, what was recorded.
     #[schema(value_type = String)]
     call_id: Id<CallId>,
+    /// When the recording began.
     started_at: Time,
+    /// How long it is.
     duration_ms: u128,
     /// Of the encrypted file.
     bytes: u64,
@@ -58,7 +62,9 @@ pub struct RecordingBody {
     lost_packets: u64,
     /// `six_months`, `five_years` or `ten_years`.
     retention: &'static str,
+    /// It is erased after that.
     retain_until: Time,
+    /// When it was erased; null while it is there.
     erased_at: Option<Time>,
 }
 
@@ -85,6 +91,7 @@ impl From<Recording> for RecordingBody {
 pub struct LinkBody {
     /// Below the address of this API; a GET without a key gives the WAV file, once.
     path: String,
+    /// It is of no use from then on.
     expires_at: Time,
 }
 

@@ -30,6 +30,10 @@ const REGISTER_S_MAX: i64 = 86_400;
 /// Our account at the peer of a trunk.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "username": "relay-1", "password": "what the carrier has given you", "register": true,
+    "register_expires_s": 1800,
+}))]
 pub struct AccountPut {
     /// As the peer knows us, 1 to 128 visible characters without quotes and backslashes.
     username: String,
@@ -59,9 +63,13 @@ impl std::fmt::Debug for AccountPut {
 /// Our account at the peer, without its password.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AccountBody {
+    /// As the peer knows us.
     username: String,
+    /// Challenges are answered with SHA-256 or better only.
     refuse_md5: bool,
+    /// We register at the peer.
     register: bool,
+    /// How long a registration is asked for; null without one.
     register_expires_s: Option<u32>,
     /// Whether the peer knows us now, as this process sees it; null when that is not wanted or not
     /// known yet.
@@ -71,7 +79,9 @@ pub struct AccountBody {
 /// How the peer of a trunk answers our challenges, without its password.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LoginBody {
+    /// As we know the peer.
     username: String,
+    /// SHA-256 and better only are offered.
     refuse_md5: bool,
 }
 
@@ -107,6 +117,7 @@ impl AccessBody {
 /// A new login of a trunk.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"refuse_md5": true}))]
 pub struct LoginCreate {
     /// Offer SHA-256 and better only; false when absent.
     refuse_md5: Option<bool>,
@@ -115,6 +126,7 @@ pub struct LoginCreate {
 /// A login of ours, shown once.
 #[derive(Serialize, ToSchema)]
 pub struct IssuedLoginBody {
+    /// As the peer has to name itself.
     username: String,
     /// Shown in this answer only.
     password: String,

@@ -43,9 +43,15 @@ impl AgeBandWord {
 /// A new subscriber; what is absent comes from the tenant.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "real_number": "+8613800005678", "language": "zh-CN", "age_band": "adult",
+}))]
 pub struct SubscriberCreate {
+    /// `+` and digits; it is sealed at once and never shown again.
     real_number: RealNumberField,
+    /// The language of prompts.
     language: Option<LanguageWord>,
+    /// Roughly how old the person is.
     age_band: Option<AgeBandWord>,
     /// IANA time zone, in which quiet hours are counted.
     time_zone: Option<String>,
@@ -54,21 +60,29 @@ pub struct SubscriberCreate {
 /// Another number of the same person.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"real_number": "+8613800006789"}))]
 pub struct NumberReplace {
+    /// `+` and digits; it is sealed at once and never shown again.
     real_number: RealNumberField,
 }
 
 /// A subscriber, as much as may be shown.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct SubscriberBody {
+    /// `sub_…`
     #[schema(value_type = String)]
     id: Id<SubscriberId>,
     /// Such as `138****0000`; null after an erasure.
     masked: Option<String>,
+    /// The language of prompts.
     language: String,
+    /// `minor`, `adult` or `senior`; null when nobody has said.
     age_band: Option<String>,
+    /// IANA time zone, in which quiet hours are counted.
     time_zone: String,
+    /// When it was made.
     created_at: Time,
+    /// When it was last changed.
     updated_at: Time,
 }
 

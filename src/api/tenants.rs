@@ -58,6 +58,7 @@ impl LanguageWord {
 /// A new tenant.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"name": "Example Insurance", "desk_user": "4000"}))]
 pub struct TenantCreate {
     /// Unique name, 1 to 200 characters.
     name: String,
@@ -84,31 +85,49 @@ const fn yes() -> bool {
 /// What may change of a tenant.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"desk_user": "4001"}))]
 pub struct TenantPatch {
+    /// Unique name, 1 to 200 characters.
     name: Option<String>,
+    /// `suspended`: no calls and no new bindings.
     state: Option<TenantStateWord>,
+    /// False: the tenant names subscribers by id only.
     accept_real_numbers: Option<bool>,
+    /// The user part that the tenant's PBX knows as its desk; null takes it away.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
     desk_user: Option<Option<String>>,
+    /// The language of prompts.
     language: Option<LanguageWord>,
+    /// IANA time zone.
     time_zone: Option<String>,
 }
 
 /// A tenant.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TenantBody {
+    /// `ten_…`
     #[schema(value_type = String)]
     id: Id<TenantId>,
+    /// Unique name.
     name: String,
+    /// Whether it may work.
     state: TenantStateWord,
+    /// A test tenant, seen by test keys only.
     test: bool,
+    /// False: the tenant names subscribers by id only.
     accept_real_numbers: bool,
+    /// The user part that the tenant's PBX knows as its desk.
     desk_user: Option<String>,
+    /// The language of prompts.
     language: String,
+    /// IANA time zone.
     time_zone: String,
+    /// Calling code of national numbers.
     country_code: String,
+    /// When it was made.
     created_at: Time,
+    /// When it was last changed.
     updated_at: Time,
 }
 

@@ -1,9 +1,8 @@
 //! Trunks: the SIP peers, set up by the operator. An insurer trunk belongs to a tenant, a carrier
 //! trunk to the platform.
 
+mod parse;
 mod secrecy;
-
-use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -23,13 +22,16 @@ use super::number_format::NumberFormatWord;
 use super::paging::{Cursor, Limit, ListBody, request};
 use super::srtp_mode::SrtpWord;
 use super::tenants::{COUNTRY_CODE, check_country_code};
-use super::values::{Checks, Id, Time, nullable, problem_at, refuse_unsupported};
+use super::values::{Checks, Id, Time, nullable, problem_at};
 use crate::domain::id::{TenantId, TrunkId};
-use crate::domain::network::{Network, Transport, TrunkPlace};
-use crate::domain::trunk_media::{KeyWay, SrtpMode, TrunkMedia};
+use crate::domain::network::Transport;
+use crate::domain::trunk_media::{KeyWay, SrtpMode};
 use crate::domain::trust::{NumberFormat, TrunkIdentity};
 use crate::store::trunk::{NewTrunk, Trunk, TrunkChange, TrunkSide};
-use secrecy::{check_proof, check_secrecy, check_srtp, check_tls};
+use parse::{
+    check_limits, check_supported, parse_media, parse_media_networks, parse_side, parse_targets,
+};
+use secrecy::{check_proof, check_secrecy, check_tls};
 
 const NAME_CHARS_MAX: usize = 200;
 const NETWORKS_MAX: usize = 64;
@@ -86,9 +88,14 @@ impl From<Transport> for TransportWord {
 /// A new trunk.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "name": "carrier-east", "role": "carrier", "source_networks": ["198.51.100.0/24"],
+    "targets": ["sip.carrier.example"], "channels_max": 120, "cps_max": 20,
+}))]
 pub struct TrunkCreate {
     /// Unique name, 1 to 200 characters.
     name: String,
+    /// On which side of the relay it is.
     role: TrunkRoleWord,
     /// Whose PBX; for the role `insurer`, and only for it.
     #[schema(value_type = Option<String>)]
@@ -117,7 +124,7 @@ pub struct TrunkCreate {
     /// Calling code of the national numbers it sends; `86` when absent, others are not supported
     /// yet.
     country_code: Option<String>,
-    /// True when absent.
+    /// False: calls are neither taken from it nor sent to it. True when absent.
     enabled: Option<bool>,
     /// The most calls at once, both ways together, 1 to 1000000; no limit when absent.
     channels_max: Option<u32>,
@@ -146,70 +153,108 @@ pub struct TrunkCreate {
 /// What may change of a trunk.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"channels_max": 240}))]
 pub struct TrunkPatch {
+    /// Unique name, 1 to 200 characters.
     name: Option<String>,
     /// Replaces all of them.
     source_networks: Option<Vec<String>>,
     /// Replaces all of them.
     targets: Option<Vec<String>>,
+    /// How calls are sent to it.
     transport: Option<TransportWord>,
+    /// PEM: the certificates that its own must chain to; null takes them away.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
     tls_ca: Option<Option<String>>,
+    /// The DNS name or IP address that its certificate must hold; null takes it away.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
     tls_name: Option<Option<String>>,
+    /// Lower is tried first.
     priority: Option<u16>,
+    /// Its share of the calls among equals.
     weight: Option<u16>,
+    /// `86`; others are not supported yet.
     country_code: Option<String>,
+    /// False: calls are neither taken from it nor sent to it.
     enabled: Option<bool>,
+    /// The most calls at once; null: no limit.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<u32>)]
     channels_max: Option<Option<u32>>,
+    /// The most new calls in a second; null: no limit.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<u32>)]
     cps_max: Option<Option<u32>>,
+    /// Its headers that name a purpose or a caller are believed.
     trusted: Option<bool>,
+    /// How it spells the numbers that it sends.
     number_format_in: Option<NumberFormatWord>,
+    /// How numbers are written to it.
     number_format_out: Option<NumberFormatWord>,
+    /// Media may come from another port than the announced one.
     media_learning: Option<bool>,
     /// Replaces all of them; calls that are up keep to the old ones.
     media_networks: Option<Vec<String>>,
+    /// How keys travel on it.
     dtmf: Option<KeyWayWord>,
+    /// Whether its media is encrypted.
     srtp: Option<SrtpWord>,
 }
 
 /// A trunk.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TrunkBody {
+    /// `trk_…`
     #[schema(value_type = String)]
     id: Id<TrunkId>,
+    /// Unique name.
     name: String,
+    /// On which side of the relay it is.
     role: TrunkRoleWord,
+    /// Whose PBX; null for a carrier.
     #[schema(value_type = Option<String>)]
     tenant_id: Option<Id<TenantId>>,
+    /// Addresses and networks it sends from.
     source_networks: Vec<String>,
+    /// To which calls are sent, in this order.
     targets: Vec<String>,
+    /// How calls are sent to it.
     transport: TransportWord,
+    /// PEM: the certificates that its own must chain to.
     tls_ca: Option<String>,
+    /// The DNS name or IP address that its certificate must hold.
     tls_name: Option<String>,
+    /// Lower is tried first.
     priority: u16,
+    /// Its share of the calls among equals.
     weight: u16,
+    /// Calling code of the national numbers it sends.
     country_code: String,
+    /// False: calls are neither taken from it nor sent to it.
     enabled: bool,
+    /// The most calls at once; null: no limit.
     channels_max: Option<u32>,
+    /// The most new calls in a second; null: no limit.
     cps_max: Option<u32>,
     /// Its headers that name a purpose or a caller are believed.
     trusted: bool,
+    /// How it spells the numbers that it sends.
     number_format_in: NumberFormatWord,
+    /// How numbers are written to it.
     number_format_out: NumberFormatWord,
     /// Media may come from another port than the announced one.
     media_learning: bool,
     /// Networks in which its media is; anywhere when empty.
     media_networks: Vec<String>,
+    /// How keys travel on it.
     dtmf: KeyWayWord,
+    /// Whether its media is encrypted.
     srtp: SrtpWord,
+    /// When it was made.
     created_at: Time,
+    /// When it was last changed.
     updated_at: Time,
 }
 
@@ -419,55 +464,4 @@ pub async fn delete(
     if_match.unless_changed(api.store().delete_trunk(id, version, now).await?)?;
     api.relay().trunks_changed();
     Ok(StatusCode::NO_CONTENT)
-}
-
-fn parse_media(checks: &mut Checks, body: &TrunkCreate, transport: Transport) -> TrunkMedia {
-    let srtp = body.srtp.map(SrtpMode::from).unwrap_or_default();
-    check_srtp(checks, transport, srtp);
-    TrunkMedia {
-        learning: body.media_learning.unwrap_or(false),
-        networks: parse_media_networks(checks, body.media_networks.as_deref().unwrap_or_default()),
-        keys: body.dtmf.map(KeyWay::from).unwrap_or_default(),
-        srtp,
-    }
-}
-
-fn parse_media_networks(checks: &mut Checks, texts: &[String]) -> Arc<[Network]> {
-    parse_networks(checks, "/media_networks", texts, 0, MEDIA_NETWORKS_MAX).into()
-}
-
-/// An insurer's trunk has a tenant, a carrier's none.
-fn parse_side(checks: &mut Checks, role: TrunkRoleWord, tenant: Option<TenantId>) -> TrunkSide {
-    match (role, tenant) {
-        (TrunkRoleWord::Insurer, Some(tenant)) => return TrunkSide::Insurer { tenant },
-        (TrunkRoleWord::Carrier, None) => {}
-        (TrunkRoleWord::Insurer, None) => checks.require(false, "/tenant_id", Rule::Missing),
-        (TrunkRoleWord::Carrier, Some(_)) => checks.require(false, "/tenant_id", Rule::Invalid),
-    }
-    TrunkSide::Carrier
-}
-
-/// Addresses that a packet can be sent to, and names that may lead to some.
-fn parse_targets(checks: &mut Checks, texts: &[String]) -> Vec<TrunkPlace> {
-    let length = Rule::Length(1, TARGETS_MAX);
-    checks.require((1..=TARGETS_MAX).contains(&texts.len()), "/targets", length);
-    let mut targets = Vec::new();
-    for (index, text) in texts.iter().enumerate().take(TARGETS_MAX) {
-        match TrunkPlace::parse(text) {
-            Ok(place) => targets.push(place),
-            Err(_) => checks.require(false, &format!("/targets/{index}"), Rule::InvalidAddress),
-        }
-    }
-    targets
-}
-
-/// Nothing enforces these yet.
-fn check_supported(country_code: Option<&str>) -> Result<(), ApiError> {
-    refuse_unsupported(&[(country_code.is_some_and(|code| code != COUNTRY_CODE), "/country_code")])
-}
-
-/// What a limit may be.
-fn check_limits(checks: &mut Checks, channels_max: Option<u32>, cps_max: Option<u32>) {
-    checks.range("/channels_max", channels_max.unwrap_or(1).into(), 1, CHANNELS_MAX);
-    checks.range("/cps_max", cps_max.unwrap_or(1).into(), 1, CPS_MAX);
 }

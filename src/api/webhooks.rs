@@ -41,6 +41,10 @@ pub enum WebhookStateWord {
 /// A new endpoint.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "url": "https://crm.example.com/maskline", "description": "CRM",
+    "event_types": ["call.completed", "call.refused"],
+}))]
 pub struct WebhookCreate {
     /// `https`, a public host name, port 443 or 8443; at most 1000 characters.
     url: String,
@@ -54,8 +58,11 @@ pub struct WebhookCreate {
 /// What may change of an endpoint.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"event_types": ["binding.expired"]}))]
 pub struct WebhookPatch {
+    /// `https`, a public host name, port 443 or 8443; at most 1000 characters.
     url: Option<String>,
+    /// For people, 1 to 200 characters; null takes it away.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
     description: Option<Option<String>>,
@@ -68,9 +75,12 @@ pub struct WebhookPatch {
 /// An endpoint.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct WebhookBody {
+    /// `whe_…`
     #[schema(value_type = String)]
     id: Id<WebhookId>,
+    /// Where it is told.
     url: String,
+    /// For people.
     description: Option<String>,
     /// Empty: all kinds.
     event_types: Vec<String>,
@@ -82,7 +92,9 @@ pub struct WebhookBody {
     old_secret_until: Option<Time>,
     /// Since when it has taken nothing; null while deliveries succeed.
     failing_since: Option<Time>,
+    /// When it was made.
     created_at: Time,
+    /// When it was last changed.
     updated_at: Time,
 }
 
@@ -121,6 +133,7 @@ impl std::fmt::Debug for WebhookSecretBody {
 /// The event of a ping.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PingBody {
+    /// `evt_…`, what the endpoint will be told.
     #[schema(value_type = String)]
     event_id: Id<EventId>,
 }
@@ -128,13 +141,18 @@ pub struct PingBody {
 /// What became of telling an event.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DeliveryBody {
+    /// `dlv_…`
     #[schema(value_type = String)]
     id: Id<DeliveryId>,
+    /// Who is told.
     #[schema(value_type = String)]
     endpoint_id: Id<WebhookId>,
+    /// Of what.
     #[schema(value_type = String)]
     event_id: Id<EventId>,
+    /// Such as `binding.created`.
     event_type: String,
+    /// The place of the event among those of the tenant.
     sequence: u64,
     /// `pending`, `delivered` or `dead`.
     state: String,
@@ -142,7 +160,9 @@ pub struct DeliveryBody {
     next_attempt_at: Option<Time>,
     /// For each attempt `at`, `outcome`, the `status` that was answered, and `duration_ms`.
     attempts: Value,
+    /// When it was made.
     created_at: Time,
+    /// When it was over; null while it is tried.
     done_at: Option<Time>,
 }
 

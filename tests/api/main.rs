@@ -9,6 +9,7 @@ mod support;
 mod bad_input;
 mod contract;
 mod events;
+mod examples;
 mod isolation;
 mod nouns;
 mod recordings;

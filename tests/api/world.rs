@@ -8,6 +8,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use maskline::api::bootstrap::issue_platform_key;
+use maskline::api::openapi::DOCUMENT_PATH;
 use maskline::api::roles::Role;
 use maskline::api::{Api, router};
 use maskline::domain::now::Now;
@@ -137,12 +138,15 @@ impl Client {
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+        // Its examples show how a real number is written.
+        let has_examples = request.uri().path() == DOCUMENT_PATH;
         let response = self.app.clone().oneshot(request).await.expect("an answer");
         let (parts, body) = response.into_parts();
         let bytes = to_bytes(body, 1 << 24).await.expect("a body");
         let text = String::from_utf8_lossy(&bytes);
         let headers = format!("{:?}", parts.headers);
-        assert!(!text.contains(CANARY) && !headers.contains(CANARY), "a real number came out");
+        let leaks = text.contains(CANARY) && !has_examples || headers.contains(CANARY);
+        assert!(!leaks, "a real number came out");
         let body = serde_json::from_str(&text).unwrap_or(Value::Null);
         Answer { status: parts.status, headers: parts.headers, body }
     }
