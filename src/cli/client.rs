@@ -103,8 +103,8 @@ impl fmt::Display for ClientError {
                  and _ only, and no line break behind it",
             ),
             Self::UrlMalformed => f.write_str(
-                "the address of the control API (MASKLINE_URL or --url) is malformed: give one such \
-                 as http://127.0.0.1:8080",
+                "the address of the control API (MASKLINE_URL or --url) is malformed: give one \
+                 such as http://127.0.0.1:8080",
             ),
             Self::Unreachable { url, why } => {
                 write!(f, "nothing answers at {url} ({why}); is `maskline serve` running?")
