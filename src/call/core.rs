@@ -86,6 +86,9 @@ impl CallCore {
                 }
                 self.wires.transactions.unreachable(now.monotonic, peer);
             }
+            Input::Undelivered { peer, branch } => {
+                self.wires.transactions.undelivered(now.monotonic, peer, branch);
+            }
             Input::Route { call, answer } => self.on_route(now, call, answer),
             Input::Media(report) => self.on_report(now, report),
             Input::Control(control) => self.on_control(now, control),

@@ -19,6 +19,7 @@ use crate::domain::route::{RouteAnswer, RouteQuery};
 use crate::domain::whisper::Unwanted;
 use crate::rtp::plane;
 use crate::sip::digest::Secret;
+use crate::sip::ids::Branch;
 use crate::sip::malformed::Malformed;
 use crate::sip::transport::{Hop, Transport};
 
@@ -84,11 +85,18 @@ pub enum Input {
         /// What can be answered, and why not more.
         malformed: Malformed,
     },
-    /// The peer of an earlier [`Output::Transmit`] cannot be reached: ICMP says so, or there is no
-    /// connection to it any more.
+    /// The peer of an earlier [`Output::Transmit`] cannot be reached: there is no connection to it
+    /// any more, or no way.
     Unreachable {
         /// Which peer.
         peer: Hop,
+    },
+    /// ICMP says that a datagram of an earlier [`Output::Transmit`] did not arrive.
+    Undelivered {
+        /// Where it went.
+        peer: Hop,
+        /// That of the request, as ICMP repeats it.
+        branch: Branch,
     },
     /// The answer to [`Output::FindRoute`].
     Route {
@@ -323,6 +331,7 @@ impl fmt::Debug for Input {
             }
             Self::Broken { peer, malformed } => write!(f, "Broken({peer:?}, {malformed:?})"),
             Self::Unreachable { peer } => write!(f, "Unreachable({peer})"),
+            Self::Undelivered { peer, branch } => write!(f, "Undelivered({peer}, {branch:?})"),
             Self::Route { call, answer } => write!(f, "Route({call:?}, {answer:?})"),
             Self::Media(report) => write!(f, "Media({report:?})"),
             Self::Control(control) => write!(f, "Control({control:?})"),

@@ -24,7 +24,7 @@ use super::recorder::Recorder;
 use super::refusals::Refusals;
 use super::routes::{Found, RouteSource, Routes};
 use super::security::{Knocks, Line};
-use super::sip_udp::{Received, SipSocket};
+use super::sip_udp::{Received, SipSocket, Undelivered};
 use super::stream::Post;
 use super::tally::{Published, Tally};
 use super::trunks::{KnownPeers, TrunkTable};
@@ -193,9 +193,9 @@ impl<R: RouteSource> Running<R> {
     /// Takes what is on one socket.
     fn receive(&mut self, number: usize, flags: epoll::EventFlags) {
         if flags.contains(epoll::EventFlags::ERR) {
-            let error = |this: &Self| this.shard.sockets.get(number)?.unreachable();
-            while let Some(address) = error(self) {
-                self.unreachable(address);
+            let error = |this: &Self| this.shard.sockets.get(number)?.undelivered();
+            while let Some(undelivered) = error(self) {
+                self.undelivered(undelivered);
             }
         }
         self.follow_trunks();
@@ -206,7 +206,7 @@ impl<R: RouteSource> Running<R> {
             let Some(socket) = self.shard.sockets.get_mut(number) else { return };
             match socket.receive() {
                 Received::Empty => return self.caught_up(number),
-                Received::Unreachable(address) => self.unreachable(address),
+                Received::Undelivered(it) => self.undelivered(it),
                 Received::Datagram { source, bytes } => {
                     self.pace.arrived();
                     let Some(peer) = self.peers.find(&self.table, source) else {
@@ -281,14 +281,15 @@ impl<R: RouteSource> Running<R> {
     }
 
     /// The system may tell one shard of what another has sent.
-    fn unreachable(&mut self, address: SocketAddr) {
+    fn undelivered(&mut self, Undelivered { destination, branch }: Undelivered) {
         self.tally.unreachable += 1;
-        for (owner, passing) in self.passing.iter_mut().enumerate() {
-            if owner != self.shard.index {
-                passing.push(Input::Unreachable { peer: address.into() });
-            }
+        let input = Input::Undelivered { peer: destination.into(), branch };
+        let owner = usize::from(branch.shard().number());
+        if owner == self.shard.index {
+            self.feed(now(), input);
+        } else if let Some(passing) = self.passing.get_mut(owner) {
+            passing.push(input);
         }
-        self.feed(now(), Input::Unreachable { peer: address.into() });
     }
 
     /// Hands the others what belongs to them.

@@ -11,6 +11,9 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, recvfrom};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use crate::sip::ids::Branch;
+use crate::sip::steer::branch_in;
+
 /// The longest UDP payload, and so the longest message.
 pub(crate) const DATAGRAM_MAX: usize = 65_535;
 /// Room for bursts while the shard is busy; the system may grant less (`maskline doctor` looks).
@@ -41,10 +44,17 @@ pub(crate) enum Received<'a> {
         /// What.
         bytes: &'a [u8],
     },
-    /// ICMP says that an earlier datagram did not arrive there.
-    Unreachable(SocketAddr),
+    /// ICMP says that a request of ours did not arrive.
+    Undelivered(Undelivered),
     /// Nothing is waiting.
     Empty,
+}
+
+/// A request that did not arrive, since nobody is there.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Undelivered {
+    pub(crate) destination: SocketAddr,
+    pub(crate) branch: Branch,
 }
 
 impl SipSocket {
@@ -108,8 +118,8 @@ impl SipSocket {
                 Err(Errno::AGAIN) => return Received::Empty,
                 Err(Errno::INTR) => {}
                 // An error that ICMP left behind: the queue says whose it is.
-                Err(_) => match self.unreachable() {
-                    Some(address) => return Received::Unreachable(address),
+                Err(_) => match self.undelivered() {
+                    Some(undelivered) => return Received::Undelivered(undelivered),
                     None => return Received::Empty,
                 },
             }
@@ -133,15 +143,17 @@ impl SipSocket {
         Some(SystemTime::UNIX_EPOCH + seconds + rest)
     }
 
-    /// The destination of a datagram that did not arrive, since nobody is there. Other errors that
-    /// are queued say nothing about the peer, and are dropped.
-    pub(crate) fn unreachable(&self) -> Option<SocketAddr> {
+    /// A request that did not arrive, since nobody is there. Other errors that are queued say
+    /// nothing about the peer and are dropped, and so are those that repeat no branch of ours: who
+    /// has not seen a request can forge them, and silence tells soon enough who is away.
+    pub(crate) fn undelivered(&self) -> Option<Undelivered> {
         loop {
-            let QueuedError { destination, errno } = queued_error(&self.socket)?;
+            let QueuedError { destination, branch, errno } = queued_error(&self.socket)?;
             if is_nobody_there(errno)
                 && let Some(destination) = destination
+                && let Some(branch) = branch
             {
-                return Some(destination);
+                return Some(Undelivered { destination, branch });
             }
         }
     }
@@ -223,6 +235,8 @@ impl AsFd for SipSocket {
 struct QueuedError {
     /// Where the datagram went.
     destination: Option<SocketAddr>,
+    /// The branch of ours in what ICMP repeats of it.
+    branch: Option<Branch>,
     /// What went wrong.
     errno: Option<Errno>,
 }
@@ -232,17 +246,20 @@ fn is_nobody_there(errno: Option<Errno>) -> bool {
     matches!(errno, Some(Errno::CONNREFUSED | Errno::HOSTUNREACH | Errno::NETUNREACH))
 }
 
+/// Room for what ICMP repeats of a datagram: enough for the first two lines of a request. Hosts
+/// repeat some 500 bytes (RFC 1812 §4.3.2.3), old ones eight.
+const REPEATED_MAX: usize = 1_024;
 /// Room for the one control message that says what went wrong, and where that was noticed.
 const CONTROL_WORDS: usize = 32;
 
 /// The oldest error in the queue; `None` when it is empty.
 #[expect(unsafe_code, reason = "no safe wrapper in our crates reads what IP_RECVERR tells")]
 fn queued_error(socket: &Socket) -> Option<QueuedError> {
-    let mut start = [0_u8; 64];
+    let mut start = [0_u8; REPEATED_MAX];
     let mut control = [0_u64; CONTROL_WORDS];
     // SAFETY: `try_init` gives a zeroed address that is large enough for any family, and the
     // header points at it, at `start` and at `control`, all of which outlive the call.
-    let (errno, destination) = unsafe {
+    let ((errno, length), destination) = unsafe {
         SockAddr::try_init(|address, length| {
             let mut part =
                 libc::iovec { iov_base: start.as_mut_ptr().cast(), iov_len: start.len() };
@@ -254,15 +271,17 @@ fn queued_error(socket: &Socket) -> Option<QueuedError> {
             header.msg_control = control.as_mut_ptr().cast();
             header.msg_controllen = size_of_val(&control);
             let flags = libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
-            if libc::recvmsg(socket.as_raw_fd(), &raw mut header, flags) < 0 {
+            let repeated = libc::recvmsg(socket.as_raw_fd(), &raw mut header, flags);
+            let Ok(repeated) = usize::try_from(repeated) else {
                 return Err(io::Error::last_os_error());
-            }
+            };
             *length = header.msg_namelen;
-            Ok(errno_in(&header))
+            Ok((errno_in(&header), repeated))
         })
     }
     .ok()?;
-    Some(QueuedError { destination: destination.as_socket(), errno })
+    let branch = start.get(..length).and_then(branch_in);
+    Some(QueuedError { destination: destination.as_socket(), branch, errno })
 }
 
 /// What went wrong, as the control messages of a received header say.
@@ -352,7 +371,7 @@ mod tests {
                 assert_eq!(bytes, b"hello");
                 assert_eq!(Ok(source), other.local_address().map_err(|_| ()));
             }
-            Received::Unreachable(_) | Received::Empty => panic!("a datagram was sent"),
+            Received::Undelivered(_) | Received::Empty => panic!("a datagram was sent"),
         }
     }
 
@@ -391,22 +410,49 @@ mod tests {
             wait_readable(&one);
             match one.receive() {
                 Received::Datagram { bytes, .. } => assert_eq!(bytes, [n], "in order"),
-                Received::Unreachable(_) | Received::Empty => panic!("datagram {n} was sent"),
+                Received::Undelivered(_) | Received::Empty => panic!("datagram {n} was sent"),
             }
         }
     }
 
-    #[test]
-    fn a_dead_peer_is_reported_with_its_address() {
-        let mut socket = SipSocket::bind(loopback()).expect("a free port");
+    fn dead() -> SocketAddr {
         let dead = SipSocket::bind(loopback()).and_then(|peer| peer.local_address());
-        let dead = dead.expect("a port that is closed again");
-        socket.send(dead, Bytes::from_static(b"is anybody there"));
-        socket.flush();
-        wait_readable(&socket);
-        let received = socket.receive();
-        assert!(matches!(received, Received::Unreachable(at) if at == dead), "{received:?}");
-        assert!(matches!(socket.receive(), Received::Empty));
+        dead.expect("a port that is closed again")
+    }
+
+    const BRANCH: &str = "z9hG4bK000123456789abcdef";
+
+    #[test]
+    fn a_dead_peer_is_reported_with_the_branch_of_what_did_not_reach_it() {
+        let branch = Branch::parse(BRANCH.as_bytes()).expect("one of ours");
+        for bytes_before in [0, 380] {
+            let mut socket = SipSocket::bind(loopback()).expect("a free port");
+            let destination = dead();
+            let user = "1".repeat(bytes_before);
+            let via = format!("SIP/2.0/UDP 192.0.2.1:5060;branch={BRANCH};rport");
+            let request = format!("INVITE sip:{user}@h SIP/2.0\r\nVia: {via}\r\n\r\n");
+            socket.send(destination, request.into());
+            socket.flush();
+            wait_readable(&socket);
+            match socket.receive() {
+                Received::Undelivered(it) => {
+                    assert_eq!(it, Undelivered { destination, branch });
+                }
+                other @ (Received::Datagram { .. } | Received::Empty) => panic!("{other:?}"),
+            }
+            assert!(matches!(socket.receive(), Received::Empty));
+        }
+    }
+
+    #[test]
+    fn an_icmp_error_that_repeats_no_branch_of_ours_says_nothing() {
+        let mut socket = SipSocket::bind(loopback()).expect("a free port");
+        for text in ["INVITE s", "INVITE sip:h SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bKx"] {
+            socket.send(dead(), Bytes::from_static(text.as_bytes()));
+            socket.flush();
+            wait_readable(&socket);
+            assert!(matches!(socket.receive(), Received::Empty), "{text}");
+        }
     }
 
     fn set_option(socket: &SipSocket, option: libc::c_int, value: libc::c_int) {
@@ -432,7 +478,7 @@ mod tests {
         assert_eq!(queued.errno, Some(Errno::MSGSIZE));
         socket.send(to, Bytes::from(vec![0; 2_000]));
         socket.flush();
-        assert_eq!(socket.unreachable(), None);
+        assert_eq!(socket.undelivered(), None);
     }
 
     #[test]

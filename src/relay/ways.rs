@@ -59,6 +59,7 @@ impl TakesInputs for Ways {
             Input::Datagram { peer, .. } if peer.role == PeerRole::Softphone => SOFTPHONES_AT,
             Input::Datagram { bytes, .. } => self.owner(bytes),
             Input::Unreachable { peer } => return self.tell_all(*peer),
+            Input::Undelivered { branch, .. } => usize::from(branch.shard().number()),
             // Answered without a call, so that anyone can.
             Input::Broken { .. }
             | Input::Route { .. }

@@ -75,13 +75,16 @@ macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident = $prefix:literal + $random:literal;)+) => {$(
         $(#[$doc])*
         #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
-        pub struct $name([u8; $prefix.len() + SHARD_CHARS + $random]);
+        pub struct $name([u8; Self::LENGTH]);
 
         impl $name {
+            /// How many bytes each has.
+            pub const LENGTH: usize = $prefix.len() + SHARD_CHARS + $random;
+
             /// A new one; five random bits in each character behind the shard number.
             #[must_use]
             pub fn new(shard: Shard, rng: &mut (impl Rng + ?Sized)) -> Self {
-                let mut text = [0; $prefix.len() + SHARD_CHARS + $random];
+                let mut text = [0; Self::LENGTH];
                 let (prefix, rest) = text.split_at_mut($prefix.len());
                 prefix.copy_from_slice($prefix);
                 rng.fill_bytes(rest);
@@ -92,7 +95,7 @@ macro_rules! ids {
             /// One of bytes that need not be random, for what nobody has to find again.
             #[must_use]
             pub fn made_of(shard: Shard, mut byte: impl FnMut() -> u8) -> Self {
-                let mut text = [0; $prefix.len() + SHARD_CHARS + $random];
+                let mut text = [0; Self::LENGTH];
                 let (prefix, rest) = text.split_at_mut($prefix.len());
                 prefix.copy_from_slice($prefix);
                 rest.fill_with(&mut byte);

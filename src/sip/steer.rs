@@ -18,6 +18,16 @@ pub fn shard_of(message: &[u8], shards: u16) -> u16 {
     ours.unwrap_or_else(|| spread(call_id, shards))
 }
 
+/// The branch of ours in a request of which only the beginning is known, as ICMP repeats it to
+/// show what it means. Nobody else can name one: it is random.
+#[must_use]
+pub fn branch_in(beginning: &[u8]) -> Option<Branch> {
+    const NAME: &[u8] = b";branch=";
+    let at = beginning.windows(NAME.len()).position(|part| part == NAME)?;
+    let rest = beginning.get(at + NAME.len()..)?;
+    Branch::parse(rest.get(..Branch::LENGTH)?)
+}
+
 /// What tells the shard of a message.
 #[derive(Default)]
 struct Marks<'a> {

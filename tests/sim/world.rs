@@ -22,6 +22,8 @@ use maskline::domain::whisper::{Unwanted, WhisperPolicy};
 use maskline::phone::{Phone, PhoneInput, PhoneOutput};
 use maskline::prompt::ClipTimes;
 use maskline::rtp::plane::Report;
+use maskline::sip::ids::Branch;
+use maskline::sip::steer::branch_in;
 use maskline::sip::transport::Transport;
 use rand_chacha::{ChaCha8Rng, ChaCha20Rng};
 use rand_core::SeedableRng;
@@ -34,7 +36,7 @@ use crate::invariants::{self, Broken};
 use crate::media::Media;
 use crate::model::Facts;
 use crate::net::{Net, Repeats};
-use crate::people::People;
+use crate::people::{People, ms};
 use crate::recorder::Recorder;
 use crate::store::{Store, StoreStep};
 use crate::trace::Trace;
@@ -60,7 +62,7 @@ const OUTPUTS_MAX: u32 = 10_000;
 pub(crate) enum Event {
     ToRelay { from: SocketAddr, to: SocketAddr, bytes: Bytes },
     ToPhone { from: SocketAddr, to: SocketAddr, bytes: Bytes },
-    Unreachable(SocketAddr),
+    Undelivered { to: SocketAddr, branch: Branch },
     Store(StoreStep),
     StoreFull(CallId),
     Report(Report),
@@ -277,9 +279,9 @@ impl World {
                     phone.handle_input(now, PhoneInput::Datagram { from, to, bytes });
                 });
             }
-            Event::Unreachable(address) => {
-                self.trace.note(at, &format!("icmp {address}"), &[]);
-                self.feed(Input::Unreachable { peer: address.into() }, &Context::default());
+            Event::Undelivered { to, branch } => {
+                self.trace.note(at, &format!("icmp {to}"), &[]);
+                self.feed(Input::Undelivered { peer: to.into(), branch }, &Context::default());
             }
             Event::Store(step) => self.store_steps(step),
             Event::StoreFull(call) => self.answer_route(call, RouteAnswer::Failed),
@@ -344,8 +346,8 @@ impl World {
             Place::Carrier(_) => PeerRole::Carrier,
         };
         self.witness.borrow_mut().relay_receives(self.now, who, &bytes);
-        let context =
-            Context { sip_call_id: Some(wire::header(&bytes, "Call-ID").to_owned()), call: None };
+        let sip_call_id = Some(wire::header(&bytes, "Call-ID").to_owned());
+        let context = Context { sip_call_id, call: None };
         let transport = Transport::Udp;
         let peer = Peer { address: from, transport, trunk: who.trunk(), role };
         self.feed(Input::Datagram { peer, bytes }, &context);
@@ -353,8 +355,8 @@ impl World {
 
     fn send_to_phone(&mut self, from: SocketAddr, to: SocketAddr, bytes: Bytes) {
         if Who::at(to.ip()).is_some_and(|who| self.unplugged.contains(&who)) {
-            self.queue_in(Duration::from_millis(10), Event::Unreachable(to));
-            return;
+            let Some(branch) = branch_in(&bytes) else { return };
+            return self.queue_in(ms(10), Event::Undelivered { to, branch });
         }
         if let Some(repeats) = &mut self.repeats {
             repeats.note(self.now.monotonic, to, &bytes);

@@ -2,11 +2,13 @@
 
 #[cfg(test)]
 use super::harness::*;
-use crate::call::io::{Control, Input};
+use crate::call::io::{Control, Input, Peer};
 use crate::domain::binding::{BindingState, SuspendReason};
 use crate::domain::cause::Cause;
 use crate::domain::cdr::EndedBy;
 use crate::domain::route::{CallerParty, Route, RouteAnswer};
+use crate::sip::ids::Branch;
+use crate::sip::steer::branch_in;
 
 fn refuse(change: fn(&mut Route)) -> Harness {
     let mut h = Harness::new();
@@ -262,6 +264,12 @@ fn a_silent_trunk_is_left_within_two_seconds_and_two_never_ring() {
     h.check_nothing_is_left();
 }
 
+/// ICMP repeats the request.
+fn undelivered(to: Peer, request: &str) -> Input {
+    let branch = branch_in(request.as_bytes()).expect("one of ours");
+    Input::Undelivered { peer: to.hop(), branch }
+}
+
 #[test]
 fn a_503_or_an_icmp_error_moves_on_at_once() {
     let mut h = Harness::new();
@@ -270,13 +278,27 @@ fn a_503_or_an_icmp_error_moves_on_at_once() {
     assert_eq!(h.lines(carrier()), ["ACK"]);
     assert_eq!(h.lines(second_carrier()), ["INVITE"]);
     let mut h = Harness::new();
-    h.called();
-    h.input(Input::Unreachable { peer: carrier().hop() });
-    assert_eq!(h.lines(second_carrier()), ["INVITE"]);
-    h.input(Input::Unreachable { peer: second_carrier().hop() });
+    let first = h.called().invite;
+    h.input(undelivered(carrier(), &first));
+    let second = h.take_one(second_carrier());
+    assert_eq!(start(&second), "INVITE");
+    h.input(undelivered(second_carrier(), &second));
     assert_eq!(h.lines(pbx()), ["503 INVITE"]);
     assert_eq!(h.cdr().cause, Cause::TrunkFailed);
     h.check_nothing_is_left();
+}
+
+#[test]
+fn an_icmp_error_of_somebody_who_has_not_seen_the_invite_moves_nothing_on() {
+    let mut h = Harness::new();
+    let invite = h.called().invite;
+    let branch = branch_in(invite.as_bytes()).expect("one of ours");
+    let branch = Branch::made_of(branch.shard(), || 7);
+    h.input(Input::Undelivered { peer: carrier().hop(), branch });
+    h.input(undelivered(second_carrier(), &invite));
+    assert!(h.take(second_carrier()).is_empty() && h.take(pbx()).is_empty());
+    h.advance(ms(2_000));
+    assert_eq!(h.lines(second_carrier()), ["INVITE"], "its silence does");
 }
 
 #[test]

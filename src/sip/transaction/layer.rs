@@ -10,7 +10,7 @@ use super::client_invite::ClientInvite;
 use super::key::{matched_method_name, write_merge_key, write_server_key};
 use super::server::Server;
 use super::server_invite::ServerInvite;
-use super::slot::{Audience, Cancel, Key, Listed, Machine, Role, Slot, SlotId};
+use super::slot::{Audience, Cancel, Key, Machine, Role, Slot, SlotId};
 use super::table::Table;
 use super::{
     ClientFailure, ClientId, Effects, Event, Found, Full, Output, Owner, ServerId, Verdict,
@@ -189,6 +189,17 @@ impl Transactions {
         }
     }
 
+    /// The network says that a request of ours with this branch did not arrive. True when one
+    /// there waits for its first answer; then it is as in [`Self::unreachable`]. Anybody can say
+    /// that a peer is away, but only who has seen the request knows its branch.
+    pub fn undelivered(&mut self, now: Instant, peer: Hop, branch: Branch) -> bool {
+        let is_known = self.table.is_unanswered_at(peer, branch);
+        if is_known {
+            self.unreachable(now, peer);
+        }
+        is_known
+    }
+
     /// The time of [`Self::poll_timeout`] has come.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(id) = self.table.pop_due(now) {
@@ -299,19 +310,9 @@ impl Transactions {
         } else {
             Machine::Server(Server::new(reliability))
         };
-        let server = ServerId(self.table.insert(Slot {
-            machine,
-            key,
-            hash: self.hash,
-            merge,
-            serial: 0,
-            owner: Owner::default(),
-            peer: message.reply_hop(source),
-            cancel: Cancel::No,
-            audience: Audience::User,
-            listed: Listed::No,
-            lingers_until: None,
-        }));
+        let peer = message.reply_hop(source);
+        let slot = Slot { merge, ..Slot::new(machine, key, self.hash, peer) };
+        let server = ServerId(self.table.insert(slot));
         if message.method() == Method::Cancel {
             let invite = self.find_invite(message);
             return Event::Cancel { server, invite };
@@ -415,19 +416,8 @@ impl Transactions {
         } else {
             Machine::Client(Client::new(now, bytes, reliability))
         };
-        let id = self.table.insert(Slot {
-            machine,
-            key: Key::Client(branch, method),
-            hash: self.table.client_hash(branch, method),
-            merge: None,
-            serial: 0,
-            owner,
-            peer: to,
-            cancel: Cancel::No,
-            audience,
-            listed: Listed::No,
-            lingers_until: None,
-        });
+        let (key, hash) = (Key::Client(branch, method), self.table.client_hash(branch, method));
+        let id = self.table.insert(Slot { owner, audience, ..Slot::new(machine, key, hash, to) });
         self.table.settle(now, id);
         id
     }

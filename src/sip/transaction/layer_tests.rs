@@ -400,6 +400,27 @@ fn an_unreachable_peer_fails_what_it_has_not_answered_and_nothing_else() {
 }
 
 #[test]
+fn who_says_that_a_peer_is_away_must_name_a_request_that_waits_there() {
+    let mut bench = Bench::new();
+    let answered = ours(Method::Invite, 1);
+    bench.send(answered.clone());
+    bench.receive(answer_to(&answered.bytes, 100));
+    bench.send(ours(Method::Invite, 2));
+    bench.send(ours(Method::Options, 3));
+    let elsewhere = Hop::from(SocketAddr::from(([198, 51, 100, 7], 5060)));
+    bench.outputs();
+    let mut tell = |to, n| bench.table.undelivered(bench.now, to, branch(n));
+    assert!(!tell(peer().into(), 1), "it is there");
+    assert!(!tell(peer().into(), 9), "that was never sent");
+    assert!(!tell(elsewhere, 2), "that went somewhere else");
+    assert!(tell(peer().into(), 2));
+    assert!(!tell(peer().into(), 2), "once is enough");
+    let failed = |output: &Output| matches!(output, Output::ClientFailed { .. });
+    let outputs = bench.outputs();
+    assert!(outputs.len() == 2 && outputs.iter().all(failed), "nobody is waited for there");
+}
+
+#[test]
 fn a_response_with_a_second_via_or_a_foreign_branch_touches_nothing() {
     let mut bench = Bench::new();
     let invite = ours(Method::Invite, 1);

@@ -38,6 +38,23 @@ pub(super) struct Slot {
 }
 
 impl Slot {
+    /// One of nobody yet.
+    pub(super) fn new(machine: Machine, key: Key, hash: u64, peer: Hop) -> Self {
+        Self {
+            machine,
+            key,
+            hash,
+            merge: None,
+            serial: 0,
+            owner: Owner::default(),
+            peer,
+            cancel: Cancel::No,
+            audience: Audience::User,
+            listed: Listed::No,
+            lingers_until: None,
+        }
+    }
+
     /// Our request, while it may still be sent once more as another one.
     pub(super) fn challenged(&self) -> Option<Bytes> {
         let is_wanted = self.cancel == Cancel::No && self.audience == Audience::User;
