@@ -92,7 +92,7 @@ pub struct AccessBody {
     account: Option<AccountBody>,
     /// The peer at us; null when its address alone lets it in.
     login: Option<LoginBody>,
-    /// Targets of the trunk that answer no probe.
+    /// Targets of the trunk that are down: they fail calls, or answer no probe.
     targets_down: u32,
 }
 

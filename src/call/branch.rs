@@ -377,6 +377,12 @@ impl Branch {
         self.if_wanted(Meaning::Failed(how))
     }
 
+    /// Whether nobody has given a final response, and one is wanted.
+    pub(super) fn is_awaited(&self) -> bool {
+        let invite = self.invite.as_deref().filter(|_| self.dropped.is_none());
+        invite.is_some_and(|invite| invite.state == InviteState::Pending)
+    }
+
     /// Nobody wants an answer any more: CANCEL, held back until a 1xx; BYE where it is answered.
     pub(super) fn drop_it(&mut self, wires: &mut Wires, now: Instant, cause: Cause) {
         self.dropped.get_or_insert(cause);

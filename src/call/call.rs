@@ -217,11 +217,7 @@ impl Call {
             Action::OpenMenu(why) => return self.open_menu(wires, now, why),
             Action::Bridge => return self.bridge(wires, now),
             Action::TryTarget(position) => return self.try_target(wires, now, position),
-            Action::DropTarget(cause) => {
-                if let Some(branch) = self.branches.last_mut() {
-                    branch.drop_it(wires, at, cause);
-                }
-            }
+            Action::DropTarget(cause) => self.drop_target(wires, now, cause),
             Action::RingCaller => {
                 self.ring_caller(wires, at);
                 self.note(wires, CallStatus::Ringing, |record| record.ringing(now));
@@ -363,6 +359,7 @@ impl Call {
     ) {
         let Some(branch) = self.branch_mut(part) else { return };
         let meaning = branch.on_response(wires, now.monotonic, response);
+        self.judge_target(wires, now, part, &meaning);
         let said_before = match meaning {
             Meaning::Answered => self.said_early(part, response),
             Meaning::Failed(_) => {

@@ -385,6 +385,7 @@ impl CallCore {
                 let Some(branch) = call.branch_mut(part) else { return };
                 if branch.is_invite(client) {
                     let meaning = branch.on_failure(how);
+                    call.judge_target(wires, now, part, &meaning);
                     call.mean(wires, now, meaning, b"");
                 } else {
                     branch.on_bye_done(client);
@@ -421,7 +422,10 @@ fn judge(call: &mut Call, wires: &mut Wires, now: Now, mut route: Route) -> Even
             Event::Refused(Cause::NotRecorded)
         }
         Decision::Allow => match call.take_cap_seat(wires, now, &route.caps) {
-            Ok(()) => Event::Allowed { targets: call.take_route(wires, route) },
+            Ok(()) => {
+                wires.try_again_what_is_down(now, &route.targets);
+                Event::Allowed { targets: call.take_route(wires, route) }
+            }
             Err(cause) => call.refused(wires, cause),
         },
     }

@@ -241,8 +241,10 @@ impl Errands {
 
     /// What has become of targets that were down when `book` took the place of another one.
     fn retell(&mut self, book: &TrunkBook) -> Vec<TrunkStatus> {
-        let down = |trunk: &TrunkId| Some((*trunk, book.get(*trunk)?.down.bits()));
-        let all: BTreeMap<_, _> = self.told.keys().filter_map(down).collect();
+        // Calls may have said so in another shard.
+        let down = book.all().map(|(trunk, terms)| (trunk, terms.down.bits()));
+        let is_told = |(trunk, down): &(TrunkId, u32)| *down != 0 || self.told.contains_key(trunk);
+        let all: BTreeMap<_, _> = down.filter(is_told).collect();
         let old = std::mem::replace(&mut self.told, all.clone());
         let is_new = |(trunk, down): &(TrunkId, u32)| old.get(trunk) != Some(down);
         let new = all.into_iter().filter(is_new);

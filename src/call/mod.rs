@@ -22,6 +22,7 @@ mod challenge;
 mod clocks;
 mod contacts;
 mod coupling;
+pub mod down;
 pub mod egress;
 mod errands;
 mod failover;

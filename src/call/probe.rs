@@ -1,8 +1,9 @@
-//! Asks one target of a trunk by OPTIONS whether it is there: out after three failures, back after
-//! two good answers that are far enough apart.
+//! Asks one target of a trunk by OPTIONS whether it is there. Failures count beside those of calls;
+//! two good answers that are far enough apart bring it back.
 
 use std::time::{Duration, Instant};
 
+use super::down::TargetsDown;
 use super::errands::{Asking, Way};
 use super::io::TrunkStatus;
 use super::names::{hop_of, uri_of};
@@ -12,8 +13,6 @@ use crate::sip::message::Message;
 use crate::sip::method::Method;
 use crate::sip::transaction::ClientId;
 
-/// Failures in a row that take a target out.
-const FAILURES_MAX: u8 = 3;
 /// How long at least the good answers that bring it back have to span.
 const GOOD_FOR: Duration = Duration::from_secs(30);
 /// An answer that comes later is none.
@@ -26,7 +25,6 @@ pub(super) struct Probe {
     index: u8,
     every: Duration,
     waiting: Option<ClientId>,
-    failures: u8,
     /// The first good answer since it went out. Whether it is out, its trunk knows.
     good_since: Option<Instant>,
     due_at: Instant,
@@ -35,7 +33,7 @@ pub(super) struct Probe {
 impl Probe {
     /// One whose first question is due after a share of the time between two.
     pub(super) fn new(target: TrunkTarget, index: u8, every: Duration, due_at: Instant) -> Self {
-        Self { target, index, every, waiting: None, failures: 0, good_since: None, due_at }
+        Self { target, index, every, waiting: None, good_since: None, due_at }
     }
 
     /// Asks the same target as another one, and as often.
@@ -108,32 +106,28 @@ impl Probe {
     }
 
     fn fail(&mut self, way: &Way<'_>) -> Option<TrunkStatus> {
-        self.failures = self.failures.saturating_add(1);
         self.good_since = None;
-        let is_enough = self.failures >= FAILURES_MAX && !self.is_down(way)?;
-        if is_enough { self.tell(way, true) } else { None }
+        let down = &way.wires.accounts.terms(self.target.trunk)?.down;
+        let is_out = down.fail(usize::from(self.index), way.now.unix_ms());
+        is_out.then(|| self.status(down))
     }
 
     fn succeed(&mut self, way: &Way<'_>) -> Option<TrunkStatus> {
-        self.failures = 0;
-        if !self.is_down(way)? {
+        let (index, at) = (usize::from(self.index), way.now.monotonic);
+        let down = &way.wires.accounts.terms(self.target.trunk)?.down;
+        down.heard(index);
+        if !down.has(index) {
             return None;
         }
-        let at = way.now.monotonic;
-        let is_good = at >= *self.good_since.get_or_insert(at) + GOOD_FOR;
-        if is_good { self.tell(way, false) } else { None }
-    }
-
-    fn is_down(&self, way: &Way<'_>) -> Option<bool> {
-        let terms = way.wires.accounts.terms(self.target.trunk)?;
-        Some(terms.down.has(usize::from(self.index)))
-    }
-
-    fn tell(&mut self, way: &Way<'_>, is_down: bool) -> Option<TrunkStatus> {
+        if at < *self.good_since.get_or_insert(at) + GOOD_FOR {
+            return None;
+        }
         self.good_since = None;
-        let trunk = self.target.trunk;
-        let down = &way.wires.accounts.terms(trunk)?.down;
-        down.set(usize::from(self.index), is_down);
-        Some(TrunkStatus::Targets { trunk, down: down.bits() })
+        down.bring_back(index);
+        Some(self.status(down))
+    }
+
+    fn status(&self, down: &TargetsDown) -> TrunkStatus {
+        TrunkStatus::Targets { trunk: self.target.trunk, down: down.bits() }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::down::TargetsDown;
 use super::pick::Weighed;
 use crate::domain::id::TrunkId;
 use crate::domain::route::TrunkTarget;
@@ -115,33 +116,6 @@ pub struct TrunkLoad {
     begun: AtomicU64,
 }
 
-/// Which targets of a trunk are down, by their positions: what probes have found, and nobody else
-/// knows.
-#[derive(Debug, Default)]
-pub struct TargetsDown(AtomicU32);
-
-impl TargetsDown {
-    /// Whether the target of this position is down.
-    #[must_use]
-    pub fn has(&self, index: usize) -> bool {
-        self.bits() & bit(index) != 0
-    }
-
-    /// Bits of the targets that are down.
-    #[must_use]
-    pub fn bits(&self) -> u32 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn set(&self, index: usize, is_down: bool) {
-        if is_down {
-            self.0.fetch_or(bit(index), Ordering::Relaxed);
-        } else {
-            self.0.fetch_and(!bit(index), Ordering::Relaxed);
-        }
-    }
-}
-
 const COUNT_BITS: u32 = 24;
 const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
 
@@ -159,11 +133,6 @@ impl TrunkLoad {
         };
         self.begun.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
     }
-}
-
-/// No bit beyond the last: such a target is never down.
-const fn bit(index: usize) -> u32 {
-    if index < u32::BITS as usize { 1 << index } else { 0 }
 }
 
 /// A call's place on a trunk with limits, given back when it is dropped.
@@ -190,11 +159,7 @@ impl TrunkTerms {
         if is_same && new.len() == self.targets.len() {
             return Arc::clone(&self.down);
         }
-        let down = TargetsDown::default();
-        for (index, before) in before.into_iter().enumerate() {
-            down.set(index, before.is_some_and(|before| self.down.has(before)));
-        }
-        Arc::new(down)
+        Arc::new(self.down.moved(&before))
     }
 
     /// Whether one more call would be too much. Another shard may still be faster.

@@ -1,4 +1,4 @@
-//! Registrations at carriers, probes of targets, and the order that follows from them.
+//! Registrations at carriers, and the order of trunks.
 
 #[cfg(test)]
 use super::harness::*;
@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-fn terms(peer: Peer) -> TrunkTerms {
+pub(super) fn terms(peer: Peer) -> TrunkTerms {
     let target = TrunkTarget {
         trunk: peer.trunk,
         name: None,
@@ -29,7 +29,11 @@ pub(super) fn tell(h: &mut Harness, all: Vec<(Peer, TrunkTerms)>) {
 }
 
 /// As when the store is read again.
-fn tell_after(h: &mut Harness, before: &TrunkBook, all: Vec<(Peer, TrunkTerms)>) -> Arc<TrunkBook> {
+pub(super) fn tell_after(
+    h: &mut Harness,
+    before: &TrunkBook,
+    all: Vec<(Peer, TrunkTerms)>,
+) -> Arc<TrunkBook> {
     let all: BTreeMap<_, _> = all.into_iter().map(|(peer, it)| (peer.trunk, it)).collect();
     let book = Arc::new(TrunkBook::new(all, before));
     h.input(Input::Trunks(Arc::clone(&book)));
@@ -397,105 +401,6 @@ fn a_carrier_that_is_configured_by_a_name_is_asked_by_that_name_wherever_it_lead
         let credentials = header(&up.invite, "Authorization");
         assert!(credentials.contains(&format!("uri=\"{}\"", uri(&up.invite))));
     }
-}
-
-fn probing() -> Harness {
-    let mut h = Harness::with(|config| config.probe_interval = Duration::from_secs(30));
-    tell(&mut h, vec![(carrier(), terms(carrier())), (second_carrier(), terms(second_carrier()))]);
-    h
-}
-
-/// Answers what both carriers were asked; the first one only if it is there.
-fn answer_probes(h: &mut Harness, first_is_there: bool) {
-    for (peer, answers) in [(carrier(), first_is_there), (second_carrier(), true)] {
-        for request in h.take(peer).iter().filter(|text| text.starts_with("OPTIONS")) {
-            if answers {
-                h.from(peer, reply(request, "200 OK", "x", ""));
-            }
-        }
-    }
-}
-
-#[test]
-fn targets_are_asked_one_after_the_other_and_never_all_at_once() {
-    let mut h = Harness::with(|config| config.probe_interval = Duration::from_secs(30));
-    let mut all = terms(carrier());
-    let first = all.targets[0].item.clone();
-    all.targets.clear();
-    for port in 1..=10 {
-        let address = std::net::SocketAddr::new(first.address.ip(), port);
-        let item = TrunkTarget { address, ..first.clone() };
-        all.targets.push(Weighed { item, priority: 0, weight: 0 });
-    }
-    let peer = |port| {
-        let address = std::net::SocketAddr::new(first.address.ip(), port);
-        Peer { address, ..carrier() }
-    };
-    tell(&mut h, vec![(carrier(), all)]);
-    for _ in 0..5 {
-        for port in 1..=10 {
-            assert!((1..=10).all(|port| !h.has_sent(peer(port))));
-            h.advance(ms(3_000));
-            h.confirm(peer(port), "OPTIONS");
-        }
-    }
-}
-
-#[test]
-fn a_silent_target_goes_out_after_three_probes_and_comes_back_after_two_good_ones() {
-    let mut h = probing();
-    let down = |down| TrunkStatus::Targets { trunk: carrier().trunk, down };
-    let mut seconds = 0;
-    while h.trunk_statuses.is_empty() {
-        answer_probes(&mut h, false);
-        h.advance(Duration::from_secs(1));
-        seconds += 1;
-    }
-    assert!((75..=110).contains(&seconds), "{seconds}");
-    assert_eq!(h.trunk_statuses, [down(1)]);
-    answer_probes(&mut h, false);
-    for at in 0..5 {
-        let caller = Caller { call_id: format!("c{at}"), ..Caller::agent() };
-        h.from(pbx(), caller.with("INVITE", &format!("c{at}"), 1, "", &caller.body));
-        assert!(h.take(carrier()).iter().all(|text| !text.starts_with("INVITE")));
-        assert!(h.take(second_carrier()).iter().any(|text| text.starts_with("INVITE")));
-    }
-    let mut seconds = 0;
-    while h.trunk_statuses.len() == 1 {
-        answer_probes(&mut h, true);
-        h.advance(Duration::from_secs(1));
-        seconds += 1;
-    }
-    assert!((30..=70).contains(&seconds), "{seconds}");
-    assert_eq!(h.trunk_statuses, [down(1), down(0)]);
-}
-
-#[test]
-fn a_target_that_is_down_stays_down_when_the_trunk_gets_another_one() {
-    let mut h = Harness::with(|config| config.probe_interval = Duration::from_secs(30));
-    let both =
-        |one: TrunkTerms| vec![(carrier(), one), (second_carrier(), terms(second_carrier()))];
-    let book = tell_after(&mut h, &TrunkBook::default(), both(terms(carrier())));
-    let down = |down| TrunkStatus::Targets { trunk: carrier().trunk, down };
-    while !h.trunk_statuses.contains(&down(1)) {
-        answer_probes(&mut h, false);
-        h.advance(Duration::from_secs(1));
-    }
-    let mut more = terms(carrier());
-    let mut new = more.targets[0].clone();
-    new.item.address = "198.51.100.0:5060".parse().expect("an address");
-    more.targets.insert(0, new);
-    let book = tell_after(&mut h, &book, both(more));
-    let load = |book: &TrunkBook| book.get(carrier().trunk).expect("it is there").down.bits();
-    assert_eq!((h.trunk_statuses.last(), load(&book)), (Some(&down(2)), 2));
-    // The probe that took it out is the one that brings it back.
-    for _ in 0..70 {
-        answer_probes(&mut h, true);
-        h.advance(Duration::from_secs(1));
-    }
-    assert_eq!(h.trunk_statuses.last(), Some(&down(0)));
-    let book = tell_after(&mut h, &book, both(terms(carrier())));
-    assert_eq!(load(&book), 0);
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod controlled;
 mod debug;
 mod delayed;
 mod door;
+mod down;
 mod errands;
 mod failing;
 mod floods;
