@@ -175,6 +175,8 @@ pub async fn start(config: Config, root_key: RootKeyFile) -> Result<Running, Sta
     let (api, admin) = (api_listener.address, admin_listener.address);
     let api_state =
         Api::new(store.clone(), relay.clone(), Arc::new(now)).with_reach(webhooks::reach(&config));
+    // Streams have no end of their own: the service would wait for them.
+    let api_state = api_state.with_stop(stop.clone());
     let router = api::router(match &config.recording.folder {
         Some(folder) => api_state.with_recordings(folder.clone()),
         None => api_state,

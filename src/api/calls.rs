@@ -351,22 +351,31 @@ pub async fn live(
     actor: Actor,
     Query(params): Query<LiveParams>,
 ) -> Result<axum::Json<ListBody<CallBody>>, ApiError> {
-    let field = |rule| ApiError::from(FieldError::new("/query/tenant_id", rule));
-    let tenant = match (actor.tenant, params.tenant_id) {
-        (Some(tenant), None) => tenant,
-        (Some(_), Some(_)) => return Err(field(Rule::UnknownField)),
-        (None, None) => return Err(field(Rule::Missing)),
-        (None, Some(id)) => {
-            let tenant = api.store().find_tenant(id.0).await?;
-            let tenant = tenant.filter(|tenant| tenant.is_test || !actor.is_test);
-            tenant.ok_or_else(|| field(Rule::UnknownReference))?.id
-        }
-    };
+    let tenant = live_tenant(&api, &actor, params.tenant_id).await?;
     let page = request(params.limit, params.cursor);
     let mut calls = api.relay().live(tenant);
     calls.sort_by_key(|call| std::cmp::Reverse(call.call));
     let page: Page<LiveCall> = page.cut(calls, |call| call.call.as_u128());
     Ok(ListBody::new(page, CallBody::from))
+}
+
+/// Whose live calls are meant: a tenant's key means its own, the platform names a tenant.
+pub(super) async fn live_tenant(
+    api: &Api,
+    actor: &Actor,
+    named: Option<Id<TenantId>>,
+) -> Result<TenantId, ApiError> {
+    let field = |rule| ApiError::from(FieldError::new("/query/tenant_id", rule));
+    match (actor.tenant, named) {
+        (Some(tenant), None) => Ok(tenant),
+        (Some(_), Some(_)) => Err(field(Rule::UnknownField)),
+        (None, None) => Err(field(Rule::Missing)),
+        (None, Some(id)) => {
+            let tenant = api.store().find_tenant(id.0).await?;
+            let tenant = tenant.filter(|tenant| tenant.is_test || !actor.is_test);
+            Ok(tenant.ok_or_else(|| field(Rule::UnknownReference))?.id)
+        }
+    }
 }
 
 /// Shows one call, live or over.

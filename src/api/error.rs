@@ -207,6 +207,11 @@ problems! {
         "Too many downloads" "下载过多"
         "As many recordings of this tenant are being fetched as may be; the link is still good."
         "该租户同时下载的录音已达上限，链接仍然有效。";
+    /// As many streams are open as may be.
+    TooManyStreams "too_many_streams" TOO_MANY_REQUESTS true
+        "Too many streams" "实时连接过多"
+        "As many streams of live calls are open as may be; close one, or list the calls."
+        "实时通话连接数已达上限，请关闭其中一个或改用列表查询。";
     /// The file of a recording is gone.
     RecordingMissing "recording_missing" INTERNAL_SERVER_ERROR false
         "Recording missing" "录音缺失"

@@ -20,6 +20,7 @@ pub mod free_text;
 pub mod idempotency;
 mod key_way;
 pub mod layers;
+pub mod live_calls;
 mod number_format;
 pub mod numbers;
 pub mod openapi;
@@ -43,6 +44,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
@@ -75,6 +77,8 @@ struct Shared {
     recordings: Option<PathBuf>,
     downloads: Arc<Downloads>,
     reach: Reach,
+    heartbeat: Duration,
+    stop: CancellationToken,
 }
 
 impl Api {
@@ -95,6 +99,8 @@ impl Api {
             recordings: None,
             downloads: Arc::default(),
             reach: Reach::default(),
+            heartbeat: live_calls::HEARTBEAT,
+            stop: CancellationToken::new(),
         }))
     }
 
@@ -114,6 +120,32 @@ impl Api {
             shared.reach = reach;
         }
         self
+    }
+
+    /// The same, with streams that are silent so long at the most. To be called before it is shared.
+    #[must_use]
+    pub fn with_heartbeat(mut self, heartbeat: Duration) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.0) {
+            shared.heartbeat = heartbeat;
+        }
+        self
+    }
+
+    /// The same, with streams that end when this is cancelled. To be called before it is shared.
+    #[must_use]
+    pub fn with_stop(mut self, stop: CancellationToken) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.0) {
+            shared.stop = stop;
+        }
+        self
+    }
+
+    fn heartbeat(&self) -> Duration {
+        self.0.heartbeat
+    }
+
+    fn stop(&self) -> &CancellationToken {
+        &self.0.stop
     }
 
     /// How far deliveries reach.

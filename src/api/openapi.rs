@@ -21,8 +21,8 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use super::error::{PROBLEM_JSON, Problem};
 use super::roles::{BASE, find_operation};
 use super::{
-    Api, agents, api_keys, bindings, calls, events, numbers, pools, recordings, sip_access,
-    subscribers, tenants, trunks, webhooks,
+    Api, agents, api_keys, bindings, calls, events, live_calls, numbers, pools, recordings,
+    sip_access, subscribers, tenants, trunks, webhooks,
 };
 
 /// Where the file is served.
@@ -81,6 +81,7 @@ pub(super) fn operations() -> (Router<Api>, OpenApi) {
         .routes(routes!(bindings::unbind))
         .routes(routes!(calls::list))
         .routes(routes!(calls::live))
+        .routes(routes!(live_calls::stream))
         .routes(routes!(calls::get))
         .routes(routes!(calls::terminate))
         .routes(routes!(events::list))

@@ -192,6 +192,7 @@ pub const OPERATIONS: &[OperationRow] = &[
     row("bindings_unbind",    POST,   "/bindings/{id}/unbind",    "bindings:write",    b".xx....."),
     row("calls_list",         GET,    "/calls",                   "calls:read",        b".xxx...."),
     row("calls_live",         GET,    "/calls/live",              "calls:read",        b"xxxx...x"),
+    row("calls_events",       GET,    "/calls/events",            "calls:read",        b"xxxx...x"),
     row("calls_get",          GET,    "/calls/{id}",              "calls:read",        b".xxx...."),
     row("events_list",        GET,    "/events",                  "events:read",       b".xxx...."),
     row("event_types_list",   GET,    "/event-types",             "events:read",       b".xxx...."),

@@ -11,6 +11,7 @@ pub use crate::call::io::{CallStatus, LiveCall};
 use super::backlog::Backlog;
 use super::freshness::{Freshness, Subject};
 use super::live::LiveTable;
+pub use super::live::{LiveNews, LiveWatch, TENANT_WATCHERS_MAX, WATCHERS_MAX};
 use super::mailbox::TakesOrders;
 use super::now::now;
 pub use super::trunk_states::TrunkState;
@@ -199,6 +200,12 @@ impl Handle {
     #[must_use]
     pub fn live(&self, tenant: TenantId) -> Vec<LiveCall> {
         self.0.live.of_tenant(tenant)
+    }
+
+    /// Watches the calls of one tenant; `None` when there are as many watchers as there may be.
+    #[must_use]
+    pub fn watch_live(&self, tenant: TenantId) -> Option<LiveWatch> {
+        LiveWatch::begin(&self.0, tenant)
     }
 
     /// One live call, whosever it is: compare its tenant before you show it.

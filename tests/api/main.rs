@@ -11,6 +11,7 @@ mod contract;
 mod events;
 mod examples;
 mod isolation;
+mod live_calls;
 mod nouns;
 mod recordings;
 mod repeated;

@@ -21,7 +21,9 @@ async fn every_cell_of_the_table_is_as_written() {
     for role in Role::ALL {
         let client = client_of(&world, role).await;
         for row in OPERATIONS {
-            let nothing = format!("{}{}", BASE, row.path.replace("{id}", "x").replace("{x}", "x"));
+            let path = row.path.replace("{id}", "x").replace("{x}", "x");
+            // Nothing takes this field: what would stream for ever refuses it at once.
+            let nothing = format!("{BASE}{path}?no=1");
             let answer = client.json(row.method, &nothing, json!({"no": 1}), &[]).await;
             let refused = answer.code() == "forbidden";
             assert_eq!(refused, !row.permits(role), "{role} {} {:#}", row.operation, answer.body);

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
+use axum::response::Response;
 use maskline::api::bootstrap::issue_platform_key;
 use maskline::api::openapi::DOCUMENT_PATH;
 use maskline::api::roles::Role;
@@ -22,6 +23,9 @@ use crate::support::{self, TestDatabase, noon};
 
 /// Every real number of these tests begins so; nothing that comes out may hold it.
 pub(crate) const CANARY: &str = "1380000";
+
+/// So that nobody waits for a silent stream.
+const HEARTBEAT: Duration = Duration::from_millis(5);
 
 /// One answer.
 #[derive(Debug)]
@@ -137,6 +141,12 @@ impl Client {
         request.header("authorization", format!("Bearer {}", self.key))
     }
 
+    /// The answer as it begins, with a body that is still to be read.
+    pub(crate) async fn open(&self, path: &str) -> Response {
+        let request = self.request("GET", path).body(Body::empty()).expect("a request");
+        self.app.clone().oneshot(request).await.expect("an answer")
+    }
+
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
         // Its examples show how a real number is written.
         let has_examples = request.uri().path() == DOCUMENT_PATH;
@@ -174,7 +184,7 @@ impl World {
         let relay = Handle::detached();
         let now = now();
         let api = Api::new(db.store.clone(), relay.clone(), Arc::new(move || now));
-        let api = api.with_reach(reach);
+        let api = api.with_reach(reach).with_heartbeat(HEARTBEAT);
         let key = issue_platform_key(&db.store, Role::Operator, "operator", now).await;
         let key = key.expect("a key").expose().to_owned();
         (db, relay, Client { app: router(api), key })

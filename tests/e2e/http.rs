@@ -69,7 +69,21 @@ pub(crate) fn ask(at: SocketAddr, request: &Request<'_>) -> Answer {
          Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
     );
     stream.write_all(text.as_bytes()).expect("sent");
-    let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).expect("an answer");
+    let (mut bytes, mut piece) = (Vec::new(), [0; 4_096]);
+    while !has_first_event(&bytes) {
+        match stream.read(&mut piece).expect("an answer") {
+            0 => break,
+            length => bytes.extend_from_slice(&piece[..length]),
+        }
+    }
     Answer::read(bytes)
+}
+
+/// A stream of events has no end: its first event will do.
+fn has_first_event(bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(bytes);
+    let parts = text.split_once("\r\n\r\n");
+    parts.is_some_and(|(head, body)| {
+        head.contains("content-type: text/event-stream") && body.contains("\n\n")
+    })
 }

@@ -8,6 +8,7 @@ mod calls;
 mod caps;
 mod families;
 mod jobs;
+mod live_events;
 mod nodes;
 mod peers;
 mod ready;
