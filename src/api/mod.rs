@@ -122,7 +122,8 @@ impl Api {
         self
     }
 
-    /// The same, with streams that are silent so long at the most. To be called before it is shared.
+    /// The same, with streams that are silent so long at the most. To be called before it is
+    /// shared.
     #[must_use]
     pub fn with_heartbeat(mut self, heartbeat: Duration) -> Self {
         if let Some(shared) = Arc::get_mut(&mut self.0) {

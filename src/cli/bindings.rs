@@ -4,7 +4,7 @@ use std::io::{self, BufRead};
 
 use serde_json::{Value, json};
 
-use super::client::{Client, ClientError, Endpoint, escape};
+use super::client::{Client, ClientError, Endpoint, escape, with_query};
 use super::output::{self, Column, Format};
 use super::{Outcome, on_runtime};
 
@@ -53,6 +53,19 @@ enum Action {
         #[arg(long, default_value_t = 100)]
         rows: usize,
     },
+    /// Connect no calls until it is resumed.
+    Suspend {
+        /// `bnd_…`
+        id: String,
+        /// End talking calls too, not only ringing ones.
+        #[arg(long)]
+        drop_calls: bool,
+    },
+    /// Connect calls again.
+    Resume {
+        /// `bnd_…`
+        id: String,
+    },
     /// End a binding; its virtual number cools down.
     Unbind {
         /// `bnd_…`
@@ -92,7 +105,8 @@ pub fn run(args: &Args) -> Outcome {
     let mut out = io::stdout().lock();
     match &args.action {
         Action::List { state, external_id, rows } => {
-            let path = list_path(state.as_deref(), external_id.as_deref());
+            let filters = [("state", state.as_deref()), ("external_id", external_id.as_deref())];
+            let path = with_query("/v1/bindings", &filters);
             let bindings = on_runtime(client.list(&path, *rows))?;
             output::write_rows(&mut out, args.output, COLUMNS, &bindings)?;
         }
@@ -106,29 +120,27 @@ pub fn run(args: &Args) -> Outcome {
             let binding = on_runtime(client.get(&path))?;
             output::write_one(&mut out, args.output, COLUMNS, &binding)?;
         }
+        Action::Suspend { id, drop_calls } => {
+            let body = json!({"drop_calls": drop_calls});
+            let binding = on_runtime(order(&client, id, "suspend", body))?;
+            output::write_one(&mut out, args.output, COLUMNS, &binding)?;
+        }
+        Action::Resume { id } => {
+            let binding = on_runtime(order(&client, id, "resume", json!({})))?;
+            output::write_one(&mut out, args.output, COLUMNS, &binding)?;
+        }
         Action::Unbind { id, drop_calls } => {
-            let binding = on_runtime(unbind(&client, id, *drop_calls))?;
+            let body = json!({"drop_calls": drop_calls});
+            let binding = on_runtime(order(&client, id, "unbind", body))?;
             output::write_one(&mut out, args.output, COLUMNS, &binding)?;
         }
     }
     Ok(())
 }
 
-async fn unbind(client: &Client, id: &str, drop_calls: bool) -> Result<Value, ClientError> {
-    let path = format!("/v1/bindings/{}/unbind", escape(id));
-    client.post(&path, &json!({"drop_calls": drop_calls})).await
-}
-
-fn list_path(state: Option<&str>, external_id: Option<&str>) -> String {
-    let filters = [("state", state), ("external_id", external_id)];
-    let given = filters.iter().filter_map(|(name, value)| Some((name, (*value)?)));
-    let query: Vec<String> =
-        given.map(|(name, value)| format!("{name}={}", escape(value))).collect();
-    if query.is_empty() {
-        "/v1/bindings".to_owned()
-    } else {
-        format!("/v1/bindings?{}", query.join("&"))
-    }
+async fn order(client: &Client, id: &str, verb: &str, body: Value) -> Result<Value, ClientError> {
+    let path = format!("/v1/bindings/{}/{verb}", escape(id));
+    client.post(&path, &body).await
 }
 
 fn create_body(create: &Create, input: &mut impl BufRead) -> Result<Value, io::Error> {
@@ -187,12 +199,5 @@ mod tests {
         let body = create_body(&create(Some("sub_1")), &mut "".as_bytes()).expect("a body");
         assert_eq!(body["subscriber"], json!({"id": "sub_1"}));
         assert_eq!(body.get("pool"), None);
-    }
-
-    #[test]
-    fn filters_are_escaped() {
-        assert_eq!(list_path(None, None), "/v1/bindings");
-        let wanted = "/v1/bindings?state=active&external_id=a%26b";
-        assert_eq!(list_path(Some("active"), Some("a&b")), wanted);
     }
 }

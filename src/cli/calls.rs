@@ -4,8 +4,9 @@ use std::io;
 
 use serde_json::json;
 
-use super::client::{Client, Endpoint, escape};
+use super::client::{Client, Endpoint, escape, with_query};
 use super::output::{self, Column, Format};
+use super::watch::watch;
 use super::{Outcome, on_runtime};
 
 const CDR_COLUMNS: &[Column] = &[
@@ -46,6 +47,9 @@ enum Action {
         /// Those that are up now.
         #[arg(long)]
         live: bool,
+        /// Of this tenant, `ten_…`; for live calls and keys of the platform.
+        #[arg(long, requires = "live")]
+        tenant: Option<String>,
         /// At most so many rows.
         #[arg(long, default_value_t = 100)]
         rows: usize,
@@ -54,6 +58,12 @@ enum Action {
     Get {
         /// `cal_…`
         id: String,
+    },
+    /// Print live calls as they go, a line for each change, until it is interrupted.
+    Watch {
+        /// Of this tenant, `ten_…`; for keys of the platform.
+        #[arg(long)]
+        tenant: Option<String>,
     },
     /// End a call now.
     Terminate {
@@ -70,15 +80,24 @@ pub fn run(args: &Args) -> Outcome {
     let client = Client::new(&args.endpoint)?;
     let mut out = io::stdout().lock();
     match &args.action {
-        Action::List { live, rows } => {
-            let (path, columns) =
-                if *live { ("/v1/calls/live", LIVE_COLUMNS) } else { ("/v1/calls", CDR_COLUMNS) };
-            let calls = on_runtime(client.list(path, *rows))?;
+        Action::List { live, tenant, rows } => {
+            let (path, columns) = if *live {
+                (with_query("/v1/calls/live", &[("tenant_id", tenant.as_deref())]), LIVE_COLUMNS)
+            } else {
+                ("/v1/calls".to_owned(), CDR_COLUMNS)
+            };
+            let calls = on_runtime(client.list(&path, *rows))?;
             output::write_rows(&mut out, args.output, columns, &calls)?;
         }
         Action::Get { id } => {
             let call = on_runtime(client.get(&format!("/v1/calls/{}", escape(id))))?;
             output::write_one(&mut out, args.output, CDR_COLUMNS, &call)?;
+        }
+        Action::Watch { tenant } => {
+            // It takes the output for each line, as long as it has some.
+            drop(out);
+            let path = with_query("/v1/calls/events", &[("tenant_id", tenant.as_deref())]);
+            on_runtime(watch(&client, &path, args.output, LIVE_COLUMNS))?;
         }
         Action::Terminate { id } => {
             let path = format!("/v1/calls/{}/terminate", escape(id));

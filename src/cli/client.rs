@@ -10,6 +10,10 @@ use serde_json::Value;
 
 /// The longest that one request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest silence of a connection; streams of the API are never silent for so long.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// A stream that is up for so long is begun anew.
+const STREAM_TIME_MAX: Duration = Duration::from_secs(24 * 3_600);
 /// The most pages that one listing reads: 100,000 rows.
 const PAGES_MAX: usize = 500;
 
@@ -148,6 +152,7 @@ impl Client {
         }
         let http = reqwest::Client::builder()
             .timeout(REQUEST_TIMEOUT)
+            .read_timeout(SILENCE_MAX)
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|error| ClientError::Unreachable { url: base.clone(), why: why(&error) })?;
@@ -175,8 +180,22 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn list(&self, path: &str, rows_max: usize) -> Result<Vec<Value>, ClientError> {
+        self.list_from(path, None, rows_max).await
+    }
+
+    /// The same from the place of a cursor on.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn list_from(
+        &self,
+        path: &str,
+        cursor: Option<&str>,
+        rows_max: usize,
+    ) -> Result<Vec<Value>, ClientError> {
         let mut rows = Vec::new();
-        let mut cursor = String::new();
+        let place = |cursor: &str| format!("&cursor={}", escape(cursor));
+        let mut cursor = cursor.map(place).unwrap_or_default();
         for _ in 0..PAGES_MAX {
             let join = if path.contains('?') { '&' } else { '?' };
             let page = self.get(&format!("{path}{join}limit=200{cursor}")).await?;
@@ -184,7 +203,7 @@ impl Client {
             rows.truncate(rows_max);
             match page["next_cursor"].as_str() {
                 Some(next) if rows.len() < rows_max && page["has_more"] == true => {
-                    cursor = format!("&cursor={}", escape(next));
+                    cursor = place(next);
                 }
                 Some(_) | None => break,
             }
@@ -192,17 +211,38 @@ impl Client {
         Ok(rows)
     }
 
-    async fn send(
+    /// Opens a stream of events, to be read piece by piece.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn open(&self, path: &str) -> Result<reqwest::Response, ClientError> {
+        let url = format!("{}{path}", self.base);
+        let request = self.http.get(&url).timeout(STREAM_TIME_MAX);
+        let request = request.bearer_auth(self.key.expose_secret());
+        let response = request.send().await.map_err(|error| self.lost(&error))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status().as_u16();
+        let bytes = response.bytes().await.map_err(|error| self.lost(&error))?;
+        Err(refusal(url, status, serde_json::from_slice(&bytes).ok()))
+    }
+
+    fn lost(&self, error: &reqwest::Error) -> ClientError {
+        ClientError::Unreachable { url: self.base.clone(), why: why(error) }
+    }
+
+    /// Sends one request.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn send(
         &self,
         method: Method,
         path: &str,
         body: Option<&Value>,
     ) -> Result<Value, ClientError> {
         let url = format!("{}{path}", self.base);
-        let lost = |error: reqwest::Error| ClientError::Unreachable {
-            url: self.base.clone(),
-            why: why(&error),
-        };
         let is_post = method == Method::POST;
         let mut request = self.http.request(method, &url).bearer_auth(self.key.expose_secret());
         if is_post {
@@ -211,18 +251,23 @@ impl Client {
         if let Some(body) = body {
             request = request.json(body);
         }
-        let response = request.send().await.map_err(lost)?;
+        let response = request.send().await.map_err(|error| self.lost(&error))?;
         let status = response.status();
-        let bytes = response.bytes().await.map_err(lost)?;
-        let read = serde_json::from_slice::<Value>(&bytes);
-        match read {
+        let bytes = response.bytes().await.map_err(|error| self.lost(&error))?;
+        match serde_json::from_slice(&bytes).ok() {
             _ if status.is_success() && bytes.is_empty() => Ok(Value::Null),
-            Ok(value) if status.is_success() => Ok(value),
-            Ok(value) if value["code"].is_string() => {
-                Err(ClientError::Problem(Problem::read(status.as_u16(), &value)))
-            }
-            Ok(_) | Err(_) => Err(ClientError::NotTheApi { url, status: status.as_u16() }),
+            Some(value) if status.is_success() => Ok(value),
+            read => Err(refusal(url, status.as_u16(), read)),
         }
+    }
+}
+
+fn refusal(url: String, status: u16, read: Option<Value>) -> ClientError {
+    match read {
+        Some(value) if value["code"].is_string() => {
+            ClientError::Problem(Problem::read(status, &value))
+        }
+        Some(_) | None => ClientError::NotTheApi { url, status },
     }
 }
 
@@ -247,6 +292,14 @@ fn why(error: &reqwest::Error) -> String {
         inner = source;
     }
     inner.to_string()
+}
+
+/// A path with those of the filters that are given.
+pub fn with_query(path: &str, filters: &[(&str, Option<&str>)]) -> String {
+    let given = filters.iter().filter_map(|(name, value)| Some((name, (*value)?)));
+    let query: Vec<String> =
+        given.map(|(name, value)| format!("{name}={}", escape(value))).collect();
+    if query.is_empty() { path.to_owned() } else { format!("{path}?{}", query.join("&")) }
 }
 
 /// A value as part of a path or a query: everything but letters, digits and `-._~` escaped.
@@ -283,6 +336,14 @@ mod tests {
     #[test]
     fn a_query_value_cannot_end_its_query() {
         assert_eq!(escape("a&b=c/é"), "a%26b%3Dc%2F%C3%A9");
+    }
+
+    #[test]
+    fn filters_are_escaped() {
+        assert_eq!(with_query("/v1/bindings", &[("state", None)]), "/v1/bindings");
+        let filters = [("state", Some("active")), ("pool", None), ("external_id", Some("a&b"))];
+        let wanted = "/v1/bindings?state=active&external_id=a%26b";
+        assert_eq!(with_query("/v1/bindings", &filters), wanted);
     }
 
     #[test]

@@ -1,17 +1,30 @@
 //! The command line: one binary serves, administers and shows.
 
+pub mod agents;
+pub mod api_keys;
 pub mod bindings;
 pub mod calls;
 pub mod client;
+pub mod completion;
 pub mod config_check;
 pub mod demo;
 pub mod doctor;
+pub mod events;
 pub mod health;
 pub mod key;
 pub mod media;
+mod noun;
 pub mod numbers;
 pub mod output;
+pub mod pools;
+pub mod recordings;
+mod secret;
 pub mod serve;
+pub mod subscribers;
+pub mod tenants;
+pub mod trunks;
+mod watch;
+pub mod webhooks;
 
 use std::future::Future;
 use std::io::Write;
@@ -46,12 +59,32 @@ enum Command {
     Config(config_check::Args),
     /// The root key.
     Key(key::Args),
+    /// Insurers.
+    Tenants(tenants::Args),
+    /// Who may use the control API.
+    ApiKeys(api_keys::Args),
+    /// People of an insurer who dial.
+    Agents(agents::Args),
+    /// SIP peers.
+    Trunks(trunks::Args),
+    /// Virtual numbers of one class and city.
+    Pools(pools::Args),
     /// Virtual numbers.
     Numbers(numbers::Args),
+    /// Whom virtual numbers protect.
+    Subscribers(subscribers::Args),
     /// Policies bound to virtual numbers.
     Bindings(bindings::Args),
     /// Calls and their records.
     Calls(calls::Args),
+    /// What has happened to an insurer's things.
+    Events(events::Args),
+    /// Where an insurer is told of its events.
+    Webhooks(webhooks::Args),
+    /// Recordings of calls.
+    Recordings(recordings::Args),
+    /// What a shell needs to complete all of this.
+    Completion(completion::Args),
     /// Ask the running service whether it lives.
     Health(health::Args),
 }
@@ -66,9 +99,19 @@ pub fn run() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Config(args) => config_check::run(&args),
         Command::Key(args) => key::run(&args),
+        Command::Tenants(args) => tenants::run(&args),
+        Command::ApiKeys(args) => api_keys::run(&args),
+        Command::Agents(args) => agents::run(&args),
+        Command::Trunks(args) => trunks::run(&args),
+        Command::Pools(args) => pools::run(&args),
         Command::Numbers(args) => numbers::run(&args),
+        Command::Subscribers(args) => subscribers::run(&args),
         Command::Bindings(args) => bindings::run(&args),
         Command::Calls(args) => calls::run(&args),
+        Command::Events(args) => events::run(&args),
+        Command::Webhooks(args) => webhooks::run(&args),
+        Command::Recordings(args) => recordings::run(&args),
+        Command::Completion(args) => completion::run(&args),
         Command::Health(args) => health::run(&args),
     };
     match outcome {
@@ -88,4 +131,27 @@ where
 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(request).map_err(Into::into)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_page_of_the_command_line_names_every_command() {
+        let page = include_str!("../../docs/command-line.md");
+        let program = Cli::command();
+        program.clone().debug_assert();
+        for command in program.get_subcommands() {
+            let name = command.get_name();
+            let row = page.lines().find(|line| line.starts_with(&format!("| `maskline {name}")));
+            let row = row.unwrap_or_else(|| panic!("there is no row of {name}"));
+            for action in command.get_subcommands().map(clap::Command::get_name) {
+                let is_named = row.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+                assert!(is_named.into_iter().any(|word| word == action), "{name} {action}");
+            }
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! `maskline numbers`: brings virtual numbers into a pool.
+//! `maskline numbers`: brings virtual numbers into a pool, and keeps them back.
 
 use std::fs;
 use std::io::{self, Read};
@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::client::{Client, Endpoint};
-use super::output::{self, Column, Format};
-use super::{Outcome, on_runtime};
+use super::Outcome;
+use super::client::with_query;
+use super::noun::{Change, Common, Noun, One, Rows};
+use super::output::Column;
 use crate::domain::number::VirtualNumber;
 
 /// The most numbers one import takes; larger lists go in several.
@@ -16,6 +17,13 @@ const IMPORT_NUMBERS_MAX: usize = 10_000;
 /// The largest file.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 const COLUMNS: &[Column] = &[
+    ("NUMBER", "number"),
+    ("STATE", "state"),
+    ("POOL", "pool_id"),
+    ("TENANT", "tenant_id"),
+    ("COOLS UNTIL", "cooling_until"),
+];
+const IMPORT_COLUMNS: &[Column] = &[
     ("IMPORTED", "imported"),
     ("KNOWN", "known"),
     ("OTHER POOL", "other_pool"),
@@ -28,10 +36,7 @@ pub struct Args {
     #[command(subcommand)]
     action: Action,
     #[command(flatten)]
-    endpoint: Endpoint,
-    /// How to print the answer.
-    #[arg(short, long, value_enum, default_value_t, global = true)]
-    output: Format,
+    common: Common,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -44,6 +49,21 @@ enum Action {
         #[arg(long)]
         pool: String,
     },
+    /// List numbers, newest first.
+    List {
+        /// Those of this pool only, `pol_…`.
+        #[arg(long)]
+        pool: Option<String>,
+        /// Those in this state only.
+        #[arg(long)]
+        state: Option<String>,
+        #[command(flatten)]
+        rows: Rows,
+    },
+    /// Show one number, named by its digits.
+    Get(One),
+    /// Keep a number back or give it back, such as `17000000001 state=reserved`.
+    Set(Change),
 }
 
 /// Runs the command.
@@ -51,13 +71,21 @@ enum Action {
 /// # Errors
 /// When the file is wrong (every wrong line is named) or the API refuses.
 pub fn run(args: &Args) -> Outcome {
-    let Action::Import { file, pool } = &args.action;
-    let numbers = read_numbers(&read_file(file)?)?;
-    let client = Client::new(&args.endpoint)?;
-    let body = json!({"pool": pool, "numbers": numbers});
-    let answer = on_runtime(client.post("/v1/numbers:import", &body))?;
-    output::write_one(&mut io::stdout().lock(), args.output, COLUMNS, &answer)?;
-    Ok(())
+    let known = |columns| Noun::new(&args.common, "/v1/numbers", columns);
+    match &args.action {
+        Action::Import { file, pool } => {
+            let numbers = read_numbers(&read_file(file)?)?;
+            let import = Noun::new(&args.common, "/v1/numbers:import", IMPORT_COLUMNS)?;
+            import.send(json!({"pool": pool, "numbers": numbers}))
+        }
+        Action::List { pool, state, rows } => {
+            let filters = [("pool", pool.as_deref()), ("state", state.as_deref())];
+            let path = with_query("/v1/numbers", &filters);
+            known(COLUMNS)?.list_of(&path, COLUMNS, rows.rows)
+        }
+        Action::Get(one) => known(COLUMNS)?.show(one),
+        Action::Set(change) => known(COLUMNS)?.change(change),
+    }
 }
 
 fn read_file(file: &Path) -> io::Result<String> {

@@ -59,6 +59,33 @@ pub fn write_one(
     }
 }
 
+/// Writes one row of many that come one after the other, on a line of its own.
+///
+/// # Errors
+/// When `out` cannot be written.
+pub fn write_line(
+    out: &mut impl Write,
+    format: Format,
+    columns: &[Column],
+    row: &Value,
+) -> io::Result<()> {
+    match format {
+        Format::Table => {
+            let cells: Vec<_> = columns.iter().map(|(_, field)| cell(row, field)).collect();
+            writeln!(out, "{}", cells.join("  "))
+        }
+        Format::Json => {
+            serde_json::to_writer(&mut *out, row)?;
+            writeln!(out)
+        }
+        Format::Csv => {
+            let mut csv = csv::Writer::from_writer(out);
+            csv.write_record(columns.iter().map(|(_, field)| raw_cell(row, field)))?;
+            csv.flush()
+        }
+    }
+}
+
 fn write_json(out: &mut impl Write, value: &Value) -> io::Result<()> {
     serde_json::to_writer_pretty(&mut *out, value)?;
     writeln!(out)
@@ -151,6 +178,20 @@ mod tests {
         let rows = [json!({"id": "\u{1b}[31mred", "state": ["a", "b"]})];
         let wanted = "ID       POLICY  STATE\n[31mred  -       a b\n";
         assert_eq!(written(Format::Table, &rows), wanted);
+    }
+
+    #[test]
+    fn a_row_of_many_is_one_line_in_every_format() {
+        let row = json!({"id": "a,b\nc", "policy": {"ref": "P"}});
+        for (format, wanted) in [
+            (Format::Table, "a,bc  P  -\n"),
+            (Format::Json, "{\"id\":\"a,b\\nc\",\"policy\":{\"ref\":\"P\"}}\n"),
+            (Format::Csv, "\"a,bc\",P,\n"),
+        ] {
+            let mut out = Vec::new();
+            write_line(&mut out, format, COLUMNS, &row).expect("a vector takes everything");
+            assert_eq!(String::from_utf8(out).expect("text"), wanted);
+        }
     }
 
     #[test]

@@ -35,7 +35,7 @@ impl Said {
         serde_json::from_str(&self.out).expect("JSON")
     }
 
-    fn refused(&self, words: &str) {
+    pub(crate) fn refused(&self, words: &str) {
         assert!(!self.good && self.errors.contains(words), "{}", self.all());
     }
 }
@@ -52,14 +52,14 @@ pub(crate) fn maskline(arguments: &[&str], input: &str, environment: &[(&str, &s
 }
 
 /// The same at the API of a service, with a key of this role.
-fn at<'a>(api: SocketAddr, key: &'a str) -> impl Fn(&[&str], &str) -> Said + 'a {
+pub(crate) fn at<'a>(api: SocketAddr, key: &'a str) -> impl Fn(&[&str], &str) -> Said + 'a {
     let url = format!("http://{api}");
     move |arguments, input| {
         maskline(arguments, input, &[("MASKLINE_URL", &url), ("MASKLINE_KEY", key)])
     }
 }
 
-fn key_of(service: &Service, role: &str) -> String {
+pub(crate) fn key_of(service: &Service, role: &str) -> String {
     let issued = service.administer("/v1/api-keys", &json!({"name": role, "role": role}));
     issued["key"].as_str().expect("a key, once").to_owned()
 }

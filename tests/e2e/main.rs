@@ -16,6 +16,7 @@ mod http;
 mod leaks;
 mod media_process;
 mod menu;
+mod nouns;
 mod own_database;
 mod peer;
 mod peers;

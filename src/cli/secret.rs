@@ -1,0 +1,36 @@
+//! What is read from standard input, so that it stands neither in the process list nor in the
+//! shell's history.
+
+use std::io::{self, BufRead};
+
+/// The longest line that is read.
+const CHARS_MAX: usize = 256;
+
+/// One line; it goes into the request and nowhere else. `what` names it to whoever gave none.
+///
+/// # Errors
+/// When there is none, or it is too long.
+pub(super) fn read_line(input: impl BufRead, what: &str) -> io::Result<String> {
+    let mut line = String::new();
+    input.take(CHARS_MAX as u64 + 2).read_line(&mut line)?;
+    let text = line.trim();
+    if text.is_empty() || text.len() > CHARS_MAX {
+        let told = format!("give {what} on standard input");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, told));
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_is_read_without_its_end() {
+        let read = |text: &str| read_line(text.as_bytes(), "the password");
+        assert_eq!(read("hunter2\nmore\n").expect("a line"), "hunter2");
+        let told = read("\n").expect_err("nothing").to_string();
+        assert_eq!(told, "give the password on standard input");
+        assert!(read(&"x".repeat(CHARS_MAX + 1)).is_err());
+    }
+}
