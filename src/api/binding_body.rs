@@ -12,16 +12,20 @@ use super::field_error::Rule;
 use super::values::{
     Checks, Id, Object, RealNumberField, Time, VirtualNumberField, refuse_unsupported,
 };
-use crate::domain::binding::BindingState;
+use crate::domain::binding::{BindingState, OnExpiry};
 use crate::domain::id::{BindingId, PoolId, SubscriberId};
 use crate::store::binding::{
-    BindingMode, BindingRecord, BindingTerm, NewBinding, NumberChoice, PolicyRef, SubscriberChoice,
+    BindingMode, BindingRecord, BindingTerm, BindingTerms, NewBinding, NumberChoice, PolicyRef,
+    SubscriberChoice,
 };
 
 const WORD_CHARS_MAX: usize = 128;
 const CITY_CHARS_MAX: usize = 64;
 const METADATA_FIELDS_MAX: usize = 50;
 const METADATA_BYTES_MAX: usize = 16 * 1024;
+/// A day, which no call is longer than, to ten years.
+const IDLE_TTL_S_MIN: i64 = 24 * 60 * 60;
+const IDLE_TTL_S_MAX: i64 = 3_650 * IDLE_TTL_S_MIN;
 const DURATION_S_MIN: i64 = 10;
 const DURATION_S_MAX: i64 = 24 * 60 * 60;
 
@@ -47,6 +51,25 @@ pub enum TermWord {
     Long,
     /// Until `valid_until`.
     Short,
+}
+
+/// What becomes of talking calls when a binding's time is over.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnExpiryWord {
+    /// They go on to their own end.
+    Finish,
+    /// They hear a warning, and end with the binding.
+    End,
+}
+
+impl OnExpiryWord {
+    pub(super) const fn read(self) -> OnExpiry {
+        match self {
+            Self::Finish => OnExpiry::Finish,
+            Self::End => OnExpiry::End,
+        }
+    }
 }
 
 /// The policy a binding serves.
@@ -108,6 +131,13 @@ pub struct BindingCreate {
     valid_from: Option<Time>,
     /// Calls are routed until then.
     valid_until: Option<Time>,
+    /// True instead of a `valid_until`: calls are routed until `policy.ends_at`, wherever that is
+    /// moved.
+    follow_policy: Option<bool>,
+    /// Seconds without an attempt after which it ends, 86,400 to 315,360,000; never when absent.
+    idle_ttl: Option<u32>,
+    /// What becomes of talking calls when its time is over; `finish` when absent.
+    on_expiry: Option<OnExpiryWord>,
     /// The longest answered duration, 10 to 86,400.
     max_duration_s: Option<u32>,
     /// The tenant's own notes; no real numbers.
@@ -119,11 +149,7 @@ pub struct BindingCreate {
     #[schema(ignore)]
     extension: Option<IgnoredAny>,
     #[schema(ignore)]
-    idle_ttl: Option<IgnoredAny>,
-    #[schema(ignore)]
     call_policy: Option<IgnoredAny>,
-    #[schema(ignore)]
-    on_expiry: Option<IgnoredAny>,
 }
 
 impl BindingCreate {
@@ -148,11 +174,14 @@ impl BindingCreate {
         let policy = self.policy.0;
         checks.key("/external_id", &self.external_id, WORD_CHARS_MAX);
         checks.key("/policy/ref", &policy.reference, WORD_CHARS_MAX);
-        checks.optional_text("/policy/product", policy.product.as_deref(), WORD_CHARS_MAX);
+        check_product(&mut checks, policy.product.as_deref());
         checks.optional_text("/city", self.city.as_deref(), CITY_CHARS_MAX);
-        if let Some(seconds) = self.max_duration_s {
-            checks.range("/max_duration_s", seconds.into(), DURATION_S_MIN, DURATION_S_MAX);
-        }
+        check_times(&mut checks, self.idle_ttl, self.max_duration_s);
+        let follow_policy = self.follow_policy.unwrap_or_default();
+        let has_end = policy.ends_at.is_some();
+        checks.require(!follow_policy || has_end, "/policy/ends_at", Rule::Missing);
+        let has_two_ends = follow_policy && self.valid_until.is_some();
+        checks.require(!has_two_ends, "/valid_until", Rule::ExactlyOne);
         let exact = self.virtual_number.is_some();
         checks.require(!(exact && self.pool.is_some()), "/pool", Rule::ExactlyOne);
         checks.require(!(exact && self.city.is_some()), "/city", Rule::ExactlyOne);
@@ -160,7 +189,8 @@ impl BindingCreate {
             (Some(TermWord::Long), _) | (None, None) => BindingTerm::Long,
             (Some(TermWord::Short), _) | (None, Some(_)) => BindingTerm::Short,
         };
-        let needs_end = term == BindingTerm::Short && self.valid_until.is_none();
+        let is_open = self.valid_until.is_none() && !follow_policy;
+        let needs_end = term == BindingTerm::Short && is_open;
         checks.require(!needs_end, "/valid_until", Rule::Missing);
         let metadata = self.metadata.unwrap_or_default();
         check_metadata(&mut checks, &metadata);
@@ -184,6 +214,11 @@ impl BindingCreate {
             agent_group: None,
             valid_from: self.valid_from.map(|at| at.0),
             valid_until: self.valid_until.map(|at| at.0),
+            terms: BindingTerms {
+                follow_policy,
+                idle_ttl: self.idle_ttl.map(|s| Duration::from_secs(s.into())),
+                on_expiry: self.on_expiry.map(OnExpiryWord::read).unwrap_or_default(),
+            },
             duration_max: self.max_duration_s.map(|s| Duration::from_secs(s.into())),
             metadata,
         })
@@ -196,9 +231,7 @@ impl BindingCreate {
             (self.group.is_some(), "/group"),
             (self.agents.is_some(), "/agents"),
             (self.extension.is_some(), "/extension"),
-            (self.idle_ttl.is_some(), "/idle_ttl"),
             (self.call_policy.is_some(), "/call_policy"),
-            (self.on_expiry.is_some(), "/on_expiry"),
         ])
     }
 }
@@ -217,7 +250,22 @@ fn choose(checks: &mut Checks, field: SubscriberField) -> Option<SubscriberChoic
     }
 }
 
-fn check_metadata(checks: &mut Checks, metadata: &Map<String, Value>) {
+/// Bounds of what is told in seconds.
+pub(super) fn check_times(checks: &mut Checks, idle_ttl: Option<u32>, max: Option<u32>) {
+    if let Some(seconds) = idle_ttl {
+        checks.range("/idle_ttl", seconds.into(), IDLE_TTL_S_MIN, IDLE_TTL_S_MAX);
+    }
+    if let Some(seconds) = max {
+        checks.range("/max_duration_s", seconds.into(), DURATION_S_MIN, DURATION_S_MAX);
+    }
+}
+
+/// What a product's name may look like.
+pub(super) fn check_product(checks: &mut Checks, product: Option<&str>) {
+    checks.optional_text("/policy/product", product, WORD_CHARS_MAX);
+}
+
+pub(super) fn check_metadata(checks: &mut Checks, metadata: &Map<String, Value>) {
     let pointer = "/metadata";
     let length = Rule::Length(0, METADATA_FIELDS_MAX);
     checks.require(metadata.len() <= METADATA_FIELDS_MAX, pointer, length);
@@ -293,6 +341,12 @@ pub struct BindingBody {
     valid_from: Time,
     /// Calls are routed until then.
     valid_until: Option<Time>,
+    /// It ends when the policy does.
+    follow_policy: bool,
+    /// Seconds without an attempt after which it ends; null for never.
+    idle_ttl: Option<u64>,
+    /// What becomes of talking calls when its time is over: `finish` or `end`.
+    on_expiry: &'static str,
     /// When it was over for good.
     ended_at: Option<Time>,
     /// The longest answered duration.
@@ -338,6 +392,9 @@ impl BindingBody {
             group: binding.agent_group,
             valid_from: Time(binding.valid_from),
             valid_until: valid_until.map(Time),
+            follow_policy: binding.terms.follow_policy,
+            idle_ttl: binding.terms.idle_ttl.map(|ttl| ttl.as_secs()),
+            on_expiry: binding.terms.on_expiry.label(),
             ended_at: ended_at.map(Time),
             max_duration_s: binding.duration_max.map(|max| max.as_secs()),
             metadata: binding.metadata,

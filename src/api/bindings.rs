@@ -281,13 +281,15 @@ async fn settle(
             tx.commit().await?;
             Ok(binding)
         }
-        BindingOutcome::NotAllowed(_) => Err(Code::StateConflict.into()),
+        BindingOutcome::NotAllowed(_) | BindingOutcome::TermInvalid => {
+            Err(Code::StateConflict.into())
+        }
         BindingOutcome::NotFound => Err(Code::NotFound.into()),
         BindingOutcome::VersionMismatch => Err(Code::PreconditionFailed.into()),
     }
 }
 
-fn answer(api: &Api, binding: BindingRecord) -> Response {
+pub(super) fn answer(api: &Api, binding: BindingRecord) -> Response {
     let version = binding.version;
     tagged(StatusCode::OK, version, BindingBody::new(binding, api.now().wall))
 }

@@ -7,6 +7,7 @@ pub mod answer;
 pub mod api_keys;
 pub mod auth;
 pub mod binding_body;
+pub mod binding_change;
 pub mod bindings;
 pub mod bootstrap;
 pub mod calls;

@@ -21,8 +21,8 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use super::error::{PROBLEM_JSON, Problem};
 use super::roles::{BASE, find_operation};
 use super::{
-    Api, agents, api_keys, bindings, calls, events, live_calls, numbers, pools, recordings,
-    sip_access, subscribers, tenants, trunks, webhooks,
+    Api, agents, api_keys, binding_change, bindings, calls, events, live_calls, numbers, pools,
+    recordings, sip_access, subscribers, tenants, trunks, webhooks,
 };
 
 /// Where the file is served.
@@ -75,7 +75,8 @@ pub(super) fn operations() -> (Router<Api>, OpenApi) {
         .routes(routes!(subscribers::get))
         .routes(routes!(subscribers::replace_number))
         .routes(routes!(bindings::create, bindings::list))
-        .routes(routes!(bindings::get))
+        .routes(routes!(bindings::get, binding_change::patch))
+        .routes(routes!(binding_change::renew))
         .routes(routes!(bindings::suspend))
         .routes(routes!(bindings::resume))
         .routes(routes!(bindings::unbind))

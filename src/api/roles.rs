@@ -187,6 +187,8 @@ pub const OPERATIONS: &[OperationRow] = &[
     row("bindings_create",    POST,   "/bindings",                "bindings:write",    b".xx....."),
     row("bindings_list",      GET,    "/bindings",                "bindings:read",     b".xxx...."),
     row("bindings_get",       GET,    "/bindings/{id}",           "bindings:read",     b".xxx...."),
+    row("bindings_patch",     PATCH,  "/bindings/{id}",           "bindings:write",    b".xx....."),
+    row("bindings_renew",     POST,   "/bindings/{id}/renew",     "bindings:write",    b".xx....."),
     row("bindings_suspend",   POST,   "/bindings/{id}/suspend",   "bindings:write",    b".xx....."),
     row("bindings_resume",    POST,   "/bindings/{id}/resume",    "bindings:write",    b".xx....."),
     row("bindings_unbind",    POST,   "/bindings/{id}/unbind",    "bindings:write",    b".xx....."),

@@ -32,6 +32,33 @@ impl SuspendReason {
     }
 }
 
+/// What becomes of talking calls when a binding's time is over.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum OnExpiry {
+    /// They go on to their own end.
+    #[default]
+    Finish,
+    /// They are warned, and end with the binding.
+    End,
+}
+
+impl OnExpiry {
+    /// The stable word in the store and the API.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Finish => "finish",
+            Self::End => "end",
+        }
+    }
+
+    /// Reads a label back, as stored.
+    #[must_use]
+    pub fn find_label(label: &str) -> Option<Self> {
+        [Self::Finish, Self::End].into_iter().find(|what| what.label() == label)
+    }
+}
+
 /// A binding's state, with the facts of that state. `expires_at` is absent for terms that follow
 /// the policy.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -71,13 +98,7 @@ impl BindingState {
     /// The state at `now`: a time that has come counts, whether or not a sweep has written it down.
     #[must_use]
     pub fn at(self, now: SystemTime) -> Self {
-        let expiry = match self {
-            Self::Pending { expires_at, .. }
-            | Self::Active { expires_at }
-            | Self::Suspended { expires_at, .. } => expires_at,
-            Self::Expired { .. } | Self::Released { .. } => None,
-        };
-        if let Some(expired_at) = expiry.filter(|at| *at <= now) {
+        if let Some(expired_at) = self.expires_at().filter(|at| *at <= now) {
             return Self::Expired { expired_at };
         }
         match self {
@@ -117,6 +138,31 @@ impl BindingState {
             | Self::Active { .. }
             | Self::Expired { .. }
             | Self::Released { .. } => Err(InvalidTransition),
+        }
+    }
+
+    /// Gives the binding another end, or none. Whether that end makes sense is the caller's to
+    /// judge, who knows the time.
+    ///
+    /// # Errors
+    /// What is over stays over.
+    pub fn renew(self, expires_at: Option<SystemTime>) -> Result<Self, InvalidTransition> {
+        match self {
+            Self::Pending { starts_at, .. } => Ok(Self::Pending { starts_at, expires_at }),
+            Self::Active { .. } => Ok(Self::Active { expires_at }),
+            Self::Suspended { reason, .. } => Ok(Self::Suspended { reason, expires_at }),
+            Self::Expired { .. } | Self::Released { .. } => Err(InvalidTransition),
+        }
+    }
+
+    /// Until when it lasts; absent when nothing is set, or when it is over.
+    #[must_use]
+    pub const fn expires_at(&self) -> Option<SystemTime> {
+        match *self {
+            Self::Pending { expires_at, .. }
+            | Self::Active { expires_at }
+            | Self::Suspended { expires_at, .. } => expires_at,
+            Self::Expired { .. } | Self::Released { .. } => None,
         }
     }
 
@@ -164,6 +210,17 @@ mod tests {
     }
 
     #[test]
+    fn a_renewal_moves_the_end_and_nothing_else() {
+        let reason = SuspendReason::Tenant;
+        let suspended = BindingState::Suspended { reason, expires_at: Some(at(100)) };
+        let renewed = suspended.renew(Some(at(200))).expect("it is not over");
+        assert_eq!(renewed, BindingState::Suspended { reason, expires_at: Some(at(200)) });
+        let pending = BindingState::Pending { starts_at: at(10), expires_at: Some(at(20)) };
+        let endless = BindingState::Pending { starts_at: at(10), expires_at: None };
+        assert_eq!((pending.renew(None), endless.expires_at()), (Ok(endless), None));
+    }
+
+    #[test]
     fn time_opens_and_closes_a_binding() {
         let pending = BindingState::Pending { starts_at: at(10), expires_at: Some(at(20)) };
         assert_eq!(pending.at(at(9)), pending);
@@ -179,6 +236,7 @@ mod tests {
         ] {
             assert_eq!(over.suspend(SuspendReason::Tenant), Err(InvalidTransition));
             assert_eq!(over.resume(), Err(InvalidTransition));
+            assert_eq!(over.renew(None), Err(InvalidTransition));
             assert_eq!(over.release(at(2)), Err(InvalidTransition));
             assert_eq!(over.at(at(1_000)), over);
         }

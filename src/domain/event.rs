@@ -35,6 +35,7 @@ event_kinds! {
     BindingReleased "binding.released" "A binding was ended by a request.";
     BindingResumed "binding.resumed" "A suspended binding connects calls again.";
     BindingSuspended "binding.suspended" "A binding connects no calls until it is resumed.";
+    BindingUpdated "binding.updated" "A binding's terms were changed, or it was renewed.";
     BlockCreated "block.created" "A subscriber shut out an agent.";
     CallCompleted "call.completed" "A call that had reached the callee's side is over.";
     CallRefused "call.refused" "A call was refused; its cause says why.";

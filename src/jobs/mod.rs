@@ -25,6 +25,8 @@ pub(crate) fn start(
     tasks.spawn(sequence::run(pool.clone(), stop.clone()));
     let expiry = sweep::expire(store.clone(), pool.clone(), relay.clone(), stop.clone());
     tasks.spawn(expiry);
+    let idle = sweep::expire_idle(store.clone(), pool.clone(), relay.clone(), stop.clone());
+    tasks.spawn(idle);
     tasks.spawn(sweep::rest(store.clone(), stop.clone()));
     tasks.spawn(sweep::partitions(store.clone(), stop.clone()));
 }

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::cause::Cause;
 use crate::relay::handle::{Handle, Talking};
 use crate::relay::now::now;
-use crate::store::binding::EXPIRE_BINDINGS_MAX;
+use crate::store::binding::{CallsUp, EXPIRE_BINDINGS_MAX, ExpiredBinding};
 use crate::store::{RelayPool, Store, StoreError};
 
 /// How often bindings that ran out are looked for. Calls know the time themselves; this only ends
@@ -26,18 +26,49 @@ pub(super) async fn expire(store: Store, pool: RelayPool, relay: Handle, stop: C
     every(EXPIRY_EVERY, &stop, "Bindings that ran out wait", async || {
         loop {
             let expired = store.expire_bindings(&pool, now().wall).await?;
-            for binding in &expired {
-                let id = binding.binding;
-                if relay.binding_ended(id, Cause::BindingExpired, Talking::GoesOn).is_err() {
-                    tracing::error!(binding.id = %id, "{id} expired, and the shard is deaf");
-                }
-            }
-            if usize::try_from(EXPIRE_BINDINGS_MAX).is_ok_and(|max| expired.len() < max) {
+            tell(&relay, &expired);
+            if is_last(expired.len()) {
                 return Ok(());
             }
         }
     })
     .await;
+}
+
+/// Ends bindings that nobody uses.
+pub(super) async fn expire_idle(
+    store: Store,
+    pool: RelayPool,
+    relay: Handle,
+    stop: CancellationToken,
+) {
+    every(REST_EVERY, &stop, "Bindings that nobody uses wait", async || {
+        loop {
+            let idle = store.expire_idle_bindings(&pool, now().wall).await?;
+            tell(&relay, &idle.expired);
+            if is_last(idle.seen) {
+                return Ok(());
+            }
+        }
+    })
+    .await;
+}
+
+fn is_last(count: usize) -> bool {
+    usize::try_from(EXPIRE_BINDINGS_MAX).is_ok_and(|max| count < max)
+}
+
+fn tell(relay: &Handle, expired: &[ExpiredBinding]) {
+    for binding in expired {
+        let id = binding.binding;
+        let talking = match binding.calls {
+            CallsUp::GoOn => Talking::GoesOn,
+            CallsUp::End => Talking::Ends,
+        };
+        if relay.binding_ended(id, Cause::BindingExpired, talking).is_err() {
+            tracing::error!(binding.id = %id, "{id} expired, and the shard is deaf");
+        }
+    }
 }
 
 /// Moves numbers on that have rested, and forgets answers that were kept for repeats.

@@ -111,6 +111,7 @@ impl RouteSource for StoreRoutes {
         };
         match sealed.open(&self.vault, caller) {
             Ok(mut route) => {
+                route.duration_max = sealed.duration_max(now().wall);
                 // What is recorded is announced, and only subscribers are told anything.
                 if self.records && matches!(query, RouteQuery::FromInsurer { .. }) {
                     route.recording = self.recording_key(sealed);

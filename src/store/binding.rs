@@ -3,6 +3,8 @@
 
 mod create;
 mod expire;
+mod idle;
+mod terms;
 
 use std::time::SystemTime;
 
@@ -10,8 +12,10 @@ use serde_json::json;
 
 pub use create::{BindOutcome, NewBinding, NumberChoice, SubscriberChoice};
 pub use expire::{EXPIRE_BINDINGS_MAX, ExpiredBinding};
+pub use idle::IdleBindings;
+pub use terms::BindingChange;
 
-pub use super::binding_row::{BindingMode, BindingRecord, BindingTerm, PolicyRef};
+pub use super::binding_row::{BindingMode, BindingRecord, BindingTerm, BindingTerms, PolicyRef};
 use super::binding_row::{BindingRow, StateColumns, select_bindings};
 use super::convert::{to_sql, uuid};
 use super::error::StoreError;
@@ -51,6 +55,8 @@ pub enum BindingOutcome {
     NotAllowed(BindingState),
     /// Somebody has changed it meanwhile.
     VersionMismatch,
+    /// The end lies before the start or has passed, or what it follows has no end.
+    TermInvalid,
 }
 
 /// What happens to calls that are up when a binding ends.
@@ -187,18 +193,9 @@ impl TenantTx {
         calls: CallsUp,
         change: impl FnOnce(BindingState) -> Result<BindingState, InvalidTransition>,
     ) -> Result<BindingOutcome, StoreError> {
-        let facts = self.facts().await?;
         let tenant = uuid(self.tenant().as_u128());
-        let row: Option<BindingRow> = sqlx::query_as(concat!(
-            select_bindings!(),
-            "where b.tenant_id = $1 and b.id = $2 for update of b"
-        ))
-        .bind(tenant)
-        .bind(uuid(id.as_u128()))
-        .fetch_optional(self.connection())
-        .await?;
-        let Some(row) = row else { return Ok(BindingOutcome::NotFound) };
-        let mut binding = row.read(&facts.keys)?;
+        let locked = self.lock_binding(id).await?;
+        let Some(mut binding) = locked else { return Ok(BindingOutcome::NotFound) };
         if version.is_some_and(|version| version != binding.version) {
             return Ok(BindingOutcome::VersionMismatch);
         }
@@ -226,6 +223,20 @@ impl TenantTx {
         binding.updated_at = super::convert::from_sql(updated_at);
         self.emit(now, told(event, &binding)).await?;
         Ok(BindingOutcome::Changed(Box::new(binding)))
+    }
+
+    /// Finds a binding that nobody else changes before this transaction ends.
+    async fn lock_binding(&mut self, id: BindingId) -> Result<Option<BindingRecord>, StoreError> {
+        let facts = self.facts().await?;
+        let row: Option<BindingRow> = sqlx::query_as(concat!(
+            select_bindings!(),
+            "where b.tenant_id = $1 and b.id = $2 for update of b"
+        ))
+        .bind(uuid(self.tenant().as_u128()))
+        .bind(uuid(id.as_u128()))
+        .fetch_optional(self.connection())
+        .await?;
+        row.map(|row| row.read(&facts.keys)).transpose()
     }
 
     /// Lets X rest. `released_at` may lie before `now`: an expiry that is written down late.

@@ -10,7 +10,7 @@ use super::convert::{from_sql, label, to_sql_maybe};
 use super::error::StoreError;
 use super::number::read_digits;
 use super::subscriber::masked;
-use crate::domain::binding::{BindingState, SuspendReason};
+use crate::domain::binding::{BindingState, OnExpiry, SuspendReason};
 use crate::domain::id::{BindingId, NumberId, SubscriberId};
 use crate::domain::number::VirtualNumber;
 use crate::vault::TenantKeys;
@@ -75,6 +75,17 @@ pub struct PolicyRef {
     pub ends_at: Option<SystemTime>,
 }
 
+/// The terms of a binding beside its end.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct BindingTerms {
+    /// It ends when the policy does, wherever that end is moved.
+    pub follow_policy: bool,
+    /// It ends when no attempt came for so long.
+    pub idle_ttl: Option<Duration>,
+    /// What becomes of calls that are up when its time is over.
+    pub on_expiry: OnExpiry,
+}
+
 /// A binding as the tenant may see it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BindingRecord {
@@ -102,6 +113,8 @@ pub struct BindingRecord {
     pub state: BindingState,
     /// From when calls are routed.
     pub valid_from: SystemTime,
+    /// What holds beside its end.
+    pub terms: BindingTerms,
     /// The longest answered duration.
     pub duration_max: Option<Duration>,
     /// The tenant's own notes.
@@ -120,7 +133,8 @@ macro_rules! select_bindings {
         "select b.id, b.external_id, b.content_hash, b.mode, b.term, b.policy_ref, b.policy_product,
          b.policy_ends_at, b.subscriber_id, b.number_id, b.virtual_number, b.agent_group, b.state,
          b.starts_at, b.expires_at, b.suspend_reason, b.ended_at, b.valid_from, b.duration_max_s,
-         b.metadata, b.version, b.created_at, b.updated_at, s.number_sealed, s.key_sealed
+         b.follow_policy, b.idle_ttl_s, b.on_expiry, b.metadata, b.version, b.created_at,
+         b.updated_at, s.number_sealed, s.key_sealed
          from binding b
          join subscriber s on s.tenant_id = b.tenant_id and s.id = b.subscriber_id "
     };
@@ -144,6 +158,9 @@ pub(super) struct BindingRow {
     #[sqlx(flatten)]
     state: StateRow,
     valid_from: Timestamp,
+    follow_policy: bool,
+    idle_ttl_s: Option<i32>,
+    on_expiry: String,
     duration_max_s: Option<i32>,
     metadata: Value,
     pub(super) version: i64,
@@ -176,7 +193,12 @@ impl BindingRow {
             agent_group: self.agent_group,
             state: self.state.read()?,
             valid_from: from_sql(self.valid_from),
-            duration_max: read_duration_max(self.duration_max_s),
+            terms: BindingTerms {
+                follow_policy: self.follow_policy,
+                idle_ttl: read_seconds(self.idle_ttl_s),
+                on_expiry: label("binding.on_expiry", &self.on_expiry, OnExpiry::find_label)?,
+            },
+            duration_max: read_seconds(self.duration_max_s),
             metadata,
             version: self.version.unsigned_abs(),
             created_at: from_sql(self.created_at),
@@ -185,8 +207,13 @@ impl BindingRow {
     }
 }
 
-pub(super) fn read_duration_max(seconds: Option<i32>) -> Option<Duration> {
+pub(super) fn read_seconds(seconds: Option<i32>) -> Option<Duration> {
     seconds.map(|seconds| Duration::from_secs(u64::from(seconds.unsigned_abs())))
+}
+
+/// Whole seconds as their column.
+pub(super) fn write_seconds(duration: Option<Duration>) -> Option<i32> {
+    duration.map(|duration| i32::try_from(duration.as_secs()).unwrap_or(i32::MAX))
 }
 
 /// A state as its columns, for reading.

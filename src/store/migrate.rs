@@ -37,6 +37,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (34, "root_key_check", include_str!("../../migrations/0034_root_key_check.sql")),
     (35, "trunk_media_networks", include_str!("../../migrations/0035_trunk_media_networks.sql")),
     (36, "number_ending_column", include_str!("../../migrations/0036_number_ending_column.sql")),
+    (41, "binding_terms", include_str!("../../migrations/0041_binding_terms.sql")),
 ];
 
 /// So many months of records have partitions ahead of time.

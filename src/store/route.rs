@@ -8,11 +8,11 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::RelayPool;
-use super::binding_row::{StateRow, read_duration_max};
+use super::binding_row::{StateRow, read_seconds};
 use super::convert::{from_sql, label, uuid};
 use super::error::StoreError;
 use super::number::read_digits;
-use crate::domain::binding::BindingState;
+use crate::domain::binding::{BindingState, OnExpiry};
 use crate::domain::cause::Cause;
 use crate::domain::id::{AgentId, BindingId, RecordingId, SubscriberId, TenantId, TrunkId};
 use crate::domain::language::Language;
@@ -92,6 +92,7 @@ pub struct RouteRecord {
     tenant_keys: SealedTenantKeys,
     binding: BindingId,
     state: BindingState,
+    on_expiry: OnExpiry,
     duration_max: Option<Duration>,
     subscriber: SubscriberId,
     number: SealedNumber,
@@ -124,6 +125,18 @@ impl RouteRecord {
     #[must_use]
     pub const fn binding(&self) -> BindingId {
         self.binding
+    }
+
+    /// The longest answered duration of an attempt at `now`: where calls end with their binding,
+    /// they are warned of its end as of any other.
+    #[must_use]
+    pub fn duration_max(&self, now: SystemTime) -> Option<Duration> {
+        let left = match self.on_expiry {
+            OnExpiry::Finish => None,
+            OnExpiry::End => self.state.expires_at(),
+        };
+        let left = left.map(|until| until.duration_since(now).unwrap_or_default());
+        left.into_iter().chain(self.duration_max).min()
     }
 
     /// Makes the route of one attempt. From an insurer the callee's number is opened; from a
@@ -246,7 +259,7 @@ macro_rules! route_query {
             $agent_columns,
             ",
                     b.id as binding_id, b.state, b.starts_at, b.expires_at, b.suspend_reason,
-                    b.ended_at, b.duration_max_s,
+                    b.ended_at, b.on_expiry, b.duration_max_s,
                     s.id as subscriber_id, s.number_sealed, s.key_sealed, s.lookup_hash,
                     s.language, s.age_band = 'senior' as is_senior, d.refused, d.refused_until,
                     o.trunks, o.targets, o.transports
@@ -337,6 +350,7 @@ struct BoundRow {
     expires_at: Option<jiff_sqlx::Timestamp>,
     suspend_reason: Option<String>,
     ended_at: Option<jiff_sqlx::Timestamp>,
+    on_expiry: Option<String>,
     duration_max_s: Option<i32>,
     subscriber_id: Option<Uuid>,
     number_sealed: Option<Vec<u8>>,
@@ -400,7 +414,12 @@ fn record(row: RouteRow, side: SideRecord) -> Result<RouteRecord, StoreError> {
         },
         binding: BindingId::from_u128(id(bound.binding_id)?),
         state: state.read()?,
-        duration_max: read_duration_max(bound.duration_max_s),
+        on_expiry: label(
+            "binding.on_expiry",
+            &bound.on_expiry.ok_or(JOINED)?,
+            OnExpiry::find_label,
+        )?,
+        duration_max: read_seconds(bound.duration_max_s),
         subscriber: SubscriberId::from_u128(id(bound.subscriber_id)?),
         number: SealedNumber {
             number: bound.number_sealed.ok_or(JOINED)?,

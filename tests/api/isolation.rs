@@ -23,6 +23,8 @@ async fn a_foreign_id_answers_exactly_like_an_unknown_one() {
 
     let paths = [
         ("GET", "bindings", bound.id(), ""),
+        ("PATCH", "bindings", bound.id(), ""),
+        ("POST", "bindings", bound.id(), "/renew"),
         ("POST", "bindings", bound.id(), "/suspend"),
         ("POST", "bindings", bound.id(), "/resume"),
         ("POST", "bindings", bound.id(), "/unbind"),
@@ -35,7 +37,11 @@ async fn a_foreign_id_answers_exactly_like_an_unknown_one() {
         ("DELETE", "api-keys", key, ""),
     ];
     for (method, noun, id, action) in paths {
-        let body = if method == "PUT" { json!({"real_number": real_number(9)}) } else { json!({}) };
+        let body = match (method, action) {
+            ("PUT", _) => json!({"real_number": real_number(9)}),
+            (_, "/renew") => json!({"until": "2030-01-01T00:00:00Z"}),
+            _ => json!({}),
+        };
         let unknown = format!("{}_{}", &id[..3], "0".repeat(32));
         let mut answers = Vec::new();
         for id in [&*id, &*unknown, "nonsense", "ten_0"] {

@@ -17,5 +17,6 @@ mod recordings;
 mod repeated;
 mod roles;
 mod sip_access;
+mod terms;
 mod webhooks;
 mod world;

@@ -13,7 +13,8 @@ use maskline::domain::trust::TrunkIdentity;
 use maskline::relay::handle::Talking;
 use maskline::store::agent::NewAgent;
 use maskline::store::binding::{
-    BindOutcome, BindingMode, BindingTerm, NewBinding, NumberChoice, PolicyRef, SubscriberChoice,
+    BindOutcome, BindingMode, BindingTerm, BindingTerms, NewBinding, NumberChoice, PolicyRef,
+    SubscriberChoice,
 };
 use maskline::store::cdr::CdrFilter;
 use maskline::store::pool::NewPool;
@@ -199,6 +200,7 @@ async fn bind(store: &Store, tenant: TenantId) -> BindingId {
         agent_group: None,
         valid_from: None,
         valid_until: None,
+        terms: BindingTerms::default(),
         duration_max: None,
         metadata: serde_json::Map::new(),
     };

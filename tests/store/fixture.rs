@@ -7,8 +7,8 @@ use maskline::domain::cdr::{Cdr, Direction, EndedBy};
 use maskline::domain::id::{AgentId, BindingId, CallId, PoolId, TenantId, TrunkId};
 use maskline::domain::number::{RealNumber, VirtualNumber};
 use maskline::store::binding::{
-    BindOutcome, BindingMode, BindingRecord, BindingTerm, NewBinding, NumberChoice, PolicyRef,
-    SubscriberChoice,
+    BindOutcome, BindingMode, BindingRecord, BindingTerm, BindingTerms, NewBinding, NumberChoice,
+    PolicyRef, SubscriberChoice,
 };
 use maskline::store::cdr::insert_batch;
 use maskline::store::convert::unix_ms;
@@ -252,6 +252,7 @@ pub(crate) fn wanted(name: &str, number: u16) -> NewBinding {
         agent_group: None,
         valid_from: None,
         valid_until: None,
+        terms: BindingTerms::default(),
         duration_max: None,
         metadata: serde_json::Map::new(),
     }

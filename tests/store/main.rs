@@ -16,3 +16,4 @@ mod records;
 mod root_key;
 mod routes;
 mod sweeps;
+mod terms;

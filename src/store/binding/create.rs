@@ -5,13 +5,14 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{BindingMode, BindingRecord, BindingTerm, PolicyRef, told};
+use super::terms::idle_check_at;
+use super::{BindingMode, BindingRecord, BindingTerm, BindingTerms, PolicyRef, told};
 use crate::domain::binding::BindingState;
 use crate::domain::event::EventKind;
 use crate::domain::id::{BindingId, NumberId, PoolId, SubscriberId};
 use crate::domain::number::{RealNumber, VirtualNumber};
 use crate::domain::number_state::SAME_TENANT_TIME;
-use crate::store::binding_row::{BindingRow, StateColumns, select_bindings};
+use crate::store::binding_row::{BindingRow, StateColumns, select_bindings, write_seconds};
 use crate::store::convert::{to_jiff, to_sql, to_sql_maybe, to_stored_precision, unix_ms, uuid};
 use crate::store::error::StoreError;
 use crate::store::number::read_digits;
@@ -40,6 +41,8 @@ pub struct NewBinding {
     pub valid_from: Option<SystemTime>,
     /// Until when; a short term needs it.
     pub valid_until: Option<SystemTime>,
+    /// What holds beside its end.
+    pub terms: BindingTerms,
     /// The longest answered duration, in whole seconds.
     pub duration_max: Option<Duration>,
     /// The tenant's own notes.
@@ -306,14 +309,14 @@ impl TenantTx {
         content_hash: &[u8],
     ) -> Result<(), StoreError> {
         let state = StateColumns::of(&binding.state)?;
-        let seconds = binding.duration_max.map(|max| i32::try_from(max.as_secs()));
         sqlx::query(
             "insert into binding (tenant_id, id, external_id, content_hash, mode, term, policy_ref,
                  policy_product, policy_ends_at, subscriber_id, number_id, virtual_number,
                  agent_group, state, starts_at, expires_at, suspend_reason, ended_at, valid_from,
-                 duration_max_s, metadata, created_at, updated_at)
+                 duration_max_s, metadata, created_at, updated_at, follow_policy, idle_ttl_s,
+                 idle_check_at, on_expiry)
              values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-                 $18, $19, $20, $21, $22, $22)",
+                 $18, $19, $20, $21, $22, $22, $23, $24, $25, $26)",
         )
         .bind(uuid(self.tenant().as_u128()))
         .bind(uuid(binding.id.as_u128()))
@@ -334,9 +337,13 @@ impl TenantTx {
         .bind(state.suspend_reason)
         .bind(state.ended_at)
         .bind(to_sql(binding.valid_from)?)
-        .bind(seconds.map(|seconds| seconds.unwrap_or(i32::MAX)))
+        .bind(write_seconds(binding.duration_max))
         .bind(Value::Object(binding.metadata.clone()))
         .bind(to_sql(binding.created_at)?)
+        .bind(binding.terms.follow_policy)
+        .bind(write_seconds(binding.terms.idle_ttl))
+        .bind(to_sql_maybe(idle_check_at(binding))?)
+        .bind(binding.terms.on_expiry.label())
         .execute(self.connection())
         .await?;
         Ok(())
@@ -351,9 +358,11 @@ impl Taken {
 
 /// Absent when the times contradict each other.
 fn first_state(new: &NewBinding, now: SystemTime) -> Option<BindingState> {
-    let expires_at = new.valid_until.map(to_stored_precision);
+    let until = if new.terms.follow_policy { new.policy.ends_at } else { new.valid_until };
+    let expires_at = until.map(to_stored_precision);
     let starts_at = new.valid_from.map(to_stored_precision).filter(|from| *from > now);
-    if new.term == BindingTerm::Short && expires_at.is_none()
+    let needs_end = new.term == BindingTerm::Short || new.terms.follow_policy;
+    if needs_end && expires_at.is_none()
         || expires_at.is_some_and(|until| until <= starts_at.unwrap_or(now))
     {
         return None;
@@ -386,6 +395,7 @@ fn record(
         agent_group: new.agent_group,
         state,
         valid_from: new.valid_from.map_or(created_at, to_stored_precision),
+        terms: new.terms,
         duration_max: new.duration_max.map(|max| Duration::from_secs(max.as_secs())),
         metadata: new.metadata,
         version: 1,
@@ -404,7 +414,7 @@ fn content_hash(new: &NewBinding, subscriber: SubscriberId) -> Result<Vec<u8>, S
         NumberChoice::Free { pool, city } => json!([pool.map(|id| id.to_string()), city]),
         NumberChoice::Exact(digits) => json!(digits.as_str()),
     };
-    let content = json!([
+    let mut content = json!([
         new.mode.label(),
         new.term.label(),
         new.policy.reference,
@@ -418,6 +428,12 @@ fn content_hash(new: &NewBinding, subscriber: SubscriberId) -> Result<Vec<u8>, S
         new.duration_max.map(|max| max.as_secs()),
         new.metadata,
     ]);
+    // Digests of before there were terms stay what they were.
+    if let (true, Value::Array(content)) = (new.terms != BindingTerms::default(), &mut content) {
+        let BindingTerms { follow_policy, idle_ttl, on_expiry } = new.terms;
+        let idle_ttl_s = idle_ttl.map(|ttl| ttl.as_secs());
+        content.push(json!([follow_policy, idle_ttl_s, on_expiry.label()]));
+    }
     let digest =
         aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, content.to_string().as_bytes());
     Ok(digest.as_ref().to_vec())

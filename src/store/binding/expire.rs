@@ -7,16 +7,17 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::CallsUp;
+use crate::domain::binding::OnExpiry;
 use crate::domain::cause::Cause;
 use crate::domain::event::EventKind;
 use crate::domain::id::{BindingId, NumberId, SubscriberId, TenantId};
 use crate::domain::number::VirtualNumber;
-use crate::store::convert::{from_sql, to_sql, uuid};
+use crate::store::convert::{from_sql, label, to_sql, uuid};
 use crate::store::error::StoreError;
 use crate::store::notice::EndedBinding;
 use crate::store::number::read_digits;
 use crate::store::outbox::NewEvent;
-use crate::store::{RelayPool, Store};
+use crate::store::{RelayPool, Store, TenantTx};
 
 /// The most bindings of one sweep.
 pub const EXPIRE_BINDINGS_MAX: i64 = 500;
@@ -30,16 +31,19 @@ pub struct ExpiredBinding {
     pub binding: BindingId,
     /// Its X, which rests now.
     pub virtual_number: VirtualNumber,
+    /// What happens to calls that are up.
+    pub calls: CallsUp,
 }
 
 #[derive(sqlx::FromRow)]
-struct ExpiredRow {
+pub(super) struct ExpiredRow {
     id: Uuid,
     external_id: String,
     subscriber_id: Uuid,
     number_id: Uuid,
     virtual_number: String,
     ended_at: jiff_sqlx::Timestamp,
+    on_expiry: String,
 }
 
 impl Store {
@@ -61,12 +65,8 @@ impl Store {
         .bind(EXPIRE_BINDINGS_MAX)
         .fetch_all(&relay.0)
         .await?;
-        let mut by_tenant: BTreeMap<TenantId, Vec<Uuid>> = BTreeMap::new();
-        for (tenant, binding) in due {
-            by_tenant.entry(TenantId::from_u128(tenant.as_u128())).or_default().push(binding);
-        }
         let mut expired = Vec::new();
-        for (tenant, bindings) in by_tenant {
+        for (tenant, bindings) in by_tenant(due) {
             match self.expire_of(tenant, &bindings, now).await {
                 Ok(ended) => expired.extend(ended),
                 Err(error) if expired.is_empty() => return Err(error),
@@ -91,36 +91,60 @@ impl Store {
         let rows: Vec<ExpiredRow> = sqlx::query_as(
             "update binding
              set state = 'expired', ended_at = expires_at, starts_at = null, expires_at = null,
-                 suspend_reason = null, version = version + 1, updated_at = $3
+                 suspend_reason = null, drop_calls = on_expiry = 'end', version = version + 1,
+                 updated_at = $3
              where tenant_id = $1 and id in (
                  select id from binding
                  where tenant_id = $1 and id = any ($2) and ended_at is null and expires_at <= $3
                  for update skip locked)
-             returning id, external_id, subscriber_id, number_id, virtual_number, ended_at",
+             returning id, external_id, subscriber_id, number_id, virtual_number, ended_at,
+                 on_expiry",
         )
         .bind(uuid(tenant.as_u128()))
         .bind(bindings)
         .bind(to_sql(now)?)
         .fetch_all(transaction.connection())
         .await?;
-        let mut expired = Vec::with_capacity(rows.len());
-        for row in rows {
-            let number = NumberId::from_u128(row.number_id.as_u128());
-            let ended_at = from_sql(row.ended_at);
-            transaction.release_number(now, ended_at, number, CallsUp::GoOn).await?;
-            transaction.emit(now, row.told()).await?;
-            let binding = BindingId::from_u128(row.id.as_u128());
-            let (cause, calls) = (Cause::BindingExpired, CallsUp::GoOn);
-            transaction.end_binding(EndedBinding { binding, cause, calls });
-            expired.push(ExpiredBinding {
-                tenant,
-                binding,
-                virtual_number: read_digits(&row.virtual_number)?,
-            });
-        }
+        let expired = transaction.tell_expired(now, rows).await?;
         transaction.commit().await?;
         Ok(expired)
     }
+}
+
+impl TenantTx {
+    /// Lets the numbers of expired bindings rest, and tells everybody.
+    pub(super) async fn tell_expired(
+        &mut self,
+        now: SystemTime,
+        rows: Vec<ExpiredRow>,
+    ) -> Result<Vec<ExpiredBinding>, StoreError> {
+        let mut expired = Vec::with_capacity(rows.len());
+        for row in rows {
+            let calls = match label("binding.on_expiry", &row.on_expiry, OnExpiry::find_label)? {
+                OnExpiry::Finish => CallsUp::GoOn,
+                OnExpiry::End => CallsUp::End,
+            };
+            let number = NumberId::from_u128(row.number_id.as_u128());
+            self.release_number(now, from_sql(row.ended_at), number, calls).await?;
+            self.emit(now, row.told()).await?;
+            let binding = BindingId::from_u128(row.id.as_u128());
+            let cause = Cause::BindingExpired;
+            self.end_binding(EndedBinding { binding, cause, calls });
+            let virtual_number = read_digits(&row.virtual_number)?;
+            let tenant = self.tenant();
+            expired.push(ExpiredBinding { tenant, binding, virtual_number, calls });
+        }
+        Ok(expired)
+    }
+}
+
+/// Each tenant is served in a transaction of its own.
+pub(super) fn by_tenant(due: Vec<(Uuid, Uuid)>) -> BTreeMap<TenantId, Vec<Uuid>> {
+    let mut by_tenant: BTreeMap<TenantId, Vec<Uuid>> = BTreeMap::new();
+    for (tenant, binding) in due {
+        by_tenant.entry(TenantId::from_u128(tenant.as_u128())).or_default().push(binding);
+    }
+    by_tenant
 }
 
 impl ExpiredRow {

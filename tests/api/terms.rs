@@ -1,0 +1,95 @@
+//! Other terms for a binding that is there, and its renewal.
+
+use serde_json::{Value, json};
+
+use crate::world::{World, binding};
+
+async fn bound(world: &World, more: &Value) -> (String, Value) {
+    let mut body = binding(1);
+    for (name, value) in more.as_object().expect("fields") {
+        body[name] = value.clone();
+    }
+    let made = world.admin.post("/v1/bindings", body).await.gave(201);
+    (format!("/v1/bindings/{}", made.id()), made.body.clone())
+}
+
+#[tokio::test]
+async fn a_binding_follows_its_policy_and_is_renewed_with_it() {
+    let world = World::new().await;
+    let more = json!({
+        "policy": {"ref": "P", "ends_at": "2025-07-01T00:00:00Z"}, "follow_policy": true,
+        "idle_ttl": 86_400, "on_expiry": "end",
+    });
+    let (path, made) = bound(&world, &more).await;
+    assert_eq!(made["valid_until"], "2025-07-01T00:00:00Z");
+    assert_eq!(made["follow_policy"], true);
+    assert_eq!((&made["idle_ttl"], &made["on_expiry"]), (&json!(86_400), &json!("end")));
+    let until = json!({"until": "2026-07-01T00:00:00Z"});
+    let renewed = world.admin.post(&format!("{path}/renew"), until).await.gave(200);
+    assert_eq!(renewed.body["valid_until"], "2026-07-01T00:00:00Z");
+    assert_eq!(renewed.body["policy"]["ends_at"], "2026-07-01T00:00:00Z");
+    assert_eq!(renewed.body["virtual_number"], made["virtual_number"]);
+    assert_eq!(world.admin.get(&path).await.gave(200).body, renewed.body);
+    let past = json!({"until": "2025-01-01T00:00:00Z"});
+    let refused = world.admin.post(&format!("{path}/renew"), past).await;
+    assert_eq!(refused.refused(422, "validation_failed").place(), ("/until", "time_order"));
+    world.admin.post(&format!("{path}/unbind"), json!({})).await.gave(200);
+    let until = json!({"until": "2027-07-01T00:00:00Z"});
+    let late = world.admin.post(&format!("{path}/renew"), until).await;
+    late.refused(409, "state_conflict");
+}
+
+#[tokio::test]
+async fn only_the_fields_that_are_named_change() {
+    let world = World::new().await;
+    let more = json!({"valid_until": "2025-07-01T00:00:00Z", "metadata": {"desk": 7}});
+    let (path, made) = bound(&world, &more).await;
+    let patch = json!({"max_duration_s": 600, "policy": {"product": "life"}});
+    let patched = world.admin.patch(&path, patch).await.gave(200);
+    let mut wanted = made.clone();
+    wanted["max_duration_s"] = json!(600);
+    wanted["policy"]["product"] = json!("life");
+    wanted["updated_at"] = patched.body["updated_at"].clone();
+    assert_eq!(patched.body, wanted);
+    let patch = json!({"max_duration_s": null, "policy": {"product": null}, "metadata": {}});
+    let patched = world.admin.patch(&path, patch).await.gave(200);
+    assert_eq!(patched.body["metadata"], json!({}));
+    assert_eq!(patched.body["policy"]["product"], Value::Null);
+    let tag = [("if-match", "\"v1\"")];
+    let patch = json!({"max_duration_s": 700});
+    let stale = world.admin.json("PATCH", &path, patch.clone(), &tag).await;
+    stale.refused(412, "precondition_failed");
+    let tag = [("if-match", "\"v3\"")];
+    let changed = world.admin.json("PATCH", &path, patch, &tag).await.gave(200);
+    assert_eq!(changed.header("etag"), "\"v4\"");
+}
+
+#[tokio::test]
+async fn terms_that_make_no_sense_change_nothing() {
+    let world = World::new().await;
+    let (path, made) = bound(&world, &json!({"valid_until": "2025-07-01T00:00:00Z"})).await;
+    for (patch, pointer) in [
+        (json!({"valid_until": "2020-01-01T00:00:00Z"}), "/valid_until"),
+        // A short term has an end.
+        (json!({"valid_until": null}), "/valid_until"),
+        (json!({"follow_policy": true}), "/valid_until"),
+        (json!({"follow_policy": true, "valid_until": null}), "/valid_until"),
+        (json!({"idle_ttl": 60}), "/idle_ttl"),
+        (json!({"max_duration_s": 5}), "/max_duration_s"),
+        (json!({"on_expiry": "explode"}), "/on_expiry"),
+        (json!({"policy": {"ref": "other"}}), "/policy/ref"),
+        (json!({"policy": {"product": "13800001111"}}), "/policy/product"),
+        (json!({"metadata": {"phone": "+8613800001111"}}), "/metadata"),
+        (json!({"virtual_number": "17000000009"}), "/virtual_number"),
+    ] {
+        let refused = world.admin.patch(&path, patch).await.refused(422, "validation_failed");
+        assert_eq!(refused.place().0, pointer, "{:#}", refused.body);
+    }
+    assert_eq!(world.admin.get(&path).await.gave(200).body, made);
+    let mut two_ends = binding(2);
+    two_ends["follow_policy"] = json!(true);
+    two_ends["valid_until"] = json!("2025-07-01T00:00:00Z");
+    let refused = world.admin.post("/v1/bindings", two_ends).await;
+    refused.refused(422, "validation_failed");
+    assert_eq!(world.count("binding").await, 1);
+}
