@@ -295,7 +295,7 @@ impl Call {
         }
         if let Some(talk) = &mut self.talk {
             // What has changed on one side meanwhile, the other one is told when it is there.
-            talk.unsettled = Some(Side::B);
+            talk.unsettled = Some((Side::B, 0));
             talk.is_apart = false;
             for side in [Side::B, Side::A] {
                 let Some((remote, keys)) = talk.media(side) else { continue };

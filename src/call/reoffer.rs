@@ -39,7 +39,7 @@ impl Call {
         let Some(told) = talk.wish_to_tell(to).filter(|_| may_tell) else { return };
         if !is_confirmed || talk.unconfirmed[to.index()].is_some() {
             // An INVITE must not overtake the ACK of the one before it (RFC 5407 §3.1.5).
-            talk.unsettled = Some(to);
+            talk.unsettled = Some((to, tries));
             return;
         }
         self.tell(wires, at, Change { tries, ..Change::new(to, told) });
@@ -52,31 +52,38 @@ impl Call {
         if talk.is_apart || talk.is_busy() {
             return;
         }
-        let Some(first) = talk.unsettled.take() else { return };
-        self.bring_in_line(wires, at, first);
-        self.bring_in_line(wires, at, first.other());
+        let Some((first, tries)) = talk.unsettled.take() else { return };
+        self.bring_both_in_line(wires, at, first, tries);
+    }
+
+    /// The other side has its turn now where there is nothing to tell the first one, and else when
+    /// that has answered.
+    fn bring_both_in_line(&mut self, wires: &mut Wires, at: Instant, first: Side, tries: u8) {
+        self.bring_in_line_after(wires, at, first, tries);
+        self.bring_in_line_after(wires, at, first.other(), tries);
     }
 
     /// A side makes an offer while we wait to make ours again: ours comes after that.
     pub(super) fn put_off(&mut self, wires: &mut Wires) {
         let Some(talk) = &mut self.talk else { return };
         if let Some(change) = talk.change.take_if(|change| change.client.is_none()) {
-            talk.unsettled = Some(change.to);
+            talk.unsettled = Some((change.to, change.tries));
             wires.timers.disarm(self.serial, Timer::Offer);
         }
     }
 
-    /// Sends the offer of a change.
+    /// Sends the offer of a change. Without room for one more transaction, whoever waits is told to
+    /// come back, and we come back ourselves where nobody waits.
     pub(super) fn tell(&mut self, wires: &mut Wires, at: Instant, mut change: Change) {
         let Some(talk) = &mut self.talk else { return };
         let text = talk.offer(change.to, change.told);
         change.client = self.reinvite(wires, at, change.to, &text);
         change.tries += 1;
         if change.client.is_none() {
-            if let Some((asker, _)) = &change.asker {
-                say(wires, at, asker, 500);
-            }
-            return;
+            return match &change.asker {
+                Some((asker, _)) => say(wires, at, asker, 500),
+                None => self.ask_again_later(wires, at, change.to, change.tries),
+            };
         }
         wires.timers.arm(at, self.serial, Timer::Offer, at + OFFER_WAIT);
         if let Some(talk) = &mut self.talk {
@@ -111,17 +118,10 @@ impl Call {
         let Some(talk) = &mut self.talk else { return };
         if talk.change.as_ref().is_some_and(|change| change.client.is_none()) {
             let Some(change) = talk.change.take() else { return };
-            self.bring_in_line_again(wires, now.monotonic, &change);
+            self.bring_both_in_line(wires, now.monotonic, change.to, change.tries);
             return self.settle(wires, now.monotonic);
         }
         self.withdraw(wires, now.monotonic, 488);
-    }
-
-    fn bring_in_line_again(&mut self, wires: &mut Wires, at: Instant, change: &Change) {
-        let Some(talk) = &self.talk else { return };
-        let Some(told) = talk.wish_to_tell(change.to) else { return };
-        let again = Change { tries: change.tries, ..Change::new(change.to, told) };
-        self.tell(wires, at, again);
     }
 
     /// A response to a re-INVITE of ours.
@@ -288,20 +288,31 @@ impl Call {
         how: Attempted,
     ) -> bool {
         let Some(change) = self.take_change(wires, client) else { return false };
-        if let Some((asker, _)) = &change.asker {
-            say(wires, now.monotonic, asker, 488);
-        }
-        match how {
+        match (how, &change.asker) {
             // RFC 3261 §12.2.1.2: whoever is silent for so long is gone.
-            Attempted::Silent => self.happen(wires, now, vanished(change.to)),
-            Attempted::Unreachable | Attempted::Full | Attempted::Status(_) => {
+            (Attempted::Silent, asker) => {
+                if let Some((asker, _)) = asker {
+                    say(wires, now.monotonic, asker, 488);
+                }
+                self.happen(wires, now, vanished(change.to));
+            }
+            (Attempted::Unreachable | Attempted::Full | Attempted::Status(_), Some((asker, _))) => {
+                say(wires, now.monotonic, asker, 488);
+                self.settle(wires, now.monotonic);
+            }
+            (Attempted::Unreachable | Attempted::Full | Attempted::Status(_), None) => {
+                self.ask_again_later(wires, now.monotonic, change.to, change.tries);
                 self.settle(wires, now.monotonic);
             }
         }
         true
     }
 
+    /// Not too often, and only while there is something to tell.
     fn ask_again_later(&mut self, wires: &mut Wires, at: Instant, to: Side, tries: u8) {
+        if tries >= TELLS_MAX {
+            return;
+        }
         // The caller's Call-ID is the caller's, the callee's is ours.
         let wait = glare_wait(wires, to == Side::B);
         let Some(talk) = &mut self.talk else { return };

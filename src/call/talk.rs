@@ -22,8 +22,9 @@ pub(super) struct Talk {
     /// Our offer in a 2xx waits for the answer of this side in its ACK.
     pub(super) offered: Option<Side>,
     /// Each side has agreed by itself, before it was known what the other one can do, or could not
-    /// be told when that was due: who is to be brought in line first, once nothing is open.
-    pub(super) unsettled: Option<Side>,
+    /// be told when that was due: who is to be brought in line first, once nothing is open, and how
+    /// often that was tried before.
+    pub(super) unsettled: Option<(Side, u8)>,
     /// The sides are not joined yet: what one says means nothing to the other.
     pub(super) is_apart: bool,
     /// How the media of each side's trunk behaves.
@@ -103,7 +104,7 @@ impl Talk {
         let mut talk = Self::blank(ours, can_flow.ok_or(InvalidSdp::NoCodec)?);
         talk.leg_mut(Side::A).agrees(theirs, told_a);
         talk.leg_mut(Side::B).agrees(answer, told_b);
-        talk.unsettled = Some(Side::A);
+        talk.unsettled = Some((Side::A, 0));
         Ok(talk)
     }
 

@@ -2,10 +2,11 @@
 
 #[cfg(test)]
 use super::harness::*;
-use crate::call::io::Peer;
+use crate::call::io::{Input, Peer};
 use crate::domain::cause::Cause;
 use crate::domain::cdr::EndedBy;
 use crate::rtp::plane::{Command, Side};
+use crate::sip::transaction::Transactions;
 
 fn caller_sdp(direction: &str) -> String {
     format!("{}a={direction}\r\n", sdp("192.0.2.20", 4_000))
@@ -335,6 +336,28 @@ fn a_side_that_has_said_491_may_offer_while_we_wait_and_is_brought_in_line_after
         assert!(h.take(carrier()).is_empty() && h.take(pbx()).is_empty(), "all in line");
         h.hang_up(&up, 3);
     }
+}
+
+/// A table without room, and a host that is away for a moment: what was to be told is told later.
+#[test]
+fn a_side_that_cannot_be_brought_in_line_at_once_is_when_there_is_a_way_again() {
+    let mut h = Harness::new();
+    brought_back_in_vain(&mut h);
+    h.core.wires.transactions = Transactions::with_max(0);
+    h.advance(ms(4_100));
+    assert!(h.take(carrier()).is_empty(), "there is no room");
+    h.core.wires.transactions = Transactions::new();
+    while !h.has_sent(carrier()) {
+        h.advance(ms(10));
+    }
+    let told = h.take_one(carrier());
+    assert_eq!((start(&told), direction(&told)), ("INVITE".into(), "sendrecv"));
+    h.input(Input::Unreachable { peer: carrier().hop() });
+    h.advance(ms(4_100));
+    let again = h.take(carrier());
+    assert!(!again.is_empty() && again.iter().all(|text| start(text) == "INVITE"));
+    assert_eq!(direction(&again[0]), "sendrecv");
+    assert_ne!(header(&again[0], "CSeq"), header(&told, "CSeq"));
 }
 
 /// What was put off is not forgotten where the offer that came between is refused.
