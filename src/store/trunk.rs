@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::convert::{to_sql, uuid};
 use super::page::{Page, PageRequest};
-use super::trunk_row::Row;
+use super::trunk_row::{Row, columns};
 use super::{RelayPool, RouteTable, Store, StoreError};
 use crate::domain::id::{TenantId, TrunkId};
 use crate::domain::network::{Network, Transport, TrunkPlace};
@@ -184,12 +184,11 @@ impl RelayPool {
     /// # Errors
     /// [`StoreError`] when the database is away.
     pub async fn load_trunks(&self) -> Result<Vec<Trunk>, StoreError> {
-        let rows: Vec<Row> = sqlx::query_as(
-            "select *, source_networks::text[] as networks,
-                 media_networks::text[] as media_from
-             from trunk
-             where deleted_at is null and enabled order by priority, id limit $1",
-        )
+        let rows: Vec<Row> = sqlx::query_as(concat!(
+            "select ",
+            columns!(),
+            " from trunk where deleted_at is null and enabled order by priority, id limit $1",
+        ))
         .bind(TRUNKS_MAX)
         .fetch_all(&self.0)
         .await?;
@@ -204,16 +203,17 @@ impl Store {
     /// [`StoreError::Conflict`] when the name is taken.
     pub async fn insert_trunk(&self, new: NewTrunk, now: SystemTime) -> Result<Trunk, StoreError> {
         let mut tx = self.platform().await?;
-        let row: Row = sqlx::query_as(
+        let row: Row = sqlx::query_as(concat!(
             "insert into trunk (id, tenant_id, role, name, source_networks, targets, priority,
-                 weight, country_code, enabled, channels_max, cps_max, transport,
-                 tls_ca, tls_name, trusted, created_at, updated_at,
-                 number_format_in, number_format_out, media_learning, dtmf, srtp, media_networks)
-             values ($1, $2, $3, $4, $5::text[]::cidr[], $6, $7, $8, $9, $10, $11, $12, $14, $15,
-                 $16, $17, $13, $13, $18, $19, $20, $21, $22, $23::text[]::cidr[])
-             returning *, source_networks::text[] as networks,
-                 media_networks::text[] as media_from",
-        )
+                     weight, country_code, enabled, channels_max, cps_max, transport,
+                     tls_ca, tls_name, trusted, created_at, updated_at,
+                     number_format_in, number_format_out, media_learning, dtmf, srtp,
+                     media_networks)
+                 values ($1, $2, $3, $4, $5::text[]::cidr[], $6, $7, $8, $9, $10, $11, $12, $14,
+                     $15, $16, $17, $13, $13, $18, $19, $20, $21, $22, $23::text[]::cidr[])
+                 returning ",
+            columns!(),
+        ))
         .bind(uuid(new.id.as_u128()))
         .bind(new.side.tenant())
         .bind(new.side.label())
@@ -250,12 +250,11 @@ impl Store {
     /// [`StoreError`] when the database is away.
     pub async fn find_trunk(&self, id: TrunkId) -> Result<Option<Trunk>, StoreError> {
         let mut tx = self.platform().await?;
-        let row: Option<Row> = sqlx::query_as(
-            "select *, source_networks::text[] as networks,
-                 media_networks::text[] as media_from
-             from trunk
-             where id = $1 and deleted_at is null",
-        )
+        let row: Option<Row> = sqlx::query_as(concat!(
+            "select ",
+            columns!(),
+            " from trunk where id = $1 and deleted_at is null"
+        ))
         .bind(uuid(id.as_u128()))
         .fetch_optional(tx.connection())
         .await?;
@@ -268,12 +267,11 @@ impl Store {
     /// [`StoreError`] when the database is away.
     pub async fn list_trunks(&self, page: PageRequest) -> Result<Page<Trunk>, StoreError> {
         let mut tx = self.platform().await?;
-        let rows: Vec<Row> = sqlx::query_as(
-            "select *, source_networks::text[] as networks,
-                 media_networks::text[] as media_from
-             from trunk
-             where id < $1 and deleted_at is null order by id desc limit $2",
-        )
+        let rows: Vec<Row> = sqlx::query_as(concat!(
+            "select ",
+            columns!(),
+            " from trunk where id < $1 and deleted_at is null order by id desc limit $2",
+        ))
         .bind(page.before())
         .bind(page.fetch())
         .fetch_all(tx.connection())
@@ -294,32 +292,32 @@ impl Store {
         now: SystemTime,
     ) -> Result<Option<Trunk>, StoreError> {
         let mut tx = self.platform().await?;
-        let row: Option<Row> = sqlx::query_as(
+        let row: Option<Row> = sqlx::query_as(concat!(
             "update trunk set
-                 name = coalesce($3, name),
-                 source_networks = coalesce($4::text[]::cidr[], source_networks),
-                 targets = coalesce($5, targets),
-                 priority = coalesce($6, priority),
-                 weight = coalesce($7, weight),
-                 country_code = coalesce($8, country_code),
-                 enabled = coalesce($9, enabled),
-                 channels_max = case when $10 then $11 else channels_max end,
-                 cps_max = case when $12 then $13 else cps_max end,
-                 transport = coalesce($15, transport),
-                 tls_ca = case when $16 then $17 else tls_ca end,
-                 tls_name = case when $18 then $19 else tls_name end,
-                 trusted = coalesce($20, trusted),
-                 number_format_in = coalesce($21, number_format_in),
-                 number_format_out = coalesce($22, number_format_out),
-                 media_learning = coalesce($23, media_learning),
-                 dtmf = coalesce($24, dtmf),
-                 srtp = coalesce($25, srtp),
-                 media_networks = coalesce($26::text[]::cidr[], media_networks),
-                 version = version + 1, updated_at = $14
-             where id = $1 and deleted_at is null and ($2::bigint is null or version = $2)
-             returning *, source_networks::text[] as networks,
-                 media_networks::text[] as media_from",
-        )
+                     name = coalesce($3, name),
+                     source_networks = coalesce($4::text[]::cidr[], source_networks),
+                     targets = coalesce($5, targets),
+                     priority = coalesce($6, priority),
+                     weight = coalesce($7, weight),
+                     country_code = coalesce($8, country_code),
+                     enabled = coalesce($9, enabled),
+                     channels_max = case when $10 then $11 else channels_max end,
+                     cps_max = case when $12 then $13 else cps_max end,
+                     transport = coalesce($15, transport),
+                     tls_ca = case when $16 then $17 else tls_ca end,
+                     tls_name = case when $18 then $19 else tls_name end,
+                     trusted = coalesce($20, trusted),
+                     number_format_in = coalesce($21, number_format_in),
+                     number_format_out = coalesce($22, number_format_out),
+                     media_learning = coalesce($23, media_learning),
+                     dtmf = coalesce($24, dtmf),
+                     srtp = coalesce($25, srtp),
+                     media_networks = coalesce($26::text[]::cidr[], media_networks),
+                     version = version + 1, updated_at = $14
+                 where id = $1 and deleted_at is null and ($2::bigint is null or version = $2)
+                 returning ",
+            columns!(),
+        ))
         .bind(uuid(id.as_u128()))
         .bind(version.map(u64::cast_signed))
         .bind(change.name)

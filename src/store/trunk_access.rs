@@ -57,6 +57,14 @@ impl std::fmt::Debug for OpenTrunkAccess {
     }
 }
 
+/// What a [`Row`] is read from; by their names, as those of a trunk.
+macro_rules! columns {
+    () => {
+        "a.trunk_id, a.account_user, a.account_password_sealed, a.account_refuses_md5, \
+         a.registers, a.register_s, a.login_user, a.login_secret_sealed, a.login_refuses_md5"
+    };
+}
+
 #[derive(FromRow)]
 struct Row {
     trunk_id: Uuid,
@@ -105,10 +113,12 @@ impl RelayPool {
         &self,
         vault: &Vault,
     ) -> Result<Vec<OpenTrunkAccess>, StoreError> {
-        let rows: Vec<Row> = sqlx::query_as(
-            "select a.* from trunk_access a join trunk t on t.id = a.trunk_id
-             where t.deleted_at is null and t.enabled order by a.trunk_id limit $1",
-        )
+        let rows: Vec<Row> = sqlx::query_as(concat!(
+            "select ",
+            columns!(),
+            " from trunk_access a join trunk t on t.id = a.trunk_id
+                 where t.deleted_at is null and t.enabled order by a.trunk_id limit $1",
+        ))
         .bind(super::trunk::TRUNKS_MAX)
         .fetch_all(&self.0)
         .await?;
@@ -126,10 +136,14 @@ impl Store {
         if !tx.is_trunk(id).await? {
             return Ok(None);
         }
-        let row: Option<Row> = sqlx::query_as("select * from trunk_access where trunk_id = $1")
-            .bind(uuid(id.as_u128()))
-            .fetch_optional(tx.connection())
-            .await?;
+        let row: Option<Row> = sqlx::query_as(concat!(
+            "select ",
+            columns!(),
+            " from trunk_access a where a.trunk_id = $1",
+        ))
+        .bind(uuid(id.as_u128()))
+        .fetch_optional(tx.connection())
+        .await?;
         Ok(Some(row.map(|row| row.access()).unwrap_or_default()))
     }
 

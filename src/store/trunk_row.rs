@@ -12,6 +12,18 @@ use crate::domain::network::{Network, Transport, TrunkPlace};
 use crate::domain::trunk_media::{KeyWay, SrtpMode, TrunkMedia};
 use crate::domain::trust::{NumberFormat, TrunkIdentity};
 
+/// What a [`Row`] is read from. By their names: a node of the release before keeps its prepared
+/// statements while a migration adds a column, and `*` would then mean something else to it.
+macro_rules! columns {
+    () => {
+        "id, tenant_id, role, name, source_networks::text[] as networks, targets, transport, \
+         tls_ca, tls_name, priority, weight, country_code, enabled, channels_max, cps_max, \
+         trusted, number_format_in, number_format_out, media_learning, \
+         media_networks::text[] as media_from, dtmf, srtp, version, created_at, updated_at"
+    };
+}
+pub(super) use columns;
+
 /// What a statement gives back of a trunk: `*, source_networks::text[] as networks` and
 /// `media_networks::text[] as media_from`.
 #[derive(FromRow)]
