@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::{PgConnection, SqlSafeStr as _};
 
 use super::convert::to_sql;
@@ -53,8 +53,36 @@ pub async fn migrate(owner: &mut PgConnection) -> Result<(), StoreError> {
     });
     // That the table of migrations is there already is said at every start, and is no news.
     sqlx::query("set client_min_messages = warning").execute(&mut *owner).await?;
-    Migrator::with_migrations(migrations.collect()).run(owner).await?;
+    let migrator = Migrator::with_migrations(migrations.collect());
+    sqlx::raw_sql(LOCK_TIMEOUT).execute(&mut *owner).await?;
+    let mut tries = LOCK_TRIES_MAX;
+    while let Err(error) = migrator.run(&mut *owner).await {
+        tries -= 1;
+        if tries == 0 || !is_about_a_lock(&error) {
+            return Err(error.into());
+        }
+        tokio::time::sleep(LOCK_RETRY_AFTER).await;
+    }
+    sqlx::raw_sql("reset lock_timeout").execute(owner).await?;
     Ok(())
+}
+
+/// Whoever wants a table after us waits behind us while we wait for whoever has it: so we give way
+/// soon, and try again. What others have migrated meanwhile is not done twice.
+const LOCK_TIMEOUT: &str = "set lock_timeout = '1s'";
+/// How often a lock is tried before that counts as a failure: two minutes or so.
+const LOCK_TRIES_MAX: u32 = 80;
+/// Time for those who had to wait behind us.
+const LOCK_RETRY_AFTER: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// Whether somebody else has kept a lock, of a table or the one that migrations take turns by.
+#[expect(clippy::wildcard_enum_match_arm, reason = "MigrateError is non-exhaustive")]
+fn is_about_a_lock(error: &MigrateError) -> bool {
+    let error = match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error,
+        _ => return false,
+    };
+    error.as_database_error().and_then(|error| error.code()).as_deref() == Some("55P03")
 }
 
 /// How far a database's schema is.

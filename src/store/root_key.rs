@@ -41,7 +41,8 @@ pub async fn look_at_root_key(
     }
 }
 
-/// Refuses a database that is known to belong to another root key, before anything is changed.
+/// Refuses a database that belongs to another root key, before anything is changed: as it says
+/// itself, or as the keys of its tenants do.
 ///
 /// # Errors
 /// [`StoreError::RootKeyForeign`], or the database refuses or is away.
@@ -49,11 +50,37 @@ pub(super) async fn refuse_foreign(
     owner: &mut PgConnection,
     keys: &dyn KeyStore,
 ) -> Result<(), StoreError> {
-    match look_at_root_key(owner, keys).await? {
+    let belonging = match look_at_root_key(owner, keys).await? {
+        Belonging::Unknown => look_at_tenants(owner, keys).await?,
+        said @ (Belonging::Ours | Belonging::Foreign) => said,
+    };
+    match belonging {
         Belonging::Ours | Belonging::Unknown => Ok(()),
         Belonging::Foreign => Err(StoreError::RootKeyForeign),
     }
 }
+
+/// Looks at a database of before that says nothing of its root key, and changes nothing.
+async fn look_at_tenants(
+    owner: &mut PgConnection,
+    keys: &dyn KeyStore,
+) -> Result<Belonging, StoreError> {
+    let table = "select to_regclass('tenant') is not null";
+    if !sqlx::query_scalar(table).fetch_one(&mut *owner).await? {
+        return Ok(Belonging::Unknown);
+    }
+    let mut transaction = owner.begin().await?;
+    sqlx::raw_sql(SHOW_TENANTS).execute(&mut *transaction).await?;
+    let belonging = by_tenants(&mut transaction, keys).await?;
+    transaction.rollback().await?;
+    Ok(belonging)
+}
+
+/// The owner is bound by row-level security too. Lifting it also locks the table: nodes that start
+/// together come here one by one, and no tenant is made meanwhile. Whoever works on the table at
+/// this moment is waited for, but everybody else waits behind us.
+const SHOW_TENANTS: &str = "set local lock_timeout = '2s';
+    alter table tenant no force row level security";
 
 /// Makes a database that belongs to nobody ours: a new one, or one of before whose tenants' keys
 /// this root key opens.
@@ -71,15 +98,7 @@ pub(super) async fn claim(
         Belonging::Unknown => {}
     }
     let mut transaction = owner.begin().await?;
-    // The owner is bound by row-level security too. Lifting it also locks the table: nodes that
-    // start together come here one by one, and no tenant is made meanwhile. Whoever works on the
-    // table at this moment is waited for, but everybody else waits behind us.
-    sqlx::raw_sql(
-        "set local lock_timeout = '2s';
-         alter table tenant no force row level security",
-    )
-    .execute(&mut *transaction)
-    .await?;
+    sqlx::raw_sql(SHOW_TENANTS).execute(&mut *transaction).await?;
     let belonging = match stored(&mut transaction, keys).await? {
         Belonging::Unknown => by_tenants(&mut transaction, keys).await?,
         by_another_start @ (Belonging::Ours | Belonging::Foreign) => by_another_start,

@@ -88,6 +88,51 @@ async fn a_database_of_before_is_taken_over_by_the_root_key_of_its_tenants() {
 }
 
 #[tokio::test]
+async fn a_later_schema_is_not_brought_to_a_database_of_before_with_tenants_of_another_root_key() {
+    let mut world = World::new().await;
+    world.insurer("A").await;
+    forget(&mut world).await;
+    let before = "delete from _sqlx_migrations where version = 31";
+    sqlx::query(before).execute(&mut world.sql).await.expect("a schema of before");
+    let refused = start(&world, &other_keys()).await;
+    // Were it migrated first, the migration would fail.
+    assert!(matches!(refused, Err(StoreError::RootKeyForeign)), "{refused:?}");
+    assert_eq!((checks(&mut world).await, is_forced(&mut world.sql).await), (0, true));
+}
+
+/// Somebody's long transaction holds a table that a migration changes.
+#[tokio::test]
+async fn a_migration_that_has_to_wait_for_a_table_keeps_nobody_else_from_it() {
+    let mut world = World::new().await;
+    let before = "alter table trunk drop column media_networks;
+                  delete from _sqlx_migrations where version = 35";
+    sqlx::raw_sql(before).execute(&mut world.sql).await.expect("a schema of before");
+    let mut holder = world.test.owner().connect().await.expect("the owner connects");
+    let hold = "begin; lock table trunk in access share mode";
+    sqlx::raw_sql(hold).execute(&mut holder).await.expect("held");
+    let others = async {
+        let waits = "select exists (select from pg_stat_activity where wait_event_type = 'Lock'
+                                    and datname = current_database())";
+        while !sqlx::query_scalar::<_, bool>(waits)
+            .fetch_one(&mut world.sql)
+            .await
+            .expect("an answer")
+        {
+            tokio::task::yield_now().await;
+        }
+        let read = "set statement_timeout = '20s'; lock table trunk in access share mode";
+        let read = format!("begin; {read}; commit");
+        sqlx::raw_sql(AssertSqlSafe(read)).execute(&mut world.sql).await.expect("not kept out");
+        sqlx::raw_sql("rollback").execute(&mut holder).await.expect("let go");
+    };
+    let (owner, login) = (world.test.owner(), RoleLogin::Derived);
+    let config = DatabaseConfig { owner, login, connections_max: 2 };
+    let keys = keys();
+    let (started, ()) = tokio::join!(Database::connect(config, &keys, noon()), others);
+    started.expect("it comes to that").close().await;
+}
+
+#[tokio::test]
 async fn a_database_of_before_without_a_tenant_is_taken_over_by_any_root_key() {
     let mut world = World::new().await;
     forget(&mut world).await;
