@@ -57,6 +57,8 @@ impl Actor {
 pub struct TenantActor {
     /// Whose.
     pub tenant: TenantId,
+    /// The key.
+    pub key: ApiKeyId,
 }
 
 impl<S: Sync> FromRequestParts<S> for Actor {
@@ -73,7 +75,8 @@ impl<S: Sync> FromRequestParts<S> for TenantActor {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         let actor = parts.extensions.get::<Actor>();
         let actor = actor.ok_or(ApiError::new(Code::Unauthenticated))?;
-        actor.tenant.map(|tenant| Self { tenant }).ok_or(Code::TenantKeyRequired.into())
+        let key = actor.key;
+        actor.tenant.map(|tenant| Self { tenant, key }).ok_or(Code::TenantKeyRequired.into())
     }
 }
 

@@ -24,7 +24,7 @@ use crate::domain::event::EventKind;
 use crate::domain::id::{DeliveryId, EventId, WebhookId};
 use crate::domain::webhook::{InvalidUrl, URL_CHARS_MAX, WebhookUrl};
 use crate::store::delivery::Delivery;
-use crate::store::webhook::{NewWebhook, Webhook, WebhookChange};
+use crate::store::webhook::{NewWebhook, Webhook, WebhookChange, WebhookOwner};
 
 const DESCRIPTION_CHARS_MAX: usize = 200;
 
@@ -252,7 +252,7 @@ pub async fn create(
     let id = WebhookId::new(now.unix_ms(), api.random_bits());
     let new = NewWebhook { id, url: body.url, description: body.description, event_types };
     let secret = WebhookSecret::new();
-    let made = api.store().insert_webhook(actor.tenant, new, secret.bytes(), now.wall).await?;
+    let made = api.store().insert_webhook(owner(actor), new, secret.bytes(), now.wall).await?;
     let webhook = made.ok_or(ApiError::new(Code::LimitReached))?;
     let version = webhook.version;
     let body = WebhookSecretBody { endpoint: webhook.into(), secret: secret.expose() };
@@ -313,7 +313,7 @@ pub async fn patch(
         enabled: body.state.map(|state| matches!(state, WebhookStateWord::Enabled)),
     };
     let (version, now) = (if_match.version()?, api.now().wall);
-    let webhook = api.store().update_webhook(actor.tenant, id, change, version, now).await?;
+    let webhook = api.store().update_webhook(owner(actor), id, change, version, now).await?;
     let webhook = if_match.unless_changed(webhook)?;
     Ok(tagged(StatusCode::OK, webhook.version, WebhookBody::from(webhook)))
 }
@@ -328,7 +328,8 @@ pub async fn delete(
     PathId(id): PathId<WebhookId>,
     if_match: IfMatch,
 ) -> Result<StatusCode, ApiError> {
-    let deleted = api.store().delete_webhook(actor.tenant, id, if_match.version()?).await?;
+    let (version, now) = (if_match.version()?, api.now().wall);
+    let deleted = api.store().delete_webhook(owner(actor), id, version, now).await?;
     if_match.unless_changed(deleted)?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -345,7 +346,7 @@ pub async fn rotate(
     OptionalJson(NoFields {}): OptionalJson<NoFields>,
 ) -> Result<Response, ApiError> {
     let (secret, now) = (WebhookSecret::new(), api.now().wall);
-    let rotated = api.store().rotate_webhook_secret(actor.tenant, id, secret.bytes(), now).await?;
+    let rotated = api.store().rotate_webhook_secret(owner(actor), id, secret.bytes(), now).await?;
     let webhook = rotated.ok_or(ApiError::new(Code::NotFound))?;
     let version = webhook.version;
     let body = WebhookSecretBody { endpoint: webhook.into(), secret: secret.expose() };
@@ -402,6 +403,11 @@ pub async fn replay(
     let place = format!("/v1/webhook-endpoints/{}/deliveries", delivery.endpoint);
     let body = axum::Json(DeliveryBody::from(delivery));
     Ok(at(&place, (StatusCode::ACCEPTED, body).into_response()))
+}
+
+/// Who is written down for a change.
+fn owner(actor: TenantActor) -> WebhookOwner {
+    WebhookOwner { tenant: actor.tenant, key: actor.key }
 }
 
 async fn find(api: &Api, actor: TenantActor, id: WebhookId) -> Result<Webhook, ApiError> {

@@ -3,16 +3,17 @@
 use std::time::{Duration, SystemTime};
 
 use jiff_sqlx::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::FromRow;
 use uuid::Uuid;
 
+use super::audit::{self, Deed};
 use super::convert::{from_sql, to_sql, uuid};
 use super::outbox::NewEvent;
 use super::page::{Page, PageRequest};
 use super::{Store, StoreError, TenantTx};
 use crate::domain::event::EventKind;
-use crate::domain::id::{EventId, TenantId, WebhookId};
+use crate::domain::id::{ApiKeyId, EventId, TenantId, WebhookId};
 use crate::vault::{Cell, Column};
 
 /// The most endpoints of one tenant.
@@ -60,6 +61,43 @@ pub struct WebhookChange {
     pub event_types: Option<Vec<EventKind>>,
     /// Whether it is told anything.
     pub enabled: Option<bool>,
+}
+
+/// On whose behalf an endpoint is changed.
+#[derive(Clone, Copy, Debug)]
+#[expect(missing_docs, reason = "whose it is, and the key that was used")]
+pub struct WebhookOwner {
+    pub tenant: TenantId,
+    pub key: ApiKeyId,
+}
+
+impl WebhookOwner {
+    /// Says who did what to an endpoint. Its URL is not repeated: it may hold a secret.
+    async fn note(
+        self,
+        tx: &mut TenantTx,
+        now: SystemTime,
+        action: &'static str,
+        id: WebhookId,
+        details: Value,
+    ) -> Result<(), StoreError> {
+        let (tenant, actor, subject) = (self.tenant, self.key.to_string(), id.as_u128());
+        let deed = Deed { tenant, actor: &actor, action, subject, details };
+        audit::write(tx.connection(), now, deed).await.map(drop)
+    }
+}
+
+impl WebhookChange {
+    /// The names of what changes.
+    fn fields(&self) -> Vec<&'static str> {
+        let fields = [
+            ("url", self.url.is_some()),
+            ("description", self.description.is_some()),
+            ("event_types", self.event_types.is_some()),
+            ("state", self.enabled.is_some()),
+        ];
+        fields.into_iter().filter_map(|(name, changes)| changes.then_some(name)).collect()
+    }
 }
 
 /// The columns of [`Row`], for every statement that reads one.
@@ -118,11 +156,13 @@ impl Store {
     /// [`StoreError`] when the database is away or the vault fails.
     pub async fn insert_webhook(
         &self,
-        tenant: TenantId,
+        owner: WebhookOwner,
         new: NewWebhook,
         secret: &[u8],
         now: SystemTime,
     ) -> Result<Option<Webhook>, StoreError> {
+        let (tenant, id) = (owner.tenant, new.id);
+        let details = json!({ "event_types": labels(&new.event_types) });
         let cell = Cell::of_webhook(tenant, new.id, Column::WebhookSecret);
         let sealed = self.vault().seal_webhook_secret(&cell, secret)?;
         let mut tx = self.tenant(tenant).await?;
@@ -154,6 +194,7 @@ impl Store {
         .bind(to_sql(now)?)
         .fetch_one(tx.connection())
         .await?;
+        owner.note(&mut tx, now, "webhook.created", id, details).await?;
         tx.commit().await?;
         Ok(Some(row.into()))
     }
@@ -199,12 +240,14 @@ impl Store {
     /// [`StoreError`] when the database is away.
     pub async fn update_webhook(
         &self,
-        tenant: TenantId,
+        owner: WebhookOwner,
         id: WebhookId,
         change: WebhookChange,
         version: Option<u64>,
         now: SystemTime,
     ) -> Result<Option<Webhook>, StoreError> {
+        let tenant = owner.tenant;
+        let details = json!({ "fields": change.fields(), "enabled": change.enabled });
         let mut tx = self.tenant(tenant).await?;
         let row: Option<Row> = sqlx::query_as(columns!(
             "update webhook_endpoint set
@@ -231,6 +274,9 @@ impl Store {
         .bind(to_sql(now)?)
         .fetch_optional(tx.connection())
         .await?;
+        if row.is_some() {
+            owner.note(&mut tx, now, "webhook.changed", id, details).await?;
+        }
         tx.commit().await?;
         Ok(row.map(Webhook::from))
     }
@@ -242,10 +288,12 @@ impl Store {
     /// [`StoreError`] when the database is away.
     pub async fn delete_webhook(
         &self,
-        tenant: TenantId,
+        owner: WebhookOwner,
         id: WebhookId,
         version: Option<u64>,
+        now: SystemTime,
     ) -> Result<Option<()>, StoreError> {
+        let tenant = owner.tenant;
         let mut tx = self.tenant(tenant).await?;
         let deleted = sqlx::query(
             "delete from webhook_endpoint
@@ -257,6 +305,9 @@ impl Store {
         .execute(tx.connection())
         .await?
         .rows_affected();
+        if deleted > 0 {
+            owner.note(&mut tx, now, "webhook.deleted", id, json!({})).await?;
+        }
         tx.commit().await?;
         Ok((deleted > 0).then_some(()))
     }
@@ -267,11 +318,12 @@ impl Store {
     /// [`StoreError`] when the database is away or the vault fails.
     pub async fn rotate_webhook_secret(
         &self,
-        tenant: TenantId,
+        owner: WebhookOwner,
         id: WebhookId,
         secret: &[u8],
         now: SystemTime,
     ) -> Result<Option<Webhook>, StoreError> {
+        let tenant = owner.tenant;
         let cell = |column| Cell::of_webhook(tenant, id, column);
         let mut tx = self.tenant(tenant).await?;
         let sealed: Option<Vec<u8>> = sqlx::query_scalar(
@@ -301,6 +353,7 @@ impl Store {
         .bind(to_sql(now)?)
         .fetch_one(tx.connection())
         .await?;
+        owner.note(&mut tx, now, "webhook.secret_rotated", id, json!({})).await?;
         tx.commit().await?;
         Ok(Some(row.into()))
     }

@@ -5,12 +5,12 @@ use std::time::Duration;
 use maskline::app::{RootKeyFile, start};
 use maskline::config::Webhooks;
 use maskline::domain::event::EventKind;
-use maskline::domain::id::{CallId, RecordingId, WebhookId};
+use maskline::domain::id::{ApiKeyId, CallId, RecordingId, WebhookId};
 use maskline::recording::{About, Frame, Track, Writer};
 use maskline::rtp::g711::Law;
 use maskline::rtp::plane::Side;
 use maskline::store::PageRequest;
-use maskline::store::webhook::NewWebhook;
+use maskline::store::webhook::{NewWebhook, WebhookOwner};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -62,7 +62,8 @@ async fn a_running_service_tells_endpoints_and_says_how_much_waits() {
     let url = format!("http://{}/", listener.local_addr().expect("an address"));
     let event_types = vec![EventKind::TenantSuspended];
     let new = NewWebhook { id, url, description: None, event_types };
-    store.insert_webhook(bench.tenant, new, &[7; 32], at).await.expect("made").expect("room");
+    let owner = WebhookOwner { tenant: bench.tenant, key: ApiKeyId::new(1, 1) };
+    store.insert_webhook(owner, new, &[7; 32], at).await.expect("made").expect("room");
     let ping = store.ping_webhook(bench.tenant, id, at).await.expect("asked").expect("enabled");
     let told = tokio::time::timeout(Duration::from_secs(20), take_one(&listener)).await;
     let told = told.expect("in time");

@@ -47,6 +47,41 @@ async fn an_endpoint_is_made_changed_and_removed_and_its_secret_is_shown_once() 
 }
 
 #[tokio::test]
+async fn who_made_changed_and_removed_an_endpoint_is_written_down_with_the_key() {
+    let world = World::new().await;
+    let keys = world.admin.get("/v1/api-keys").await.gave(200).body;
+    let key = keys["data"][0]["id"].as_str().expect("a key").to_owned();
+    let endpoint = made(&world.admin).await;
+    let id = endpoint["id"].as_str().expect("an id");
+    let path = format!("{PATH}/{id}");
+    let change = json!({"url": "https://crm.example.com/token-7a", "state": "disabled"});
+    world.admin.patch(&path, change).await.gave(200);
+    world.admin.post(&format!("{path}/rotate-secret"), json!({})).await.gave(200);
+    let stale = [("if-match", "\"1\"")];
+    world.admin.json("PATCH", &path, json!({"state": "enabled"}), &stale).await.gave(412);
+    world.admin.json("DELETE", &path, json!({}), &stale).await.gave(412);
+    world.stranger().await.delete(&path).await.gave(404);
+    world.admin.delete(&path).await.gave(204);
+    let deeds: Vec<(String, String, Value)> = sqlx::query_as(
+        "select action, actor, details from audit_entry
+         where subject_id = substr($1, 5)::uuid order by position(action in
+             'webhook.created webhook.changed webhook.secret_rotated webhook.deleted')",
+    )
+    .bind(id)
+    .fetch_all(&mut world.db.superuser().await)
+    .await
+    .expect("the deeds");
+    let wanted = [
+        ("webhook.created", json!({"event_types": ["call.completed"]})),
+        ("webhook.changed", json!({"fields": ["url", "state"], "enabled": false})),
+        ("webhook.secret_rotated", json!({})),
+        ("webhook.deleted", json!({})),
+    ];
+    let wanted = wanted.map(|(action, details)| (action.to_owned(), key.clone(), details));
+    assert_eq!(deeds, wanted);
+}
+
+#[tokio::test]
 async fn an_endpoint_that_deliveries_may_not_reach_is_refused() {
     let world = World::new().await;
     for url in [
