@@ -9,6 +9,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use maskline::cli::demo::leak::{Canary, Hit};
+
 use crate::sound;
 
 /// The insurer's PBX, the carrier, and somebody in no trunk.
@@ -203,6 +205,11 @@ impl Sipp {
         this
     }
 
+    /// Where a number stands in what it sent, received and said.
+    pub(crate) fn search(&self, number: &Canary) -> Vec<Hit> {
+        search_files(number, &[&self.messages, &self.process.output])
+    }
+
     /// Waits until all its calls went as the scenario says.
     pub(crate) fn succeeds(&mut self) {
         self.process.succeeds();
@@ -288,6 +295,15 @@ impl Softphone {
         Self { process, folder }
     }
 
+    /// Where a number stands in its trace, or in a file that it made of the call.
+    pub(crate) fn search(&self, number: &Canary) -> Vec<Hit> {
+        let entries = fs::read_dir(&self.folder).expect("its folder");
+        let files: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+        let ours = ["config", "contacts", "accounts", "tone.wav"];
+        let theirs = |file: &&PathBuf| !ours.iter().any(|name| file.ends_with(name));
+        search_files(number, &files.iter().filter(theirs).collect::<Vec<_>>())
+    }
+
     /// What it heard.
     pub(crate) fn heard(&self) -> Vec<i16> {
         self.heard_so_far().expect("a recording of the call")
@@ -305,6 +321,14 @@ impl Softphone {
             path.to_string_lossy().ends_with("-dec.wav").then_some(path)
         })
     }
+}
+
+fn search_files(number: &Canary, files: &[&PathBuf]) -> Vec<Hit> {
+    let in_file = |file: &&PathBuf| {
+        let bytes = fs::read(file).expect("a readable file");
+        number.search(&file.display().to_string(), &bytes)
+    };
+    files.iter().flat_map(in_file).collect()
 }
 
 /// Debian puts the modules into a folder of the architecture on some releases.
