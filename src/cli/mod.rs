@@ -140,6 +140,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_command_of_compose_makes_the_root_key_that_the_image_uses() {
+        let compose = include_str!("../../compose.yaml");
+        let command = compose.lines().find_map(|line| line.trim().strip_prefix("command: ["));
+        let words = command.and_then(|words| words.strip_suffix(']')).expect("a list");
+        let words = ["maskline"].into_iter().chain(words.split(", "));
+        let parsed = Cli::try_parse_from(words).expect("a command of ours");
+        let Command::Key(key) = parsed.command else { panic!("another command") };
+        let file = "/var/lib/maskline/root.key";
+        assert!(format!("{key:?}").contains(file), "{key:?}");
+        assert!(include_str!("../../Dockerfile").contains(&format!("ROOT_FILE={file}")));
+        assert!(compose.contains("[relay:/var/lib/maskline]"));
+    }
+
+    #[test]
     fn the_page_of_the_command_line_names_every_command() {
         let page = include_str!("../../docs/command-line.md");
         let program = Cli::command();

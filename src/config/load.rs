@@ -239,6 +239,35 @@ mod tests {
     }
 
     #[test]
+    fn the_settings_of_compose_are_valid_and_lead_to_its_database() {
+        let compose = include_str!("../../compose.yaml");
+        let example = include_str!("../../.env.example");
+        let mut text = compose.to_owned();
+        while let Some((before, rest)) = text.split_once("${") {
+            let (variable, after) = rest.split_once('}').expect("an end");
+            let name = variable.split_once(':').map_or(variable, |(name, _)| name);
+            let is_named = example.lines().any(|line| line.starts_with(&format!("{name}=")));
+            assert!(is_named, ".env.example has no {name}");
+            let value = if variable.contains(":-") { "" } else { "secret" };
+            text = format!("{before}{value}{after}");
+        }
+        let pairs = text.lines().filter_map(|line| line.split_once(':'));
+        let pairs: Vec<_> = pairs.map(|(name, value)| (name.trim(), value.trim())).collect();
+        let lines = || pairs.iter().copied();
+        let ours: Vec<_> = lines().filter(|(name, _)| name.starts_with("MASKLINE__")).collect();
+        assert!(ours.len() > 1, "{ours:?}");
+        let config = with_environment("", &ours).expect("valid settings");
+
+        let of = |name: &str| lines().find(|line| line.0 == name).expect("a line").1;
+        let (_, port) = of("ports").trim_end_matches("\"]").rsplit_once(':').expect("a port");
+        let (password, database) = (of("POSTGRES_PASSWORD"), of("POSTGRES_DB"));
+        let url = format!("postgres://postgres:{password}@127.0.0.1:{port}/{database}");
+        assert_eq!(config.database.url.expect("a URL").expose(), url);
+        let grace = of("stop_grace_period").trim_end_matches('s').parse::<u64>();
+        assert!(grace.expect("seconds") > config.drain_timeout.as_secs(), "calls are cut off");
+    }
+
+    #[test]
     fn all_mistakes_are_reported_at_once_with_file_line_and_key() {
         let found = problems(
             "drain_timeout = 300\ncolour = 1\n[sip]\nlisten = \"here\"\ncalls_max = \"many\"\n\
