@@ -51,13 +51,12 @@ impl Clocks {
         &mut self.watches[side.index()]
     }
 
-    fn due_at(&self) -> Option<Instant> {
-        let sides = self.legs.iter().zip(&self.watches);
-        let due = sides.map(|(leg, watch)| match leg {
+    fn due_at(&self) -> Instant {
+        let [a, b] = [Side::A, Side::B].map(|side| match &self.legs[side.index()] {
             Some(leg) => leg.clock.due_at(),
-            None => watch.due_at(),
+            None => self.watches[side.index()].due_at(),
         });
-        due.min()
+        a.min(b)
     }
 }
 
@@ -124,10 +123,7 @@ impl Call {
 
     fn arm_clocks(&self, wires: &mut Wires, at: Instant) {
         let Some(clocks) = self.talk.as_ref().and_then(|talk| talk.clocks.as_ref()) else { return };
-        match clocks.due_at() {
-            Some(due) => wires.timers.arm(at, self.serial, Timer::Refresh, due),
-            None => wires.timers.disarm(self.serial, Timer::Refresh),
-        }
+        wires.timers.arm(at, self.serial, Timer::Refresh, clocks.due_at());
     }
 
     fn clock_mut(&mut self, side: Side) -> Option<&mut LegClock> {
