@@ -125,6 +125,8 @@ pub struct BindingCreate {
     pool: Option<Id<PoolId>>,
     /// A free number of this city.
     city: Option<String>,
+    /// True takes a number of another city where that one has none.
+    city_fallback: Option<bool>,
     /// This very number, instead of a free one.
     virtual_number: Option<VirtualNumberField>,
     /// Calls are routed from then on; at once when absent.
@@ -153,9 +155,9 @@ pub struct BindingCreate {
 }
 
 impl BindingCreate {
-    /// A pool or city was named, and may be the mistake.
+    /// A pool was named, and may be the mistake.
     pub(super) const fn names_pool(&self) -> bool {
-        self.pool.is_some() || self.city.is_some()
+        self.pool.is_some()
     }
 
     /// Where the subscriber is named.
@@ -185,6 +187,8 @@ impl BindingCreate {
         let exact = self.virtual_number.is_some();
         checks.require(!(exact && self.pool.is_some()), "/pool", Rule::ExactlyOne);
         checks.require(!(exact && self.city.is_some()), "/city", Rule::ExactlyOne);
+        let is_lost = self.city_fallback.is_some() && self.city.is_none();
+        checks.require(!is_lost, "/city", Rule::Missing);
         let term = match (self.term, self.valid_until) {
             (Some(TermWord::Long), _) | (None, None) => BindingTerm::Long,
             (Some(TermWord::Short), _) | (None, Some(_)) => BindingTerm::Short,
@@ -209,7 +213,11 @@ impl BindingCreate {
             subscriber: subscriber.ok_or(ApiError::new(Code::Internal))?,
             number: match self.virtual_number {
                 Some(number) => NumberChoice::Exact(number.0),
-                None => NumberChoice::Free { pool: self.pool.map(|id| id.0), city: self.city },
+                None => NumberChoice::Free {
+                    pool: self.pool.map(|id| id.0),
+                    city: self.city,
+                    elsewhere: self.city_fallback.unwrap_or_default(),
+                },
             },
             agent_group: None,
             valid_from: self.valid_from.map(|at| at.0),

@@ -92,8 +92,9 @@ pub struct EndCalls {
 pub struct NoFields {}
 
 /// Binds an X to a subscriber. The same `external_id` with the same content gives 200 and the
-/// existing binding, with other content 409. A subscriber whose number is a virtual number of the
-/// platform, whoever holds it, is refused with `number_virtual`.
+/// existing binding, with other content 409. A subscriber that comes back while its last virtual
+/// number rests gets that one again, where the pool and the city allow it. A subscriber whose
+/// number is a virtual number of the platform, whoever holds it, is refused with `number_virtual`.
 #[utoipa::path(post, path = "/bindings", operation_id = "bindings_create", tag = "bindings",
     request_body = BindingCreate,
     responses((status = 201, body = BindingBody), (status = 200, body = BindingBody),
@@ -130,6 +131,12 @@ pub async fn create(
         BindOutcome::TenantSuspended => Err(Code::TenantSuspended.into()),
         BindOutcome::TermInvalid => {
             Err(problem_at(Code::ValidationFailed, "/valid_until", Rule::TimeOrder))
+        }
+        BindOutcome::CityUnknown => {
+            Err(problem_at(Code::GeoMismatch, "/city", Rule::UnknownReference))
+        }
+        BindOutcome::NumberCooling => {
+            Err(problem_at(Code::NumberCooling, "/virtual_number", Rule::Taken))
         }
         BindOutcome::PoolUnknown if names_pool => Err(unknown("/pool")),
         BindOutcome::PoolUnknown | BindOutcome::PoolEmpty => Err(Code::PoolEmpty.into()),

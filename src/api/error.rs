@@ -147,6 +147,15 @@ problems! {
     NumberTaken "number_taken" CONFLICT false
         "Number taken" "号码不可用"
         "The virtual number is not available." "该虚拟号码不可用。";
+    /// The wanted virtual number rests after a binding of the tenant's own.
+    NumberCooling "number_cooling" CONFLICT false
+        "Number at rest" "号码冷却中"
+        "The virtual number rests after a binding with somebody else."
+        "该虚拟号码在与他人的绑定结束后处于冷却期。";
+    /// No pool is of the wanted city.
+    GeoMismatch "geo_mismatch" CONFLICT false
+        "Not in that city" "城市不符"
+        "The pool is not of that city, or no pool is." "号码池不属于该城市，或该城市没有号码池。";
     /// No virtual number is free.
     PoolEmpty "pool_empty" CONFLICT false
         "No number available" "号码池已空"

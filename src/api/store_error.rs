@@ -46,9 +46,10 @@ fn find_conflict(constraint: &str) -> Option<ApiError> {
         "virtual_number_pool" => unknown("/pool"),
         "subscriber_lookup_hash" => taken("/real_number"),
         "binding_external_id" => Code::ExternalIdConflict.into(),
-        "binding_live_number" | "binding_live_subscriber" | "virtual_number_transition" => {
-            Code::NumberTaken.into()
-        }
+        "binding_live_number"
+        | "binding_live_subscriber"
+        | "virtual_number_transition"
+        | "virtual_number_return" => Code::NumberTaken.into(),
         _ => return None,
     })
 }

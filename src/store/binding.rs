@@ -4,6 +4,7 @@
 mod create;
 mod expire;
 mod idle;
+mod take;
 mod terms;
 
 use std::time::SystemTime;
@@ -262,7 +263,8 @@ impl TenantTx {
                  returning v.id
              )
              insert into number_tenancy (tenant_id, number_id, released_at)
-             select $1, id, $4 from released",
+             select $1, id, $4 from released
+             on conflict do nothing",
         )
         .bind(uuid(self.tenant().as_u128()))
         .bind(uuid(number.as_u128()))

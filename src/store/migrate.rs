@@ -38,6 +38,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (35, "trunk_media_networks", include_str!("../../migrations/0035_trunk_media_networks.sql")),
     (36, "number_ending_column", include_str!("../../migrations/0036_number_ending_column.sql")),
     (41, "binding_terms", include_str!("../../migrations/0041_binding_terms.sql")),
+    (42, "number_return", include_str!("../../migrations/0042_number_return.sql")),
 ];
 
 /// So many months of records have partitions ahead of time.

@@ -7,6 +7,7 @@ mod certificates;
 mod support;
 
 mod bad_input;
+mod choice;
 mod contract;
 mod events;
 mod examples;

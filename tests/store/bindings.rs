@@ -121,12 +121,13 @@ async fn what_cannot_be_bound_is_told_apart_only_where_it_may_be() {
         assert_eq!(refused, BindOutcome::NumberTaken);
     }
     let pool = Some(PoolId::new(1, 1));
-    let number = NumberChoice::Free { pool, city: None };
+    let number = NumberChoice::Free { pool, city: None, elsewhere: false };
     let refused = world.try_bind(one.id, noon(), NewBinding { number, ..wanted("p", 1) }).await;
     assert_eq!(refused, BindOutcome::PoolUnknown);
-    let number = NumberChoice::Free { pool: None, city: Some("Beijing".to_owned()) };
+    let number =
+        NumberChoice::Free { pool: None, city: Some("Beijing".to_owned()), elsewhere: false };
     let refused = world.try_bind(one.id, noon(), NewBinding { number, ..wanted("p", 1) }).await;
-    assert_eq!(refused, BindOutcome::PoolUnknown);
+    assert_eq!(refused, BindOutcome::CityUnknown);
     // Another tenant's subscriber is unknown.
     let foreign = world.bind(&two, "theirs", 2).await.subscriber;
     let subscriber = SubscriberChoice::Existing(foreign);
@@ -313,7 +314,7 @@ async fn the_database_itself_refuses_to_bind_a_resting_number() {
     .execute(&mut world.sql)
     .await;
     let error = StoreError::from(forced.expect_err("refused even for the superuser"));
-    assert_eq!(error.constraint(), Some("virtual_number_transition"));
+    assert_eq!(error.constraint(), Some("virtual_number_return"));
 }
 
 #[tokio::test]

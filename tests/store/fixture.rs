@@ -248,7 +248,7 @@ pub(crate) fn wanted(name: &str, number: u16) -> NewBinding {
         term: BindingTerm::Long,
         policy: PolicyRef { reference: format!("P-{name}"), product: None, ends_at: None },
         subscriber: SubscriberChoice::Number(real(number)),
-        number: NumberChoice::Free { pool: None, city: None },
+        number: NumberChoice::Free { pool: None, city: None, elsewhere: false },
         agent_group: None,
         valid_from: None,
         valid_until: None,

@@ -6,6 +6,7 @@ mod whispers;
 
 mod bindings;
 mod caps;
+mod choice;
 mod embedded;
 mod fixture;
 mod isolation;

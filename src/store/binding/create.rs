@@ -3,19 +3,17 @@
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value, json};
-use uuid::Uuid;
 
+use super::take::Taken;
 use super::terms::idle_check_at;
 use super::{BindingMode, BindingRecord, BindingTerm, BindingTerms, PolicyRef, told};
 use crate::domain::binding::BindingState;
 use crate::domain::event::EventKind;
-use crate::domain::id::{BindingId, NumberId, PoolId, SubscriberId};
+use crate::domain::id::{BindingId, PoolId, SubscriberId};
 use crate::domain::number::{RealNumber, VirtualNumber};
-use crate::domain::number_state::SAME_TENANT_TIME;
 use crate::store::binding_row::{BindingRow, StateColumns, select_bindings, write_seconds};
 use crate::store::convert::{to_jiff, to_sql, to_sql_maybe, to_stored_precision, unix_ms, uuid};
 use crate::store::error::StoreError;
-use crate::store::number::read_digits;
 use crate::store::subscriber::NewSubscriber;
 use crate::store::{TenantFacts, TenantTx};
 use crate::vault::random_u128;
@@ -67,6 +65,8 @@ pub enum NumberChoice {
         pool: Option<PoolId>,
         /// Of pools of this city only.
         city: Option<String>,
+        /// Of any other city where that one has none.
+        elsewhere: bool,
     },
     /// This one.
     Exact(VirtualNumber),
@@ -89,21 +89,19 @@ pub enum BindOutcome {
     TenantSuspended,
     /// The end lies before the start or has passed, or a short term has none.
     TermInvalid,
-    /// There is no such pool, or none in that city.
+    /// There is no such pool.
     PoolUnknown,
+    /// The pool is not of that city, or no pool is.
+    CityUnknown,
     /// No number of the pool is free for this tenant.
     PoolEmpty,
     /// The subscriber's number is a virtual number of ours, of whatever tenant.
     SubscriberVirtual,
+    /// That X rests after a binding of this tenant's own, with somebody else.
+    NumberCooling,
     /// That X is not free for this tenant: taken, resting, foreign or unknown, which all look
     /// alike.
     NumberTaken,
-}
-
-/// An X just taken.
-struct Taken {
-    id: NumberId,
-    digits: VirtualNumber,
 }
 
 impl TenantTx {
@@ -145,7 +143,8 @@ impl TenantTx {
         {
             return Ok(BindOutcome::SubscriberVirtual);
         }
-        let taken = match self.take(now, &new.number).await? {
+        let returning = found.as_ref().map(|(subscriber, _)| *subscriber);
+        let taken = match self.take(now, &new.number, returning).await? {
             Ok(taken) => taken,
             Err(outcome) => return Ok(outcome),
         };
@@ -212,97 +211,6 @@ impl TenantTx {
         found.ok_or(StoreError::from(sqlx::Error::RowNotFound))
     }
 
-    async fn take(
-        &mut self,
-        now: SystemTime,
-        choice: &NumberChoice,
-    ) -> Result<Result<Taken, BindOutcome>, StoreError> {
-        match choice {
-            NumberChoice::Exact(digits) => {
-                Ok(self.take_exact(now, digits).await?.ok_or(BindOutcome::NumberTaken))
-            }
-            NumberChoice::Free { pool, city } => {
-                let pools = self.find_pools(*pool, city.as_deref()).await?;
-                if pools.is_empty() {
-                    return Ok(Err(BindOutcome::PoolUnknown));
-                }
-                Ok(self.take_free(now, &pools).await?.ok_or(BindOutcome::PoolEmpty))
-            }
-        }
-    }
-
-    async fn find_pools(
-        &mut self,
-        pool: Option<PoolId>,
-        city: Option<&str>,
-    ) -> Result<Vec<Uuid>, StoreError> {
-        Ok(sqlx::query_scalar(
-            "select id from pool
-             where ($1::uuid is null or id = $1) and ($2::text is null or city = $2) order by id",
-        )
-        .bind(pool.map(|id| uuid(id.as_u128())))
-        .bind(city)
-        .fetch_all(self.connection())
-        .await?)
-    }
-
-    /// Takes the number that has rested longest, passing over those that others take right now.
-    async fn take_free(
-        &mut self,
-        now: SystemTime,
-        pools: &[Uuid],
-    ) -> Result<Option<Taken>, StoreError> {
-        for pool in pools {
-            let row: Option<(Uuid, String)> = sqlx::query_as(
-                "update virtual_number
-                 set state = 'bound', tenant_id = $1, released_at = null, updated_at = $3,
-                     version = version + 1
-                 where id = (select v.id from virtual_number v
-                             where v.pool_id = $2 and v.state = 'available'
-                               and not exists (select from number_tenancy t
-                                               where t.tenant_id = $1 and t.number_id = v.id
-                                                 and t.released_at > $4)
-                             order by v.released_at nulls first, v.id
-                             limit 1 for update of v skip locked)
-                 returning id, digits",
-            )
-            .bind(uuid(self.tenant().as_u128()))
-            .bind(pool)
-            .bind(to_sql(now)?)
-            .bind(to_sql(now - SAME_TENANT_TIME)?)
-            .fetch_optional(self.connection())
-            .await?;
-            if let Some(row) = row {
-                return Taken::read(row).map(Some);
-            }
-        }
-        Ok(None)
-    }
-
-    async fn take_exact(
-        &mut self,
-        now: SystemTime,
-        digits: &VirtualNumber,
-    ) -> Result<Option<Taken>, StoreError> {
-        let row: Option<(Uuid, String)> = sqlx::query_as(
-            "update virtual_number v
-             set state = 'bound', tenant_id = $1, released_at = null, updated_at = $3,
-                 version = version + 1
-             where v.digits = $2 and v.state = 'available'
-               and not exists (select from number_tenancy t
-                               where t.tenant_id = $1 and t.number_id = v.id
-                                 and t.released_at > $4)
-             returning v.id, v.digits",
-        )
-        .bind(uuid(self.tenant().as_u128()))
-        .bind(digits.as_str())
-        .bind(to_sql(now)?)
-        .bind(to_sql(now - SAME_TENANT_TIME)?)
-        .fetch_optional(self.connection())
-        .await?;
-        row.map(Taken::read).transpose()
-    }
-
     async fn insert_binding(
         &mut self,
         binding: &BindingRecord,
@@ -347,12 +255,6 @@ impl TenantTx {
         .execute(self.connection())
         .await?;
         Ok(())
-    }
-}
-
-impl Taken {
-    fn read((id, digits): (Uuid, String)) -> Result<Self, StoreError> {
-        Ok(Self { id: NumberId::from_u128(id.as_u128()), digits: read_digits(&digits)? })
     }
 }
 
@@ -411,7 +313,12 @@ fn content_hash(new: &NewBinding, subscriber: SubscriberId) -> Result<Vec<u8>, S
         at.map(|at| to_jiff(to_stored_precision(at)).map(|at| at.to_string())).transpose()
     };
     let number = match &new.number {
-        NumberChoice::Free { pool, city } => json!([pool.map(|id| id.to_string()), city]),
+        NumberChoice::Free { pool, city, elsewhere: false } => {
+            json!([pool.map(|id| id.to_string()), city])
+        }
+        NumberChoice::Free { pool, city, elsewhere: true } => {
+            json!([pool.map(|id| id.to_string()), city, "elsewhere"])
+        }
         NumberChoice::Exact(digits) => json!(digits.as_str()),
     };
     let mut content = json!([
