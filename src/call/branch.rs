@@ -251,7 +251,7 @@ impl Branch {
             && self.held.len() < DIALOGS_MAX
             && let Ok(dialog) = invite.opening.answered_by(response)
         {
-            self.held.push(Held { dialog, state: HeldState::Early, heard: None, ack: None });
+            self.add(dialog, HeldState::Early);
         }
         if let Some(rseq) = reliable::find_rseq(response)
             && !self.confirm_early(wires, now, response, rseq)
@@ -307,10 +307,16 @@ impl Branch {
         true
     }
 
+    /// Most branches have one dialog, and stay for a while after its end: there is no room ahead.
+    fn add(&mut self, dialog: Dialog, state: HeldState) {
+        self.held.reserve_exact(1);
+        self.held.push(Held { dialog, state, heard: None, ack: None });
+    }
+
     fn hold(&mut self, response: &Message) -> Option<usize> {
         let dialog = self.invite.as_ref()?.opening.answered_by(response).ok()?;
         self.make_room();
-        self.held.push(Held { dialog, state: HeldState::Early, heard: None, ack: None });
+        self.add(dialog, HeldState::Early);
         Some(self.held.len() - 1)
     }
 
@@ -351,7 +357,7 @@ impl Branch {
         };
         self.make_room();
         let position = self.held.len();
-        self.held.push(Held { dialog, state: HeldState::Talking, heard: None, ack: None });
+        self.add(dialog, HeldState::Talking);
         self.confirm_at(wires, now, position);
         self.end_at(wires, now, position, self.dropped.unwrap_or(Cause::TrunkFailed));
         if !is_first || self.dropped.is_some() {

@@ -334,6 +334,8 @@ impl Call {
         let Some((branch, trunk)) = self.invite(wires, now.monotonic, position, place) else {
             return Some(Event::TargetFailed(Attempted::Unreachable));
         };
+        // Most calls have no second one.
+        self.branches.reserve_exact(1);
         self.branches.push(branch);
         if position > 0 {
             wires.counters.failovers += 1;

@@ -30,5 +30,6 @@ mod pace;
 mod refusals;
 mod security;
 mod shard;
+mod taken;
 mod tally;
 mod ways;

@@ -37,7 +37,7 @@ use crate::media::ShardLink;
 use crate::rtp::plane::{Command, Report};
 use crate::sip::transport::Transport;
 
-/// Datagrams taken before orders and timers have their turn.
+/// No more datagrams are taken then before orders and timers have had their turn.
 const ROUND_MAX: usize = 64;
 /// How often the counts of a shard are shown.
 const PUBLISH_EVERY: Duration = Duration::from_secs(1);
@@ -199,11 +199,14 @@ impl<R: RouteSource> Running<R> {
             }
         }
         self.follow_trunks();
-        for _ in 0..ROUND_MAX {
-            if self.shard.mailbox.has_order() {
-                return;
-            }
+        for received in 0.. {
             let Some(socket) = self.shard.sockets.get_mut(number) else { return };
+            // What was taken has no other turn: nothing would wake us for it.
+            match socket.has_taken() {
+                false if received >= ROUND_MAX => break,
+                false if self.shard.mailbox.has_order() => return,
+                true | false => {}
+            }
             match socket.receive() {
                 Received::Empty => return self.caught_up(number),
                 Received::Undelivered(it) => self.undelivered(it),

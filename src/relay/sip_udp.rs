@@ -8,9 +8,9 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, recvfrom};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use super::taken::Taken;
 use crate::sip::ids::Branch;
 use crate::sip::steer::branch_in;
 
@@ -20,15 +20,17 @@ pub(crate) const DATAGRAM_MAX: usize = 65_535;
 pub(crate) const RECEIVE_BUFFER: usize = 4 * 1_024 * 1_024;
 
 /// Datagrams that wait to be sent together. One more sends them: it saves most of the system calls,
-/// and the first of a burst does not wait for the last.
-const WAITING_MAX: usize = 16;
+/// and the first of a burst does not wait long for the last.
+const WAITING_MAX: usize = 64;
 
-/// A socket, the one buffer that everything is received into, and what waits to be sent.
+/// A socket, what was taken from it and not yet looked at, and what waits to be sent.
 #[derive(Debug)]
 pub(crate) struct SipSocket {
     socket: Socket,
     is_ipv4: bool,
-    buffer: Box<[u8]>,
+    taken: Taken,
+    /// What was taken last was all that waited: when it has been looked at, nothing is left.
+    is_drained: bool,
     waiting: VecDeque<(SockAddr, Bytes)>,
     /// Datagrams that the system would not take.
     unsent: u64,
@@ -37,7 +39,7 @@ pub(crate) struct SipSocket {
 /// What receiving came to.
 #[derive(Debug)]
 pub(crate) enum Received<'a> {
-    /// A datagram; its bytes are in the socket's buffer until the next call.
+    /// A datagram; its bytes are in the socket's room until the next call.
     Datagram {
         /// From where.
         source: SocketAddr,
@@ -87,7 +89,8 @@ impl SipSocket {
         Ok(Self {
             socket,
             is_ipv4: address.is_ipv4(),
-            buffer: vec![0; DATAGRAM_MAX].into_boxed_slice(),
+            taken: Taken::new(),
+            is_drained: false,
             waiting: VecDeque::with_capacity(WAITING_MAX),
             unsent: 0,
         })
@@ -104,24 +107,44 @@ impl SipSocket {
         self.is_ipv4 == to.is_ipv4()
     }
 
+    /// Whether datagrams wait here that the system has handed over: they make no event any more.
+    pub(crate) const fn has_taken(&self) -> bool {
+        !self.taken.is_empty()
+    }
+
     /// The next datagram, if one is waiting.
     pub(crate) fn receive(&mut self) -> Received<'_> {
+        if self.taken.is_empty() {
+            if std::mem::take(&mut self.is_drained) {
+                return Received::Empty;
+            }
+            if let Some(instead) = self.take() {
+                return instead;
+            }
+        }
+        match self.taken.next() {
+            Some((source, bytes)) => Received::Datagram { source, bytes },
+            None => Received::Empty,
+        }
+    }
+
+    /// Takes what is waiting; what there is instead where nothing can be taken.
+    fn take(&mut self) -> Option<Received<'static>> {
         loop {
-            match recvfrom(&self.socket, &mut *self.buffer, RecvFlags::DONTWAIT) {
-                Ok((_, length, source)) => {
-                    let Some(source) = source.and_then(|source| source.try_into().ok()) else {
-                        continue;
-                    };
-                    let bytes = self.buffer.get(..length).unwrap_or_default();
-                    return Received::Datagram { source, bytes };
+            match self.taken.take(&self.socket) {
+                Ok(()) => {
+                    self.is_drained = !self.taken.was_full();
+                    return None;
                 }
-                Err(Errno::AGAIN) => return Received::Empty,
-                Err(Errno::INTR) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Some(Received::Empty);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // An error that ICMP left behind: the queue says whose it is.
-                Err(_) => match self.undelivered() {
-                    Some(undelivered) => return Received::Undelivered(undelivered),
-                    None => return Received::Empty,
-                },
+                Err(_) => {
+                    let undelivered = self.undelivered();
+                    return Some(undelivered.map_or(Received::Empty, Received::Undelivered));
+                }
             }
         }
     }
@@ -358,6 +381,21 @@ mod tests {
         rustix::event::poll(&mut fds, None).expect("a socket that can be polled");
     }
 
+    /// The bytes and the source of the next datagram, when it has come.
+    fn next(socket: &mut SipSocket) -> (Vec<u8>, SocketAddr) {
+        loop {
+            if !socket.has_taken() {
+                wait_readable(socket);
+            }
+            match socket.receive() {
+                Received::Datagram { source, bytes } => return (bytes.to_vec(), source),
+                // What was taken before had been all.
+                Received::Empty => {}
+                Received::Undelivered(_) => panic!("somebody is there"),
+            }
+        }
+    }
+
     #[test]
     fn what_is_sent_is_received_with_its_source() {
         let mut one = SipSocket::bind(loopback()).expect("a free port");
@@ -365,14 +403,10 @@ mod tests {
         assert!(matches!(one.receive(), Received::Empty));
         other.send(one.local_address().expect("bound"), Bytes::from_static(b"hello"));
         other.flush();
-        wait_readable(&one);
-        match one.receive() {
-            Received::Datagram { source, bytes } => {
-                assert_eq!(bytes, b"hello");
-                assert_eq!(Ok(source), other.local_address().map_err(|_| ()));
-            }
-            Received::Undelivered(_) | Received::Empty => panic!("a datagram was sent"),
-        }
+        let (bytes, source) = next(&mut one);
+        assert_eq!(bytes, b"hello");
+        assert_eq!(Ok(source), other.local_address().map_err(|_| ()));
+        assert!(matches!(one.receive(), Received::Empty));
     }
 
     #[test]
@@ -407,11 +441,7 @@ mod tests {
         other.flush();
         assert_eq!(other.unsent(), 1);
         for n in 0..count {
-            wait_readable(&one);
-            match one.receive() {
-                Received::Datagram { bytes, .. } => assert_eq!(bytes, [n], "in order"),
-                Received::Undelivered(_) | Received::Empty => panic!("datagram {n} was sent"),
-            }
+            assert_eq!(next(&mut one).0, [n], "in order");
         }
     }
 
