@@ -13,7 +13,8 @@ const CHARS_MAX: usize = 256;
 pub(super) fn read_line(input: impl BufRead, what: &str) -> io::Result<String> {
     let mut line = String::new();
     input.take(CHARS_MAX as u64 + 2).read_line(&mut line)?;
-    let text = line.trim();
+    // Spaces may be a part of a password.
+    let text = line.trim_end_matches(['\r', '\n']);
     if text.is_empty() || text.len() > CHARS_MAX {
         let told = format!("give {what} on standard input");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, told));
@@ -29,8 +30,10 @@ mod tests {
     fn one_line_is_read_without_its_end() {
         let read = |text: &str| read_line(text.as_bytes(), "the password");
         assert_eq!(read("hunter2\nmore\n").expect("a line"), "hunter2");
+        assert_eq!(read(" hunter 2 \r\n").expect("a line"), " hunter 2 ");
         let told = read("\n").expect_err("nothing").to_string();
         assert_eq!(told, "give the password on standard input");
         assert!(read(&"x".repeat(CHARS_MAX + 1)).is_err());
+        assert!(read(&format!("{}x", " ".repeat(2 * CHARS_MAX))).is_err(), "none is cut");
     }
 }

@@ -184,14 +184,20 @@ impl SipSocket {
     /// Lets a datagram wait for [`Self::flush`]: what belongs to one round goes out together.
     pub(crate) fn send(&mut self, to: SocketAddr, bytes: Bytes) {
         if self.waiting.len() == WAITING_MAX {
-            self.flush();
+            self.send_waiting();
         }
         self.waiting.push_back((to.into(), bytes));
     }
 
-    /// Sends all that waits, in order, in one system call where it can. What the system does not
-    /// take is lost, as the network may lose it too.
+    /// Ends a round: sends all that waits, and what is to be received is asked for anew.
     pub(crate) fn flush(&mut self) {
+        self.is_drained = false;
+        self.send_waiting();
+    }
+
+    /// Sends in order, in one system call where it can. What the system does not take is lost, as
+    /// the network may lose it too.
+    fn send_waiting(&mut self) {
         let mut attempts = 0;
         while !self.waiting.is_empty() {
             match self.send_many() {

@@ -177,12 +177,12 @@ async fn a_binding_that_nobody_uses_ends_and_one_in_use_does_not() {
         let idle = store.expire_idle_bindings(&relay, noon() + DAY * day).await.expect("swept");
         (idle.seen, idle.expired.iter().map(|it| it.binding).collect::<Vec<_>>())
     };
-    assert_eq!(ended(29).await, (0, vec![]));
-    assert_eq!(ended(30).await, (2, vec![unused.id]));
-    assert_eq!(ended(39).await, (0, vec![]), "thirty days from its call on");
-    assert_eq!(ended(40).await, (1, vec![used.id]));
+    assert_eq!(ended(30).await, (0, vec![]), "a call may be up that is recorded when it ends");
+    assert_eq!(ended(31).await, (2, vec![unused.id]));
+    assert_eq!(ended(40).await, (0, vec![]), "thirty days from its call on");
+    assert_eq!(ended(41).await, (1, vec![used.id]));
     let state = world.find(insurer.id, unused.id).await.expect("still shown").state;
-    assert_eq!(state, BindingState::Expired { expired_at: noon() + DAY * 30 });
+    assert_eq!(state, BindingState::Expired { expired_at: noon() + DAY * 31 });
     assert_eq!(world.number_state(&unused.virtual_number).await, "draining");
 }
 

@@ -1,5 +1,7 @@
 //! The sweep of bindings that nobody uses. Whether one was used is read from the records of its
-//! calls, so that no call has to write anything for it.
+//! calls, so that no call has to write anything for it. A call is recorded when it has ended, so
+//! the sweep judges as of [`DRAINING_TIME`] ago, which no call lasts longer than: a binding that is
+//! in use is never ended, and an idle one that much later.
 
 use std::time::SystemTime;
 
@@ -7,6 +9,7 @@ use uuid::Uuid;
 
 use super::expire::{EXPIRE_BINDINGS_MAX, ExpiredBinding, ExpiredRow, by_tenant};
 use crate::domain::id::TenantId;
+use crate::domain::number_state::DRAINING_TIME;
 use crate::store::convert::{to_sql, uuid};
 use crate::store::error::StoreError;
 use crate::store::{RelayPool, Store};
@@ -35,13 +38,21 @@ impl Store {
             "select tenant_id, id from binding
              where ended_at is null and idle_check_at <= $1 order by idle_check_at limit $2",
         )
-        .bind(to_sql(now)?)
+        .bind(to_sql(now - DRAINING_TIME)?)
         .bind(EXPIRE_BINDINGS_MAX)
         .fetch_all(&relay.0)
         .await?;
         let mut idle = IdleBindings { seen: due.len(), expired: Vec::new() };
         for (tenant, bindings) in by_tenant(due) {
-            idle.expired.extend(self.expire_idle_of(tenant, &bindings, now).await?);
+            match self.expire_idle_of(tenant, &bindings, now).await {
+                Ok(ended) => idle.expired.extend(ended),
+                Err(error) if idle.expired.is_empty() => return Err(error),
+                // The relay must hear of those that ended; the next sweep tries the rest again.
+                Err(error) => {
+                    tracing::warn!(%error, "The sweep of idle bindings stopped early");
+                    break;
+                }
+            }
         }
         Ok(idle)
     }
@@ -68,7 +79,7 @@ impl Store {
         )
         .bind(uuid(tenant.as_u128()))
         .bind(bindings)
-        .bind(to_sql(now)?)
+        .bind(to_sql(now - DRAINING_TIME)?)
         .execute(transaction.connection())
         .await?;
         // What another session held above is judged again here, since it may be free by now.
@@ -80,12 +91,12 @@ impl Store {
              where tenant_id = $1 and id in (
                  select i.id from binding i
                  where i.tenant_id = $1 and i.id = any ($2) and i.ended_at is null
-                   and i.idle_check_at <= $3
+                   and i.idle_check_at <= $4
                    and not exists (
                        select from (select c.started_at from cdr c
                                     where c.tenant_id = i.tenant_id and c.binding_id = i.id
                                     order by c.id desc limit 1) as l
-                       where l.started_at + make_interval(secs => i.idle_ttl_s) > $3)
+                       where l.started_at + make_interval(secs => i.idle_ttl_s) > $4)
                  for update of i skip locked)
              returning id, external_id, subscriber_id, number_id, virtual_number, ended_at,
                  on_expiry",
@@ -93,6 +104,7 @@ impl Store {
         .bind(uuid(tenant.as_u128()))
         .bind(bindings)
         .bind(to_sql(now)?)
+        .bind(to_sql(now - DRAINING_TIME)?)
         .fetch_all(transaction.connection())
         .await?;
         let expired = transaction.tell_expired(now, rows).await?;

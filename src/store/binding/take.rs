@@ -41,7 +41,7 @@ impl TenantTx {
                 if let Some(taken) = self.take_back(now, returning, None, Some(digits)).await? {
                     return Ok(Ok(taken));
                 }
-                let rests = self.rests_after_own(now, digits).await?;
+                let rests = self.rests_after_own(digits).await?;
                 Ok(Err(if rests { BindOutcome::NumberCooling } else { BindOutcome::NumberTaken }))
             }
             NumberChoice::Free { pool, city, elsewhere } => {
@@ -116,25 +116,16 @@ impl TenantTx {
         row.map(Taken::read).transpose()
     }
 
-    /// Whether an X rests after a binding of this tenant's own, or may not return to it yet. Only
-    /// what the tenant did itself is told.
-    async fn rests_after_own(
-        &mut self,
-        now: SystemTime,
-        digits: &VirtualNumber,
-    ) -> Result<bool, StoreError> {
+    /// Whether an X rests after a binding of this tenant's own. Once it has rested it is told as
+    /// any other number, or a change of the answer would say when somebody else got it.
+    async fn rests_after_own(&mut self, digits: &VirtualNumber) -> Result<bool, StoreError> {
         Ok(sqlx::query_scalar(
             "select exists (
                  select from virtual_number v
-                 where v.digits = $2 and (
-                     v.tenant_id = $1 and v.state in ('draining', 'cooling')
-                     or v.state = 'available' and exists (
-                         select from number_tenancy t
-                         where t.tenant_id = $1 and t.number_id = v.id and t.released_at > $3)))",
+                 where v.digits = $2 and v.tenant_id = $1 and v.state in ('draining', 'cooling'))",
         )
         .bind(uuid(self.tenant().as_u128()))
         .bind(digits.as_str())
-        .bind(to_sql(now - SAME_TENANT_TIME)?)
         .fetch_one(self.connection())
         .await?)
     }
