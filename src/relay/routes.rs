@@ -512,7 +512,8 @@ mod tests {
         let bench = Bench::new(false, 10);
         bench.relay.shared().backlog.queued();
         ask_menu(&bench, 1, MenuRequest::BlockLast);
-        assert_eq!(answered(&bench), [(1, MenuAnswer::Failed)], "the store is away");
+        let last = std::iter::repeat_with(|| answered(&bench)).find(|found| !found.is_empty());
+        assert_eq!(last, Some(vec![(1, MenuAnswer::Failed)]), "the store is away");
     }
 
     #[test]
