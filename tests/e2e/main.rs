@@ -11,6 +11,7 @@ mod crowd;
 mod demo;
 mod early_media;
 mod encrypted;
+mod examples;
 mod guide;
 mod http;
 mod leaks;
