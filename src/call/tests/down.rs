@@ -10,6 +10,17 @@ use crate::domain::id::SubscriberId;
 use crate::domain::route::{Route, RouteAnswer, TrunkTarget};
 use std::time::Duration;
 
+/// What changes by a status, as the shell sees it: it is told of each trunk again and again.
+pub(super) fn news(known: &[TrunkStatus], status: TrunkStatus) -> Option<TrunkStatus> {
+    let TrunkStatus::Targets { trunk: of, down: new } = status else { return Some(status) };
+    let bits = |known: &TrunkStatus| match known {
+        TrunkStatus::Targets { trunk, down } => (*trunk == of).then_some(*down),
+        TrunkStatus::Registered { .. } => None,
+    };
+    let before = known.iter().rev().find_map(bits).unwrap_or(0);
+    (before != new).then_some(status)
+}
+
 fn probing() -> Harness {
     let mut h = Harness::with(|config| config.probe_interval = Duration::from_secs(30));
     tell(&mut h, vec![(carrier(), terms(carrier())), (second_carrier(), terms(second_carrier()))]);
@@ -107,6 +118,25 @@ fn a_target_that_is_down_stays_down_when_the_trunk_gets_another_one() {
     assert_eq!(h.trunk_statuses.last(), Some(&down(0)));
     let book = tell_after(&mut h, &book, both(terms(carrier())));
     assert_eq!(load(&book), 0);
+}
+
+#[test]
+fn a_trunk_without_the_target_that_calls_found_down_is_said_to_be_up() {
+    let mut h = Harness::with(|config| config.probe_interval = Duration::ZERO);
+    let last = || TrunkTerms { priority: 20, ..terms(second_carrier()) };
+    let all = |one| vec![(carrier(), one), (second_carrier(), last())];
+    let book = tell_after(&mut h, &TrunkBook::default(), all(terms(carrier())));
+    for call in 1..=3 {
+        let (_, invite) = place_anew(&mut h, call);
+        BUSY(&mut h, &invite);
+        goes_on(&mut h);
+        h.advance(ms(10));
+    }
+    let mut moved = terms(carrier());
+    moved.targets[0].item.address = "198.51.100.0:5060".parse().expect("an address");
+    tell_after(&mut h, &book, all(moved));
+    let down = |down| TrunkStatus::Targets { trunk: carrier().trunk, down };
+    assert_eq!(h.trunk_statuses, [down(1), down(0)]);
 }
 
 /// Two carriers, the first of which is always asked first.
