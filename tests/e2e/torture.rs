@@ -20,7 +20,7 @@ pub(crate) const FINAL_TIME_MAX: Duration = Duration::from_secs(5);
 pub(crate) const PROBE_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// A subscriber's number that is bound meanwhile, and is in no message.
-const NATIONAL: &str = "13800007316";
+pub(crate) const NATIONAL: &str = "13800007316";
 
 /// One message and what may answer it.
 pub(crate) struct Case {

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use maskline::cli::demo::leak::Canary;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -15,10 +16,13 @@ use socket2::{Domain, Socket, Type};
 use crate::certificates;
 use crate::peers::{INSURER, STRANGER};
 use crate::service::Service;
-use crate::torture::{Case, FINAL_TIME_MAX, PROBE_TIME_MAX, cases, header};
+use crate::torture::{Case, FINAL_TIME_MAX, NATIONAL, PROBE_TIME_MAX, cases, header};
 
 /// How long one look at a connection takes.
 const LOOK: Duration = Duration::from_millis(5);
+
+/// In the name of every probe, which its answer repeats: the search must see it there.
+const ECHOED: &str = "13800007317";
 
 /// A stream of either kind.
 pub(crate) trait Stream: Read + Write {}
@@ -63,7 +67,7 @@ pub(crate) fn tls_terms(certificate: Option<&str>) -> Arc<ClientConfig> {
 }
 
 fn options(number: usize) -> (String, Vec<u8>) {
-    let mark = format!("stream-probe-{number}");
+    let mark = format!("probe-{ECHOED}-{number}");
     let text = format!(
         "OPTIONS sip:relay SIP/2.0\r\nVia: SIP/2.0/TCP {INSURER};branch=z9hG4bK{mark};rport\r\n\
          Max-Forwards: 70\r\nFrom: <sip:p@{INSURER}>;tag=p{number}\r\nTo: <sip:relay>\r\n\
@@ -118,26 +122,25 @@ impl Heard {
     }
 }
 
-/// Asks on a new connection whether the relay lives.
+/// Asks on a new connection whether the relay lives; what it said.
 #[expect(clippy::disallowed_methods, reason = "the answers of another process take real time")]
-fn is_alive(stream: &mut dyn Stream, number: usize) -> bool {
+fn is_alive(stream: &mut dyn Stream, number: usize) -> (bool, Vec<u8>) {
     let (mark, probe) = options(number);
-    if stream.write_all(&probe).and_then(|()| stream.flush()).is_err() {
-        return false;
-    }
     let (begun, mut heard) = (Instant::now(), Heard::default());
+    heard.is_closed = stream.write_all(&probe).and_then(|()| stream.flush()).is_err();
     while begun.elapsed() < PROBE_TIME_MAX && !heard.is_closed {
         heard.listen(stream);
         if heard.answers().contains(&(200, mark.clone())) {
-            return true;
+            return (true, heard.bytes);
         }
     }
-    false
+    (false, heard.bytes)
 }
 
-/// Sends one message, and a probe behind it; what the message was answered finally.
+/// Sends one message, and a probe behind it; what the message was answered finally, and all that
+/// was said.
 #[expect(clippy::disallowed_methods, reason = "the answers of another process take real time")]
-fn play(stream: &mut dyn Stream, case: &Case, number: usize) -> Option<u16> {
+fn play(stream: &mut dyn Stream, case: &Case, number: usize) -> (Option<u16>, Vec<u8>) {
     let (mark, probe) = options(number);
     stream.write_all(&[framed(case), probe].concat()).and_then(|()| stream.flush()).ok();
     let (begun, mut heard, call_id) = (Instant::now(), Heard::default(), case.call_id());
@@ -151,7 +154,7 @@ fn play(stream: &mut dyn Stream, case: &Case, number: usize) -> Option<u16> {
         let waits = last.is_none() && (provisional || !case.may_be_silent());
         let patience = if waits { FINAL_TIME_MAX } else { PROBE_TIME_MAX };
         if heard.is_closed || is_probed && !waits || begun.elapsed() > patience {
-            return last;
+            return (last, heard.bytes);
         }
     }
 }
@@ -162,11 +165,13 @@ fn looked_at(socket: TcpStream) -> TcpStream {
     socket
 }
 
-/// Plays all of them, each on a connection of its own, which `open` gives.
-fn play_all(mut open: impl FnMut() -> Box<dyn Stream>) {
-    let mut problems = vec![];
+/// Plays all of them while a number is bound, each on a connection of its own, which `open` gives.
+fn play_all(service: &Service, mut open: impl FnMut() -> Box<dyn Stream>) {
+    service.bind("torture", &format!("+86{NATIONAL}"));
+    let (mut problems, mut said) = (vec![], vec![]);
     for (number, case) in cases().iter().enumerate() {
-        let answer = play(&mut *open(), case, 2 * number);
+        let (answer, heard) = play(&mut *open(), case, 2 * number);
+        said.extend(heard);
         let is_right = match answer {
             Some(status) => case.allows(status),
             None => case.may_be_silent(),
@@ -174,17 +179,22 @@ fn play_all(mut open: impl FnMut() -> Box<dyn Stream>) {
         if !is_right {
             problems.push(format!("{}: {answer:?}", case.name));
         }
-        if !is_alive(&mut *open(), 2 * number + 1) {
+        let (is_alive, heard) = is_alive(&mut *open(), 2 * number + 1);
+        said.extend(heard);
+        if !is_alive {
             problems.push(format!("{}: OPTIONS is not answered any more", case.name));
         }
     }
     assert!(problems.is_empty(), "{} problems:\n{}", problems.len(), problems.join("\n"));
+    let echoed = Canary::new("86", ECHOED).search("answers", &said);
+    assert!(!echoed.is_empty(), "the answers were not searched");
+    assert_eq!(Canary::new("86", NATIONAL).search("answers", &said), []);
 }
 
 #[test]
 fn every_torture_message_over_tcp_is_answered_as_its_table_allows_and_none_harms() {
     let service = Service::start("torture-tcp");
-    play_all(|| Box::new(looked_at(connect(INSURER, service.sip))));
+    play_all(&service, || Box::new(looked_at(connect(INSURER, service.sip))));
 }
 
 #[test]
@@ -192,7 +202,7 @@ fn every_torture_message_over_tls_is_answered_as_its_table_allows_and_none_harms
     let service = Service::start("torture-tls");
     service.add_pbx(&json!({"name": "pbx-tls", "transport": "tls"}));
     let terms = tls_terms(None);
-    play_all(|| {
+    play_all(&service, || {
         let name = "relay.test".try_into().expect("a name");
         let mut tls = ClientConnection::new(Arc::clone(&terms), name).expect("a connection");
         let mut socket = connect(INSURER, service.sip_tls);
