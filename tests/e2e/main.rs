@@ -35,6 +35,7 @@ mod service;
 mod softphone;
 mod sound;
 mod streams;
+mod tap;
 mod tls_carrier;
 mod torture;
 mod torture_streams;

@@ -1,10 +1,14 @@
 //! Two baresip softphones, a tone in each direction, found at the other end by its frequency.
 
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
 use maskline::cli::demo::leak::Canary;
 
-use crate::peers::Softphone;
+use crate::peers::{CARRIER, INSURER, Softphone, free_port};
 use crate::service::Service;
 use crate::sound;
+use crate::tap::{Packet, Tap};
 
 const AGENT_HZ: u32 = 440;
 const SUBSCRIBER_HZ: u32 = 880;
@@ -76,4 +80,46 @@ fn the_agent_hears_our_ring_tone_while_the_subscriber_is_told_who_calls() {
     assert!(!at_subscriber.is_empty() && far < 0.2, "the sides are not joined: {far:.2}");
     let real = Canary::new("86", "13800001234");
     assert_eq!(agent.search(&real), [], "the agent's phone saw the real number");
+}
+
+/// Long enough for reports, which come every five seconds.
+const REPORTED_SECONDS: u32 = 12;
+
+#[test]
+fn no_packet_of_media_to_the_agent_tells_who_the_subscriber_is() {
+    let service = Service::start("media-leaks");
+    let binding = service.bind("E-1", "+8613800001234");
+    let x = binding["virtual_number"].as_str().expect("a number").to_owned();
+    let place = |ip: &str| SocketAddr::new(ip.parse().expect("an address"), free_port(ip));
+    let [phone, agent_tap, agent] = [CARRIER, INSURER, INSURER].map(place);
+    let near_subscriber = Tap::start(service.sides.carrier, service.sip, Some(phone));
+    let near_agent = Tap::start(agent_tap, service.sip, None);
+    let real = "+8613800001234";
+    let (ip, port) = (phone.ip(), phone.port());
+    let _subscriber = Softphone::start(&service.folder, real, ip, port, SUBSCRIBER_HZ, None);
+    let to = format!("sip:{x}@{}", near_agent.address);
+    let to = Some((to.as_str(), REPORTED_SECONDS));
+    let at = (agent.ip(), agent.port());
+    let mut agent = Softphone::start_for(&service.folder, "4821", at, AGENT_HZ, to);
+    agent.process.await_words("Call established");
+    agent.process.wait();
+
+    let (told, said) = (near_agent.stop(), near_subscriber.stop());
+    let told: Vec<_> = told.into_iter().filter(|packet| packet.is_to_phone).collect();
+    let said: Vec<_> = said.into_iter().filter(|packet| !packet.is_to_phone).collect();
+    let sources = |packets: &[Packet]| packets.iter().filter_map(Packet::ssrc).collect();
+    let (ours, theirs): (BTreeSet<_>, BTreeSet<_>) = (sources(&told), sources(&said));
+    assert!(!ours.is_empty() && !theirs.is_empty(), "no media went by");
+    assert!(ours.is_disjoint(&theirs), "the agent sees the source of the subscriber's phone");
+    let name = said.iter().find_map(Packet::cname).expect("a report of the subscriber's phone");
+    let our_name = told.iter().find_map(Packet::cname).expect("a report to the agent");
+    assert_ne!(name, our_name);
+    let all = |packets: &[Packet]| packets.iter().flat_map(|it| it.bytes.clone()).collect();
+    let (told_bytes, said): (Vec<u8>, Vec<u8>) = (all(&told), all(&said));
+    assert_eq!(memchr::memmem::find(&told_bytes, name), None, "the subscriber's name goes on");
+    let real = Canary::new("86", "13800001234");
+    assert_ne!(real.search("media of the subscriber", &said), [], "the scan sees nothing");
+    for packet in &told {
+        assert_eq!(real.search("media to the agent", &packet.bytes), []);
+    }
 }
