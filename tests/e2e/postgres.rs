@@ -30,7 +30,7 @@ impl Server {
         // It runs as another user, who makes files in here.
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).expect("our folder");
         let password = folder.join("password");
-        fs::write(&password, PASSWORD).expect("a writable folder");
+        write_password(&password);
         let mut server = Self { folder, port: free_port("127.0.0.1"), process: None };
         let mut initdb = server.program("initdb");
         initdb.args(["-U", SUPERUSER, "-A", "scram-sha-256", "-E", "UTF8", "--no-instructions"]);
@@ -41,15 +41,10 @@ impl Server {
         server
     }
 
-    /// One of PostgreSQL's own programs on our files: never as root, which they refuse.
+    /// One of PostgreSQL's own programs on our files.
     fn program(&self, name: &str) -> Command {
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "INT"]);
-        if rustix::process::geteuid().is_root() {
-            command.args(["--reuid", "postgres", "--regid", "postgres", "--clear-groups"]);
-        }
-        command.arg("--").arg(programs().join(name)).arg("-D").arg(self.folder.join("data"));
-        command.current_dir("/");
+        let mut command = as_postgres();
+        command.arg(programs().join(name)).arg("-D").arg(self.folder.join("data"));
         command
     }
 
@@ -104,6 +99,30 @@ impl Drop for Server {
         // The folder is temporary in any case.
         let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+/// Carries out what is appended: never as root, which PostgreSQL's programs refuse.
+fn as_postgres() -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "INT"]);
+    if rustix::process::geteuid().is_root() {
+        command.args(["--reuid", "postgres", "--regid", "postgres", "--clear-groups"]);
+    }
+    command.arg("--").current_dir("/");
+    command
+}
+
+/// Writes it where nobody reads it but whom the server runs as.
+fn write_password(file: &Path) {
+    let mut shell = as_postgres();
+    shell.args(["sh", "-c", "umask 077 && cat >\"$1\"", "sh"]).arg(file).stdin(Stdio::piped());
+    let mut process = shell.spawn().expect("setpriv; `scripts/test` installs util-linux");
+    let mut input = process.stdin.take().expect("a pipe");
+    input.write_all(PASSWORD.as_bytes()).expect("it reads");
+    drop(input);
+    assert!(process.wait().expect("its end").success(), "the password cannot be written");
+    let mode = fs::metadata(file).expect("a file").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
 }
 
 /// Where the newest PostgreSQL of this machine has its programs.
