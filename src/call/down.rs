@@ -1,7 +1,9 @@
 //! Which targets of a trunk are down: out after three failures in a row, of questions whether they
-//! are there and of calls alike.
+//! are there and of calls alike. Those of one subscriber are one failure: a phone that cannot be
+//! reached, however often it is called, takes no carrier from everybody else.
 
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::branch::Meaning;
 use super::call::Call;
@@ -10,12 +12,14 @@ use super::io::{Output, TrunkStatus};
 use super::place::Part;
 use super::wires::Wires;
 use crate::domain::cause::Cause;
-use crate::domain::id::TrunkId;
+use crate::domain::id::{SubscriberId, TrunkId};
 use crate::domain::now::Now;
 use crate::domain::route::TrunkTarget;
 
 /// Failures in a row that take a target out.
-const FAILURES_MAX: u8 = 3;
+const FAILURES_MAX: usize = 3;
+/// How long a call that has failed counts. Who is asked is asked again, and that does not age.
+const CALL_COUNTS_MS: u64 = 60_000;
 /// How long it stays out where nobody asks whether it is back. Then a call may try it.
 const OUT_FOR_MS: u64 = 30_000;
 /// No target beyond these is ever down.
@@ -25,15 +29,61 @@ const TARGETS_MAX: usize = u32::BITS as usize;
 #[derive(Debug, Default)]
 pub struct TargetsDown {
     bits: AtomicU32,
-    each: [Failures; TARGETS_MAX],
+    each: [Mutex<Failures>; TARGETS_MAX],
 }
 
 /// The failures of one target since it was last heard.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Failures {
-    count: AtomicU8,
+    /// Oldest first, and no more than count.
+    all: Vec<Failure>,
     /// When the last one was; what fails at one moment has failed for one reason.
-    last_ms: AtomicU64,
+    last_ms: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Failure {
+    of: FailureOf,
+    at_ms: u64,
+}
+
+/// What has not been answered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum FailureOf {
+    /// A question whether the target is there.
+    Probe,
+    /// A call to this subscriber, or from there to a desk.
+    Call(SubscriberId),
+}
+
+impl Failures {
+    /// One more. True when these are enough to take the target out.
+    fn add(&mut self, of: FailureOf, now_ms: u64) -> bool {
+        if std::mem::replace(&mut self.last_ms, now_ms) == now_ms {
+            return false;
+        }
+        let is_same = |old: FailureOf| old == of && of != FailureOf::Probe;
+        self.all.retain(|it| it.counts(now_ms) && !is_same(it.of));
+        if self.all.len() == FAILURES_MAX {
+            self.all.remove(0);
+        }
+        self.all.push(Failure { of, at_ms: now_ms });
+        self.all.len() == FAILURES_MAX
+    }
+
+    /// All but one of those that would take the target out, as if they were of now.
+    fn all_but_one(&mut self, now_ms: u64) {
+        if self.all.len() == FAILURES_MAX {
+            self.all.remove(0);
+        }
+        self.all.iter_mut().for_each(|it| it.at_ms = now_ms);
+    }
+}
+
+impl Failure {
+    const fn counts(&self, now_ms: u64) -> bool {
+        matches!(self.of, FailureOf::Probe) || now_ms.abs_diff(self.at_ms) <= CALL_COUNTS_MS
+    }
 }
 
 impl TargetsDown {
@@ -50,21 +100,15 @@ impl TargetsDown {
     }
 
     /// The target has failed. True when that takes it out.
-    pub(super) fn fail(&self, index: usize, now_ms: u64) -> bool {
+    pub(super) fn fail(&self, index: usize, of: FailureOf, now_ms: u64) -> bool {
         let Some(failures) = self.each.get(index) else { return false };
-        if failures.last_ms.swap(now_ms, Ordering::Relaxed) == now_ms {
-            return false;
-        }
-        let more = |count: u8| Some(count.saturating_add(1));
-        let before = failures.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
-        let is_enough = before.unwrap_or_else(|count| count) >= FAILURES_MAX - 1;
+        let is_enough = lock(failures).add(of, now_ms);
         is_enough && self.bits.fetch_or(bit(index), Ordering::Relaxed) & bit(index) == 0
     }
 
     /// The target is there.
     pub(super) fn heard(&self, index: usize) {
-        let failures = self.each.get(index).filter(|it| it.count.load(Ordering::Relaxed) > 0);
-        failures.into_iter().for_each(|it| it.count.store(0, Ordering::Relaxed));
+        self.each.get(index).into_iter().for_each(|failures| lock(failures).all.clear());
     }
 
     /// The target has been heard for long enough.
@@ -77,9 +121,12 @@ impl TargetsDown {
     fn try_again(&self, now_ms: u64) -> bool {
         let mut is_any = false;
         for (index, failures) in self.each.iter().enumerate() {
-            let out_for = now_ms.abs_diff(failures.last_ms.load(Ordering::Relaxed));
-            if self.has(index) && out_for >= OUT_FOR_MS {
-                failures.count.store(FAILURES_MAX - 1, Ordering::Relaxed);
+            if !self.has(index) {
+                continue;
+            }
+            let mut failures = lock(failures);
+            if now_ms.abs_diff(failures.last_ms) >= OUT_FOR_MS {
+                failures.all_but_one(now_ms);
                 self.bring_back(index);
                 is_any = true;
             }
@@ -93,14 +140,17 @@ impl TargetsDown {
         for (index, (before, failures)) in before.iter().zip(&new.each).enumerate() {
             let Some(before) = *before else { continue };
             let Some(old) = self.each.get(before) else { continue };
-            failures.count.store(old.count.load(Ordering::Relaxed), Ordering::Relaxed);
-            failures.last_ms.store(old.last_ms.load(Ordering::Relaxed), Ordering::Relaxed);
+            lock(failures).clone_from(&lock(old));
             if self.has(before) {
                 new.bits.fetch_or(bit(index), Ordering::Relaxed);
             }
         }
         new
     }
+}
+
+fn lock(failures: &Mutex<Failures>) -> MutexGuard<'_, Failures> {
+    failures.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 const fn bit(index: usize) -> u32 {
@@ -121,10 +171,10 @@ impl Wires {
         }
     }
 
-    fn note_failure(&mut self, now: Now, target: &TrunkTarget) {
+    fn note_failure(&mut self, now: Now, target: &TrunkTarget, of: FailureOf) {
         let Some(terms) = self.accounts.terms(target.trunk) else { return };
         let index = terms.targets.iter().position(|it| it.item == *target);
-        if index.is_some_and(|index| terms.down.fail(index, now.unix_ms())) {
+        if index.is_some_and(|index| terms.down.fail(index, of, now.unix_ms())) {
             self.tell_down(target.trunk);
         }
     }
@@ -151,7 +201,11 @@ impl Call {
         match meaning {
             Meaning::Failed(
                 Attempted::Silent | Attempted::Unreachable | Attempted::Status(503),
-            ) => wires.note_failure(now, branch.target()),
+            ) => {
+                if let Some(subscriber) = self.subscriber() {
+                    wires.note_failure(now, branch.target(), FailureOf::Call(subscriber));
+                }
+            }
             Meaning::Answered | Meaning::Ringing | Meaning::Failed(Attempted::Status(_)) => {
                 wires.note_heard(branch.target());
             }
@@ -162,11 +216,19 @@ impl Call {
     /// Nobody wants an answer of the target that was asked last: for some causes, since nothing has
     /// come from there for as long as that is waited for.
     pub(super) fn drop_target(&mut self, wires: &mut Wires, now: Now, cause: Cause) {
-        let Some(branch) = self.branches.last_mut() else { return };
-        if cause == Cause::TrunkFailed && branch.is_awaited() {
-            wires.note_failure(now, branch.target());
+        let Some(branch) = self.branches.last() else { return };
+        if let Some(subscriber) = self.subscriber()
+            && cause == Cause::TrunkFailed
+            && branch.is_awaited()
+        {
+            wires.note_failure(now, branch.target(), FailureOf::Call(subscriber));
         }
-        branch.drop_it(wires, now.monotonic, cause);
+        let branch = self.branches.last_mut();
+        branch.into_iter().for_each(|branch| branch.drop_it(wires, now.monotonic, cause));
+    }
+
+    fn subscriber(&self) -> Option<SubscriberId> {
+        self.record()?.known().subscriber
     }
 }
 
@@ -174,26 +236,53 @@ impl Call {
 mod tests {
     use super::*;
 
+    /// A call of this subscriber fails at this moment.
+    fn fail(down: &TargetsDown, index: usize, subscriber: u128, now_ms: u64) -> bool {
+        down.fail(index, FailureOf::Call(SubscriberId::from_u128(subscriber)), now_ms)
+    }
+
     #[test]
     fn three_failures_in_a_row_take_a_target_out_and_what_fails_at_once_is_one() {
         let down = TargetsDown::default();
-        assert!((0..10).all(|_| !down.fail(1, 1_000)), "of one moment");
-        assert!(!down.fail(1, 1_001));
+        assert!((0..10).all(|subscriber| !fail(&down, 1, subscriber, 1_000)), "of one moment");
+        assert!(!fail(&down, 1, 11, 1_001));
         down.heard(1);
-        assert!(!down.fail(1, 1_002) && !down.fail(1, 1_003));
-        assert!(down.fail(1, 1_004) && !down.fail(1, 1_005), "said once");
+        assert!(!fail(&down, 1, 12, 1_002) && !fail(&down, 1, 13, 1_003));
+        assert!(fail(&down, 1, 14, 1_004) && !fail(&down, 1, 15, 1_005), "said once");
         assert_eq!((down.bits(), down.has(1), down.has(0)), (2, true, false));
-        assert!((0..10).all(|at| !down.fail(TARGETS_MAX, at)), "no bit is left for it");
+        assert!((0..10).all(|at| !fail(&down, TARGETS_MAX, 0, at)), "no bit is left for it");
         assert_eq!(down.moved(&[None, None, Some(1)]).bits(), 4);
+    }
+
+    #[test]
+    fn calls_of_one_subscriber_are_one_failure_however_many_there_are() {
+        let down = TargetsDown::default();
+        assert!((1..100).all(|at| !fail(&down, 0, 1, at)));
+        assert!((100..200).all(|at| !fail(&down, 0, 2 - u128::from(at % 2), at)), "two of them");
+        let moved = down.moved(&[Some(0)]);
+        assert!(!fail(&moved, 0, 1, 200), "it is known by the next book, too");
+        assert!(fail(&moved, 0, 3, 201));
+    }
+
+    #[test]
+    fn a_call_that_failed_long_ago_counts_no_more_and_a_probe_does() {
+        let down = TargetsDown::default();
+        let late = CALL_COUNTS_MS + 2;
+        assert!(!fail(&down, 0, 1, 1) && !fail(&down, 0, 2, 1_000) && !fail(&down, 0, 3, late));
+        assert!(fail(&down, 0, 4, late + 1));
+        let probe = |at| down.fail(1, FailureOf::Probe, at);
+        assert!(!probe(1) && !probe(late) && probe(2 * late));
     }
 
     #[test]
     fn whom_nobody_asks_may_be_tried_after_a_while_and_fails_but_once() {
         let down = TargetsDown::default();
-        (1..=3).for_each(|at| _ = down.fail(0, at));
+        (1..=3).for_each(|at| _ = fail(&down, 0, at.into(), at));
         assert!(!down.try_again(OUT_FOR_MS + 2) && down.has(0));
-        assert!(down.try_again(OUT_FOR_MS + 3) && !down.has(0));
-        assert!(down.fail(0, OUT_FOR_MS + 4));
+        let much_later = 2 * CALL_COUNTS_MS;
+        assert!(down.try_again(much_later) && !down.has(0));
+        assert!(!fail(&down, 0, 3, much_later + 1), "it has counted");
+        assert!(fail(&down, 0, 4, much_later + 2));
         assert!(down.try_again(0), "the clock was set back");
     }
 }

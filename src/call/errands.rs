@@ -34,8 +34,6 @@ pub(super) struct Errands {
     /// When which of them wants its turn. Not a wheel: that wants few and dense numbers, and no
     /// number of an errand is used again soon, so that a late answer finds nobody.
     alarms: BTreeSet<(Instant, u32)>,
-    /// Bits of the targets that are down, as was said last. Nothing was said of others.
-    told: BTreeMap<TrunkId, u32>,
     last: u32,
     /// The process stops: nothing begins any more.
     is_closed: bool,
@@ -239,18 +237,6 @@ impl Errands {
         leaving
     }
 
-    /// What has become of targets that were down when `book` took the place of another one.
-    fn retell(&mut self, book: &TrunkBook) -> Vec<TrunkStatus> {
-        // Calls may have said so in another shard.
-        let down = book.all().map(|(trunk, terms)| (trunk, terms.down.bits()));
-        let is_told = |(trunk, down): &(TrunkId, u32)| *down != 0 || self.told.contains_key(trunk);
-        let all: BTreeMap<_, _> = down.filter(is_told).collect();
-        let old = std::mem::replace(&mut self.told, all.clone());
-        let is_new = |(trunk, down): &(TrunkId, u32)| old.get(trunk) != Some(down);
-        let new = all.into_iter().filter(is_new);
-        new.map(|(trunk, down)| TrunkStatus::Targets { trunk, down }).collect()
-    }
-
     /// Nothing is begun any more.
     fn close(&mut self) -> Vec<u32> {
         self.is_closed = true;
@@ -296,9 +282,12 @@ impl CallCore {
         if self.wires.config.shard == 0 {
             let leaving = self.errands.follow(now, &book, self.wires.config.probe_interval);
             self.leave(now, leaving);
-            let statuses = self.errands.retell(&book);
-            self.wires.outputs.extend(statuses.into_iter().map(Output::TrunkStatus));
         }
+        // Of all trunks, and by each shard: what it said of the old book may be wrong by the new
+        // one, and come after what another shard says of that.
+        let down = book.all().map(|(trunk, terms)| (trunk, terms.down.bits()));
+        let statuses = down.map(|(trunk, down)| TrunkStatus::Targets { trunk, down });
+        self.wires.outputs.extend(statuses.map(Output::TrunkStatus));
         self.wires.accounts.replace(book);
         self.run_errands(now);
     }
@@ -359,9 +348,6 @@ impl CallCore {
         let Some(entry) = self.errands.all.get_mut(&number) else { return };
         let mut way = Way { wires: &mut self.wires, now, owner: owner_of(number) };
         let status = run(&mut entry.errand, &mut way);
-        if let Some(TrunkStatus::Targets { trunk, down }) = status {
-            self.errands.told.insert(trunk, down);
-        }
         self.wires.outputs.extend(status.map(Output::TrunkStatus));
         self.errands.settle(number);
     }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::down::TargetsDown;
+use super::down::{FailureOf, TargetsDown};
 use super::errands::{Asking, Way};
 use super::io::TrunkStatus;
 use super::names::{hop_of, uri_of};
@@ -108,7 +108,7 @@ impl Probe {
     fn fail(&mut self, way: &Way<'_>) -> Option<TrunkStatus> {
         self.good_since = None;
         let down = &way.wires.accounts.terms(self.target.trunk)?.down;
-        let is_out = down.fail(usize::from(self.index), way.now.unix_ms());
+        let is_out = down.fail(usize::from(self.index), FailureOf::Probe, way.now.unix_ms());
         is_out.then(|| self.status(down))
     }
 

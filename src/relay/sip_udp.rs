@@ -130,23 +130,24 @@ impl SipSocket {
 
     /// Takes what is waiting; what there is instead where nothing can be taken.
     fn take(&mut self) -> Option<Received<'static>> {
-        loop {
+        for _ in 0..TAKE_ATTEMPTS_MAX {
             match self.taken.take(&self.socket) {
                 Ok(()) => {
                     self.is_drained = !self.taken.was_full();
                     return None;
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Some(Received::Empty);
-                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // An error that ICMP left behind: the queue says whose it is.
+                // An error that ICMP left behind: the queue says whose it is. Where it is nobody's,
+                // what waits behind it was not looked at yet.
                 Err(_) => {
-                    let undelivered = self.undelivered();
-                    return Some(undelivered.map_or(Received::Empty, Received::Undelivered));
+                    if let Some(undelivered) = self.undelivered() {
+                        return Some(Received::Undelivered(undelivered));
+                    }
                 }
             }
         }
+        Some(Received::Empty)
     }
 
     /// When the datagram that was received last had reached the machine, as the system's clock has
@@ -341,6 +342,9 @@ unsafe fn errno_in(header: &libc::msghdr) -> Option<Errno> {
 
 /// Each pending ICMP error costs one attempt.
 const SEND_ATTEMPTS_MAX: usize = 3;
+/// The same where datagrams are taken. Errors that come faster than we look end a round; the socket
+/// then wakes us again.
+const TAKE_ATTEMPTS_MAX: usize = 16;
 
 /// One that takes no IPv4 when it is one of IPv6: that has a socket of its own, or none.
 fn new_socket(address: SocketAddr) -> io::Result<Socket> {
@@ -489,6 +493,18 @@ mod tests {
             wait_readable(&socket);
             assert!(matches!(socket.receive(), Received::Empty), "{text}");
         }
+    }
+
+    #[test]
+    fn an_icmp_error_that_is_nobodys_does_not_hide_what_waits_behind_it() {
+        let mut socket = SipSocket::bind(loopback()).expect("a free port");
+        let mut other = SipSocket::bind(loopback()).expect("a free port");
+        other.send(socket.local_address().expect("bound"), Bytes::from_static(b"hello"));
+        other.flush();
+        wait_readable(&socket);
+        socket.send(dead(), Bytes::from_static(b"INVITE s"));
+        socket.flush();
+        assert!(matches!(socket.receive(), Received::Datagram { bytes: b"hello", .. }));
     }
 
     fn set_option(socket: &SipSocket, option: libc::c_int, value: libc::c_int) {

@@ -78,7 +78,9 @@ impl TrunkStates {
                 tracing::info!(trunk.id = %trunk, is_registered, "{word} at {trunk}");
             }
             TrunkStatus::Targets { trunk, down } => {
-                let Some(state) = states.get_mut(&trunk) else { return };
+                // Each shard says it of each trunk when the trunks were read.
+                let state = states.get_mut(&trunk).filter(|state| state.down != down);
+                let Some(state) = state else { return };
                 state.down = down;
                 show(trunk, state);
                 let count = down.count_ones();
@@ -159,5 +161,42 @@ mod tests {
             states.note(TrunkStatus::Targets { trunk, down: 0 });
             assert_eq!(shown(), ["NaN", "NaN", "NaN"], "the brain speaks after the settings");
         });
+    }
+
+    #[test]
+    fn what_is_told_again_is_written_once() {
+        let trunk = TrunkId::from_u128(7);
+        let (sender, lines) = std::sync::mpsc::sync_channel(16);
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(move || Sends(sender.clone()))
+            .with_ansi(false)
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let states = TrunkStates::default();
+            let reach = Reach { targets: 2, wants_registration: false };
+            states.follow(&BTreeMap::from([(trunk, reach)]));
+            for down in [0, 2, 2, 3, 0, 0] {
+                states.note(TrunkStatus::Targets { trunk, down });
+                assert_eq!(states.of(trunk).down, down);
+            }
+        });
+        let lines: Vec<String> = lines.iter().collect();
+        let says = |line: &String, text: &str| line.contains(text);
+        assert_eq!(lines.len(), 3, "{lines:?}");
+        assert!(says(&lines[0], "1 targets") && says(&lines[1], "2 targets"), "{lines:?}");
+        assert!(says(&lines[2], "are up"), "{lines:?}");
+    }
+
+    struct Sends(std::sync::mpsc::SyncSender<String>);
+
+    impl std::io::Write for Sends {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.send(String::from_utf8_lossy(bytes).into_owned()).ok();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
     }
 }

@@ -6,8 +6,20 @@ use super::harness::*;
 use crate::call::io::{Input, Peer, TrunkStatus};
 use crate::call::pick::Weighed;
 use crate::call::trunks::{TrunkBook, TrunkTerms};
-use crate::domain::route::TrunkTarget;
+use crate::domain::id::SubscriberId;
+use crate::domain::route::{Route, RouteAnswer, TrunkTarget};
 use std::time::Duration;
+
+/// What changes by a status, as the shell sees it: it is told of each trunk again and again.
+pub(super) fn news(known: &[TrunkStatus], status: TrunkStatus) -> Option<TrunkStatus> {
+    let TrunkStatus::Targets { trunk: of, down: new } = status else { return Some(status) };
+    let bits = |known: &TrunkStatus| match known {
+        TrunkStatus::Targets { trunk, down } => (*trunk == of).then_some(*down),
+        TrunkStatus::Registered { .. } => None,
+    };
+    let before = known.iter().rev().find_map(bits).unwrap_or(0);
+    (before != new).then_some(status)
+}
 
 fn probing() -> Harness {
     let mut h = Harness::with(|config| config.probe_interval = Duration::from_secs(30));
@@ -108,6 +120,25 @@ fn a_target_that_is_down_stays_down_when_the_trunk_gets_another_one() {
     assert_eq!(load(&book), 0);
 }
 
+#[test]
+fn a_trunk_without_the_target_that_calls_found_down_is_said_to_be_up() {
+    let mut h = Harness::with(|config| config.probe_interval = Duration::ZERO);
+    let last = || TrunkTerms { priority: 20, ..terms(second_carrier()) };
+    let all = |one| vec![(carrier(), one), (second_carrier(), last())];
+    let book = tell_after(&mut h, &TrunkBook::default(), all(terms(carrier())));
+    for call in 1..=3 {
+        let (_, invite) = place_anew(&mut h, call);
+        BUSY(&mut h, &invite);
+        goes_on(&mut h);
+        h.advance(ms(10));
+    }
+    let mut moved = terms(carrier());
+    moved.targets[0].item.address = "198.51.100.0:5060".parse().expect("an address");
+    tell_after(&mut h, &book, all(moved));
+    let down = |down| TrunkStatus::Targets { trunk: carrier().trunk, down };
+    assert_eq!(h.trunk_statuses, [down(1), down(0)]);
+}
+
 /// Two carriers, the first of which is always asked first.
 fn one_after_the_other(probe_interval: Duration) -> Harness {
     let mut h = Harness::with(|config| config.probe_interval = probe_interval);
@@ -116,10 +147,22 @@ fn one_after_the_other(probe_interval: Duration) -> Harness {
     h
 }
 
-/// Who gets the INVITE of a new call.
+/// Who gets the INVITE of a new call to the usual subscriber.
 fn place(h: &mut Harness, call: &str) -> (Peer, String) {
+    place_to(h, call, route())
+}
+
+/// Who gets the INVITE of a new call to a subscriber whom nobody has called before.
+fn place_anew(h: &mut Harness, call: u32) -> (Peer, String) {
+    let subscriber = SubscriberId::from_u128(call.into());
+    place_to(h, &format!("c{call}"), Route { subscriber, ..route() })
+}
+
+fn place_to(h: &mut Harness, call: &str, route: Route) -> (Peer, String) {
+    h.store = || None;
     let caller = Caller { call_id: call.into(), ..Caller::agent() };
     h.from(pbx(), caller.with("INVITE", call, 1, "", &caller.body));
+    h.answer_route(RouteAnswer::Found(Box::new(route)));
     invited(h)
 }
 
@@ -151,9 +194,9 @@ fn a_carrier_that_fails_three_calls_is_asked_last_without_any_probe() {
     let down = |down| TrunkStatus::Targets { trunk: carrier().trunk, down };
     for fail in [SILENT, BUSY, AWAY] {
         let mut h = one_after_the_other(Duration::ZERO);
-        for call in ["c1", "c2", "c3"] {
+        for call in 1..=3 {
             assert!(h.trunk_statuses.is_empty());
-            let (peer, invite) = place(&mut h, call);
+            let (peer, invite) = place_anew(&mut h, call);
             assert_eq!(peer, carrier());
             fail(&mut h, &invite);
             goes_on(&mut h);
@@ -161,12 +204,12 @@ fn a_carrier_that_fails_three_calls_is_asked_last_without_any_probe() {
             h.take(carrier());
         }
         assert_eq!(h.trunk_statuses, [down(1)]);
-        let (peer, invite) = place(&mut h, "c4");
+        let (peer, invite) = place_anew(&mut h, 4);
         assert_eq!(peer, second_carrier());
         h.from(peer, reply(&invite, "486 Busy Here", "two", ""));
         // A call finds out whether it is back. It is not.
         h.advance(Duration::from_secs(30));
-        let (peer, invite) = place(&mut h, "c5");
+        let (peer, invite) = place_anew(&mut h, 5);
         assert_eq!(peer, carrier());
         assert_eq!(h.trunk_statuses, [down(1), down(0)]);
         fail(&mut h, &invite);
@@ -176,10 +219,26 @@ fn a_carrier_that_fails_three_calls_is_asked_last_without_any_probe() {
 }
 
 #[test]
+fn a_subscriber_who_cannot_be_reached_takes_no_carrier_from_the_others() {
+    for fail in [SILENT, BUSY, AWAY] {
+        let mut h = one_after_the_other(Duration::ZERO);
+        for call in 0..10 {
+            let (peer, invite) = place(&mut h, &format!("c{call}"));
+            assert_eq!(peer, carrier());
+            fail(&mut h, &invite);
+            goes_on(&mut h);
+            h.advance(ms(10));
+            h.take(carrier());
+        }
+        assert!(h.trunk_statuses.is_empty());
+    }
+}
+
+#[test]
 fn a_carrier_that_answers_in_between_stays_and_so_does_one_that_refuses_callees() {
     let mut h = one_after_the_other(Duration::ZERO);
     for call in 0..12 {
-        let (peer, invite) = place(&mut h, &format!("c{call}"));
+        let (peer, invite) = place_anew(&mut h, call);
         assert_eq!(peer, carrier());
         match call % 3 {
             2 => h.from(carrier(), reply(&invite, "404 Not Found", "one", "")),
@@ -198,8 +257,8 @@ fn a_carrier_that_answers_in_between_stays_and_so_does_one_that_refuses_callees(
 fn failed_calls_count_beside_unanswered_probes_and_good_probes_bring_back() {
     let mut h = one_after_the_other(Duration::from_secs(30));
     let down = |down| TrunkStatus::Targets { trunk: carrier().trunk, down };
-    for call in ["c1", "c2"] {
-        let (_, invite) = place(&mut h, call);
+    for call in 1..=2 {
+        let (_, invite) = place_anew(&mut h, call);
         BUSY(&mut h, &invite);
         goes_on(&mut h);
         h.advance(ms(10));

@@ -244,7 +244,7 @@ impl Harness {
                 None
             }
             Output::TrunkStatus(status) => {
-                self.trunk_statuses.push(status);
+                self.trunk_statuses.extend(super::down::news(&self.trunk_statuses, status));
                 None
             }
             Output::Proved { softphone } => {
