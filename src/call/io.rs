@@ -91,11 +91,12 @@ pub enum Input {
         /// Which peer.
         peer: Hop,
     },
-    /// ICMP says that a datagram of an earlier [`Output::Transmit`] did not arrive.
+    /// A request of an earlier [`Output::Transmit`] did not arrive: ICMP says so, or there was no
+    /// connection for it in time.
     Undelivered {
         /// Where it went.
         peer: Hop,
-        /// That of the request, as ICMP repeats it.
+        /// That of the request.
         branch: Branch,
     },
     /// The answer to [`Output::FindRoute`].

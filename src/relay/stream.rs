@@ -27,7 +27,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 pub(crate) use self::limits::Limits;
 pub(crate) use self::post::Post;
 
-use self::clocks::UNPROVED;
+use self::clocks::{TOO_SLOW, UNPROVED};
 use self::connection::{Connection, Heard, State};
 use self::sources::Sources;
 use super::handle::{MarkGone, Shared};
@@ -346,6 +346,10 @@ impl Running {
         if let Some(heard) = connection.comes_up() {
             let until = now().monotonic + self.streams.limits.message_within;
             connection.clocks.message = (heard == Heard::Begun).then_some(until);
+            // What has waited for this.
+            if connection.write().is_err() {
+                return self.close(index, "error");
+            }
         }
         // Once full, it has to be emptied: whoever takes a byte now and then is no better.
         let until = || now().monotonic + self.streams.limits.read_within;
@@ -364,6 +368,9 @@ impl Running {
 
     /// Ends a connection whose time is over.
     fn cut(&mut self, index: usize, why: &'static str) {
+        if why == TOO_SLOW && self.waits_on(index) {
+            return;
+        }
         if why == UNPROVED
             && let Some(connection) = self.connections.get(index)
         {
@@ -407,7 +414,7 @@ impl Running {
         }
         letters.proved.into_iter().for_each(|hop| self.believe(hop));
         for (to, bytes) in letters.sends {
-            self.send(to, &bytes);
+            self.send(to, bytes);
         }
         for index in std::mem::take(&mut self.unwritten) {
             self.write(index);

@@ -279,12 +279,47 @@ fn what_waits_for_a_connection_is_lost_before_another_carrier_is_asked_instead()
     let listener = TcpListener::bind(any_port(PBX)).expect("a free port");
     let world = World::new(Transport::Tls, limits, mutual(None));
     let to = for_trunk(1, listener.local_addr().expect("bound"));
-    world.post.send(to, bytes::Bytes::from_static(b"+861380000"));
+    world.post.send(to, request("INVITE", "z9hG4bK000123456789abcdef"));
     // It takes the connection and says nothing.
     let (mut socket, _) = listener.accept().expect("a connection");
     assert_eq!(world.unreachable(), to);
     let hello = rest(&mut socket);
     assert!(!hello.is_empty(), "the handshake had begun");
+}
+
+fn request(method: &str, branch: &str) -> bytes::Bytes {
+    let via = format!("SIP/2.0/TLS 127.0.0.1:5061;branch={branch};rport");
+    format!("{method} sip:h SIP/2.0\r\nVia: {via}\r\n\r\n").into()
+}
+
+#[test]
+fn a_bye_waits_for_a_slow_handshake_and_an_invite_does_not() {
+    let limits = Limits::with_failover(Duration::from_millis(400));
+    let listener = TcpListener::bind(any_port(PBX)).expect("a free port");
+    let world = World::new(Transport::Tls, limits, mutual(Some("relay.test")));
+    let to = for_trunk(1, listener.local_addr().expect("bound"));
+    let branches = ["z9hG4bK000123456789abcdef", "z9hG4bK000123456789abcdee"];
+    let invites = branches.map(|branch| request("INVITE", branch));
+    let bye = request("BYE", "z9hG4bK000123456789abcded");
+    world.post.send(to, invites[0].clone());
+    world.post.send(to, bye.clone());
+    let (mut socket, _) = listener.accept().expect("a connection");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a socket option");
+    let lost = || {
+        world.until(|input| {
+            let Input::Undelivered { peer, branch } = input else { return None };
+            Some((*peer, branch.as_str().to_owned()))
+        })
+    };
+    assert_eq!(lost(), (to, branches[0].to_owned()));
+    world.post.send(to, invites[1].clone());
+    assert_eq!(lost(), (to, branches[1].to_owned()), "nobody waits for who is late");
+    let terms = TrunkTls::NOTHING;
+    let mut own = Tls::open(own_files()).expect("the certificates of the tests");
+    let mut tls = own.accept(&[&terms]).expect("a connection");
+    let mut heard = vec![0; bye.len()];
+    rustls::Stream::new(&mut tls, &mut socket).read_exact(&mut heard).expect("a message");
+    assert_eq!(heard, bye);
 }
 
 #[test]

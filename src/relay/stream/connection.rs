@@ -3,13 +3,14 @@
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use rustix::event::epoll::EventFlags;
 
 use super::clocks::Clocks;
 use super::wire::Wire;
 use crate::call::io::{Input, Peer};
 use crate::sip::framer::{Frame, Framer};
+use crate::sip::method::Method;
 use crate::sip::transport::Hop;
 
 /// Bytes that wait for a peer to read. One that does not read is cut off.
@@ -62,6 +63,10 @@ pub(super) struct Connection {
     pub(super) is_accepted: bool,
     /// We have opened it, and it is not up yet.
     pub(super) is_opening: bool,
+    /// It takes so long that what may be asked elsewhere no longer waits for it.
+    pub(super) is_late: bool,
+    /// What is sent when it is up, oldest first.
+    waiting: Vec<(Hop, Bytes)>,
     names: Vec<SocketAddr>,
 }
 
@@ -73,6 +78,8 @@ impl Connection {
             is_unidentified: false,
             is_accepted: false,
             is_opening: state == State::Connecting,
+            is_late: false,
+            waiting: Vec::new(),
             wire,
             peer,
             state,
@@ -93,13 +100,26 @@ impl Connection {
     }
 
     /// Queues a message; `false` when the peer does not read what it is sent.
-    pub(super) fn queue(&mut self, to: Hop, bytes: &[u8]) -> bool {
+    pub(super) fn queue(&mut self, to: Hop, bytes: Bytes) -> bool {
         let is_new = to.address != self.peer.address && !self.names.contains(&to.address);
         if is_new && self.names.len() < NAMES_MAX {
             self.names.push(to.address);
         }
-        self.out.extend_from_slice(bytes);
+        if self.is_opening {
+            self.waiting.push((to, bytes));
+            return self.waiting.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() <= UNSENT_MAX;
+        }
+        self.out.extend_from_slice(&bytes);
         self.out.len() <= UNSENT_MAX
+    }
+
+    /// It is not up in time: what may be asked elsewhere is taken out, and it is late if something
+    /// waits on.
+    pub(super) fn become_late(&mut self) -> Vec<(Hop, Bytes)> {
+        let lost = self.waiting.extract_if(.., |(_, bytes)| may_be_asked_elsewhere(bytes));
+        let lost = lost.collect();
+        self.is_late = !self.waiting.is_empty();
+        lost
     }
 
     /// Sends what the socket takes.
@@ -178,9 +198,18 @@ impl Connection {
         if !(self.is_opening && is_up) {
             return None;
         }
-        (self.is_opening, self.is_timed) = (false, self.framer.is_partial());
+        (self.is_opening, self.is_late) = (false, false);
+        self.is_timed = self.framer.is_partial();
+        self.waiting.drain(..).for_each(|(_, bytes)| self.out.extend_from_slice(&bytes));
         Some(if self.is_timed { Heard::Begun } else { Heard::Complete })
     }
+}
+
+/// Whether a message begins something, for which there may be another target: nobody should wait
+/// long. What belongs to a call can only be told to who takes part in it.
+pub(super) fn may_be_asked_elsewhere(message: &[u8]) -> bool {
+    let method = message.split(|byte| *byte == b' ').next().unwrap_or_default();
+    matches!(Method::from_token(method), Method::Invite | Method::Options | Method::Register)
 }
 
 #[cfg(test)]

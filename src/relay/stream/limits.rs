@@ -18,9 +18,12 @@ pub(crate) struct Limits {
     pub(crate) proof_within: Duration,
     /// How long a peer may leave unread what it was sent.
     pub(crate) read_within: Duration,
-    /// How long a peer may take to accept a connection of ours, handshake included. What waits for
-    /// it is lost then, before anybody else is asked instead: two carriers never ring one phone.
+    /// How long a peer may take to accept a connection of ours, handshake included. An INVITE that
+    /// waits for it is lost then, before anybody else is asked instead: two carriers never ring one
+    /// phone.
     pub(crate) connect_within: Duration,
+    /// How long a BYE and what else belongs to a call waits on after that.
+    pub(crate) late_within: Duration,
     /// How long the last answer on a broken stream has to reach its peer.
     pub(crate) last_answer_within: Duration,
 }
@@ -35,6 +38,7 @@ impl Default for Limits {
             proof_within: Duration::from_secs(30),
             read_within: Duration::from_secs(30),
             connect_within: CONNECT_USUAL,
+            late_within: LATE_USUAL,
             last_answer_within: Duration::from_millis(500),
         }
     }
@@ -42,6 +46,9 @@ impl Default for Limits {
 
 /// Time for one SYN that is lost, on ways of up to 160 ms there and back.
 const CONNECT_USUAL: Duration = Duration::from_millis(1_500);
+
+/// Less than the 64*T1 after which nobody waits for an answer any more.
+const LATE_USUAL: Duration = Duration::from_secs(20);
 
 impl Limits {
     /// Where a trunk that is silent for so long is given up for the next one.

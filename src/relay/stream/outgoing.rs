@@ -3,18 +3,20 @@
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 
+use bytes::Bytes;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::connection::{Connection, State};
+use super::connection::{Connection, State, may_be_asked_elsewhere};
 use super::wire::Wire;
-use super::{Input, Peer, Running, key};
+use super::{Input, Peer, Running, key, now};
+use crate::sip::steer::branch_in;
 use crate::sip::transport::{Hop, Transport};
 
 impl Running {
     /// Sends a message on the connection of its hop; when that is gone, on one to where the peer
     /// listens (RFC 3261 §18.2.2). Whoever else is at that address does not get it, and nobody
     /// listens who belongs to no trunk: a port that a softphone names may be its neighbour's.
-    pub(super) fn send(&mut self, to: Hop, bytes: &[u8]) {
+    pub(super) fn send(&mut self, to: Hop, bytes: Bytes) {
         let listens_at = Hop { address: to.listens_at(), ..to };
         let listening = || self.by_address.get(&key(listens_at)).filter(|_| to.owner != 0);
         let known = self.by_address.get(&key(to)).or_else(listening);
@@ -24,11 +26,38 @@ impl Running {
         else {
             return self.streams.inbox.bring(Input::Unreachable { peer: to });
         };
+        if connection.is_late && may_be_asked_elsewhere(&bytes) {
+            return self.lose(to, &bytes);
+        }
         if !connection.queue(to, bytes) {
             return self.close(index, "does_not_read");
         }
         if !self.unwritten.contains(&index) {
             self.unwritten.push(index);
+        }
+    }
+
+    /// A connection of ours is not up in time. True when something waits for it yet: who is at the
+    /// other end of a call can be told of its end by nobody else.
+    pub(super) fn waits_on(&mut self, index: usize) -> bool {
+        let Some(connection) = self.connections.get_mut(index) else { return false };
+        if !connection.is_opening || connection.is_late {
+            return false;
+        }
+        let lost = connection.become_late();
+        if !connection.is_late {
+            return false;
+        }
+        connection.clocks.message = Some(now().monotonic + self.streams.limits.late_within);
+        self.rearm(index);
+        lost.iter().for_each(|(to, bytes)| self.lose(*to, bytes));
+        true
+    }
+
+    /// Says that a request of ours was not sent, and will not be.
+    fn lose(&self, peer: Hop, request: &[u8]) {
+        if let Some(branch) = branch_in(request) {
+            self.streams.inbox.bring(Input::Undelivered { peer, branch });
         }
     }
 

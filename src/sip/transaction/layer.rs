@@ -183,21 +183,32 @@ impl Transactions {
     /// The network says that nobody is at `peer`: every request there that has not been
     /// answered at all fails.
     pub fn unreachable(&mut self, now: Instant, peer: impl Into<Hop>) {
-        for id in self.table.unanswered_at(peer.into()) {
-            let step = self.step(now, id, |machine| machine.unreachable(now));
-            self.tell_failure(id, step, ClientFailure::Unreachable);
-        }
+        let all = self.table.unanswered_at(peer.into());
+        self.fail_unreachable(now, all);
     }
 
     /// The network says that a request of ours with this branch did not arrive. True when one
-    /// there waits for its first answer; then it is as in [`Self::unreachable`]. Anybody can say
-    /// that a peer is away, but only who has seen the request knows its branch.
+    /// there waits for its first answer; then it fails, and so does every INVITE that waits there:
+    /// another target may be asked instead. All else goes on: nobody but its peer can be told that
+    /// a call is over, and who is away for a moment may hear the next repeat. Anybody can say that
+    /// a peer is away, but only who has seen the request knows its branch.
     pub fn undelivered(&mut self, now: Instant, peer: Hop, branch: Branch) -> bool {
-        let is_known = self.table.is_unanswered_at(peer, branch);
+        let mut all = self.table.unanswered_at(peer);
+        let key = |id: &SlotId| self.table.slot(*id).map(|slot| &slot.key);
+        let is_of = |id: &SlotId| matches!(key(id), Some(Key::Client(of, _)) if *of == branch);
+        let is_known = all.iter().any(is_of);
         if is_known {
-            self.unreachable(now, peer);
+            all.retain(|id| is_of(id) || matches!(key(id), Some(Key::Client(_, Method::Invite))));
+            self.fail_unreachable(now, all);
         }
         is_known
+    }
+
+    fn fail_unreachable(&mut self, now: Instant, all: Vec<SlotId>) {
+        for id in all {
+            let step = self.step(now, id, |machine| machine.unreachable(now));
+            self.tell_failure(id, step, ClientFailure::Unreachable);
+        }
     }
 
     /// The time of [`Self::poll_timeout`] has come.

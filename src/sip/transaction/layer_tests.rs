@@ -406,7 +406,8 @@ fn who_says_that_a_peer_is_away_must_name_a_request_that_waits_there() {
     bench.send(answered.clone());
     bench.receive(answer_to(&answered.bytes, 100));
     bench.send(ours(Method::Invite, 2));
-    bench.send(ours(Method::Options, 3));
+    bench.send(ours(Method::Invite, 3));
+    bench.send(ours(Method::Bye, 4));
     let elsewhere = Hop::from(SocketAddr::from(([198, 51, 100, 7], 5060)));
     bench.outputs();
     let mut tell = |to, n| bench.table.undelivered(bench.now, to, branch(n));
@@ -417,7 +418,10 @@ fn who_says_that_a_peer_is_away_must_name_a_request_that_waits_there() {
     assert!(!tell(peer().into(), 2), "once is enough");
     let failed = |output: &Output| matches!(output, Output::ClientFailed { .. });
     let outputs = bench.outputs();
-    assert!(outputs.len() == 2 && outputs.iter().all(failed), "nobody is waited for there");
+    assert!(outputs.len() == 2 && outputs.iter().all(failed), "both can be asked for elsewhere");
+    assert!(bench.table.undelivered(bench.now, peer().into(), branch(4)), "a BYE goes on alone");
+    let outputs = bench.outputs();
+    assert!(outputs.len() == 1 && outputs.iter().all(failed));
 }
 
 #[test]

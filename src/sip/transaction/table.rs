@@ -170,12 +170,6 @@ impl Table {
         places.filter_map(|(_, index)| id_at(*index)).collect()
     }
 
-    /// Whether one of them has this branch.
-    pub(super) fn is_unanswered_at(&self, peer: Hop, branch: Branch) -> bool {
-        let is_meant = |slot: &Slot| matches!(slot.key, Key::Client(of, _) if of == branch);
-        self.unanswered_at(peer).iter().any(|id| self.slot(*id).is_some_and(is_meant))
-    }
-
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.wheel.next_deadline().into_iter().chain(self.linger.next_deadline()).min()
     }
