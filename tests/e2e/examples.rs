@@ -45,9 +45,12 @@ fn the_crm_in_python_binds_lists_reads_events_and_unbinds() {
     assert!(good && bound.ends_with(" active P-1 138****3519\n"), "{bound}");
     assert_eq!(crm(&["bind", "P-1"], REAL), (true, bound.clone()), "the policy is the key");
     assert_eq!(crm(&["list"], ""), (true, bound.clone()));
-    let (good, told) = run(&service, &admin, &["crm.py", "events"], "");
-    let (events, cursor) = told.trim_end().rsplit_once('\n').expect("an event and the cursor");
-    assert!(good && events.contains(" binding.created"), "{told}");
+    let told = until("the event of the binding", || {
+        let (good, told) = run(&service, &admin, &["crm.py", "events"], "");
+        assert!(good, "{told}");
+        told.contains(" binding.created").then_some(told)
+    });
+    let (_, cursor) = told.trim_end().rsplit_once('\n').expect("an event and the cursor");
     let (good, ended) = crm(&["unbind", "P-1"], "");
     assert!(good && ended.contains(" released P-1 "), "{ended}");
     assert_eq!(crm(&["list"], ""), (true, String::new()));
