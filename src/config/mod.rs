@@ -396,7 +396,7 @@ impl Default for Config {
                 session_expires: Duration::from_secs(1_800),
                 failover_timeout: Duration::from_secs(2),
                 probe_interval: Duration::from_secs(30),
-                gather: Duration::from_millis(10),
+                gather: Duration::from_millis(15),
                 calls_max: 20_000,
                 queue_delay_max: Duration::from_millis(10),
                 source_cps_max: 0,
