@@ -13,6 +13,7 @@ use super::error::{ApiError, Code, Problem};
 use super::etag::IfMatch;
 use super::extract::{Json, PathId, Query};
 use super::field_error::Rule;
+use super::forms::{CallerNumber, Name, Word};
 use super::paging::{Cursor, Limit, ListBody, request};
 use super::values::{Checks, Id, Time, nullable, refuse_unsupported};
 use crate::domain::id::AgentId;
@@ -73,17 +74,22 @@ impl FilingWord {
 }))]
 pub struct AgentCreate {
     /// The tenant's own name for the person, unique, 1 to 64 characters.
+    #[schema(value_type = Word)]
     employee_id: String,
     /// For people, 1 to 200 characters.
+    #[schema(value_type = Name)]
     name: String,
     /// The number of its licence.
+    #[schema(value_type = Option<Word>)]
     licence: Option<String>,
     /// The calling extensions that the tenant's PBX sends, each of at most one agent.
     #[serde(default)]
+    #[schema(value_type = std::collections::BTreeSet<CallerNumber>, max_items = 16)]
     caller_numbers: Vec<String>,
     /// `filed` when absent; others are not supported yet.
     filing: Option<FilingWord>,
     /// The tenant's own word for a team.
+    #[schema(value_type = Option<Word>)]
     group: Option<String>,
 }
 
@@ -93,12 +99,14 @@ pub struct AgentCreate {
 #[schema(example = json!({"caller_numbers": ["4821", "4822"]}))]
 pub struct AgentPatch {
     /// For people, 1 to 200 characters.
+    #[schema(value_type = Option<Name>)]
     name: Option<String>,
     /// The number of its licence; null takes it away.
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<Word>)]
     licence: Option<Option<String>>,
     /// Replaces all of them.
+    #[schema(value_type = Option<std::collections::BTreeSet<CallerNumber>>, max_items = 16)]
     caller_numbers: Option<Vec<String>>,
     /// `filed`; others are not supported yet.
     filing: Option<FilingWord>,
@@ -106,7 +114,7 @@ pub struct AgentPatch {
     state: Option<AgentStateWord>,
     /// The tenant's own word for a team; null takes it away.
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<Word>)]
     group: Option<Option<String>>,
 }
 
@@ -114,7 +122,7 @@ pub struct AgentPatch {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AgentBody {
     /// `agt_…`
-    #[schema(value_type = String)]
+    #[schema(value_type = AgentId)]
     id: Id<AgentId>,
     /// The tenant's own name for the person.
     employee_id: String,
@@ -162,9 +170,9 @@ pub struct AgentFilter {
     #[param(value_type = Option<u16>, minimum = 1, maximum = 200)]
     limit: Option<Limit>,
     /// `next_cursor` of the page before.
-    #[param(value_type = Option<String>)]
     cursor: Option<Cursor>,
     /// The agent of this employee id.
+    #[param(value_type = Option<Word>)]
     employee_id: Option<String>,
 }
 
@@ -213,6 +221,9 @@ pub async fn list(
 ) -> Result<axum::Json<ListBody<AgentBody>>, ApiError> {
     let page = request(filter.limit, filter.cursor);
     let employee_id = filter.employee_id.as_deref();
+    let mut checks = Checks::default();
+    checks.optional_text("/query/employee_id", employee_id, WORD_CHARS_MAX);
+    checks.finish()?;
     let rows = api.store().list_agents(actor.tenant, employee_id, page).await?;
     Ok(ListBody::new(rows, AgentBody::from))
 }

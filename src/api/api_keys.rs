@@ -15,6 +15,7 @@ use super::error::{ApiError, Code, Problem};
 use super::etag::IfMatch;
 use super::extract::{Json, OptionalJson, PathId, Query};
 use super::field_error::Rule;
+use super::forms::{Name, NetworkText, Scope};
 use super::idempotency::Completion;
 use super::paging::{Cursor, Limit, ListBody, request};
 use super::roles::{Role, is_scope};
@@ -67,17 +68,20 @@ impl RoleWord {
 }))]
 pub struct ApiKeyCreate {
     /// What it is used for, 1 to 200 characters.
+    #[schema(value_type = Name)]
     name: String,
     /// What it may do; an administrator makes keys of the tenant only.
     role: RoleWord,
     /// Whose key; the operator names it for keys of a tenant, a tenant leaves it out.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<TenantId>)]
     tenant_id: Option<Id<TenantId>>,
     /// Operations it may use, such as `bindings:read`; empty: all of its role.
     #[serde(default)]
+    #[schema(value_type = Vec<Scope>, max_items = 64)]
     scopes: Vec<String>,
     /// Addresses and networks it may come from; empty: anywhere.
     #[serde(default)]
+    #[schema(value_type = Vec<NetworkText>, max_items = 64)]
     source_networks: Vec<String>,
     /// From then on it is refused; never when absent.
     expires_at: Option<Time>,
@@ -87,10 +91,10 @@ pub struct ApiKeyCreate {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ApiKeyBody {
     /// `key_…`
-    #[schema(value_type = String)]
+    #[schema(value_type = ApiKeyId)]
     id: Id<ApiKeyId>,
     /// Whose key; null for those of the platform.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<TenantId>)]
     tenant_id: Option<Id<TenantId>>,
     /// What it is used for.
     name: String,
@@ -148,7 +152,6 @@ pub struct ApiKeyFilter {
     #[param(value_type = Option<u16>, minimum = 1, maximum = 200)]
     limit: Option<Limit>,
     /// `next_cursor` of the page before.
-    #[param(value_type = Option<String>)]
     cursor: Option<Cursor>,
 }
 

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use super::error::{ApiError, Code};
 use super::field_error::Rule;
+use super::forms::{Key, Word};
 use super::values::{
     Checks, Id, Object, RealNumberField, Time, VirtualNumberField, refuse_unsupported,
 };
@@ -78,8 +79,10 @@ impl OnExpiryWord {
 pub struct PolicyField {
     /// The insurer's own reference.
     #[serde(rename = "ref")]
+    #[schema(value_type = Key)]
     reference: String,
     /// The insurer's own word for what is insured, 1 to 128 characters.
+    #[schema(value_type = Option<Key>)]
     product: Option<String>,
     /// When the policy ends.
     ends_at: Option<Time>,
@@ -90,7 +93,7 @@ pub struct PolicyField {
 #[serde(deny_unknown_fields)]
 pub struct SubscriberField {
     /// `sub_…`, one that is known.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<SubscriberId>)]
     id: Option<Id<SubscriberId>>,
     /// `+` and digits; it is sealed at once and never shown again.
     real_number: Option<RealNumberField>,
@@ -107,6 +110,7 @@ pub struct SubscriberField {
 }))]
 pub struct BindingCreate {
     /// The tenant's own name for it, unique, 1 to 128 characters.
+    #[schema(value_type = Key)]
     external_id: String,
     /// `ax`; others are not supported yet.
     mode: ModeWord,
@@ -119,11 +123,13 @@ pub struct BindingCreate {
     #[schema(value_type = SubscriberField)]
     subscriber: Object<SubscriberField>,
     /// Agents of this group only; not supported yet.
+    #[schema(value_type = Option<Word>)]
     group: Option<String>,
     /// A free number of this pool.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<PoolId>)]
     pool: Option<Id<PoolId>>,
     /// A free number of this city.
+    #[schema(value_type = Option<Word>)]
     city: Option<String>,
     /// True takes a number of another city where that one has none.
     city_fallback: Option<bool>,
@@ -137,10 +143,12 @@ pub struct BindingCreate {
     /// moved.
     follow_policy: Option<bool>,
     /// Seconds without an attempt after which it ends, 86,400 to 315,360,000; never when absent.
+    #[schema(minimum = 86_400, maximum = 315_360_000)]
     idle_ttl: Option<u32>,
     /// What becomes of talking calls when its time is over; `finish` when absent.
     on_expiry: Option<OnExpiryWord>,
     /// The longest answered duration, 10 to 86,400.
+    #[schema(minimum = 10, maximum = 86_400)]
     max_duration_s: Option<u32>,
     /// The tenant's own notes; no real numbers.
     #[serde(default)]
@@ -322,7 +330,7 @@ pub struct PolicyBody {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct BindingBody {
     /// `bnd_…`
-    #[schema(value_type = String)]
+    #[schema(value_type = BindingId)]
     id: Id<BindingId>,
     /// The tenant's own name for it.
     external_id: String,
@@ -339,7 +347,7 @@ pub struct BindingBody {
     /// `tenant` or `operator`, while it is suspended.
     suspend_reason: Option<&'static str>,
     /// Whom it protects.
-    #[schema(value_type = String)]
+    #[schema(value_type = SubscriberId)]
     subscriber_id: Id<SubscriberId>,
     /// Such as `138****0000`; null after an erasure.
     masked: Option<String>,

@@ -17,6 +17,7 @@ use super::error::{ApiError, Code, Problem};
 use super::etag::IfMatch;
 use super::extract::{Json, PathId};
 use super::field_error::Rule;
+use super::forms::Key;
 use super::values::{Checks, Object, Time, nullable, problem_at};
 use crate::domain::id::BindingId;
 use crate::store::binding::{BindingChange, BindingOutcome};
@@ -27,7 +28,7 @@ use crate::store::binding::{BindingChange, BindingOutcome};
 pub struct PolicyPatch {
     /// The insurer's own word for what is insured; null takes it away.
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<Key>)]
     product: Option<Option<String>>,
     /// When the policy ends; null for no end. A binding that follows its policy ends then.
     #[serde(default, deserialize_with = "nullable")]
@@ -55,14 +56,14 @@ pub struct BindingPatch {
     /// Seconds without an attempt after which it ends, 86,400 to 315,360,000, counted from now on;
     /// null for never.
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<u32>)]
+    #[schema(value_type = Option<u32>, minimum = 86_400, maximum = 315_360_000)]
     idle_ttl: Option<Option<u32>>,
     /// What becomes of talking calls when its time is over.
     on_expiry: Option<OnExpiryWord>,
     /// The longest answered duration, 10 to 86,400; null for the platform's. Calls that are up keep
     /// theirs.
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<u32>)]
+    #[schema(value_type = Option<u32>, minimum = 10, maximum = 86_400)]
     max_duration_s: Option<Option<u32>>,
     /// The tenant's own notes, all of them; no real numbers.
     #[schema(value_type = Option<std::collections::BTreeMap<String, Value>>)]

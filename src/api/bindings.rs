@@ -15,6 +15,7 @@ use super::error::{ApiError, Code, Problem};
 use super::etag::IfMatch;
 use super::extract::{Json, OptionalJson, PathId, Query};
 use super::field_error::Rule;
+use super::forms::Key;
 use super::paging::{Cursor, Limit, ListBody, request};
 use super::subscribers::{number_virtual, real_numbers_refused};
 use super::values::{Checks, Id, VirtualNumberField, problem_at};
@@ -59,19 +60,19 @@ pub struct BindingParams {
     #[param(value_type = Option<u16>, minimum = 1, maximum = 200)]
     limit: Option<Limit>,
     /// `next_cursor` of the page before.
-    #[param(value_type = Option<String>)]
     cursor: Option<Cursor>,
     /// In this state only.
     state: Option<BindingStateWord>,
     /// With this name of the tenant's own.
+    #[param(value_type = Option<Key>)]
     external_id: Option<String>,
     /// Of this subscriber only.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<SubscriberId>)]
     subscriber_id: Option<Id<SubscriberId>>,
     /// Of this policy only.
+    #[param(value_type = Option<Key>)]
     policy_ref: Option<String>,
     /// Behind this X, now or before.
-    #[param(value_type = Option<String>)]
     virtual_number: Option<VirtualNumberField>,
 }
 

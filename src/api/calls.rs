@@ -1,18 +1,21 @@
 //! Calls: the records of those that are over, the table of those that are up, and their end.
 
+use std::borrow::Cow;
 use std::time::SystemTime;
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use super::Api;
 use super::auth::{Actor, TenantActor};
 use super::error::{ApiError, Code, Problem};
 use super::extract::{OptionalJson, PathId, Query};
 use super::field_error::{FieldError, Rule};
+use super::forms::one_of;
 use super::paging::{Cursor, Limit, ListBody, request};
 use super::values::{Id, RULE_MARK, Time, VirtualNumberField};
 use crate::domain::cause::Cause;
@@ -45,6 +48,18 @@ impl<'de> Deserialize<'de> for CauseWord {
     }
 }
 
+impl PartialSchema for CauseWord {
+    fn schema() -> RefOr<Schema> {
+        one_of(Cause::all().map(Cause::label))
+    }
+}
+
+impl ToSchema for CauseWord {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("Cause")
+    }
+}
+
 /// Filters of the list.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -54,27 +69,22 @@ pub struct CallParams {
     #[param(value_type = Option<u16>, minimum = 1, maximum = 200)]
     limit: Option<Limit>,
     /// `next_cursor` of the page before.
-    #[param(value_type = Option<String>)]
     cursor: Option<Cursor>,
     /// Through this binding only.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<BindingId>)]
     binding_id: Option<Id<BindingId>>,
     /// Of this agent only.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<AgentId>)]
     agent_id: Option<Id<AgentId>>,
     /// That ended for this cause only.
-    #[param(value_type = Option<String>)]
     cause: Option<CauseWord>,
     /// This way only.
     direction: Option<DirectionWord>,
     /// By this number only.
-    #[param(value_type = Option<String>)]
     virtual_number: Option<VirtualNumberField>,
     /// Begun at this time or later.
-    #[param(value_type = Option<String>)]
     from: Option<Time>,
     /// Begun before this time.
-    #[param(value_type = Option<String>)]
     until: Option<Time>,
 }
 
@@ -87,10 +97,9 @@ pub struct LiveParams {
     #[param(value_type = Option<u16>, minimum = 1, maximum = 200)]
     limit: Option<Limit>,
     /// `next_cursor` of the page before.
-    #[param(value_type = Option<String>)]
     cursor: Option<Cursor>,
     /// The platform's keys name the tenant; a tenant's keys leave it out.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<TenantId>)]
     tenant_id: Option<Id<TenantId>>,
 }
 
@@ -162,18 +171,18 @@ impl From<Whispered> for WhisperBody {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CallBody {
     /// `cal_…`
-    #[schema(value_type = String)]
+    #[schema(value_type = CallId)]
     id: Id<CallId>,
     /// `calling`, `ringing`, `answered` or `ended`.
     status: &'static str,
     /// Through which binding; null when there was none.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<BindingId>)]
     binding_id: Option<Id<BindingId>>,
     /// With whom.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<SubscriberId>)]
     subscriber_id: Option<Id<SubscriberId>>,
     /// Of which agent; null when it is not known.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<AgentId>)]
     agent_id: Option<Id<AgentId>>,
     /// By which number.
     virtual_number: Option<String>,
@@ -182,7 +191,7 @@ pub struct CallBody {
     /// One of the closed list of purposes; null where nobody could name one.
     purpose: Option<&'static str>,
     /// The intent that was named with it.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<IntentId>)]
     intent_id: Option<Id<IntentId>>,
     /// What the caller's trunk says of the call, if it is trusted: `diverted`, `private`, `signed`.
     marks: Vec<&'static str>,
@@ -299,7 +308,7 @@ impl From<LiveCall> for CallBody {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TerminationBody {
     /// `cal_…`
-    #[schema(value_type = String)]
+    #[schema(value_type = CallId)]
     id: Id<CallId>,
     /// `terminating`.
     status: &'static str,

@@ -5,10 +5,11 @@ use std::convert::Infallible;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, header};
+use utoipa::openapi::Required;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
-use utoipa::openapi::{ObjectBuilder, Required, Type};
 
 use super::error::{ApiError, Code};
+use super::values::text_schema;
 
 /// The tag of a version.
 #[must_use]
@@ -85,7 +86,7 @@ impl utoipa::IntoParams for IfMatch {
                 .parameter_in(ParameterIn::Header)
                 .required(Required::False)
                 .description(Some("The ETag that was read; 412 when it has changed."))
-                .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+                .schema(Some(text_schema("^(\\*|\"v[0-9]{1,19}\")$", None)))
                 .build(),
         ]
     }

@@ -1,20 +1,23 @@
 //! Events: what has happened to a tenant's things, to be pulled in order, and the list of their
 //! kinds. What is pulled is what webhooks bring.
 
+use std::borrow::Cow;
+
 use axum::extract::State;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use super::Api;
 use super::auth::TenantActor;
 use super::error::{ApiError, Problem};
 use super::extract::Query;
 use super::paging::Limit;
-use super::values::{Id, RULE_MARK, Time};
+use super::values::{Id, RULE_MARK, Time, text_schema};
 use crate::domain::event::EventKind;
 use crate::domain::id::EventId;
 use crate::store::outbox::Event;
@@ -50,6 +53,19 @@ impl<'de> Deserialize<'de> for EventCursor {
     }
 }
 
+impl PartialSchema for EventCursor {
+    fn schema() -> RefOr<Schema> {
+        let text = "The place after an event: the `next_cursor` of the page before.";
+        text_schema("^A[g-v][A-Za-z0-9_-]{10}$", Some(text))
+    }
+}
+
+impl ToSchema for EventCursor {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("EventCursor")
+    }
+}
+
 /// Kinds with commas between them.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Kinds(Vec<EventKind>);
@@ -73,11 +89,10 @@ pub struct EventParams {
     #[param(value_type = Option<u16>, minimum = 1, maximum = 200)]
     limit: Option<Limit>,
     /// `next_cursor` of the page before; without it the oldest event comes first.
-    #[param(value_type = Option<String>)]
     cursor: Option<EventCursor>,
     /// These kinds only, with commas between them.
     #[serde(rename = "type")]
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<Vec<EventKind>>, explode = false, min_items = 1, max_items = 32)]
     kinds: Option<Kinds>,
 }
 
@@ -85,7 +100,7 @@ pub struct EventParams {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EventBody {
     /// The same however often it is told.
-    #[schema(value_type = String)]
+    #[schema(value_type = EventId)]
     id: Id<EventId>,
     /// One of `/event-types`.
     #[serde(rename = "type")]

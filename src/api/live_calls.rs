@@ -30,7 +30,7 @@ pub const HEARTBEAT: Duration = Duration::from_secs(15);
 #[into_params(parameter_in = Query)]
 pub struct StreamParams {
     /// The platform's keys name the tenant; a tenant's keys leave it out.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<TenantId>)]
     tenant_id: Option<Id<TenantId>>,
 }
 

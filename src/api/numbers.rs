@@ -74,9 +74,10 @@ pub enum OrderedStateWord {
 }))]
 pub struct NumbersImport {
     /// `pol_…`, where they go.
-    #[schema(value_type = String)]
+    #[schema(value_type = PoolId)]
     pool: Id<PoolId>,
     /// At most 10,000.
+    #[schema(min_items = 1, max_items = 10_000)]
     numbers: Vec<String>,
 }
 
@@ -86,7 +87,7 @@ pub struct NumbersImport {
 #[into_params(parameter_in = Query)]
 pub struct ImportParams {
     /// The pool, for `text/csv` only.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<PoolId>)]
     pool: Option<Id<PoolId>>,
 }
 
@@ -124,15 +125,15 @@ pub struct ImportRowBody {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct NumberBody {
     /// `num_…`
-    #[schema(value_type = String)]
+    #[schema(value_type = NumberId)]
     id: Id<NumberId>,
     /// As it is dialled.
     number: String,
     /// `pol_…`, where it is.
-    #[schema(value_type = String)]
+    #[schema(value_type = PoolId)]
     pool_id: Id<PoolId>,
     /// Who holds it, or held it last while it rests.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<TenantId>)]
     tenant_id: Option<Id<TenantId>>,
     /// `available`, `bound`, `draining`, `cooling`, `reserved`, `sick` or `retired`.
     state: &'static str,
@@ -178,15 +179,13 @@ pub struct NumberParams {
     #[param(value_type = Option<u16>, minimum = 1, maximum = 200)]
     limit: Option<Limit>,
     /// `next_cursor` of the page before.
-    #[param(value_type = Option<String>)]
     cursor: Option<Cursor>,
     /// Of this pool only.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<PoolId>)]
     pool: Option<Id<PoolId>>,
     /// In this state only.
     state: Option<NumberStateWord>,
     /// This number only.
-    #[param(value_type = Option<String>)]
     number: Option<VirtualNumberField>,
 }
 

@@ -18,12 +18,22 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
+use super::bindings::BindingStateWord;
+use super::calls::{CauseWord, DirectionWord};
 use super::error::{PROBLEM_JSON, Problem};
+use super::events::EventCursor;
+use super::links::link;
+use super::numbers::NumberStateWord;
+use super::paging::Cursor;
 use super::roles::{BASE, find_operation};
+use super::values::{Time, VirtualNumberField, text_schema};
+use super::webhooks::DeliveryStateWord;
 use super::{
     Api, agents, api_keys, binding_change, bindings, calls, events, live_calls, numbers, pools,
     recordings, sip_access, subscribers, tenants, trunks, webhooks,
 };
+use crate::domain::event::EventKind;
+use crate::domain::id::{AgentId, BindingId, CallId, PoolId, SubscriberId, TenantId};
 
 /// Where the file is served.
 pub const DOCUMENT_PATH: &str = "/openapi.json";
@@ -45,7 +55,26 @@ const SCHEME: &str = "bearer";
                        keys) is made together with its answer, or not at all.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
-    components(schemas(Problem))
+    // What only parameters name is not found by itself.
+    components(schemas(
+        Problem,
+        Cursor,
+        EventCursor,
+        EventKind,
+        CauseWord,
+        DirectionWord,
+        BindingStateWord,
+        NumberStateWord,
+        DeliveryStateWord,
+        Time,
+        VirtualNumberField,
+        AgentId,
+        BindingId,
+        CallId,
+        PoolId,
+        SubscriberId,
+        TenantId,
+    ))
 )]
 struct Document;
 
@@ -144,6 +173,7 @@ fn finish(document: &mut OpenApi) {
             }
         }
     }
+    link(document);
 }
 
 /// What is said of a field that may be null stands beside its type; it belongs to the field.
@@ -181,10 +211,19 @@ fn describe(method: &str, path: &str, operation: &mut Operation) {
             parameter.description.get_or_insert_with(|| what.to_owned());
         }
     }
-    parameters.push(header_parameter("X-Request-Id", "Echoed; names the request in the log."));
+    let any = ObjectBuilder::new().schema_type(Type::String).into();
+    parameters.push(header_parameter("X-Request-Id", "Echoed; names the request in the log.", any));
     if method == "POST" {
         let text = "The first answer to this key is kept for 48 hours and repeated.";
-        parameters.push(header_parameter("Idempotency-Key", text));
+        let form = text_schema("^(?=.{1,255}$)[\\t -~]*[!-~][\\t -~]*$", None);
+        parameters.push(header_parameter("Idempotency-Key", text, form));
+    }
+    if let Some(RefOr::T(body)) = &mut operation.request_body {
+        for content in body.content.values_mut() {
+            if let RefOr::T(content) = content {
+                content.schema = content.schema.take().map(without_null);
+            }
+        }
     }
     if let Some(row) = find_operation(method, path) {
         let roles: Vec<_> = super::roles::Role::ALL
@@ -199,13 +238,24 @@ fn describe(method: &str, path: &str, operation: &mut Operation) {
     }
 }
 
-fn header_parameter(name: &str, description: &str) -> RefOr<Parameter> {
+/// A body that may be left out is no body that may be `null`.
+fn without_null(schema: RefOr<Schema>) -> RefOr<Schema> {
+    match &schema {
+        RefOr::T(Schema::OneOf(either)) => {
+            let mut kinds = either.items.iter().filter(|kind| matches!(kind, RefOr::Ref(_)));
+            kinds.next().cloned().unwrap_or(schema)
+        }
+        RefOr::T(_) | RefOr::Ref(_) => schema,
+    }
+}
+
+fn header_parameter(name: &str, description: &str, form: RefOr<Schema>) -> RefOr<Parameter> {
     ParameterBuilder::new()
         .name(name)
         .parameter_in(ParameterIn::Header)
         .required(Required::False)
         .description(Some(description))
-        .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+        .schema(Some(form))
         .build()
         .into()
 }

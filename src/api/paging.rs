@@ -1,12 +1,15 @@
 //! Lists in pages: newest first, continued by an opaque cursor.
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::{Deserialize, Deserializer};
 use serde::{Serialize, de};
-use utoipa::ToSchema;
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
-use super::values::RULE_MARK;
+use super::values::{RULE_MARK, text_schema};
 use crate::store::{Page, PageRequest};
 
 /// The most rows of one page.
@@ -66,6 +69,19 @@ impl<'de> Deserialize<'de> for Cursor {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         Self::parse(&text).ok_or_else(|| de::Error::custom(format_args!("{RULE_MARK}cursor")))
+    }
+}
+
+impl PartialSchema for Cursor {
+    fn schema() -> RefOr<Schema> {
+        let text = "Where a page begins: the `next_cursor` of the page before.";
+        text_schema("^A[Q-Za-f][A-Za-z0-9_-]{20}[AEIMQUYcgkosw048]$", Some(text))
+    }
+}
+
+impl ToSchema for Cursor {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("Cursor")
     }
 }
 

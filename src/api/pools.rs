@@ -13,6 +13,7 @@ use super::error::{ApiError, Code, Problem};
 use super::etag::IfMatch;
 use super::extract::{Json, PathId, Query};
 use super::field_error::Rule;
+use super::forms::{Name, Word};
 use super::paging::{Cursor, Limit, ListBody, request};
 use super::values::{Checks, Id, Time, nullable};
 use crate::domain::id::{PoolId, TrunkId};
@@ -62,16 +63,19 @@ impl ClassWord {
 }))]
 pub struct PoolCreate {
     /// Unique name, 1 to 200 characters.
+    #[schema(value_type = Name)]
     name: String,
     /// What kind of numbers it holds.
     class: ClassWord,
     /// Where they belong, for bindings that ask for a city.
+    #[schema(value_type = Option<Word>)]
     city: Option<String>,
     /// Days a released number rests, 90 or more; 180 when absent.
+    #[schema(minimum = 90, maximum = 3_650)]
     cooling_days: Option<u16>,
     /// The carrier trunks that carry its numbers.
     #[serde(default)]
-    #[schema(value_type = Vec<String>)]
+    #[schema(value_type = std::collections::BTreeSet<TrunkId>, max_items = 64)]
     trunks: Vec<Id<TrunkId>>,
 }
 
@@ -81,15 +85,17 @@ pub struct PoolCreate {
 #[schema(example = json!({"cooling_days": 365}))]
 pub struct PoolPatch {
     /// Unique name, 1 to 200 characters.
+    #[schema(value_type = Option<Name>)]
     name: Option<String>,
     /// Where its numbers belong; null takes it away.
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<Word>)]
     city: Option<Option<String>>,
     /// Counts from the next release on.
+    #[schema(minimum = 90, maximum = 3_650)]
     cooling_days: Option<u16>,
     /// Replaces all of them.
-    #[schema(value_type = Option<Vec<String>>)]
+    #[schema(value_type = Option<std::collections::BTreeSet<TrunkId>>, max_items = 64)]
     trunks: Option<Vec<Id<TrunkId>>>,
 }
 
@@ -97,7 +103,7 @@ pub struct PoolPatch {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PoolBody {
     /// `pol_…`
-    #[schema(value_type = String)]
+    #[schema(value_type = PoolId)]
     id: Id<PoolId>,
     /// Unique name.
     name: String,
@@ -109,7 +115,7 @@ pub struct PoolBody {
     cooling_days: u16,
     /// The operator sees them; absent for tenants.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Vec<String>>)]
+    #[schema(value_type = Option<Vec<TrunkId>>)]
     trunks: Option<Vec<Id<TrunkId>>>,
     /// When it was made.
     created_at: Time,
@@ -178,7 +184,6 @@ pub struct PoolFilter {
     #[param(value_type = Option<u16>, minimum = 1, maximum = 200)]
     limit: Option<Limit>,
     /// `next_cursor` of the page before.
-    #[param(value_type = Option<String>)]
     cursor: Option<Cursor>,
 }
 

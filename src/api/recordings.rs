@@ -32,10 +32,9 @@ pub struct RecordingParams {
     #[param(value_type = Option<u16>, minimum = 1, maximum = 200)]
     limit: Option<Limit>,
     /// `next_cursor` of the page before.
-    #[param(value_type = Option<String>)]
     cursor: Option<Cursor>,
     /// Of this call only.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<CallId>)]
     call_id: Option<Id<CallId>>,
 }
 
@@ -43,10 +42,10 @@ pub struct RecordingParams {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RecordingBody {
     /// `rec_…`
-    #[schema(value_type = String)]
+    #[schema(value_type = RecordingId)]
     id: Id<RecordingId>,
     /// `cal_…`, what was recorded.
-    #[schema(value_type = String)]
+    #[schema(value_type = CallId)]
     call_id: Id<CallId>,
     /// When the recording began.
     started_at: Time,

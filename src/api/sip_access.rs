@@ -14,6 +14,7 @@ use super::bindings::NoFields;
 use super::error::{ApiError, Code, Problem};
 use super::extract::{Json, OptionalJson, PathId};
 use super::field_error::Rule;
+use super::forms::{Password, Username};
 use super::idempotency::Completion;
 use super::secrets::SipLogin;
 use super::values::Checks;
@@ -36,16 +37,18 @@ const REGISTER_S_MAX: i64 = 86_400;
 }))]
 pub struct AccountPut {
     /// As the peer knows us, 1 to 128 visible characters without quotes and backslashes.
+    #[schema(value_type = Username)]
     username: String,
     /// What the peer has given us; never shown again.
     #[serde(deserialize_with = "wiped")]
-    #[schema(value_type = String, write_only)]
+    #[schema(value_type = Password, write_only)]
     password: Zeroizing<String>,
     /// Answer challenges with SHA-256 or better only; false when absent.
     refuse_md5: Option<bool>,
     /// Register at the peer, as carriers with changing addresses want it; false when absent.
     register: Option<bool>,
     /// How long a registration is asked for, 60 to 86400 seconds; 3600 when absent.
+    #[schema(minimum = 60, maximum = 86_400)]
     register_expires_s: Option<u32>,
 }
 
@@ -164,7 +167,7 @@ pub async fn put_account(
 ) -> Result<axum::Json<AccessBody>, ApiError> {
     let mut checks = Checks::default();
     check_quotable(&mut checks, "/username", &body.username, USERNAME_CHARS_MAX);
-    let password_fits = (1..=PASSWORD_CHARS_MAX).contains(&body.password.len());
+    let password_fits = (1..=PASSWORD_CHARS_MAX).contains(&body.password.chars().count());
     let length = Rule::Length(1, PASSWORD_CHARS_MAX);
     checks.require(password_fits, "/password", length);
     let expires_s = body.register_expires_s.unwrap_or(REGISTER_S_DEFAULT);

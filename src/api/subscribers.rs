@@ -13,6 +13,7 @@ use super::error::{ApiError, Code, Problem};
 use super::etag::IfMatch;
 use super::extract::{Json, PathId};
 use super::field_error::Rule;
+use super::forms::TimeZone;
 use super::tenants::{LanguageWord, check_time_zone};
 use super::values::{Checks, Id, RealNumberField, Time, problem_at};
 use crate::domain::id::SubscriberId;
@@ -54,6 +55,7 @@ pub struct SubscriberCreate {
     /// Roughly how old the person is.
     age_band: Option<AgeBandWord>,
     /// IANA time zone, in which quiet hours are counted.
+    #[schema(value_type = Option<TimeZone>)]
     time_zone: Option<String>,
 }
 
@@ -70,7 +72,7 @@ pub struct NumberReplace {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct SubscriberBody {
     /// `sub_…`
-    #[schema(value_type = String)]
+    #[schema(value_type = SubscriberId)]
     id: Id<SubscriberId>,
     /// Such as `138****0000`; null after an erasure.
     masked: Option<String>,

@@ -13,6 +13,7 @@ use super::error::{ApiError, Code, Problem};
 use super::etag::IfMatch;
 use super::extract::{Json, PathId, Query};
 use super::field_error::Rule;
+use super::forms::{CountryCode, DeskUser, Name, TimeZone};
 use super::idempotency::Completion;
 use super::paging::{Cursor, Limit, ListBody, request};
 use super::values::{Checks, Id, Time, nullable, refuse_unsupported};
@@ -61,6 +62,7 @@ impl LanguageWord {
 #[schema(example = json!({"name": "Example Insurance", "desk_user": "4000"}))]
 pub struct TenantCreate {
     /// Unique name, 1 to 200 characters.
+    #[schema(value_type = Name)]
     name: String,
     /// True is not supported yet.
     #[serde(default)]
@@ -69,12 +71,15 @@ pub struct TenantCreate {
     #[serde(default = "yes")]
     accept_real_numbers: bool,
     /// The user part that the tenant's PBX knows as its desk; subscribers who call X reach it.
+    #[schema(value_type = Option<DeskUser>)]
     desk_user: Option<String>,
     /// The language of prompts; `zh-CN` when absent.
     language: Option<LanguageWord>,
     /// IANA time zone; `Asia/Shanghai` when absent.
+    #[schema(value_type = Option<TimeZone>)]
     time_zone: Option<String>,
     /// Calling code of national numbers; `86` when absent, others are not supported yet.
+    #[schema(value_type = Option<CountryCode>)]
     country_code: Option<String>,
 }
 
@@ -88,6 +93,7 @@ const fn yes() -> bool {
 #[schema(example = json!({"desk_user": "4001"}))]
 pub struct TenantPatch {
     /// Unique name, 1 to 200 characters.
+    #[schema(value_type = Option<Name>)]
     name: Option<String>,
     /// `suspended`: no calls and no new bindings.
     state: Option<TenantStateWord>,
@@ -95,11 +101,12 @@ pub struct TenantPatch {
     accept_real_numbers: Option<bool>,
     /// The user part that the tenant's PBX knows as its desk; null takes it away.
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<DeskUser>)]
     desk_user: Option<Option<String>>,
     /// The language of prompts.
     language: Option<LanguageWord>,
     /// IANA time zone.
+    #[schema(value_type = Option<TimeZone>)]
     time_zone: Option<String>,
 }
 
@@ -107,7 +114,7 @@ pub struct TenantPatch {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TenantBody {
     /// `ten_…`
-    #[schema(value_type = String)]
+    #[schema(value_type = TenantId)]
     id: Id<TenantId>,
     /// Unique name.
     name: String,
@@ -161,7 +168,6 @@ pub struct TenantFilter {
     #[param(value_type = Option<u16>, minimum = 1, maximum = 200)]
     limit: Option<Limit>,
     /// `next_cursor` of the page before.
-    #[param(value_type = Option<String>)]
     cursor: Option<Cursor>,
 }
 

@@ -17,6 +17,7 @@ use super::error::{ApiError, Code, Problem};
 use super::etag::IfMatch;
 use super::extract::{Json, PathId, Query};
 use super::field_error::Rule;
+use super::forms::{CountryCode, Name, NetworkText, PlaceText};
 use super::key_way::KeyWayWord;
 use super::number_format::NumberFormatWord;
 use super::paging::{Cursor, Limit, ListBody, request};
@@ -94,17 +95,20 @@ impl From<Transport> for TransportWord {
 }))]
 pub struct TrunkCreate {
     /// Unique name, 1 to 200 characters.
+    #[schema(value_type = Name)]
     name: String,
     /// On which side of the relay it is.
     role: TrunkRoleWord,
     /// Whose PBX; for the role `insurer`, and only for it.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<TenantId>)]
     tenant_id: Option<Id<TenantId>>,
     /// Addresses and networks it sends from. All others are strangers.
+    #[schema(value_type = Vec<NetworkText>, min_items = 1, max_items = 64)]
     source_networks: Vec<String>,
     /// To which calls are sent, in this order: `address:port`, a name such as `carrier.example`
     /// whose NAPTR and SRV records say where, or `host.carrier.example:5060`. Addresses that a name
     /// leads to count only within `source_networks`.
+    #[schema(value_type = Vec<PlaceText>, min_items = 1, max_items = 8)]
     targets: Vec<String>,
     /// How calls are sent to it; `udp` when absent.
     transport: Option<TransportWord>,
@@ -118,18 +122,23 @@ pub struct TrunkCreate {
     /// nobody else has a certificate of `tls_ca`.
     tls_name: Option<String>,
     /// Lower is tried first; 10 when absent.
+    #[schema(maximum = 1_000)]
     priority: Option<u16>,
     /// Its share of the calls among equals; 100 when absent.
+    #[schema(maximum = 1_000)]
     weight: Option<u16>,
     /// Calling code of the national numbers it sends; `86` when absent, others are not supported
     /// yet.
+    #[schema(value_type = Option<CountryCode>)]
     country_code: Option<String>,
     /// False: calls are neither taken from it nor sent to it. True when absent.
     enabled: Option<bool>,
     /// The most calls at once, both ways together, 1 to 1000000; no limit when absent.
+    #[schema(minimum = 1, maximum = 1_000_000)]
     channels_max: Option<u32>,
     /// The most new calls in one second of the clock, both ways together, 1 to 100000; no limit
     /// when absent.
+    #[schema(minimum = 1, maximum = 100_000)]
     cps_max: Option<u32>,
     /// Its headers that name a purpose or a caller are believed; false when absent.
     trusted: Option<bool>,
@@ -142,6 +151,7 @@ pub struct TrunkCreate {
     media_learning: Option<bool>,
     /// Networks in which its media is, at most 16: a description that names another address is
     /// refused (488). Anywhere when absent or empty.
+    #[schema(value_type = Option<Vec<NetworkText>>, max_items = 16)]
     media_networks: Option<Vec<String>>,
     /// How keys travel on it; `rfc4733` when absent.
     dtmf: Option<KeyWayWord>,
@@ -156,10 +166,13 @@ pub struct TrunkCreate {
 #[schema(example = json!({"channels_max": 240}))]
 pub struct TrunkPatch {
     /// Unique name, 1 to 200 characters.
+    #[schema(value_type = Option<Name>)]
     name: Option<String>,
     /// Replaces all of them.
+    #[schema(value_type = Option<Vec<NetworkText>>, min_items = 1, max_items = 64)]
     source_networks: Option<Vec<String>>,
     /// Replaces all of them.
+    #[schema(value_type = Option<Vec<PlaceText>>, min_items = 1, max_items = 8)]
     targets: Option<Vec<String>>,
     /// How calls are sent to it.
     transport: Option<TransportWord>,
@@ -172,20 +185,23 @@ pub struct TrunkPatch {
     #[schema(value_type = Option<String>)]
     tls_name: Option<Option<String>>,
     /// Lower is tried first.
+    #[schema(maximum = 1_000)]
     priority: Option<u16>,
     /// Its share of the calls among equals.
+    #[schema(maximum = 1_000)]
     weight: Option<u16>,
     /// `86`; others are not supported yet.
+    #[schema(value_type = Option<CountryCode>)]
     country_code: Option<String>,
     /// False: calls are neither taken from it nor sent to it.
     enabled: Option<bool>,
     /// The most calls at once; null: no limit.
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<u32>)]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 1_000_000)]
     channels_max: Option<Option<u32>>,
     /// The most new calls in a second; null: no limit.
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<u32>)]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 100_000)]
     cps_max: Option<Option<u32>>,
     /// Its headers that name a purpose or a caller are believed.
     trusted: Option<bool>,
@@ -196,6 +212,7 @@ pub struct TrunkPatch {
     /// Media may come from another port than the announced one.
     media_learning: Option<bool>,
     /// Replaces all of them; calls that are up keep to the old ones.
+    #[schema(value_type = Option<Vec<NetworkText>>, max_items = 16)]
     media_networks: Option<Vec<String>>,
     /// How keys travel on it.
     dtmf: Option<KeyWayWord>,
@@ -207,14 +224,14 @@ pub struct TrunkPatch {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TrunkBody {
     /// `trk_…`
-    #[schema(value_type = String)]
+    #[schema(value_type = TrunkId)]
     id: Id<TrunkId>,
     /// Unique name.
     name: String,
     /// On which side of the relay it is.
     role: TrunkRoleWord,
     /// Whose PBX; null for a carrier.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<TenantId>)]
     tenant_id: Option<Id<TenantId>>,
     /// Addresses and networks it sends from.
     source_networks: Vec<String>,
@@ -302,7 +319,6 @@ pub struct TrunkFilter {
     #[param(value_type = Option<u16>, minimum = 1, maximum = 200)]
     limit: Option<Limit>,
     /// `next_cursor` of the page before.
-    #[param(value_type = Option<String>)]
     cursor: Option<Cursor>,
 }
 

@@ -22,6 +22,12 @@ use crate::domain::number::{InvalidNumber, RealNumber, VirtualNumber};
 /// What the error text of a value of ours begins with; `extract` reads the rule after it.
 pub(super) const RULE_MARK: &str = "rule:";
 
+/// How a text looks, for the OpenAPI file.
+pub(super) fn text_schema(pattern: &str, description: Option<&str>) -> RefOr<Schema> {
+    let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern));
+    text.description(description).into()
+}
+
 /// An identifier of the domain with its prefix.
 pub trait PublicId: Copy + fmt::Display + 'static {
     /// Reads the text form.
@@ -33,6 +39,18 @@ macro_rules! public_ids {
         impl PublicId for id::$name {
             fn find(text: &str) -> Option<Self> {
                 Self::parse(text).ok()
+            }
+        }
+
+        impl PartialSchema for id::$name {
+            fn schema() -> RefOr<Schema> {
+                text_schema(&format!("^{}_[0-9a-f]{{32}}$", Self::PREFIX), None)
+            }
+        }
+
+        impl ToSchema for id::$name {
+            fn name() -> Cow<'static, str> {
+                Cow::Borrowed(stringify!($name))
             }
         }
     )+};
@@ -155,11 +173,7 @@ impl Serialize for VirtualNumberField {
 
 impl PartialSchema for VirtualNumberField {
     fn schema() -> RefOr<Schema> {
-        ObjectBuilder::new()
-            .schema_type(Type::String)
-            .pattern(Some("^\\+?[0-9]{3,15}$"))
-            .description(Some("The number that both sides see."))
-            .into()
+        text_schema("^\\+?[0-9]{3,15}$", Some("The number that both sides see."))
     }
 }
 

@@ -17,6 +17,7 @@ use super::etag::IfMatch;
 use super::events::KINDS_MAX;
 use super::extract::{Json, OptionalJson, PathId, Query};
 use super::field_error::Rule;
+use super::forms::{Name, ReceiverUrl};
 use super::paging::{Cursor, Limit, ListBody, request};
 use super::secrets::WebhookSecret;
 use super::values::{Checks, Id, Time, nullable};
@@ -47,11 +48,14 @@ pub enum WebhookStateWord {
 }))]
 pub struct WebhookCreate {
     /// `https`, a public host name, port 443 or 8443; at most 1000 characters.
+    #[schema(value_type = ReceiverUrl)]
     url: String,
     /// For people, 1 to 200 characters.
+    #[schema(value_type = Option<Name>)]
     description: Option<String>,
     /// Kinds of `/event-types`; all when absent or empty.
     #[serde(default)]
+    #[schema(value_type = std::collections::BTreeSet<EventKind>, max_items = 32)]
     event_types: Vec<String>,
 }
 
@@ -61,12 +65,14 @@ pub struct WebhookCreate {
 #[schema(example = json!({"event_types": ["binding.expired"]}))]
 pub struct WebhookPatch {
     /// `https`, a public host name, port 443 or 8443; at most 1000 characters.
+    #[schema(value_type = Option<ReceiverUrl>)]
     url: Option<String>,
     /// For people, 1 to 200 characters; null takes it away.
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<Name>)]
     description: Option<Option<String>>,
     /// Replaces all of them; an empty list means all kinds.
+    #[schema(value_type = Option<std::collections::BTreeSet<EventKind>>, max_items = 32)]
     event_types: Option<Vec<String>>,
     /// `enabled` ends what has disabled it; what waited in the meantime is told now.
     state: Option<WebhookStateWord>,
@@ -76,7 +82,7 @@ pub struct WebhookPatch {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct WebhookBody {
     /// `whe_…`
-    #[schema(value_type = String)]
+    #[schema(value_type = WebhookId)]
     id: Id<WebhookId>,
     /// Where it is told.
     url: String,
@@ -134,7 +140,7 @@ impl std::fmt::Debug for WebhookSecretBody {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PingBody {
     /// `evt_…`, what the endpoint will be told.
-    #[schema(value_type = String)]
+    #[schema(value_type = EventId)]
     event_id: Id<EventId>,
 }
 
@@ -142,13 +148,13 @@ pub struct PingBody {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DeliveryBody {
     /// `dlv_…`
-    #[schema(value_type = String)]
+    #[schema(value_type = DeliveryId)]
     id: Id<DeliveryId>,
     /// Who is told.
-    #[schema(value_type = String)]
+    #[schema(value_type = WebhookId)]
     endpoint_id: Id<WebhookId>,
     /// Of what.
-    #[schema(value_type = String)]
+    #[schema(value_type = EventId)]
     event_id: Id<EventId>,
     /// Such as `binding.created`.
     event_type: String,
@@ -192,7 +198,6 @@ pub struct WebhookParams {
     #[param(value_type = Option<u16>, minimum = 1, maximum = 200)]
     limit: Option<Limit>,
     /// `next_cursor` of the page before.
-    #[param(value_type = Option<String>)]
     cursor: Option<Cursor>,
 }
 
@@ -227,10 +232,8 @@ pub struct DeliveryParams {
     #[param(value_type = Option<u16>, minimum = 1, maximum = 200)]
     limit: Option<Limit>,
     /// `next_cursor` of the page before.
-    #[param(value_type = Option<String>)]
     cursor: Option<Cursor>,
     /// `pending`, `delivered` or `dead` ones only.
-    #[param(value_type = Option<String>)]
     state: Option<DeliveryStateWord>,
 }
 

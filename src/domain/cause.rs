@@ -168,6 +168,11 @@ impl Cause {
         self.row().label
     }
 
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        CAUSES.iter().map(|row| row.cause)
+    }
+
     /// Reads a label back, as stored.
     #[must_use]
     pub fn find_label(label: &str) -> Option<Self> {

@@ -52,6 +52,34 @@ async fn the_binary_has_no_route_beside_the_file() {
     assert_eq!(routes, written);
 }
 
+#[test]
+fn what_the_file_refers_to_is_in_it() {
+    let document = serde_json::to_value(maskline::api::openapi::document()).expect("JSON");
+    let operations: Vec<&Value> = document["paths"]
+        .as_object()
+        .expect("paths")
+        .values()
+        .flat_map(|item| item.as_object().expect("methods").values())
+        .map(|operation| &operation["operationId"])
+        .collect();
+    let (mut references, mut links) = (0, 0);
+    let mut values = vec![&document];
+    while let Some(value) = values.pop() {
+        if let Some(reference) = value["$ref"].as_str() {
+            let pointer = reference.strip_prefix('#').expect("in the same file");
+            assert!(document.pointer(pointer).is_some(), "{reference}");
+            references += 1;
+        }
+        for link in value["links"].as_object().into_iter().flat_map(|links| links.values()) {
+            assert!(operations.contains(&&link["operationId"]), "{link}");
+            links += 1;
+        }
+        values.extend(value.as_array().into_iter().flatten());
+        values.extend(value.as_object().into_iter().flat_map(|object| object.values()));
+    }
+    assert!(references > 500 && links > 50, "{references} references, {links} links");
+}
+
 #[tokio::test]
 async fn the_pages_work_without_the_network() {
     let world = World::new().await;

@@ -6,6 +6,7 @@ mod calls;
 #[path = "../certificates/mod.rs"]
 mod certificates;
 mod commands;
+mod contract;
 mod controlled;
 mod crowd;
 mod demo;
