@@ -29,6 +29,7 @@ pub mod numbers;
 pub mod openapi;
 pub mod paging;
 pub mod pools;
+pub mod rate;
 pub mod recordings;
 pub mod request_id;
 pub mod roles;
@@ -62,6 +63,7 @@ use crate::store::Store;
 use crate::store::api_key::ApiKey;
 use auth::KeyCache;
 use downloads::Downloads;
+use rate::{Rate, Rates};
 use secrets::RequestHasher;
 
 /// Where the API reads the clocks: `relay::now`, or a test's own.
@@ -79,6 +81,7 @@ struct Shared {
     keys: KeyCache,
     recordings: Option<PathBuf>,
     downloads: Arc<Downloads>,
+    rate: Rate,
     reach: Reach,
     heartbeat: Duration,
     stop: CancellationToken,
@@ -93,6 +96,7 @@ impl Api {
             .max_capacity(auth::KEY_CACHE_MAX)
             .time_to_live(auth::KEY_CACHE_TIME)
             .build();
+        let rate = Rate::new(Rates::default(), &clock);
         Self(Arc::new(Shared {
             store,
             relay,
@@ -101,6 +105,7 @@ impl Api {
             keys,
             recordings: None,
             downloads: Arc::default(),
+            rate,
             reach: Reach::default(),
             heartbeat: live_calls::HEARTBEAT,
             stop: CancellationToken::new(),
@@ -112,6 +117,15 @@ impl Api {
     pub fn with_recordings(mut self, folder: PathBuf) -> Self {
         if let Some(shared) = Arc::get_mut(&mut self.0) {
             shared.recordings = Some(folder);
+        }
+        self
+    }
+
+    /// The same, with so many requests of a key and a tenant. To be called before it is shared.
+    #[must_use]
+    pub fn with_rates(mut self, rates: Rates) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.0) {
+            shared.rate = Rate::new(rates, &shared.clock);
         }
         self
     }
@@ -155,6 +169,10 @@ impl Api {
     /// How far deliveries reach.
     fn reach(&self) -> Reach {
         self.0.reach
+    }
+
+    fn rate(&self) -> &Rate {
+        &self.0.rate
     }
 
     fn recordings(&self) -> Option<&Path> {
