@@ -151,7 +151,7 @@ impl RealNumber {
 }
 
 /// How much of a number [`RealNumber::ending`] shows.
-const ENDING_DIGITS: usize = 4;
+pub const ENDING_DIGITS: usize = 4;
 
 /// The longest country code of E.164: whoever sees a mask can guess these digits.
 const COUNTRY_CODE_DIGITS_MAX: usize = 3;

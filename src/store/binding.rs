@@ -1,6 +1,10 @@
 //! Bindings: made, found, stopped, ended. Each change releases or takes its X, tells its event and
 //! warns cached routes in one transaction.
 
+mod batch;
+mod batch_numbers;
+mod batch_people;
+mod batch_rows;
 mod create;
 mod expire;
 mod idle;
@@ -11,6 +15,7 @@ use std::time::SystemTime;
 
 use serde_json::json;
 
+pub use batch::{BATCH_ROWS_MAX, RowOutcome};
 pub use create::{BindOutcome, NewBinding, NumberChoice, SubscriberChoice};
 pub use expire::{EXPIRE_BINDINGS_MAX, ExpiredBinding};
 pub use idle::IdleBindings;

@@ -144,7 +144,7 @@ pub(super) use select_bindings;
 #[derive(sqlx::FromRow)]
 pub(super) struct BindingRow {
     pub(super) id: Uuid,
-    external_id: String,
+    pub(super) external_id: String,
     pub(super) content_hash: Vec<u8>,
     mode: String,
     term: String,

@@ -39,6 +39,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (36, "number_ending_column", include_str!("../../migrations/0036_number_ending_column.sql")),
     (41, "binding_terms", include_str!("../../migrations/0041_binding_terms.sql")),
     (42, "number_return", include_str!("../../migrations/0042_number_return.sql")),
+    (
+        45,
+        "virtual_numbers_ending",
+        include_str!("../../migrations/0045_virtual_numbers_ending.sql"),
+    ),
 ];
 
 /// So many months of records have partitions ahead of time.

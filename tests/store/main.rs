@@ -4,6 +4,7 @@
 mod support;
 mod whispers;
 
+mod batch;
 mod bindings;
 mod caps;
 mod choice;

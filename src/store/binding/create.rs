@@ -259,7 +259,7 @@ impl TenantTx {
 }
 
 /// Absent when the times contradict each other.
-fn first_state(new: &NewBinding, now: SystemTime) -> Option<BindingState> {
+pub(super) fn first_state(new: &NewBinding, now: SystemTime) -> Option<BindingState> {
     let until = if new.terms.follow_policy { new.policy.ends_at } else { new.valid_until };
     let expires_at = until.map(to_stored_precision);
     let starts_at = new.valid_from.map(to_stored_precision).filter(|from| *from > now);
@@ -275,7 +275,7 @@ fn first_state(new: &NewBinding, now: SystemTime) -> Option<BindingState> {
     })
 }
 
-fn record(
+pub(super) fn record(
     now: SystemTime,
     new: NewBinding,
     state: BindingState,
@@ -308,7 +308,10 @@ fn record(
 
 /// A digest of everything that was asked for. The subscriber stands for its number: no digest of a
 /// number may be stored that a list of all numbers could undo.
-fn content_hash(new: &NewBinding, subscriber: SubscriberId) -> Result<Vec<u8>, StoreError> {
+pub(super) fn content_hash(
+    new: &NewBinding,
+    subscriber: SubscriberId,
+) -> Result<Vec<u8>, StoreError> {
     let moment = |at: Option<SystemTime>| {
         at.map(|at| to_jiff(to_stored_precision(at)).map(|at| at.to_string())).transpose()
     };

@@ -14,13 +14,14 @@ use crate::store::error::StoreError;
 use crate::store::number::read_digits;
 
 /// An X just taken.
+#[derive(Debug)]
 pub(super) struct Taken {
     pub(super) id: NumberId,
     pub(super) digits: VirtualNumber,
 }
 
 impl Taken {
-    fn read((id, digits): (Uuid, String)) -> Result<Self, StoreError> {
+    pub(super) fn read((id, digits): (Uuid, String)) -> Result<Self, StoreError> {
         Ok(Self { id: NumberId::from_u128(id.as_u128()), digits: read_digits(&digits)? })
     }
 }

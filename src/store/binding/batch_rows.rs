@@ -1,0 +1,130 @@
+//! The rows of a batch and its events, each written by one statement.
+
+use std::time::SystemTime;
+
+use serde_json::{Value, json};
+
+use super::terms::idle_check_at;
+use super::{BindingRecord, told};
+use crate::domain::binding::BindingState;
+use crate::domain::event::EventKind;
+use crate::domain::id::EventId;
+use crate::store::TenantTx;
+use crate::store::binding_row::write_seconds;
+use crate::store::convert::{to_jiff, to_sql, unix_ms, uuid};
+use crate::store::error::StoreError;
+use crate::vault::random_u128;
+
+/// The columns are those that `bind` writes; what is absent is null.
+const INSERT: &str = "
+insert into binding (tenant_id, id, external_id, content_hash, mode, term, policy_ref,
+    policy_product, policy_ends_at, subscriber_id, number_id, virtual_number, agent_group, state,
+    starts_at, expires_at, valid_from, duration_max_s, metadata, created_at, updated_at,
+    follow_policy, idle_ttl_s, idle_check_at, on_expiry)
+select $1, id, external_id, content_hash, mode, term, policy_ref, policy_product, policy_ends_at,
+    subscriber_id, number_id, virtual_number, agent_group, state, starts_at, expires_at,
+    valid_from, duration_max_s, metadata, created_at, created_at, follow_policy, idle_ttl_s,
+    idle_check_at, on_expiry
+from jsonb_to_recordset($2) as r (
+    id uuid, external_id text, content_hash bytea, mode text, term text, policy_ref text,
+    policy_product text, policy_ends_at timestamptz, subscriber_id uuid, number_id uuid,
+    virtual_number text, agent_group text, state text, starts_at timestamptz,
+    expires_at timestamptz, valid_from timestamptz, duration_max_s integer, metadata jsonb,
+    created_at timestamptz, follow_policy boolean, idle_ttl_s integer,
+    idle_check_at timestamptz, on_expiry text)";
+
+impl TenantTx {
+    /// Writes new bindings, each with the digest of its content.
+    pub(super) async fn insert_bindings(
+        &mut self,
+        bindings: &[(BindingRecord, Vec<u8>)],
+    ) -> Result<(), StoreError> {
+        let rows: Result<Vec<Value>, _> =
+            bindings.iter().map(|(binding, hash)| row(binding, hash)).collect();
+        sqlx::query(INSERT)
+            .bind(uuid(self.tenant().as_u128()))
+            .bind(Value::Array(rows?))
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Tells of new bindings, in their order.
+    pub(super) async fn emit_created(
+        &mut self,
+        now: SystemTime,
+        bindings: impl Iterator<Item = &BindingRecord>,
+    ) -> Result<(), StoreError> {
+        let (mut ids, mut subjects, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
+        for event in bindings.map(|binding| told(EventKind::BindingCreated, binding)) {
+            ids.push(uuid(EventId::new(unix_ms(now), random_u128()?).as_u128()));
+            subjects.push(uuid(event.subject));
+            bodies.push(event.data);
+        }
+        // An event gets its place in the order when it is inserted.
+        sqlx::query(
+            "insert into event (tenant_id, id, type, subject_id, occurred_at, data)
+             select $1, new.id, $2, new.subject, $3, new.data
+             from unnest($4::uuid[], $5::uuid[], $6::jsonb[]) with ordinality
+                 as new (id, subject, data, nth)
+             order by new.nth",
+        )
+        .bind(uuid(self.tenant().as_u128()))
+        .bind(EventKind::BindingCreated.label())
+        .bind(to_sql(now)?)
+        .bind(ids)
+        .bind(subjects)
+        .bind(bodies)
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+}
+
+fn row(binding: &BindingRecord, content_hash: &[u8]) -> Result<Value, StoreError> {
+    let moment = |at: Option<SystemTime>| -> Result<Option<String>, StoreError> {
+        at.map(|at| to_jiff(at).map(|at| at.to_string())).transpose()
+    };
+    let (starts_at, expires_at) = match binding.state {
+        BindingState::Pending { starts_at, expires_at } => (Some(starts_at), expires_at),
+        BindingState::Active { expires_at } => (None, expires_at),
+        // A new binding is neither.
+        BindingState::Suspended { .. }
+        | BindingState::Expired { .. }
+        | BindingState::Released { .. } => (None, None),
+    };
+    Ok(json!({
+        "id": uuid(binding.id.as_u128()),
+        "external_id": binding.external_id,
+        "content_hash": hex(content_hash),
+        "mode": binding.mode.label(),
+        "term": binding.term.label(),
+        "policy_ref": binding.policy.reference,
+        "policy_product": binding.policy.product,
+        "policy_ends_at": moment(binding.policy.ends_at)?,
+        "subscriber_id": uuid(binding.subscriber.as_u128()),
+        "number_id": uuid(binding.number.as_u128()),
+        "virtual_number": binding.virtual_number.as_str(),
+        "agent_group": binding.agent_group,
+        "state": binding.state.label(),
+        "starts_at": moment(starts_at)?,
+        "expires_at": moment(expires_at)?,
+        "valid_from": moment(Some(binding.valid_from))?,
+        "duration_max_s": write_seconds(binding.duration_max),
+        "metadata": binding.metadata,
+        "created_at": moment(Some(binding.created_at))?,
+        "follow_policy": binding.terms.follow_policy,
+        "idle_ttl_s": write_seconds(binding.terms.idle_ttl),
+        "idle_check_at": moment(idle_check_at(binding))?,
+        "on_expiry": binding.terms.on_expiry.label(),
+    }))
+}
+
+/// As PostgreSQL reads bytes from a text.
+fn hex(bytes: &[u8]) -> String {
+    let mut text = "\\x".to_owned();
+    for byte in bytes {
+        text.push_str(&format!("{byte:02x}"));
+    }
+    text
+}
