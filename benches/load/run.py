@@ -5,12 +5,16 @@ usage: run.py sip|streams|cores|room|overload|setup|api
 All peers are on loopback. The relay (or the yardstick) has one core for itself, the load the other."""
 
 import argparse
+import concurrent.futures
+import json
 import pathlib
 import re
 import shutil
 import statistics
 import subprocess
+import sys
 import tempfile
+import time
 
 import cores
 import overload
@@ -26,6 +30,9 @@ SECONDS = 20
 ROUNDS = 3
 DIALLED = 1000
 FILLER = 1_000_000
+BATCHES = 20
+BATCH_ROWS = 1000
+BATCH_RATE = 5000
 SETUP_P99_MS = {"postgres": 10, "memory": 1}
 
 
@@ -144,7 +151,7 @@ def fill(work):
 
 
 def bench_api(work):
-    """POST /v1/bindings beside pgbench's plain durable insert on the same server."""
+    """POST /v1/bindings, one by one and in batches, beside pgbench's plain durable insert."""
     process, key = service.start(work, core=None)
     with process:
         made = service.Made(key, 1)
@@ -173,6 +180,45 @@ def bench_api(work):
             rows.append((connections, f"{plain:.0f}", found[1], f"{int(found[1]) / plain:.2f}",
                          found[2], found[3], found[4]))
         table(rows)
+        bench_batches(made)
+
+
+def bench_batches(made):
+    """POST /v1/bindings:batch: 1,000 subscribers that are new to their tenant in each request."""
+    rows = [("connections", "batches", "bindings/s", "batch p50 ms", "most ms")]
+    for connections in (1, 2):
+        client, batches = made.other_tenant(f"Batches {connections}"), BATCHES // connections
+        bodies = [[batch_of(made.pool, share * batches + nth) for nth in range(batches)]
+                  for share in range(connections)]
+        with concurrent.futures.ThreadPoolExecutor(connections) as threads:
+            begun = time.monotonic()
+            spent = sorted(sum(threads.map(lambda mine: send_batches(client, mine), bodies), []))
+            rate = len(spent) * BATCH_ROWS / (time.monotonic() - begun)
+        rows.append((connections, len(spent), f"{rate:.0f}", f"{spent[len(spent) // 2] * 1e3:.0f}",
+                     f"{spent[-1] * 1e3:.0f}"))
+        verdict.at_least(f"bindings/s in batches of {BATCH_ROWS:,}, {connections} connections", rate,
+                         BATCH_RATE, 0)
+    table(rows)
+
+
+def batch_of(pool, nth):
+    """The body of a batch, made before the time runs."""
+    return json.dumps({"bindings": [{
+        "external_id": f"N-{n}", "mode": "ax", "pool": pool, "policy": {"ref": f"P-{n}"},
+        "subscriber": {"real_number": f"+86138000{n:05d}"}}
+        for n in range(nth * BATCH_ROWS, (nth + 1) * BATCH_ROWS)]})
+
+
+def send_batches(client, bodies):
+    """Seconds for each, over a connection of its own."""
+    client, spent = service.Client(client.key), []
+    for body in bodies:
+        begun = time.monotonic()
+        results = client.send("POST", "/v1/bindings:batch", body)["results"]
+        spent.append(time.monotonic() - begun)
+        if any(result["status"] != 201 for result in results):
+            sys.exit("a batch has rows that were not bound")
+    return spent
 
 
 def main():

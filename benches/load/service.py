@@ -20,8 +20,6 @@ connections_max = 16
 root_file = "{work}/root.key"
 [api]
 listen = "127.0.0.1:{api}"
-key_rps_max = 0
-tenant_rps_max = 0
 [admin]
 listen = "127.0.0.1:{admin}"
 [sip]
@@ -58,8 +56,10 @@ class Client:
         self.connection = http.client.HTTPConnection("127.0.0.1", API, timeout=60)
 
     def call(self, method, path, body=None):
+        return self.send(method, path, None if body is None else json.dumps(body))
+
+    def send(self, method, path, payload):
         headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
-        payload = None if body is None else json.dumps(body)
         self.connection.request(method, path, payload, headers)
         answer = self.connection.getresponse()
         text = answer.read()
@@ -152,10 +152,14 @@ class Made:
         self.import_numbers(700300000000000, bindings)
         self.dialled = [self.bind(i)["virtual_number"] for i in range(bindings)]
 
-    def key(self, role):
+    def key(self, role, tenant=None):
         made = self.operator.post(
-            "/v1/api-keys", {"name": role, "role": role, "tenant_id": self.tenant})
+            "/v1/api-keys", {"name": role, "role": role, "tenant_id": tenant or self.tenant})
         return Client(made["key"])
+
+    def other_tenant(self, name):
+        """The CRM of an insurer that knows nobody yet."""
+        return self.key("insurer_crm", self.operator.post("/v1/tenants", {"name": name})["id"])
 
     def import_numbers(self, first, count):
         for begin in range(0, count, 1000):

@@ -83,18 +83,10 @@ impl<S: Sync> FromRequestParts<S> for TenantActor {
 /// The layer around every operation.
 pub async fn admit(State(api): State<Api>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
-    let admitted = match check(&api, &parts).await {
-        Ok(actor) => api.rate().admit(&actor).map(|left| (actor, left)),
-        Err(error) => Err(error),
-    };
-    match admitted {
-        Ok((actor, left)) => {
+    match check(&api, &parts).await {
+        Ok(actor) => {
             parts.extensions.insert(actor);
-            let mut response = next.run(Request::from_parts(parts, body)).await;
-            if let Some(left) = left {
-                left.write(response.headers_mut());
-            }
-            response
+            next.run(Request::from_parts(parts, body)).await
         }
         Err(error) => error.into_response(),
     }

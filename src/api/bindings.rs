@@ -8,7 +8,7 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
-use super::answer::{at, created, tagged};
+use super::answer::{at, tagged};
 use super::auth::TenantActor;
 use super::binding_body::{BindingBody, BindingCreate};
 use super::error::{ApiError, Code, Problem};
@@ -105,44 +105,63 @@ pub async fn create(
     actor: TenantActor,
     Json(body): Json<BindingCreate>,
 ) -> Result<Response, ApiError> {
-    let names_pool = body.names_pool();
-    let subscriber = body.subscriber_pointer();
+    let asked = Asked::of(&body);
     let new = body.check()?;
     let now = api.now().wall;
     let mut tx = api.store().tenant(actor.tenant).await?;
-    let unknown = |pointer| problem_at(Code::ValidationFailed, pointer, Rule::UnknownReference);
+    let (status, binding) = asked.told(tx.bind(now, new).await?)?;
     // Whatever is not committed is undone: a refused binding stores nothing.
-    match tx.bind(now, new).await? {
-        BindOutcome::Created(binding) => {
-            tx.commit().await?;
-            let (location, version) = (location(binding.id), binding.version);
-            Ok(created(&location, version, BindingBody::new(*binding, now)))
-        }
-        BindOutcome::Existing(binding) => {
-            let (location, version) = (location(binding.id), binding.version);
-            let body = BindingBody::new(*binding, now);
-            Ok(at(&location, tagged(StatusCode::OK, version, body)))
-        }
-        BindOutcome::ExternalIdTaken => {
-            Err(problem_at(Code::ExternalIdConflict, "/external_id", Rule::Taken))
-        }
-        BindOutcome::SubscriberUnknown => Err(unknown("/subscriber/id")),
-        BindOutcome::RealNumbersRefused => Err(real_numbers_refused("/subscriber/real_number")),
-        BindOutcome::SubscriberVirtual => Err(number_virtual(subscriber)),
-        BindOutcome::TenantSuspended => Err(Code::TenantSuspended.into()),
-        BindOutcome::TermInvalid => {
-            Err(problem_at(Code::ValidationFailed, "/valid_until", Rule::TimeOrder))
-        }
-        BindOutcome::CityUnknown => {
-            Err(problem_at(Code::GeoMismatch, "/city", Rule::UnknownReference))
-        }
-        BindOutcome::NumberCooling => {
-            Err(problem_at(Code::NumberCooling, "/virtual_number", Rule::Taken))
-        }
-        BindOutcome::PoolUnknown if names_pool => Err(unknown("/pool")),
-        BindOutcome::PoolUnknown | BindOutcome::PoolEmpty => Err(Code::PoolEmpty.into()),
-        BindOutcome::NumberTaken => {
-            Err(problem_at(Code::NumberTaken, "/virtual_number", Rule::Taken))
+    if status == StatusCode::CREATED {
+        tx.commit().await?;
+    }
+    let (location, version) = (location(binding.id), binding.version);
+    Ok(at(&location, tagged(status, version, BindingBody::new(binding, now))))
+}
+
+/// What a refusal of a new binding depends on beside the outcome.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    /// A pool was named, and may be the mistake.
+    names_pool: bool,
+    /// Where the subscriber is named.
+    subscriber: &'static str,
+}
+
+impl Asked {
+    pub(super) const fn of(body: &BindingCreate) -> Self {
+        Self { names_pool: body.names_pool(), subscriber: body.subscriber_pointer() }
+    }
+
+    /// The binding, new (201) or of before (200), or why there is none.
+    pub(super) fn told(
+        self,
+        outcome: BindOutcome,
+    ) -> Result<(StatusCode, BindingRecord), ApiError> {
+        let unknown = |pointer| problem_at(Code::ValidationFailed, pointer, Rule::UnknownReference);
+        match outcome {
+            BindOutcome::Created(binding) => Ok((StatusCode::CREATED, *binding)),
+            BindOutcome::Existing(binding) => Ok((StatusCode::OK, *binding)),
+            BindOutcome::ExternalIdTaken => {
+                Err(problem_at(Code::ExternalIdConflict, "/external_id", Rule::Taken))
+            }
+            BindOutcome::SubscriberUnknown => Err(unknown("/subscriber/id")),
+            BindOutcome::RealNumbersRefused => Err(real_numbers_refused("/subscriber/real_number")),
+            BindOutcome::SubscriberVirtual => Err(number_virtual(self.subscriber)),
+            BindOutcome::TenantSuspended => Err(Code::TenantSuspended.into()),
+            BindOutcome::TermInvalid => {
+                Err(problem_at(Code::ValidationFailed, "/valid_until", Rule::TimeOrder))
+            }
+            BindOutcome::CityUnknown => {
+                Err(problem_at(Code::GeoMismatch, "/city", Rule::UnknownReference))
+            }
+            BindOutcome::NumberCooling => {
+                Err(problem_at(Code::NumberCooling, "/virtual_number", Rule::Taken))
+            }
+            BindOutcome::PoolUnknown if self.names_pool => Err(unknown("/pool")),
+            BindOutcome::PoolUnknown | BindOutcome::PoolEmpty => Err(Code::PoolEmpty.into()),
+            BindOutcome::NumberTaken => {
+                Err(problem_at(Code::NumberTaken, "/virtual_number", Rule::Taken))
+            }
         }
     }
 }

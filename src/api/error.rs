@@ -184,7 +184,7 @@ problems! {
     /// More than the body limit.
     BodyTooLarge "body_too_large" PAYLOAD_TOO_LARGE false
         "Body too large" "请求体过大"
-        "The body is larger than 1 MiB." "请求体超过 1 MiB。";
+        "The body is larger than this operation reads." "请求体超过此操作的上限。";
     /// Not a content type of this operation.
     UnsupportedMediaType "unsupported_media_type" UNSUPPORTED_MEDIA_TYPE false
         "Unsupported media type" "不支持的媒体类型"
@@ -211,11 +211,6 @@ problems! {
         "Another request" "请求不一致"
         "This Idempotency-Key was used for another request."
         "该 Idempotency-Key 已用于另一个请求。";
-    /// The key, or its tenant, asks more often than it may.
-    RateLimited "rate_limited" TOO_MANY_REQUESTS true
-        "Too many requests" "请求过多"
-        "The key or its tenant has made more requests than it may; go on more slowly."
-        "该密钥或其租户的请求数超过上限，请放慢速度。";
     /// The tenant fetches as many recordings as it may.
     TooManyDownloads "too_many_downloads" TOO_MANY_REQUESTS true
         "Too many downloads" "下载过多"
@@ -299,6 +294,27 @@ impl ApiError {
         self.code
     }
 
+    /// What the client is told; what the log should say about it is said.
+    #[must_use]
+    pub fn problem(&self, request_id: &RequestId, language: Language) -> Problem {
+        let code = self.code;
+        if let Some(cause) = &self.cause {
+            tracing::warn!(request.id = %request_id, code = code.label(),
+                "A request failed: {cause}");
+        }
+        let (title, detail) = code.words(language);
+        Problem {
+            kind: format!("urn:maskline:problem:{}", code.label()),
+            title,
+            status: code.status().as_u16(),
+            code: code.label(),
+            detail,
+            request_id: request_id.to_string(),
+            retryable: code.retryable(),
+            errors: self.fields.iter().map(|field| field.body(language)).collect(),
+        }
+    }
+
     /// The places it names.
     #[must_use]
     pub fn fields(&self) -> &[FieldError] {
@@ -370,20 +386,7 @@ pub fn render(mut response: Response, request_id: &RequestId, language: Language
         return response;
     };
     let code = error.code;
-    if let Some(cause) = &error.cause {
-        tracing::warn!(request.id = %request_id, code = code.label(), "A request failed: {cause}");
-    }
-    let (title, detail) = code.words(language);
-    let problem = Problem {
-        kind: format!("urn:maskline:problem:{}", code.label()),
-        title,
-        status: code.status().as_u16(),
-        code: code.label(),
-        detail,
-        request_id: request_id.to_string(),
-        retryable: code.retryable(),
-        errors: error.fields.iter().map(|field| field.body(language)).collect(),
-    };
+    let problem = error.problem(request_id, language);
     let (mut parts, _) = response.into_parts();
     let headers = &mut parts.headers;
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));

@@ -2,7 +2,7 @@
 //! with its place and without its value.
 
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
+use axum::extract::{FromRequest, FromRequestParts, MatchedPath, RawPathParams, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -11,11 +11,15 @@ use zeroize::Zeroize;
 
 use super::error::{ApiError, Code};
 use super::field_error::{FieldError, Rule, Segment};
+use super::roles::{BASE, BATCH_PATH};
 use super::values::{Object, PublicId, RULE_MARK, problem_at};
 use crate::domain::number::{InvalidNumber, VirtualNumber};
 
-/// The largest body of any request.
+/// The largest body of any request but those of [`body_bytes_max`].
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// The largest batch of bindings: 4 KiB for each of its rows.
+pub const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// The most query parameters of any request.
 pub const QUERY_PARAMETERS_MAX: usize = 32;
@@ -48,7 +52,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
         if media_type(&parts.headers) != Some(MediaType::Json) {
             return Err(Code::UnsupportedMediaType.into());
         }
-        let bytes = read_body(&parts.headers, body).await?;
+        let bytes = read_body(&parts, body).await?;
         let value = parse_json(&bytes);
         wipe(bytes);
         value.map(Self)
@@ -60,7 +64,7 @@ impl<S: Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalJson<T> 
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
-        let bytes = read_body(&parts.headers, body).await?;
+        let bytes = read_body(&parts, body).await?;
         if bytes.is_empty() {
             return Ok(Self(T::default()));
         }
@@ -141,17 +145,25 @@ pub fn media_type(headers: &HeaderMap) -> Option<MediaType> {
     (essence == "text/csv").then_some(MediaType::Csv)
 }
 
-/// Reads a body up to [`BODY_BYTES_MAX`].
+/// The largest body that the operation of this request reads.
+#[must_use]
+pub fn body_bytes_max(parts: &Parts) -> usize {
+    let path = parts.extensions.get::<MatchedPath>().and_then(|it| it.as_str().strip_prefix(BASE));
+    if path == Some(BATCH_PATH) { BATCH_BYTES_MAX } else { BODY_BYTES_MAX }
+}
+
+/// Reads a body up to the bound of its operation.
 ///
 /// # Errors
 /// [`Code::BodyTooLarge`] as soon as that is known; [`Code::MalformedBody`] when the peer breaks
 /// off.
-pub async fn read_body(headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
+pub async fn read_body(parts: &Parts, body: Body) -> Result<Bytes, ApiError> {
+    let (headers, bytes_max) = (&parts.headers, body_bytes_max(parts));
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|length: u64| length > BODY_BYTES_MAX as u64) {
+    if announced.is_some_and(|length: u64| length > bytes_max as u64) {
         return Err(Code::BodyTooLarge.into());
     }
-    to_bytes(body, BODY_BYTES_MAX).await.map_err(|error| {
+    to_bytes(body, bytes_max).await.map_err(|error| {
         // axum boxes the error of its limit; the text is all that it shows of it.
         let is_limit = error.to_string().contains("length limit");
         if is_limit { Code::BodyTooLarge } else { Code::MalformedBody }.into()

@@ -21,7 +21,7 @@ use tracing::Instrument as _;
 use super::Api;
 use super::auth::Actor;
 use super::error::{ApiError, Code, render};
-use super::extract::{BODY_BYTES_MAX, read_body};
+use super::extract::{BODY_BYTES_MAX, body_bytes_max, read_body};
 use super::field_error::{FieldError, Rule};
 use super::layers::{REQUEST_TIME_MAX, RequestContext};
 use crate::store::idempotency::{Begun, Claim, KeptAnswer};
@@ -38,8 +38,11 @@ pub const KEY_CHARS_MAX: usize = 255;
 pub const KEEP_TIME: Duration = Duration::from_secs(48 * 60 * 60);
 /// A request that has not answered after this has died, and may be tried again.
 pub const LOCK_TIME: Duration = Duration::from_secs(4 * REQUEST_TIME_MAX.as_secs());
-/// The largest answer that is kept.
-const ANSWER_BYTES_MAX: usize = 4 * BODY_BYTES_MAX;
+/// The largest answer that is kept, in bodies of its operation: what was sent comes back beside
+/// what was made of it, and a number of few characters may come back in many.
+const ANSWER_BODIES_MAX: usize = 8;
+/// The largest answer that is kept together with its change.
+const ANSWER_BYTES_MAX: usize = ANSWER_BODIES_MAX * BODY_BYTES_MAX;
 
 /// The headers of an answer that are kept with it.
 const KEPT_HEADERS: [HeaderName; 4] =
@@ -98,7 +101,8 @@ struct Once {
 impl Once {
     async fn run(self, request: Request, next: Next) -> Result<Response, ApiError> {
         let (parts, body) = request.into_parts();
-        let body = read_body(&parts.headers, body).await?;
+        let body = read_body(&parts, body).await?;
+        let answer_bytes_max = ANSWER_BODIES_MAX * body_bytes_max(&parts);
         let claim = self.claim(&parts, &body);
         match self.api.store().begin_once(&claim, self.api.now().wall).await? {
             Begun::Started => {}
@@ -112,7 +116,7 @@ impl Once {
         // A panic is caught outside of this layer; the claim must be given back here.
         let response = tokio::spawn(work).await;
         let response = response.unwrap_or_else(|_| ApiError::new(Code::Internal).into_response());
-        self.keep(&claim, response).await
+        self.keep(&claim, response, answer_bytes_max).await
     }
 
     fn claim(&self, parts: &Parts, body: &[u8]) -> Claim {
@@ -141,7 +145,12 @@ impl Once {
     }
 
     /// Keeps a final answer; gives the claim back when the fault is ours.
-    async fn keep(&self, claim: &Claim, response: Response) -> Result<Response, ApiError> {
+    async fn keep(
+        &self,
+        claim: &Claim,
+        response: Response,
+        bytes_max: usize,
+    ) -> Result<Response, ApiError> {
         let store = self.api.store();
         if response.extensions().get::<Completed>().is_some() {
             return Ok(response);
@@ -152,7 +161,7 @@ impl Once {
             return Ok(response);
         }
         let (parts, body) = response.into_parts();
-        let Ok(body) = to_bytes(body, ANSWER_BYTES_MAX).await else {
+        let Ok(body) = to_bytes(body, bytes_max).await else {
             store.abandon_once(claim).await?;
             return Err(Code::Internal.into());
         };

@@ -6,6 +6,7 @@ pub mod agents;
 pub mod answer;
 pub mod api_keys;
 pub mod auth;
+pub mod binding_batch;
 pub mod binding_body;
 pub mod binding_change;
 pub mod bindings;
@@ -29,7 +30,6 @@ pub mod numbers;
 pub mod openapi;
 pub mod paging;
 pub mod pools;
-pub mod rate;
 pub mod recordings;
 pub mod request_id;
 pub mod roles;
@@ -53,6 +53,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -63,7 +64,6 @@ use crate::store::Store;
 use crate::store::api_key::ApiKey;
 use auth::KeyCache;
 use downloads::Downloads;
-use rate::{Rate, Rates};
 use secrets::RequestHasher;
 
 /// Where the API reads the clocks: `relay::now`, or a test's own.
@@ -81,7 +81,7 @@ struct Shared {
     keys: KeyCache,
     recordings: Option<PathBuf>,
     downloads: Arc<Downloads>,
-    rate: Rate,
+    batches: Semaphore,
     reach: Reach,
     heartbeat: Duration,
     stop: CancellationToken,
@@ -96,7 +96,6 @@ impl Api {
             .max_capacity(auth::KEY_CACHE_MAX)
             .time_to_live(auth::KEY_CACHE_TIME)
             .build();
-        let rate = Rate::new(Rates::default(), &clock);
         Self(Arc::new(Shared {
             store,
             relay,
@@ -105,7 +104,7 @@ impl Api {
             keys,
             recordings: None,
             downloads: Arc::default(),
-            rate,
+            batches: Semaphore::new(binding_batch::BATCHES_MAX),
             reach: Reach::default(),
             heartbeat: live_calls::HEARTBEAT,
             stop: CancellationToken::new(),
@@ -117,15 +116,6 @@ impl Api {
     pub fn with_recordings(mut self, folder: PathBuf) -> Self {
         if let Some(shared) = Arc::get_mut(&mut self.0) {
             shared.recordings = Some(folder);
-        }
-        self
-    }
-
-    /// The same, with so many requests of a key and a tenant. To be called before it is shared.
-    #[must_use]
-    pub fn with_rates(mut self, rates: Rates) -> Self {
-        if let Some(shared) = Arc::get_mut(&mut self.0) {
-            shared.rate = Rate::new(rates, &shared.clock);
         }
         self
     }
@@ -171,16 +161,16 @@ impl Api {
         self.0.reach
     }
 
-    fn rate(&self) -> &Rate {
-        &self.0.rate
-    }
-
     fn recordings(&self) -> Option<&Path> {
         self.0.recordings.as_deref()
     }
 
     fn downloads(&self) -> &Arc<Downloads> {
         &self.0.downloads
+    }
+
+    fn batches(&self) -> &Semaphore {
+        &self.0.batches
     }
 
     fn store(&self) -> &Store {

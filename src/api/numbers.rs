@@ -210,7 +210,7 @@ pub async fn import(
 ) -> Result<axum::Json<ImportBody>, ApiError> {
     let (parts, body) = request.into_parts();
     let kind = media_type(&parts.headers).ok_or(ApiError::new(Code::UnsupportedMediaType))?;
-    let bytes = read_body(&parts.headers, body).await?;
+    let bytes = read_body(&parts, body).await?;
     let (pool, texts) = match (kind, params.pool) {
         (MediaType::Json, None) => {
             let body: NumbersImport = parse_json(&bytes)?;

@@ -29,8 +29,8 @@ use super::roles::{BASE, find_operation};
 use super::values::{Time, VirtualNumberField, text_schema};
 use super::webhooks::DeliveryStateWord;
 use super::{
-    Api, agents, api_keys, binding_change, bindings, calls, events, live_calls, numbers, pools,
-    recordings, sip_access, subscribers, tenants, trunks, webhooks,
+    Api, agents, api_keys, binding_batch, binding_change, bindings, calls, events, live_calls,
+    numbers, pools, recordings, sip_access, subscribers, tenants, trunks, webhooks,
 };
 use crate::domain::event::EventKind;
 use crate::domain::id::{AgentId, BindingId, CallId, PoolId, SubscriberId, TenantId};
@@ -104,6 +104,7 @@ pub(super) fn operations() -> (Router<Api>, OpenApi) {
         .routes(routes!(subscribers::get))
         .routes(routes!(subscribers::replace_number))
         .routes(routes!(bindings::create, bindings::list))
+        .routes(routes!(binding_batch::batch))
         .routes(routes!(bindings::get, binding_change::patch))
         .routes(routes!(binding_change::renew))
         .routes(routes!(bindings::suspend))

@@ -27,6 +27,9 @@ pub enum Role {
 /// Where all operations live.
 pub const BASE: &str = "/v1";
 
+/// Many bindings at once, below [`BASE`]: its body is larger than those of the others.
+pub const BATCH_PATH: &str = "/bindings:batch";
+
 /// The number of roles.
 pub const ROLES: usize = 8;
 
@@ -185,6 +188,7 @@ pub const OPERATIONS: &[OperationRow] = &[
     row("subscribers_get",    GET,    "/subscribers/{id}",        "subscribers:read",  b".xxx...."),
     row("subscribers_number", PUT,    "/subscribers/{id}/number", "subscribers:write", b".xx....."),
     row("bindings_create",    POST,   "/bindings",                "bindings:write",    b".xx....."),
+    row("bindings_batch",     POST,   BATCH_PATH,                 "bindings:write",    b".xx....."),
     row("bindings_list",      GET,    "/bindings",                "bindings:read",     b".xxx...."),
     row("bindings_get",       GET,    "/bindings/{id}",           "bindings:read",     b".xxx...."),
     row("bindings_patch",     PATCH,  "/bindings/{id}",           "bindings:write",    b".xx....."),

@@ -7,6 +7,7 @@ mod certificates;
 mod support;
 
 mod bad_input;
+mod batch;
 mod choice;
 mod contract;
 mod events;
@@ -14,7 +15,6 @@ mod examples;
 mod isolation;
 mod live_calls;
 mod nouns;
-mod rate;
 mod recordings;
 mod repeated;
 mod roles;

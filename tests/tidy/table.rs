@@ -203,7 +203,6 @@ pub(super) const HTTP_PACKAGES: &[&str] = &[
     "secrecy",
     "bytes",
     "csv",
-    "governor",
     "moka",
     "zeroize",
 ];
