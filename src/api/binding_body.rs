@@ -177,6 +177,11 @@ impl BindingCreate {
         }
     }
 
+    /// Where its end is named.
+    pub(super) fn end_pointer(&self) -> &'static str {
+        if self.follow_policy.unwrap_or_default() { "/policy/ends_at" } else { "/valid_until" }
+    }
+
     /// All rules of the request, and what is left when they hold.
     pub(super) fn check(self) -> Result<NewBinding, ApiError> {
         self.check_supported()?;

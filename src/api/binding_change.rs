@@ -80,6 +80,14 @@ pub struct BindingRenew {
 }
 
 impl BindingPatch {
+    /// Where the end is that makes no sense: the one that was given, or the policy's that is to be
+    /// followed.
+    fn end_pointer(&self) -> &'static str {
+        let ends_at = self.policy.as_ref().and_then(|policy| policy.0.ends_at.as_ref());
+        let follows = ends_at.is_some() || self.follow_policy == Some(true);
+        if self.valid_until.is_none() && follows { "/policy/ends_at" } else { "/valid_until" }
+    }
+
     /// All rules of the request, and what is left when they hold.
     fn check(self) -> Result<BindingChange, ApiError> {
         let mut checks = Checks::default();
@@ -122,7 +130,8 @@ pub async fn patch(
     if_match: IfMatch,
     Json(body): Json<BindingPatch>,
 ) -> Result<Response, ApiError> {
-    change(&api, &actor, id, if_match, body.check()?, "/valid_until").await
+    let end = body.end_pointer();
+    change(&api, &actor, id, if_match, body.check()?, end).await
 }
 
 /// Gives a binding that is not over a new end: the policy's where it follows the policy, else its

@@ -125,11 +125,14 @@ pub(super) struct Asked {
     names_pool: bool,
     /// Where the subscriber is named.
     subscriber: &'static str,
+    /// Where its end is named.
+    end: &'static str,
 }
 
 impl Asked {
-    pub(super) const fn of(body: &BindingCreate) -> Self {
-        Self { names_pool: body.names_pool(), subscriber: body.subscriber_pointer() }
+    pub(super) fn of(body: &BindingCreate) -> Self {
+        let (subscriber, end) = (body.subscriber_pointer(), body.end_pointer());
+        Self { names_pool: body.names_pool(), subscriber, end }
     }
 
     /// The binding, new (201) or of before (200), or why there is none.
@@ -149,7 +152,7 @@ impl Asked {
             BindOutcome::SubscriberVirtual => Err(number_virtual(self.subscriber)),
             BindOutcome::TenantSuspended => Err(Code::TenantSuspended.into()),
             BindOutcome::TermInvalid => {
-                Err(problem_at(Code::ValidationFailed, "/valid_until", Rule::TimeOrder))
+                Err(problem_at(Code::ValidationFailed, self.end, Rule::TimeOrder))
             }
             BindOutcome::CityUnknown => {
                 Err(problem_at(Code::GeoMismatch, "/city", Rule::UnknownReference))

@@ -34,7 +34,7 @@ pub enum Rule {
     InvalidId,
     /// Nothing that this key may see has this identifier.
     UnknownReference,
-    /// Not an RFC 3339 time with an offset.
+    /// Not an RFC 3339 time with an offset, or too far away.
     InvalidTime,
     /// The end is not after the start, or has passed.
     TimeOrder,
@@ -98,7 +98,7 @@ impl Rule {
             Self::Number(rule) => return format!("The number {rule}.").into(),
             Self::InvalidId => "This is no identifier of the wanted kind.",
             Self::UnknownReference => "Nothing is known by this identifier.",
-            Self::InvalidTime => "Must be an RFC 3339 time with an offset.",
+            Self::InvalidTime => "Must be an RFC 3339 time with an offset, before the year 9000.",
             Self::TimeOrder => "Must be later than the start, and in the future.",
             Self::InvalidAddress => "Must be an IP address, a network or address:port.",
             Self::NotSupportedYet => "This version does not support that yet.",
@@ -130,7 +130,7 @@ impl Rule {
             },
             Self::InvalidId => "不是该类资源的编号。",
             Self::UnknownReference => "没有该编号对应的资源。",
-            Self::InvalidTime => "必须是带时区的 RFC 3339 时间。",
+            Self::InvalidTime => "必须是带时区且早于 9000 年的 RFC 3339 时间。",
             Self::TimeOrder => "必须晚于开始时间且在将来。",
             Self::InvalidAddress => "必须是 IP 地址、网段或 地址:端口。",
             Self::NotSupportedYet => "当前版本暂不支持。",

@@ -77,6 +77,10 @@ impl<'de, T: PublicId> Deserialize<'de> for Id<T> {
     }
 }
 
+/// The first second of the year 9000, in Unix time: later moments are refused, so that a term
+/// counted from one still ends within the calendar.
+const TIME_END_S: i64 = 221_845_392_000;
+
 /// A moment: RFC 3339 with an offset, kept to the microsecond as the store does.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Time(pub SystemTime);
@@ -94,6 +98,9 @@ impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_str(Text(|text| {
             let timestamp: Timestamp = text.parse().map_err(|_| "invalid_time")?;
+            if timestamp.as_second() >= TIME_END_S {
+                return Err("invalid_time");
+            }
             // The store keeps microseconds: what is read back must equal what was sent.
             let rounded = Timestamp::from_microsecond(timestamp.as_microsecond());
             Ok(Self(rounded.map_err(|_| "invalid_time")?.into()))

@@ -72,8 +72,14 @@ async fn terms_that_make_no_sense_change_nothing() {
         (json!({"valid_until": "2020-01-01T00:00:00Z"}), "/valid_until"),
         // A short term has an end.
         (json!({"valid_until": null}), "/valid_until"),
-        (json!({"follow_policy": true}), "/valid_until"),
+        (json!({"follow_policy": true}), "/policy/ends_at"),
         (json!({"follow_policy": true, "valid_until": null}), "/valid_until"),
+        (
+            json!({"follow_policy": true, "policy": {"ends_at": "2020-01-01T00:00:00Z"}}),
+            "/policy/ends_at",
+        ),
+        // What is counted from it would lie outside of the calendar.
+        (json!({"valid_until": "9000-01-01T00:00:00Z"}), "/valid_until"),
         (json!({"idle_ttl": 60}), "/idle_ttl"),
         (json!({"max_duration_s": 5}), "/max_duration_s"),
         (json!({"on_expiry": "explode"}), "/on_expiry"),
@@ -92,4 +98,24 @@ async fn terms_that_make_no_sense_change_nothing() {
     let refused = world.admin.post("/v1/bindings", two_ends).await;
     refused.refused(422, "validation_failed");
     assert_eq!(world.count("binding").await, 1);
+}
+
+#[tokio::test]
+async fn times_at_the_end_of_the_calendar_are_refused_and_those_before_are_kept() {
+    let world = World::new().await;
+    let mut late = binding(1);
+    (late["valid_from"], late["idle_ttl"]) = (json!("9999-12-30T00:00:00Z"), json!(86_400));
+    let refused = world.admin.post("/v1/bindings", late.clone()).await;
+    assert_eq!(refused.refused(422, "validation_failed").place(), ("/valid_from", "invalid_time"));
+    late["valid_from"] = json!("8999-12-31T23:59:59Z");
+    late["idle_ttl"] = json!(315_360_000);
+    let made = world.admin.post("/v1/bindings", late).await.gave(201);
+    assert_eq!(made.body["valid_from"], "8999-12-31T23:59:59Z");
+
+    let mut past = binding(2);
+    past["follow_policy"] = json!(true);
+    past["policy"]["ends_at"] = json!("2020-01-01T00:00:00Z");
+    let refused = world.admin.post("/v1/bindings", past).await;
+    let refused = refused.refused(422, "validation_failed");
+    assert_eq!(refused.place(), ("/policy/ends_at", "time_order"));
 }

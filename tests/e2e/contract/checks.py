@@ -7,6 +7,7 @@ from schemathesis.openapi.checks import RejectedPositiveData
 BEYOND_SCHEMAS = {
     "exactly_one",
     "invalid_address",
+    "invalid_time",
     "not_supported_yet",
     "number_virtual",
     "real_number_here",
