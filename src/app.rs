@@ -175,6 +175,9 @@ pub async fn start(config: Config, root_key: RootKeyFile) -> Result<Running, Sta
     let (api, admin) = (api_listener.address, admin_listener.address);
     let api_state =
         Api::new(store.clone(), relay.clone(), Arc::new(now)).with_reach(webhooks::reach(&config));
+    let rates = [config.api.key_rps_max, config.api.tenant_rps_max];
+    let [key, tenant] = rates.map(|rate| u32::try_from(rate).unwrap_or(u32::MAX));
+    let api_state = api_state.with_rates(api::rate::Rates { key, tenant });
     // Streams have no end of their own: the service would wait for them.
     let api_state = api_state.with_stop(stop.clone());
     let router = api::router(match &config.recording.folder {

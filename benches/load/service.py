@@ -20,6 +20,8 @@ connections_max = 16
 root_file = "{work}/root.key"
 [api]
 listen = "127.0.0.1:{api}"
+key_rps_max = 0
+tenant_rps_max = 0
 [admin]
 listen = "127.0.0.1:{admin}"
 [sip]

@@ -83,10 +83,18 @@ impl<S: Sync> FromRequestParts<S> for TenantActor {
 /// The layer around every operation.
 pub async fn admit(State(api): State<Api>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
-    match check(&api, &parts).await {
-        Ok(actor) => {
+    let admitted = match check(&api, &parts).await {
+        Ok(actor) => api.rate().admit(&actor).map(|left| (actor, left)),
+        Err(error) => Err(error),
+    };
+    match admitted {
+        Ok((actor, left)) => {
             parts.extensions.insert(actor);
-            next.run(Request::from_parts(parts, body)).await
+            let mut response = next.run(Request::from_parts(parts, body)).await;
+            if let Some(left) = left {
+                left.write(response.headers_mut());
+            }
+            response
         }
         Err(error) => error.into_response(),
     }

@@ -211,6 +211,11 @@ problems! {
         "Another request" "请求不一致"
         "This Idempotency-Key was used for another request."
         "该 Idempotency-Key 已用于另一个请求。";
+    /// The key, or its tenant, asks more often than it may.
+    RateLimited "rate_limited" TOO_MANY_REQUESTS true
+        "Too many requests" "请求过多"
+        "The key or its tenant has made more requests than it may; go on more slowly."
+        "该密钥或其租户的请求数超过上限，请放慢速度。";
     /// The tenant fetches as many recordings as it may.
     TooManyDownloads "too_many_downloads" TOO_MANY_REQUESTS true
         "Too many downloads" "下载过多"

@@ -30,6 +30,7 @@ pub mod numbers;
 pub mod openapi;
 pub mod paging;
 pub mod pools;
+pub mod rate;
 pub mod recordings;
 pub mod request_id;
 pub mod roles;
@@ -64,6 +65,7 @@ use crate::store::Store;
 use crate::store::api_key::ApiKey;
 use auth::KeyCache;
 use downloads::Downloads;
+use rate::{Rate, Rates};
 use secrets::RequestHasher;
 
 /// Where the API reads the clocks: `relay::now`, or a test's own.
@@ -81,6 +83,7 @@ struct Shared {
     keys: KeyCache,
     recordings: Option<PathBuf>,
     downloads: Arc<Downloads>,
+    rate: Rate,
     batches: Semaphore,
     reach: Reach,
     heartbeat: Duration,
@@ -96,6 +99,7 @@ impl Api {
             .max_capacity(auth::KEY_CACHE_MAX)
             .time_to_live(auth::KEY_CACHE_TIME)
             .build();
+        let rate = Rate::new(Rates::default(), &clock);
         Self(Arc::new(Shared {
             store,
             relay,
@@ -104,6 +108,7 @@ impl Api {
             keys,
             recordings: None,
             downloads: Arc::default(),
+            rate,
             batches: Semaphore::new(binding_batch::BATCHES_MAX),
             reach: Reach::default(),
             heartbeat: live_calls::HEARTBEAT,
@@ -116,6 +121,15 @@ impl Api {
     pub fn with_recordings(mut self, folder: PathBuf) -> Self {
         if let Some(shared) = Arc::get_mut(&mut self.0) {
             shared.recordings = Some(folder);
+        }
+        self
+    }
+
+    /// The same, with so many requests of a key and a tenant. To be called before it is shared.
+    #[must_use]
+    pub fn with_rates(mut self, rates: Rates) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.0) {
+            shared.rate = Rate::new(rates, &shared.clock);
         }
         self
     }
@@ -159,6 +173,10 @@ impl Api {
     /// How far deliveries reach.
     fn reach(&self) -> Reach {
         self.0.reach
+    }
+
+    fn rate(&self) -> &Rate {
+        &self.0.rate
     }
 
     fn recordings(&self) -> Option<&Path> {

@@ -58,6 +58,8 @@ fn durations(config: &Config, found: &mut Found) {
 
 fn numbers(config: &Config, found: &mut Found) {
     let bounds = [
+        ("api.key_rps_max", config.api.key_rps_max, 0, 1_000_000),
+        ("api.tenant_rps_max", config.api.tenant_rps_max, 0, 1_000_000),
         ("sip.calls_max", config.sip.calls_max, 1, 200_000),
         ("sip.source_cps_max", config.sip.source_cps_max, 0, 1_000_000),
         ("sip.shards", config.sip.shards, 0, SHARDS_MAX),

@@ -64,6 +64,11 @@ pub(super) const KEYS: &[Key] = &[
     key!(database.connections_max, "connections of each of the two pools"),
     key!(keys.root_file, "the root key, made once by `maskline key init`, mode 0400"),
     key!(api.listen, "the control API"),
+    key!(
+        api.key_rps_max,
+        "requests a second of one key, and twice as many at once; each node counts; 0: no limit"
+    ),
+    key!(api.tenant_rps_max, "the same of all keys of one tenant together"),
     key!(admin.listen, "/healthz /readyz /metrics /version /debug/config; keep it private"),
     key!(
         sip.listen,

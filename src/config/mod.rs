@@ -82,6 +82,16 @@ pub struct Keys {
 pub struct Api {
     /// Where HTTP is served.
     pub listen: SocketAddr,
+    /// The requests of one key in a second; 0: no limit.
+    pub key_rps_max: usize,
+    /// The requests of all keys of one tenant in a second; 0: no limit.
+    pub tenant_rps_max: usize,
+}
+
+impl Api {
+    const fn at(listen: SocketAddr) -> Self {
+        Self { listen, key_rps_max: 500, tenant_rps_max: 2_000 }
+    }
 }
 
 /// `[admin]`
@@ -379,7 +389,7 @@ impl Default for Config {
                 connections_max: 16,
             },
             keys: Keys { root_file: PathBuf::from("/etc/maskline/root.key") },
-            api: Api { listen: SocketAddr::new(loopback, 8080) },
+            api: Api::at(SocketAddr::new(loopback, 8080)),
             admin: Admin { listen: SocketAddr::new(loopback, 9090) },
             sip: Sip {
                 listen: Listeners::udp(SocketAddr::new(any, 5060)),

@@ -87,6 +87,11 @@ impl Client {
         Self { app: self.app.clone(), key: key.to_owned() }
     }
 
+    /// With the same key at another process on the same database.
+    pub(crate) fn at(&self, app: Router) -> Self {
+        Self { app, key: self.key.clone() }
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send(self.request("GET", path).body(Body::empty()).expect("a request")).await
     }

@@ -203,6 +203,7 @@ pub(super) const HTTP_PACKAGES: &[&str] = &[
     "secrecy",
     "bytes",
     "csv",
+    "governor",
     "moka",
     "zeroize",
 ];
