@@ -1,6 +1,7 @@
 //! Many bindings at once: each row is read, judged and answered as a request of its own would be.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Extension;
@@ -8,6 +9,7 @@ use axum::extract::{FromRequest, Request, State};
 use axum::http::StatusCode;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use utoipa::openapi::schema::{AnyOfBuilder, ObjectBuilder, Schema, SchemaType};
 use utoipa::openapi::{Ref, RefOr};
@@ -23,8 +25,11 @@ use super::field_error::{FieldError, Rule};
 use super::layers::RequestContext;
 use crate::store::binding::{BATCH_ROWS_MAX, BindingRecord, NewBinding, RowOutcome};
 
-/// So many batches are bound at once: each holds a connection and a lock for every row.
+/// So many batches are read and bound at once: each holds its rows in memory, and later a
+/// connection and a lock for every row.
 pub const BATCHES_MAX: usize = 2;
+/// The longest row: more than one that is good can need, and few enough to be read into memory.
+const ROW_BYTES_MAX: usize = 128 * 1024;
 /// How long a batch waits for its turn.
 const TURN_TIME_MAX: Duration = Duration::from_secs(5);
 
@@ -83,22 +88,31 @@ pub struct BindingResult {
     problem: Option<Problem>,
 }
 
-/// The rows of a body; those that are no binding are refused one by one.
+/// The rows of a body; those that are no binding are refused one by one. Whoever has them has a
+/// turn.
 #[derive(Debug)]
-pub struct Rows(Vec<Result<BindingCreate, ApiError>>);
+pub struct Rows {
+    rows: Vec<Row>,
+    _turn: OwnedSemaphorePermit,
+}
 
-impl<S: Sync> FromRequest<S> for Rows {
+type Row = Result<(Asked, NewBinding), ApiError>;
+
+impl FromRequest<Api> for Rows {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, api: &Api) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
         if media_type(&parts.headers) != Some(MediaType::Json) {
             return Err(Code::UnsupportedMediaType.into());
         }
         let bytes = read_body(&parts, body).await?;
-        let rows = read_rows(&bytes);
+        // What is read takes many times the room of its text.
+        let turn = timeout(TURN_TIME_MAX, Arc::clone(api.batches()).acquire_owned()).await;
+        let turn = turn.ok().and_then(Result::ok).ok_or(ApiError::new(Code::Unavailable));
+        let rows = turn.and_then(|turn| Ok(Self { rows: read_rows(&bytes)?, _turn: turn }));
         wipe(bytes);
-        rows.map(Self)
+        rows
     }
 }
 
@@ -106,8 +120,8 @@ impl<S: Sync> FromRequest<S> for Rows {
 /// 200 with a result for every row in their order; a row that is refused changes nothing and does
 /// not hold up the others. Rows with the same `external_id`, subscriber or virtual number are
 /// carried out in their order too. When the answer is a problem of the whole request, no row was
-/// bound; the same rows sent again give the bindings that there are already. The body may have 4
-/// MiB.
+/// bound; the same rows sent again give the bindings that there are already. The body may have 2
+/// MiB, a row of it 128 KiB.
 #[utoipa::path(post, path = "/bindings:batch", operation_id = "bindings_batch", tag = "bindings",
     request_body = BindingBatch,
     responses((status = 200, body = BindingResults), (status = "4XX", body = Problem)))]
@@ -115,20 +129,16 @@ pub async fn batch(
     State(api): State<Api>,
     actor: TenantActor,
     Extension(context): Extension<RequestContext>,
-    Rows(rows): Rows,
+    Rows { rows, _turn }: Rows,
 ) -> Result<axum::Json<BindingResults>, ApiError> {
-    let turn = timeout(TURN_TIME_MAX, api.batches().acquire()).await;
-    let _turn = turn.ok().and_then(Result::ok).ok_or(ApiError::new(Code::Unavailable))?;
     let mut news: Vec<NewBinding> = Vec::with_capacity(rows.len());
-    let checked: Vec<Result<Asked, ApiError>> = rows
-        .into_iter()
-        .map(|row| {
-            let body = row?;
-            let asked = Asked::of(&body);
-            news.push(body.check()?);
-            Ok(asked)
-        })
-        .collect();
+    let mut checked: Vec<Result<Asked, ApiError>> = Vec::with_capacity(rows.len());
+    for row in rows {
+        checked.push(row.map(|(asked, new)| {
+            news.push(new);
+            asked
+        }));
+    }
     let now = api.now().wall;
     let mut outcomes = Vec::new();
     if !news.is_empty() {
@@ -163,15 +173,24 @@ fn told(
 }
 
 /// Splits the body where one row ends and the next begins, and reads every row as a body of its
-/// own. The text is not copied: it holds real numbers, and is wiped afterwards.
-fn read_rows(body: &[u8]) -> Result<Vec<Result<BindingCreate, ApiError>>, ApiError> {
+/// own. The text is not copied: it holds real numbers, and is wiped afterwards. A row is judged
+/// before the next is read, so that what is too large is not kept.
+fn read_rows(body: &[u8]) -> Result<Vec<Row>, ApiError> {
     let BindingBatch { bindings } = parse_json(body)?;
     if !(1..=BATCH_ROWS_MAX).contains(&bindings.len()) {
         return Err(FieldError::new("/bindings", Rule::Length(1, BATCH_ROWS_MAX)).into());
     }
     let texts = split(body, bindings.len());
     let texts = texts.ok_or(ApiError::new(Code::Internal))?;
-    Ok(texts.into_iter().map(parse_json).collect())
+    Ok(texts.into_iter().map(read_row).collect())
+}
+
+fn read_row(text: &[u8]) -> Row {
+    if text.len() > ROW_BYTES_MAX {
+        return Err(Code::BodyTooLarge.into());
+    }
+    let body: BindingCreate = parse_json(text)?;
+    Ok((Asked::of(&body), body.check()?))
 }
 
 /// The texts of the `count` items of the only field of an object, which is known to be one.

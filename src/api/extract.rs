@@ -18,8 +18,8 @@ use crate::domain::number::{InvalidNumber, VirtualNumber};
 /// The largest body of any request but those of [`body_bytes_max`].
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 
-/// The largest batch of bindings: 4 KiB for each of its rows.
-pub const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The largest batch of bindings: 2 KiB for each of its rows.
+pub const BATCH_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// The most query parameters of any request.
 pub const QUERY_PARAMETERS_MAX: usize = 32;

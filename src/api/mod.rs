@@ -84,7 +84,7 @@ struct Shared {
     recordings: Option<PathBuf>,
     downloads: Arc<Downloads>,
     rate: Rate,
-    batches: Semaphore,
+    batches: Arc<Semaphore>,
     reach: Reach,
     heartbeat: Duration,
     stop: CancellationToken,
@@ -109,7 +109,7 @@ impl Api {
             recordings: None,
             downloads: Arc::default(),
             rate,
-            batches: Semaphore::new(binding_batch::BATCHES_MAX),
+            batches: Arc::new(Semaphore::new(binding_batch::BATCHES_MAX)),
             reach: Reach::default(),
             heartbeat: live_calls::HEARTBEAT,
             stop: CancellationToken::new(),
@@ -187,7 +187,7 @@ impl Api {
         &self.0.downloads
     }
 
-    fn batches(&self) -> &Semaphore {
+    fn batches(&self) -> &Arc<Semaphore> {
         &self.0.batches
     }
 

@@ -161,17 +161,29 @@ async fn a_body_that_is_no_batch_binds_nothing() {
 async fn a_batch_may_be_larger_than_other_bodies_but_has_a_bound_too() {
     let world = World::new().await;
     let note = |n: usize, bytes: usize| with(n, "metadata", json!({"note": "x".repeat(bytes)}));
-    let large: Vec<Value> = (0..200).map(|n| note(n, 15_000)).collect();
+    let large: Vec<Value> = (0..120).map(|n| note(n, 15_000)).collect();
     let answer = world.admin.json("POST", PATH, json!({"bindings": large}), &[(KEY, "a")]).await;
     let first = answer.gave(200);
     assert_eq!(first.body["results"][29]["status"], 201);
     let again = world.admin.json("POST", PATH, json!({"bindings": large}), &[(KEY, "a")]).await;
     assert_eq!((again.header("idempotent-replayed"), &again.body), ("true", &first.body));
-    let larger: Vec<Value> = (0..300).map(|n| note(n, 15_000)).collect();
+    let larger: Vec<Value> = (0..150).map(|n| note(n, 15_000)).collect();
     for headers in [&[][..], &[(KEY, "b")]] {
         let answer = world.admin.json("POST", PATH, json!({"bindings": larger}), headers).await;
         answer.refused(413, "body_too_large");
     }
+}
+
+#[tokio::test]
+async fn a_row_that_is_too_large_by_itself_is_refused_alone() {
+    let world = World::new().await;
+    let zeros = |count: usize| json!({"a": vec![0; count]});
+    let rows = [binding(1), with(2, "metadata", zeros(800_000)), with(3, "metadata", zeros(4_000))];
+    let results = batch(&world.admin, &rows).await.gave(200).body["results"].clone();
+    assert_eq!(results[0]["status"], 201);
+    assert_eq!(results[1]["problem"]["code"], "body_too_large");
+    assert_eq!(results[2]["problem"]["errors"][0]["pointer"], "/metadata");
+    assert_eq!(world.count("binding").await, 1);
 }
 
 #[tokio::test]

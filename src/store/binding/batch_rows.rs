@@ -2,7 +2,10 @@
 
 use std::time::SystemTime;
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use sqlx::types::Json;
+use uuid::Uuid;
 
 use super::terms::idle_check_at;
 use super::{BindingRecord, told};
@@ -39,11 +42,11 @@ impl TenantTx {
         &mut self,
         bindings: &[(BindingRecord, Vec<u8>)],
     ) -> Result<(), StoreError> {
-        let rows: Result<Vec<Value>, _> =
-            bindings.iter().map(|(binding, hash)| row(binding, hash)).collect();
+        let rows: Result<Vec<Row<'_>>, _> =
+            bindings.iter().map(|(binding, hash)| Row::new(binding, hash)).collect();
         sqlx::query(INSERT)
             .bind(uuid(self.tenant().as_u128()))
-            .bind(Value::Array(rows?))
+            .bind(Json(rows?))
             .execute(self.connection())
             .await?;
         Ok(())
@@ -81,43 +84,74 @@ impl TenantTx {
     }
 }
 
-fn row(binding: &BindingRecord, content_hash: &[u8]) -> Result<Value, StoreError> {
-    let moment = |at: Option<SystemTime>| -> Result<Option<String>, StoreError> {
-        at.map(|at| to_jiff(at).map(|at| at.to_string())).transpose()
-    };
-    let (starts_at, expires_at) = match binding.state {
-        BindingState::Pending { starts_at, expires_at } => (Some(starts_at), expires_at),
-        BindingState::Active { expires_at } => (None, expires_at),
-        // A new binding is neither.
-        BindingState::Suspended { .. }
-        | BindingState::Expired { .. }
-        | BindingState::Released { .. } => (None, None),
-    };
-    Ok(json!({
-        "id": uuid(binding.id.as_u128()),
-        "external_id": binding.external_id,
-        "content_hash": hex(content_hash),
-        "mode": binding.mode.label(),
-        "term": binding.term.label(),
-        "policy_ref": binding.policy.reference,
-        "policy_product": binding.policy.product,
-        "policy_ends_at": moment(binding.policy.ends_at)?,
-        "subscriber_id": uuid(binding.subscriber.as_u128()),
-        "number_id": uuid(binding.number.as_u128()),
-        "virtual_number": binding.virtual_number.as_str(),
-        "agent_group": binding.agent_group,
-        "state": binding.state.label(),
-        "starts_at": moment(starts_at)?,
-        "expires_at": moment(expires_at)?,
-        "valid_from": moment(Some(binding.valid_from))?,
-        "duration_max_s": write_seconds(binding.duration_max),
-        "metadata": binding.metadata,
-        "created_at": moment(Some(binding.created_at))?,
-        "follow_policy": binding.terms.follow_policy,
-        "idle_ttl_s": write_seconds(binding.terms.idle_ttl),
-        "idle_check_at": moment(idle_check_at(binding))?,
-        "on_expiry": binding.terms.on_expiry.label(),
-    }))
+/// A row as it is sent: what is large in it is not copied.
+#[derive(Serialize)]
+struct Row<'a> {
+    id: Uuid,
+    external_id: &'a str,
+    content_hash: String,
+    mode: &'static str,
+    term: &'static str,
+    policy_ref: &'a str,
+    policy_product: Option<&'a str>,
+    policy_ends_at: Option<String>,
+    subscriber_id: Uuid,
+    number_id: Uuid,
+    virtual_number: &'a str,
+    agent_group: Option<&'a str>,
+    state: &'static str,
+    starts_at: Option<String>,
+    expires_at: Option<String>,
+    valid_from: Option<String>,
+    duration_max_s: Option<i32>,
+    metadata: &'a Map<String, Value>,
+    created_at: Option<String>,
+    follow_policy: bool,
+    idle_ttl_s: Option<i32>,
+    idle_check_at: Option<String>,
+    on_expiry: &'static str,
+}
+
+impl<'a> Row<'a> {
+    fn new(binding: &'a BindingRecord, content_hash: &[u8]) -> Result<Self, StoreError> {
+        let (starts_at, expires_at) = match binding.state {
+            BindingState::Pending { starts_at, expires_at } => (Some(starts_at), expires_at),
+            BindingState::Active { expires_at } => (None, expires_at),
+            // A new binding is neither.
+            BindingState::Suspended { .. }
+            | BindingState::Expired { .. }
+            | BindingState::Released { .. } => (None, None),
+        };
+        Ok(Self {
+            id: uuid(binding.id.as_u128()),
+            external_id: &binding.external_id,
+            content_hash: hex(content_hash),
+            mode: binding.mode.label(),
+            term: binding.term.label(),
+            policy_ref: &binding.policy.reference,
+            policy_product: binding.policy.product.as_deref(),
+            policy_ends_at: moment(binding.policy.ends_at)?,
+            subscriber_id: uuid(binding.subscriber.as_u128()),
+            number_id: uuid(binding.number.as_u128()),
+            virtual_number: binding.virtual_number.as_str(),
+            agent_group: binding.agent_group.as_deref(),
+            state: binding.state.label(),
+            starts_at: moment(starts_at)?,
+            expires_at: moment(expires_at)?,
+            valid_from: moment(Some(binding.valid_from))?,
+            duration_max_s: write_seconds(binding.duration_max),
+            metadata: &binding.metadata,
+            created_at: moment(Some(binding.created_at))?,
+            follow_policy: binding.terms.follow_policy,
+            idle_ttl_s: write_seconds(binding.terms.idle_ttl),
+            idle_check_at: moment(idle_check_at(binding))?,
+            on_expiry: binding.terms.on_expiry.label(),
+        })
+    }
+}
+
+fn moment(at: Option<SystemTime>) -> Result<Option<String>, StoreError> {
+    at.map(|at| to_jiff(at).map(|at| at.to_string())).transpose()
 }
 
 /// As PostgreSQL reads bytes from a text.
