@@ -21,7 +21,7 @@ use super::subscribers::{number_virtual, real_numbers_refused};
 use super::values::{Checks, Id, VirtualNumberField, problem_at};
 use crate::domain::binding::{BindingState, SuspendReason};
 use crate::domain::cause::Cause;
-use crate::domain::id::{BindingId, SubscriberId};
+use crate::domain::id::{AgentId, BindingId, SubscriberId};
 use crate::relay::handle::Talking;
 use crate::store::TenantTx;
 use crate::store::binding::{BindOutcome, BindingFilter, BindingOutcome, BindingRecord, CallsUp};
@@ -74,6 +74,9 @@ pub struct BindingParams {
     policy_ref: Option<String>,
     /// Behind this X, now or before.
     virtual_number: Option<VirtualNumberField>,
+    /// Of pairs with this agent only.
+    #[param(value_type = Option<AgentId>)]
+    agent_id: Option<Id<AgentId>>,
 }
 
 /// What happens to talking calls.
@@ -148,6 +151,7 @@ impl Asked {
                 Err(problem_at(Code::ExternalIdConflict, "/external_id", Rule::Taken))
             }
             BindOutcome::SubscriberUnknown => Err(unknown("/subscriber/id")),
+            BindOutcome::AgentUnknown => Err(unknown("/agents/0")),
             BindOutcome::RealNumbersRefused => Err(real_numbers_refused("/subscriber/real_number")),
             BindOutcome::SubscriberVirtual => Err(number_virtual(self.subscriber)),
             BindOutcome::TenantSuspended => Err(Code::TenantSuspended.into()),
@@ -188,6 +192,7 @@ pub async fn list(
         policy_ref: params.policy_ref,
         external_id: params.external_id,
         virtual_number: params.virtual_number.map(|number| number.0),
+        agent: params.agent_id.map(|id| id.0),
     };
     let page = request(params.limit, params.cursor);
     let rows = api.store().tenant(actor.tenant).await?.list_bindings(&filter, page).await?;

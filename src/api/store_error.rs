@@ -48,6 +48,8 @@ fn find_conflict(constraint: &str) -> Option<ApiError> {
         "binding_external_id" => Code::ExternalIdConflict.into(),
         "binding_live_number"
         | "binding_live_subscriber"
+        | "binding_live_agent"
+        | "binding_number_mode"
         | "virtual_number_transition"
         | "virtual_number_return" => Code::NumberTaken.into(),
         _ => return None,

@@ -135,7 +135,8 @@ pub enum CallerParty {
 pub enum Callee {
     /// The subscriber's own phone, over a carrier trunk.
     Subscriber(Arc<RealNumber>),
-    /// The tenant's desk, over an insurer trunk: the user part its PBX knows.
+    /// The tenant's desk, or the agent of a pair, over an insurer trunk: the user part its PBX
+    /// knows.
     Desk(Box<str>),
 }
 

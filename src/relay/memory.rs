@@ -17,10 +17,11 @@ pub(crate) const ROUTE_AGE_MAX: Duration = Duration::from_secs(600);
 /// may use it longer come with purposes themselves.
 pub(crate) const UNCONFIRMED_MAX: Duration = Duration::from_secs(60);
 
-/// What a route is looked up by, without the caller's real number: a subscriber is recognised
-/// when the route is opened.
+/// What a route is remembered by, without the caller's real number: a subscriber is recognised
+/// when the route is opened. Where X serves pairs an agent's route is the agent's own, since its
+/// extension is part of this; a subscriber's route is not remembered.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Question {
+pub(crate) enum Question {
     /// An agent of this tenant dials.
     FromInsurer {
         /// The owner of the trunk.
@@ -40,7 +41,7 @@ pub enum Question {
 impl Question {
     /// What an attempt asks.
     #[must_use]
-    pub fn of(query: &RouteQuery) -> Self {
+    pub(crate) fn of(query: &RouteQuery) -> Self {
         match query {
             RouteQuery::FromInsurer { tenant, dialled, caller, .. } => Self::FromInsurer {
                 tenant: *tenant,
@@ -55,7 +56,7 @@ impl Question {
 
     /// X.
     #[must_use]
-    pub const fn dialled(&self) -> &VirtualNumber {
+    pub(crate) const fn dialled(&self) -> &VirtualNumber {
         match self {
             Self::FromInsurer { dialled, .. } | Self::FromCarrier { dialled } => dialled,
         }

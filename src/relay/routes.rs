@@ -34,7 +34,7 @@ pub trait RouteSource: Send + Sync + 'static {
     type Sealed: Send + Sync + 'static;
 
     /// Looks a route up.
-    fn find(&self, question: Question) -> impl Future<Output = Lookup<Self::Sealed>> + Send;
+    fn find(&self, query: Arc<RouteQuery>) -> impl Future<Output = Lookup<Self::Sealed>> + Send;
 
     /// Looks the login of a softphone up.
     fn find_login(&self, user: Box<str>) -> impl Future<Output = LoginAnswer> + Send;
@@ -51,6 +51,8 @@ pub trait RouteSource: Send + Sync + 'static {
 pub enum Lookup<S> {
     /// There is a binding.
     Found(Known<S>),
+    /// There is one for this caller alone: not to be remembered.
+    FoundForCaller(Known<S>),
     /// There is none.
     Missing(RouteAnswer),
     /// The store did not answer.
@@ -72,7 +74,7 @@ impl<S> std::fmt::Debug for Found<S> {
 
 /// An attempt whose route is being looked up.
 struct Waiting {
-    query: RouteQuery,
+    query: Arc<RouteQuery>,
     until: Instant,
 }
 
@@ -146,7 +148,8 @@ impl<R: RouteSource> Routes<R> {
             return Some(RouteAnswer::Failed);
         }
         let until = at + self.deadline;
-        self.look_up(call, Question::of(&query), until);
+        let query = Arc::new(query);
+        self.look_up(call, Arc::clone(&query), until);
         self.waiting.insert(call, Waiting { query, until });
         None
     }
@@ -164,7 +167,7 @@ impl<R: RouteSource> Routes<R> {
             if at >= until {
                 return Some((call, RouteAnswer::Failed));
             }
-            self.look_up(call, question, until);
+            self.look_up(call, Arc::clone(&query), until);
             self.waiting.insert(call, Waiting { query, until });
             return None;
         }
@@ -175,6 +178,7 @@ impl<R: RouteSource> Routes<R> {
                 memory.learn(question, known, mark, at);
                 answer
             }
+            Lookup::FoundForCaller(known) => self.source.open(&known.sealed, &query),
             Lookup::Missing(answer) => answer,
             Lookup::Failed => RouteAnswer::Failed,
         };
@@ -231,7 +235,7 @@ impl<R: RouteSource> Routes<R> {
         let number = Subject::Number(question.dialled());
         let freshness = &self.shared.freshness;
         match lookup {
-            Lookup::Found(known) => freshness.is_unchanged(
+            Lookup::Found(known) | Lookup::FoundForCaller(known) => freshness.is_unchanged(
                 mark,
                 &[number, Subject::Binding(known.binding), Subject::Tenant(known.tenant)],
             ),
@@ -240,7 +244,7 @@ impl<R: RouteSource> Routes<R> {
         }
     }
 
-    fn look_up(&self, call: CallId, question: Question, until: Instant) {
+    fn look_up(&self, call: CallId, query: Arc<RouteQuery>, until: Instant) {
         // Taken before the question is asked: a change after this line spoils the answer.
         let mark = self.shared.freshness.mark();
         let (source, mailbox) = (Arc::clone(&self.source), Arc::clone(&self.mailbox));
@@ -248,7 +252,7 @@ impl<R: RouteSource> Routes<R> {
         let mut owed = Owed::new(Lookup::Failed, tell);
         self.runtime.spawn(async move {
             let asked_at = now().monotonic;
-            let lookup = tokio::time::timeout_at(until.into(), source.find(question)).await;
+            let lookup = tokio::time::timeout_at(until.into(), source.find(query)).await;
             metrics::histogram!("maskline_route_lookup_seconds", "source" => "store")
                 .record(now().monotonic.saturating_duration_since(asked_at));
             if let Ok(lookup) = lookup {
@@ -321,7 +325,7 @@ mod tests {
     impl RouteSource for Source {
         type Sealed = u16;
 
-        async fn find(&self, _question: Question) -> Lookup<u16> {
+        async fn find(&self, _query: Arc<RouteQuery>) -> Lookup<u16> {
             let sealed = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
             if !self.answers {
                 std::future::pending::<()>().await;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::memory::{Known, Question};
+use super::memory::Known;
 use super::now::now;
 use super::recorder::{RecordFailure, RecordStore};
 use super::routes::{Lookup, RouteSource};
@@ -53,19 +53,22 @@ impl StoreRoutes {
 impl RouteSource for StoreRoutes {
     type Sealed = Box<RouteRecord>;
 
-    async fn find(&self, question: Question) -> Lookup<Self::Sealed> {
-        let key = match &question {
-            Question::FromInsurer { tenant, dialled, caller } => {
+    async fn find(&self, query: Arc<RouteQuery>) -> Lookup<Self::Sealed> {
+        let key = match &*query {
+            RouteQuery::FromInsurer { tenant, dialled, caller, .. } => {
                 RouteKey::FromInsurer { tenant: *tenant, dialled, caller }
             }
-            Question::FromCarrier { dialled } => RouteKey::FromCarrier { dialled },
+            RouteQuery::FromCarrier { dialled, caller, .. } => {
+                RouteKey::FromCarrier { dialled, caller: caller.as_ref() }
+            }
         };
-        match route::find(&self.pool, key).await {
-            Ok(RouteLookup::Found(record)) => Lookup::Found(Known {
-                tenant: record.tenant(),
-                binding: record.binding(),
-                sealed: record,
-            }),
+        match route::find(&self.pool, &self.vault, key).await {
+            Ok(RouteLookup::Found(record)) => {
+                let is_for_its_caller = record.is_for_its_caller();
+                let (tenant, binding) = (record.tenant(), record.binding());
+                let known = Known { tenant, binding, sealed: record };
+                if is_for_its_caller { Lookup::FoundForCaller(known) } else { Lookup::Found(known) }
+            }
             Ok(RouteLookup::Missing { why, tenant }) => {
                 Lookup::Missing(RouteAnswer::Missing { cause: why.cause(), tenant })
             }

@@ -8,6 +8,7 @@ mod batch_rows;
 mod create;
 mod expire;
 mod idle;
+mod pair;
 mod take;
 mod terms;
 
@@ -32,7 +33,7 @@ use super::{RouteTable, TenantTx};
 use crate::domain::binding::{BindingState, InvalidTransition, SuspendReason};
 use crate::domain::cause::Cause;
 use crate::domain::event::EventKind;
-use crate::domain::id::{BindingId, NumberId, SubscriberId};
+use crate::domain::id::{AgentId, BindingId, NumberId, SubscriberId};
 use crate::domain::number::VirtualNumber;
 
 /// Which bindings a list shows.
@@ -48,6 +49,8 @@ pub struct BindingFilter {
     pub external_id: Option<String>,
     /// Behind this X, now or before.
     pub virtual_number: Option<VirtualNumber>,
+    /// Of pairs with this agent only.
+    pub agent: Option<AgentId>,
 }
 
 /// What became of a change.
@@ -111,6 +114,7 @@ impl TenantTx {
                and ($5::text is null or b.policy_ref = $5)
                and ($6::text is null or b.external_id = $6)
                and ($7::text is null or b.virtual_number = $7)
+               and ($9::uuid is null or b.agent_id = $9)
              order by b.id desc limit $8"
         ))
         .bind(uuid(self.tenant().as_u128()))
@@ -121,6 +125,7 @@ impl TenantTx {
         .bind(&filter.external_id)
         .bind(filter.virtual_number.as_ref().map(VirtualNumber::as_str))
         .bind(page.fetch())
+        .bind(filter.agent.map(|id| uuid(id.as_u128())))
         .fetch_all(self.connection())
         .await?;
         let read: Result<Vec<_>, _> = rows.into_iter().map(|row| row.read(&facts.keys)).collect();
@@ -183,7 +188,12 @@ impl TenantTx {
         let event = EventKind::BindingReleased;
         let outcome = self.change_binding(now, id, version, event, calls, change).await?;
         if let BindingOutcome::Changed(binding) = &outcome {
-            self.release_number(now, now, binding.number, calls).await?;
+            match binding.mode {
+                BindingMode::Ax => self.release_number(now, now, binding.number, calls).await?,
+                BindingMode::Axb { .. } => {
+                    self.leave_number(now, now, binding.number, calls).await?;
+                }
+            }
             let cause = Cause::BindingExpired;
             self.end_binding(EndedBinding { binding: id, cause, calls });
         }
@@ -261,6 +271,7 @@ impl TenantTx {
             "with released as (
                  update virtual_number v
                  set state = $3, released_at = $4, updated_at = $5, version = v.version + 1,
+                     pairs = false,
                      cooling_until = $4::timestamptz + make_interval(days => p.cooling_days)
                  from pool p
                  where v.id = $2 and v.tenant_id = $1 and p.id = v.pool_id
@@ -292,6 +303,8 @@ fn told(kind: EventKind, binding: &BindingRecord) -> NewEvent {
             "external_id": binding.external_id,
             "subscriber": binding.subscriber.to_string(),
             "virtual_number": binding.virtual_number.as_str(),
+            "mode": binding.mode.label(),
+            "agent": binding.mode.agent().map(|agent| agent.to_string()),
             "state": binding.state.label(),
         }),
     }

@@ -11,7 +11,7 @@ use super::error::StoreError;
 use super::number::read_digits;
 use super::subscriber::masked;
 use crate::domain::binding::{BindingState, OnExpiry, SuspendReason};
-use crate::domain::id::{BindingId, NumberId, SubscriberId};
+use crate::domain::id::{AgentId, BindingId, NumberId, SubscriberId};
 use crate::domain::number::VirtualNumber;
 use crate::vault::TenantKeys;
 
@@ -20,6 +20,11 @@ use crate::vault::TenantKeys;
 pub enum BindingMode {
     /// Any agent of the tenant reaches the subscriber by X.
     Ax,
+    /// A pair: one agent and one subscriber reach each other by X, which may serve other pairs too.
+    Axb {
+        /// Who, at the tenant.
+        agent: AgentId,
+    },
 }
 
 impl BindingMode {
@@ -28,13 +33,25 @@ impl BindingMode {
     pub const fn label(self) -> &'static str {
         match self {
             Self::Ax => "ax",
+            Self::Axb { .. } => "axb",
         }
     }
 
-    /// Reads a label back, as stored.
+    /// The one agent it is for, if it is for one.
     #[must_use]
-    pub fn find_label(label: &str) -> Option<Self> {
-        [Self::Ax].into_iter().find(|mode| mode.label() == label)
+    pub const fn agent(self) -> Option<AgentId> {
+        match self {
+            Self::Ax => None,
+            Self::Axb { agent } => Some(agent),
+        }
+    }
+
+    /// Reads a label back, as stored, with the agent beside it.
+    #[must_use]
+    pub fn find_label(label: &str, agent: Option<AgentId>) -> Option<Self> {
+        let modes = [Some(Self::Ax), agent.map(|agent| Self::Axb { agent })];
+        let fits = |mode: &Self| mode.label() == label && mode.agent() == agent;
+        modes.into_iter().flatten().find(fits)
     }
 }
 
@@ -131,10 +148,10 @@ pub struct BindingRecord {
 macro_rules! select_bindings {
     () => {
         "select b.id, b.external_id, b.content_hash, b.mode, b.term, b.policy_ref, b.policy_product,
-         b.policy_ends_at, b.subscriber_id, b.number_id, b.virtual_number, b.agent_group, b.state,
-         b.starts_at, b.expires_at, b.suspend_reason, b.ended_at, b.valid_from, b.duration_max_s,
-         b.follow_policy, b.idle_ttl_s, b.on_expiry, b.metadata, b.version, b.created_at,
-         b.updated_at, s.number_sealed, s.key_sealed
+         b.policy_ends_at, b.subscriber_id, b.number_id, b.virtual_number, b.agent_id,
+         b.agent_group, b.state, b.starts_at, b.expires_at, b.suspend_reason, b.ended_at,
+         b.valid_from, b.duration_max_s, b.follow_policy, b.idle_ttl_s, b.on_expiry, b.metadata,
+         b.version, b.created_at, b.updated_at, s.number_sealed, s.key_sealed
          from binding b
          join subscriber s on s.tenant_id = b.tenant_id and s.id = b.subscriber_id "
     };
@@ -154,6 +171,7 @@ pub(super) struct BindingRow {
     subscriber_id: Uuid,
     number_id: Uuid,
     virtual_number: String,
+    agent_id: Option<Uuid>,
     agent_group: Option<String>,
     #[sqlx(flatten)]
     state: StateRow,
@@ -173,13 +191,14 @@ pub(super) struct BindingRow {
 impl BindingRow {
     pub(super) fn read(self, keys: &TenantKeys) -> Result<BindingRecord, StoreError> {
         let subscriber = SubscriberId::from_u128(self.subscriber_id.as_u128());
+        let agent = self.agent_id.map(|id| AgentId::from_u128(id.as_u128()));
         let Value::Object(metadata) = self.metadata else {
             return Err(StoreError::Unreadable { column: "binding.metadata" });
         };
         Ok(BindingRecord {
             id: BindingId::from_u128(self.id.as_u128()),
             external_id: self.external_id,
-            mode: label("binding.mode", &self.mode, BindingMode::find_label)?,
+            mode: label("binding.mode", &self.mode, |mode| BindingMode::find_label(mode, agent))?,
             term: label("binding.term", &self.term, BindingTerm::find_label)?,
             policy: PolicyRef {
                 reference: self.policy_ref,

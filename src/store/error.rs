@@ -100,6 +100,12 @@ impl fmt::Debug for Fault {
 }
 
 impl StoreError {
+    /// The row clashes with the constraint of this name.
+    #[must_use]
+    pub fn conflict(constraint: &'static str) -> Self {
+        Self::Conflict { constraint: constraint.to_owned() }
+    }
+
     /// Whether the database is away or too slow.
     #[must_use]
     pub fn is_unavailable(&self) -> bool {

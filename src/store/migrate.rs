@@ -44,6 +44,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "virtual_numbers_ending",
         include_str!("../../migrations/0045_virtual_numbers_ending.sql"),
     ),
+    (47, "pairs", include_str!("../../migrations/0047_pairs.sql")),
 ];
 
 /// So many months of records have partitions ahead of time.

@@ -1,5 +1,8 @@
-//! Hop 3: one indexed query gives everything that the gate and the call need to know of an attempt.
+//! Hop 3: one indexed query gives everything that the gate and the call need to know of an attempt;
+//! where a number serves pairs and the public network calls, a second one finds the caller's own.
 //! The number stays sealed until an attempt is answered.
+
+mod query;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -7,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use self::query::{FROM_CARRIER, FROM_INSURER, FROM_ONE_OF_A_PAIR, HolderRow, RouteRow};
 use super::RelayPool;
 use super::binding_row::{StateRow, read_seconds};
 use super::convert::{from_sql, label, uuid};
@@ -43,6 +47,8 @@ pub enum RouteKey<'a> {
     FromCarrier {
         /// X.
         dialled: &'a VirtualNumber,
+        /// The calling number, if there is one. It matters where X serves pairs.
+        caller: Option<&'a RealNumber>,
     },
 }
 
@@ -111,7 +117,15 @@ pub struct RouteRecord {
 #[derive(Debug)]
 enum SideRecord {
     Insurer(CallerParty),
-    Carrier { desk: Option<Box<str>> },
+    Carrier {
+        /// The user part that the PBX knows.
+        desk: Option<Box<str>>,
+    },
+    /// The caller is one of a pair.
+    Pair {
+        /// The extension of the other one, or the desk.
+        agent: Option<Box<str>>,
+    },
 }
 
 impl RouteRecord {
@@ -125,6 +139,15 @@ impl RouteRecord {
     #[must_use]
     pub const fn binding(&self) -> BindingId {
         self.binding
+    }
+
+    /// It leads to whom its caller alone is to reach: nobody else may use it.
+    #[must_use]
+    pub const fn is_for_its_caller(&self) -> bool {
+        match self.side {
+            SideRecord::Insurer(_) | SideRecord::Carrier { .. } => false,
+            SideRecord::Pair { .. } => true,
+        }
     }
 
     /// The longest answered duration of an attempt at `now`: where calls end with their binding,
@@ -151,7 +174,7 @@ impl RouteRecord {
                 let number = keys.open_number(self.subscriber, &self.number)?;
                 (*caller, Callee::Subscriber(Arc::new(number)), self.targets.clone())
             }
-            SideRecord::Carrier { desk } => {
+            SideRecord::Carrier { desk: user } | SideRecord::Pair { agent: user } => {
                 let is_own = |caller| keys.is_number(caller, &self.lookup_hash);
                 let party = if caller.is_some_and(is_own) {
                     CallerParty::Subscriber
@@ -159,8 +182,8 @@ impl RouteRecord {
                     CallerParty::Stranger
                 };
                 // A tenant without a desk is reached by no trunk.
-                let targets = desk.as_ref().map(|_| self.targets.clone()).unwrap_or_default();
-                (party, Callee::Desk(desk.clone().unwrap_or_default()), targets)
+                let targets = user.as_ref().map(|_| self.targets.clone()).unwrap_or_default();
+                (party, Callee::Desk(user.clone().unwrap_or_default()), targets)
             }
         };
         Ok(Route {
@@ -200,17 +223,22 @@ impl RouteRecord {
     }
 }
 
-/// The two queries, from an insurer and from a carrier: for whoever wants to see their plans.
+/// The queries, from an insurer, from a carrier, and from one of a pair: for whoever wants to see
+/// their plans.
 #[must_use]
-pub const fn queries() -> (&'static str, &'static str) {
-    (FROM_INSURER, FROM_CARRIER)
+pub const fn queries() -> (&'static str, &'static str, &'static str) {
+    (FROM_INSURER, FROM_CARRIER, FROM_ONE_OF_A_PAIR)
 }
 
 /// Looks a route up.
 ///
 /// # Errors
 /// [`StoreError`] when the database is away or slow: never the same as missing.
-pub async fn find(relay: &RelayPool, key: RouteKey<'_>) -> Result<RouteLookup, StoreError> {
+pub async fn find(
+    relay: &RelayPool,
+    vault: &Vault,
+    key: RouteKey<'_>,
+) -> Result<RouteLookup, StoreError> {
     match key {
         RouteKey::FromInsurer { tenant, dialled, caller } => {
             let row: Option<RouteRow> = sqlx::query_as(FROM_INSURER)
@@ -231,11 +259,14 @@ pub async fn find(relay: &RelayPool, key: RouteKey<'_>) -> Result<RouteLookup, S
                 SideRecord::Insurer(caller)
             })
         }
-        RouteKey::FromCarrier { dialled } => {
+        RouteKey::FromCarrier { dialled, caller } => {
             let row: Option<RouteRow> = sqlx::query_as(FROM_CARRIER)
                 .bind(dialled.as_str())
                 .fetch_optional(&relay.0)
                 .await?;
+            if let (Some(row), Some(caller)) = (row.as_ref().filter(|row| row.pairs), caller) {
+                return find_pair(relay, vault, row, dialled, caller).await;
+            }
             judge(row, None, |row| SideRecord::Carrier {
                 desk: row.desk_user.take().map(Into::into),
             })
@@ -243,125 +274,27 @@ pub async fn find(relay: &RelayPool, key: RouteKey<'_>) -> Result<RouteLookup, S
     }
 }
 
+/// A second query, once it is known by whose keys the caller is found.
+async fn find_pair(
+    relay: &RelayPool,
+    vault: &Vault,
+    row: &RouteRow,
+    dialled: &VirtualNumber,
+    caller: &RealNumber,
+) -> Result<RouteLookup, StoreError> {
+    let tenant = TenantId::from_u128(row.tenant_id.ok_or(JOINED)?.as_u128());
+    let keys = vault.open_tenant(tenant, &tenant_keys(&row.holder)?)?;
+    let row: Option<RouteRow> = sqlx::query_as(FROM_ONE_OF_A_PAIR)
+        .bind(dialled.as_str())
+        .bind(keys.lookup_hash(caller).as_bytes().as_slice())
+        .fetch_optional(&relay.0)
+        .await?;
+    judge(row, None, |row| SideRecord::Pair { agent: row.desk_user.take().map(Into::into) })
+}
+
 /// The agent whose softphone has proved who it is.
 fn proved_agent(caller: &str) -> Option<AgentId> {
     AgentId::parse(caller.strip_prefix(AGENT_MARK)?).ok()
-}
-
-/// Both queries start at the number and follow one index for each step, so their cost does not
-/// depend on how many bindings there are.
-macro_rules! route_query {
-    ($agent_columns:literal, $agent_join:literal, $refused_join:literal, $targets:literal) => {
-        concat!(
-            "select v.digits, v.state as number_state, v.tenant_id,
-                    t.state = 'active' as tenant_active, t.wrapping_key_sealed,
-                    t.lookup_key_sealed, t.desk_user, ",
-            $agent_columns,
-            ",
-                    b.id as binding_id, b.state, b.starts_at, b.expires_at, b.suspend_reason,
-                    b.ended_at, b.on_expiry, b.duration_max_s,
-                    s.id as subscriber_id, s.number_sealed, s.key_sealed, s.lookup_hash,
-                    s.language, s.age_band = 'senior' as is_senior, d.refused, d.refused_until,
-                    o.trunks, o.targets, o.transports
-             from virtual_number v
-             left join tenant t on t.id = v.tenant_id
-             left join binding b on b.number_id = v.id and b.tenant_id = v.tenant_id
-                 and b.ended_at is null and b.mode <> 'axb' and b.extension is null
-             left join subscriber s on s.tenant_id = b.tenant_id and s.id = b.subscriber_id ",
-            $agent_join,
-            $refused_join,
-            " left join lateral (
-                 select array_agg(k.id order by k.priority, k.weight desc, k.id, k.nth) as trunks,
-                        array_agg(k.target order by k.priority, k.weight desc, k.id, k.nth)
-                            as targets,
-                        array_agg(k.transport
-                            order by k.priority, k.weight desc, k.id, k.nth) as transports
-                 from (select k.id, k.priority, k.weight, k.transport, u.target, u.nth from ",
-            $targets,
-            " cross join lateral unnest(k.targets) with ordinality as u (target, nth)
-                       where k.enabled and k.deleted_at is null) as k
-             ) as o on b.id is not null
-             where v.digits = $1"
-        )
-    };
-}
-
-/// The subscriber is called over the carrier trunks of the number's pool.
-const FROM_INSURER: &str = route_query!(
-    "a.id as agent_id, a.state = 'active' as agent_active, a.employee_id,
-     q.until as paused_until, x.agent_id is not null as is_blocked",
-    "left join agent_caller_number c on c.tenant_id = $3 and c.caller = $2
-     left join agent a on a.tenant_id = $3 and a.id = coalesce($4::uuid, c.agent_id)
-         and a.deleted_at is null",
-    " left join lateral (
-          select array_agg(n.purpose order by n.purpose) as refused,
-                 array_agg(n.until order by n.purpose) as refused_until
-          from do_not_call n
-          where n.tenant_id = b.tenant_id and n.subscriber_id = b.subscriber_id
-      ) as d on b.id is not null
-      left join subscriber_pause q on q.tenant_id = b.tenant_id
-          and q.subscriber_id = b.subscriber_id
-      left join agent_block x on x.tenant_id = b.tenant_id
-          and x.subscriber_id = b.subscriber_id and x.agent_id = a.id",
-    "(select k.* from pool_trunk p join trunk k on k.id = p.trunk_id and k.role = 'carrier'
-      where p.pool_id = v.pool_id) k"
-);
-
-/// The desk is called over the tenant's own trunks.
-const FROM_CARRIER: &str = route_query!(
-    "null::uuid as agent_id, null::boolean as agent_active, null::text as employee_id,
-     null::timestamptz as paused_until, null::boolean as is_blocked",
-    "",
-    " left join (select null::text[] as refused, null::timestamptz[] as refused_until) as d
-         on true",
-    "(select k.* from trunk k where k.tenant_id = v.tenant_id and k.role = 'insurer') k"
-);
-
-#[derive(sqlx::FromRow)]
-struct RouteRow {
-    digits: String,
-    number_state: String,
-    tenant_id: Option<Uuid>,
-    agent_id: Option<Uuid>,
-    agent_active: Option<bool>,
-    employee_id: Option<String>,
-    desk_user: Option<String>,
-    #[sqlx(flatten)]
-    holder: HolderRow,
-    #[sqlx(flatten)]
-    binding: BoundRow,
-    trunks: Option<Vec<Uuid>>,
-    targets: Option<Vec<String>>,
-    transports: Option<Vec<String>>,
-}
-
-#[derive(sqlx::FromRow)]
-struct HolderRow {
-    tenant_active: Option<bool>,
-    wrapping_key_sealed: Option<Vec<u8>>,
-    lookup_key_sealed: Option<Vec<u8>>,
-}
-
-#[derive(sqlx::FromRow)]
-struct BoundRow {
-    binding_id: Option<Uuid>,
-    state: Option<String>,
-    starts_at: Option<jiff_sqlx::Timestamp>,
-    expires_at: Option<jiff_sqlx::Timestamp>,
-    suspend_reason: Option<String>,
-    ended_at: Option<jiff_sqlx::Timestamp>,
-    on_expiry: Option<String>,
-    duration_max_s: Option<i32>,
-    subscriber_id: Option<Uuid>,
-    number_sealed: Option<Vec<u8>>,
-    key_sealed: Option<Vec<u8>>,
-    lookup_hash: Option<Vec<u8>>,
-    language: Option<String>,
-    is_senior: Option<bool>,
-    refused: Option<Vec<String>>,
-    refused_until: Option<Vec<jiff_sqlx::Timestamp>>,
-    paused_until: Option<jiff_sqlx::Timestamp>,
-    is_blocked: Option<bool>,
 }
 
 fn judge(
@@ -394,8 +327,16 @@ fn judge(
     Ok(RouteLookup::Missing { why, tenant })
 }
 
+const JOINED: StoreError = StoreError::Unreadable { column: "a joined row of a route" };
+
+fn tenant_keys(holder: &HolderRow) -> Result<SealedTenantKeys, StoreError> {
+    Ok(SealedTenantKeys {
+        wrapping: holder.wrapping_key_sealed.clone().ok_or(JOINED)?,
+        lookup: holder.lookup_key_sealed.clone().ok_or(JOINED)?,
+    })
+}
+
 fn record(row: RouteRow, side: SideRecord) -> Result<RouteRecord, StoreError> {
-    const JOINED: StoreError = StoreError::Unreadable { column: "a joined row of a route" };
     let (holder, bound) = (row.holder, row.binding);
     let state = StateRow {
         state: bound.state.ok_or(JOINED)?,

@@ -13,6 +13,8 @@ mod fixture;
 mod isolation;
 mod look;
 mod menus;
+mod pairs;
+mod pairs_at_once;
 mod recordings;
 mod records;
 mod root_key;

@@ -139,7 +139,9 @@ async fn calls_end_with_a_binding_that_says_so() {
     for (binding, longest) in [(&ends, Some(Duration::from_secs(3_600))), (&goes_on, None)] {
         let dialled = &binding.virtual_number;
         let key = RouteKey::FromInsurer { tenant: insurer.id, dialled, caller: EXTENSION };
-        let found = route::find(&world.test.database.relay, key).await.expect("an answer");
+        let found = route::find(&world.test.database.relay, &world.test.vault, key)
+            .await
+            .expect("an answer");
         let RouteLookup::Found(record) = found else { panic!("no route: {found:?}") };
         assert_eq!(record.duration_max(noon() + DAY - Duration::from_secs(3_600)), longest);
     }

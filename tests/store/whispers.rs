@@ -75,7 +75,7 @@ pub(crate) async fn write(world: &World, records: &[Cdr]) {
 pub(crate) async fn route(world: &World, insurer: &Insurer, to: &BindingRecord) -> Route {
     let (tenant, dialled) = (insurer.id, &to.virtual_number);
     let key = RouteKey::FromInsurer { tenant, dialled, caller: EXTENSION };
-    let lookup = find(&world.test.database.relay, key).await.expect("an answer");
+    let lookup = find(&world.test.database.relay, &world.test.vault, key).await.expect("an answer");
     let RouteLookup::Found(record) = lookup else { panic!("missing") };
     record.open(&world.test.vault, None).expect("opened")
 }

@@ -18,6 +18,9 @@ use crate::store::subscriber::NewSubscriber;
 use crate::store::{TenantFacts, TenantTx};
 use crate::vault::random_u128;
 
+/// So often an X is chosen for a pair while others put one of the two on what was chosen.
+const PAIR_TRIES_MAX: u32 = 16;
+
 /// What a tenant asks for.
 #[derive(Debug)]
 pub struct NewBinding {
@@ -83,6 +86,8 @@ pub enum BindOutcome {
     ExternalIdTaken,
     /// This tenant has no such subscriber, or it was erased.
     SubscriberUnknown,
+    /// This tenant has no such agent.
+    AgentUnknown,
     /// This tenant binds to subscribers that others enrol.
     RealNumbersRefused,
     /// A suspended tenant makes no new bindings.
@@ -102,6 +107,22 @@ pub enum BindOutcome {
     /// That X is not free for this tenant: taken, resting, foreign or unknown, which all look
     /// alike.
     NumberTaken,
+}
+
+/// The rest says what to do about a row that clashes.
+macro_rules! insert_binding {
+    ($rest:literal) => {
+        concat!(
+            "insert into binding (tenant_id, id, external_id, content_hash, mode, term, policy_ref,
+                 policy_product, policy_ends_at, subscriber_id, number_id, virtual_number,
+                 agent_group, state, starts_at, expires_at, suspend_reason, ended_at, valid_from,
+                 duration_max_s, metadata, created_at, updated_at, follow_policy, idle_ttl_s,
+                 idle_check_at, on_expiry, agent_id)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
+                 $18, $19, $20, $21, $22, $22, $23, $24, $25, $26, $27)",
+            $rest
+        )
+    };
 }
 
 impl TenantTx {
@@ -143,8 +164,14 @@ impl TenantTx {
         {
             return Ok(BindOutcome::SubscriberVirtual);
         }
+        if let Some(agent) = new.mode.agent()
+            && self.find_agent(agent).await?.is_none()
+        {
+            return Ok(BindOutcome::AgentUnknown);
+        }
+        let (mode, number) = (new.mode, new.number.clone());
         let returning = found.as_ref().map(|(subscriber, _)| *subscriber);
-        let taken = match self.take(now, &new.number, returning).await? {
+        let taken = match self.take(now, &number, mode, returning).await? {
             Ok(taken) => taken,
             Err(outcome) => return Ok(outcome),
         };
@@ -153,8 +180,19 @@ impl TenantTx {
             None => self.enrol(now, &facts, &new.subscriber).await?,
         };
         let hash = content_hash(&new, subscriber)?;
-        let binding = record(now, new, state, taken, (subscriber, masked))?;
-        self.insert_binding(&binding, &hash).await?;
+        let mut binding = record(now, new, state, taken, (subscriber, masked))?;
+        let mut tries = PAIR_TRIES_MAX;
+        while !self.insert_binding(&binding, &hash).await? {
+            // Somebody else has put one of the two on this X meanwhile.
+            tries -= 1;
+            match self.take(now, &number, mode, Some(subscriber)).await? {
+                Ok(taken) if tries > 0 => {
+                    (binding.number, binding.virtual_number) = (taken.id, taken.digits);
+                }
+                // No outcome: the subscriber may be written already.
+                Ok(_) | Err(_) => return Err(StoreError::conflict("binding_live_agent")),
+            }
+        }
         // No warning to cached routes: that nobody is reached by X is never remembered.
         self.emit(now, told(EventKind::BindingCreated, &binding)).await?;
         Ok(BindOutcome::Created(Box::new(binding)))
@@ -211,50 +249,48 @@ impl TenantTx {
         found.ok_or(StoreError::from(sqlx::Error::RowNotFound))
     }
 
+    /// Writes a binding down, unless its X serves one party of the pair already.
     async fn insert_binding(
         &mut self,
         binding: &BindingRecord,
         content_hash: &[u8],
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let state = StateColumns::of(&binding.state)?;
-        sqlx::query(
-            "insert into binding (tenant_id, id, external_id, content_hash, mode, term, policy_ref,
-                 policy_product, policy_ends_at, subscriber_id, number_id, virtual_number,
-                 agent_group, state, starts_at, expires_at, suspend_reason, ended_at, valid_from,
-                 duration_max_s, metadata, created_at, updated_at, follow_policy, idle_ttl_s,
-                 idle_check_at, on_expiry)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-                 $18, $19, $20, $21, $22, $22, $23, $24, $25, $26)",
-        )
-        .bind(uuid(self.tenant().as_u128()))
-        .bind(uuid(binding.id.as_u128()))
-        .bind(&binding.external_id)
-        .bind(content_hash)
-        .bind(binding.mode.label())
-        .bind(binding.term.label())
-        .bind(&binding.policy.reference)
-        .bind(&binding.policy.product)
-        .bind(to_sql_maybe(binding.policy.ends_at)?)
-        .bind(uuid(binding.subscriber.as_u128()))
-        .bind(uuid(binding.number.as_u128()))
-        .bind(binding.virtual_number.as_str())
-        .bind(&binding.agent_group)
-        .bind(state.state)
-        .bind(state.starts_at)
-        .bind(state.expires_at)
-        .bind(state.suspend_reason)
-        .bind(state.ended_at)
-        .bind(to_sql(binding.valid_from)?)
-        .bind(write_seconds(binding.duration_max))
-        .bind(Value::Object(binding.metadata.clone()))
-        .bind(to_sql(binding.created_at)?)
-        .bind(binding.terms.follow_policy)
-        .bind(write_seconds(binding.terms.idle_ttl))
-        .bind(to_sql_maybe(idle_check_at(binding))?)
-        .bind(binding.terms.on_expiry.label())
-        .execute(self.connection())
-        .await?;
-        Ok(())
+        let statement = match binding.mode {
+            BindingMode::Ax => insert_binding!(""),
+            BindingMode::Axb { .. } => insert_binding!(" on conflict do nothing"),
+        };
+        let written = sqlx::query(statement)
+            .bind(uuid(self.tenant().as_u128()))
+            .bind(uuid(binding.id.as_u128()))
+            .bind(&binding.external_id)
+            .bind(content_hash)
+            .bind(binding.mode.label())
+            .bind(binding.term.label())
+            .bind(&binding.policy.reference)
+            .bind(&binding.policy.product)
+            .bind(to_sql_maybe(binding.policy.ends_at)?)
+            .bind(uuid(binding.subscriber.as_u128()))
+            .bind(uuid(binding.number.as_u128()))
+            .bind(binding.virtual_number.as_str())
+            .bind(&binding.agent_group)
+            .bind(state.state)
+            .bind(state.starts_at)
+            .bind(state.expires_at)
+            .bind(state.suspend_reason)
+            .bind(state.ended_at)
+            .bind(to_sql(binding.valid_from)?)
+            .bind(write_seconds(binding.duration_max))
+            .bind(Value::Object(binding.metadata.clone()))
+            .bind(to_sql(binding.created_at)?)
+            .bind(binding.terms.follow_policy)
+            .bind(write_seconds(binding.terms.idle_ttl))
+            .bind(to_sql_maybe(idle_check_at(binding))?)
+            .bind(binding.terms.on_expiry.label())
+            .bind(binding.mode.agent().map(|agent| uuid(agent.as_u128())))
+            .execute(self.connection())
+            .await?;
+        Ok(written.rows_affected() == 1)
     }
 }
 
@@ -344,7 +380,44 @@ pub(super) fn content_hash(
         let idle_ttl_s = idle_ttl.map(|ttl| ttl.as_secs());
         content.push(json!([follow_policy, idle_ttl_s, on_expiry.label()]));
     }
+    if let (Some(agent), Value::Array(content)) = (new.mode.agent(), &mut content) {
+        content.push(json!(agent.to_string()));
+    }
     let digest =
         aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, content.to_string().as_bytes());
     Ok(digest.as_ref().to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::id::AgentId;
+
+    fn hash(mode: BindingMode) -> String {
+        let new = NewBinding {
+            external_id: "E-1".to_owned(),
+            mode,
+            term: BindingTerm::Long,
+            policy: PolicyRef { reference: "P-1".to_owned(), product: None, ends_at: None },
+            subscriber: SubscriberChoice::Existing(SubscriberId::new(1, 1)),
+            number: NumberChoice::Free { pool: None, city: None, elsewhere: false },
+            agent_group: None,
+            valid_from: None,
+            valid_until: None,
+            terms: BindingTerms::default(),
+            duration_max: None,
+            metadata: Map::new(),
+        };
+        let hash = content_hash(&new, SubscriberId::new(1, 1)).expect("inside the calendar");
+        hash.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn digests_of_before_there_were_pairs_stay_what_they_were() {
+        let before = "2368a3da32b7b16e055a3aadb7954190861dc056b7d900d1cad4b7c9f1a497d9";
+        assert_eq!(hash(BindingMode::Ax), before);
+        let pair = |n| hash(BindingMode::Axb { agent: AgentId::new(1, n) });
+        assert_ne!(pair(1), before);
+        assert_ne!(pair(1), pair(2));
+    }
 }

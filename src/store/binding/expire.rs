@@ -1,16 +1,17 @@
 //! The sweep that writes down what time has ended.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use serde_json::json;
 use uuid::Uuid;
 
-use super::CallsUp;
+use super::{BindingMode, CallsUp};
 use crate::domain::binding::OnExpiry;
 use crate::domain::cause::Cause;
 use crate::domain::event::EventKind;
-use crate::domain::id::{BindingId, NumberId, SubscriberId, TenantId};
+use crate::domain::id::{AgentId, BindingId, NumberId, SubscriberId, TenantId};
 use crate::domain::number::VirtualNumber;
 use crate::store::convert::{from_sql, label, to_sql, uuid};
 use crate::store::error::StoreError;
@@ -29,7 +30,7 @@ pub struct ExpiredBinding {
     pub tenant: TenantId,
     /// Which.
     pub binding: BindingId,
-    /// Its X, which rests now.
+    /// Its X, which rests now, unless it serves other pairs.
     pub virtual_number: VirtualNumber,
     /// What happens to calls that are up.
     pub calls: CallsUp,
@@ -42,6 +43,8 @@ pub(super) struct ExpiredRow {
     subscriber_id: Uuid,
     number_id: Uuid,
     virtual_number: String,
+    mode: String,
+    agent_id: Option<Uuid>,
     ended_at: jiff_sqlx::Timestamp,
     on_expiry: String,
 }
@@ -97,8 +100,8 @@ impl Store {
                  select id from binding
                  where tenant_id = $1 and id = any ($2) and ended_at is null and expires_at <= $3
                  for update skip locked)
-             returning id, external_id, subscriber_id, number_id, virtual_number, ended_at,
-                 on_expiry",
+             returning id, external_id, subscriber_id, number_id, virtual_number, mode, agent_id,
+                 ended_at, on_expiry",
         )
         .bind(uuid(tenant.as_u128()))
         .bind(bindings)
@@ -116,8 +119,11 @@ impl TenantTx {
     pub(super) async fn tell_expired(
         &mut self,
         now: SystemTime,
-        rows: Vec<ExpiredRow>,
+        mut rows: Vec<ExpiredRow>,
     ) -> Result<Vec<ExpiredBinding>, StoreError> {
+        // Numbers that serve pairs are locked in the same order by every sweep, and rest from the
+        // last end on.
+        rows.sort_by_key(|row| (row.number_id, Reverse(from_sql(row.ended_at))));
         let mut expired = Vec::with_capacity(rows.len());
         for row in rows {
             let calls = match label("binding.on_expiry", &row.on_expiry, OnExpiry::find_label)? {
@@ -125,8 +131,14 @@ impl TenantTx {
                 OnExpiry::End => CallsUp::End,
             };
             let number = NumberId::from_u128(row.number_id.as_u128());
-            self.release_number(now, from_sql(row.ended_at), number, calls).await?;
-            self.emit(now, row.told()).await?;
+            let (mode, ended_at) = (row.mode()?, from_sql(row.ended_at));
+            match mode {
+                BindingMode::Ax => self.release_number(now, ended_at, number, calls).await?,
+                BindingMode::Axb { .. } => {
+                    self.leave_number(now, ended_at, number, calls).await?;
+                }
+            }
+            self.emit(now, row.told(mode)).await?;
             let binding = BindingId::from_u128(row.id.as_u128());
             let cause = Cause::BindingExpired;
             self.end_binding(EndedBinding { binding, cause, calls });
@@ -148,7 +160,12 @@ pub(super) fn by_tenant(due: Vec<(Uuid, Uuid)>) -> BTreeMap<TenantId, Vec<Uuid>>
 }
 
 impl ExpiredRow {
-    fn told(&self) -> NewEvent {
+    fn mode(&self) -> Result<BindingMode, StoreError> {
+        let agent = self.agent_id.map(|id| AgentId::from_u128(id.as_u128()));
+        label("binding.mode", &self.mode, |mode| BindingMode::find_label(mode, agent))
+    }
+
+    fn told(&self, mode: BindingMode) -> NewEvent {
         NewEvent {
             kind: EventKind::BindingExpired,
             subject: self.id.as_u128(),
@@ -157,6 +174,8 @@ impl ExpiredRow {
                 "external_id": self.external_id,
                 "subscriber": SubscriberId::from_u128(self.subscriber_id.as_u128()).to_string(),
                 "virtual_number": self.virtual_number,
+                "mode": mode.label(),
+                "agent": mode.agent().map(|agent| agent.to_string()),
                 "state": "expired",
             }),
         }

@@ -98,8 +98,8 @@ impl Store {
                                     order by c.id desc limit 1) as l
                        where l.started_at + make_interval(secs => i.idle_ttl_s) > $4)
                  for update of i skip locked)
-             returning id, external_id, subscriber_id, number_id, virtual_number, ended_at,
-                 on_expiry",
+             returning id, external_id, subscriber_id, number_id, virtual_number, mode, agent_id,
+                 ended_at, on_expiry",
         )
         .bind(uuid(tenant.as_u128()))
         .bind(bindings)

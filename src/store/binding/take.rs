@@ -1,10 +1,12 @@
-//! Which X a new binding gets: the one its subscriber had, else the free one that rested longest.
+//! Which X a new binding gets: the one its subscriber had, or for a pair one that serves others
+//! already; else the free one that rested longest.
 
 use std::time::SystemTime;
 
 use uuid::Uuid;
 
-use super::{BindOutcome, NumberChoice};
+use super::pair::Pair;
+use super::{BindOutcome, BindingMode, NumberChoice};
 use crate::domain::id::{NumberId, PoolId, SubscriberId};
 use crate::domain::number::VirtualNumber;
 use crate::domain::number_state::SAME_TENANT_TIME;
@@ -32,14 +34,21 @@ impl TenantTx {
         &mut self,
         now: SystemTime,
         choice: &NumberChoice,
+        mode: BindingMode,
         returning: Option<SubscriberId>,
     ) -> Result<Result<Taken, BindOutcome>, StoreError> {
         match choice {
             NumberChoice::Exact(digits) => {
-                if let Some(taken) = self.take_exact(now, digits).await? {
+                if let Some(taken) = self.take_exact(now, digits, mode).await? {
                     return Ok(Ok(taken));
                 }
-                if let Some(taken) = self.take_back(now, returning, None, Some(digits)).await? {
+                let known = match mode {
+                    BindingMode::Ax => self.take_back(now, returning, None, Some(digits)).await?,
+                    BindingMode::Axb { agent } => {
+                        self.join_exact(now, digits, Pair { agent, subscriber: returning }).await?
+                    }
+                };
+                if let Some(taken) = known {
                     return Ok(Ok(taken));
                 }
                 let rests = self.rests_after_own(digits).await?;
@@ -50,15 +59,26 @@ impl TenantTx {
                 if found.is_empty() {
                     return Ok(Err(BindOutcome::PoolUnknown));
                 }
-                let fits = |(id, is_there): &(Uuid, bool)| (*is_there || *elsewhere).then_some(*id);
-                let pools: Vec<Uuid> = found.iter().filter_map(fits).collect();
+                let fits = |(_, is_there): &(Uuid, bool)| *is_there || *elsewhere;
+                let (pools, is_there): (Vec<Uuid>, Vec<bool>) =
+                    found.into_iter().filter(fits).unzip();
                 if pools.is_empty() {
                     return Ok(Err(BindOutcome::CityUnknown));
                 }
-                if let Some(taken) = self.take_back(now, returning, Some(&pools), None).await? {
-                    return Ok(Ok(taken));
-                }
-                Ok(self.take_free(now, &pools).await?.ok_or(BindOutcome::PoolEmpty))
+                let taken = match mode {
+                    BindingMode::Ax => {
+                        match self.take_back(now, returning, Some(&pools), None).await? {
+                            Some(taken) => Some(taken),
+                            None => self.take_free(now, &pools, mode).await?,
+                        }
+                    }
+                    BindingMode::Axb { agent } => {
+                        let there = is_there.iter().take_while(|is_there| **is_there).count();
+                        let pair = Pair { agent, subscriber: returning };
+                        self.join_or_take(now, pools.split_at(there), pair).await?
+                    }
+                };
+                Ok(taken.ok_or(BindOutcome::PoolEmpty))
             }
         }
     }
@@ -132,16 +152,17 @@ impl TenantTx {
     }
 
     /// Takes the number that has rested longest, passing over those that others take right now.
-    async fn take_free(
+    pub(super) async fn take_free(
         &mut self,
         now: SystemTime,
         pools: &[Uuid],
+        mode: BindingMode,
     ) -> Result<Option<Taken>, StoreError> {
         for pool in pools {
             let row: Option<(Uuid, String)> = sqlx::query_as(
                 "update virtual_number
                  set state = 'bound', tenant_id = $1, released_at = null, updated_at = $3,
-                     version = version + 1
+                     version = version + 1, pairs = $5
                  where id = (select v.id from virtual_number v
                              where v.pool_id = $2 and v.state = 'available'
                                and not exists (select from number_tenancy t
@@ -155,6 +176,7 @@ impl TenantTx {
             .bind(pool)
             .bind(to_sql(now)?)
             .bind(to_sql(now - SAME_TENANT_TIME)?)
+            .bind(mode.agent().is_some())
             .fetch_optional(self.connection())
             .await?;
             if let Some(row) = row {
@@ -168,11 +190,12 @@ impl TenantTx {
         &mut self,
         now: SystemTime,
         digits: &VirtualNumber,
+        mode: BindingMode,
     ) -> Result<Option<Taken>, StoreError> {
         let row: Option<(Uuid, String)> = sqlx::query_as(
             "update virtual_number v
              set state = 'bound', tenant_id = $1, released_at = null, updated_at = $3,
-                 version = version + 1
+                 version = version + 1, pairs = $5
              where v.digits = $2 and v.state = 'available'
                and not exists (select from number_tenancy t
                                where t.tenant_id = $1 and t.number_id = v.id
@@ -183,6 +206,7 @@ impl TenantTx {
         .bind(digits.as_str())
         .bind(to_sql(now)?)
         .bind(to_sql(now - SAME_TENANT_TIME)?)
+        .bind(mode.agent().is_some())
         .fetch_optional(self.connection())
         .await?;
         row.map(Taken::read).transpose()
