@@ -21,75 +21,103 @@ pub const WATCHERS_MAX: usize = 64;
 pub const TENANT_WATCHERS_MAX: usize = 8;
 
 /// Live calls by id. Bounded by the calls that the brain admits.
-#[derive(Debug)]
-pub(crate) struct LiveTable {
-    calls: Mutex<BTreeMap<CallId, LiveCall>>,
-    changes: Sender<Arc<LiveCall>>,
-    watchers: Mutex<BTreeMap<TenantId, usize>>,
+#[derive(Debug, Default)]
+pub(crate) struct LiveTable(Mutex<Table>);
+
+#[derive(Debug, Default)]
+struct Table {
+    calls: BTreeMap<CallId, LiveCall>,
+    /// The tenants that are watched: no tenant's changes wake another's watchers, or make them late.
+    watched: BTreeMap<TenantId, Watched>,
 }
 
-impl Default for LiveTable {
+#[derive(Debug)]
+struct Watched {
+    watchers: usize,
+    changes: Sender<Arc<LiveCall>>,
+}
+
+impl Default for Watched {
     fn default() -> Self {
-        let changes = channel(CHANGES_MAX).0;
-        Self { calls: Mutex::default(), changes, watchers: Mutex::default() }
+        Self { watchers: 0, changes: channel(CHANGES_MAX).0 }
+    }
+}
+
+impl Table {
+    fn of(&self, tenant: TenantId) -> Vec<LiveCall> {
+        self.calls.values().filter(|call| call.tenant == tenant).cloned().collect()
     }
 }
 
 impl LiveTable {
     /// Takes a new status; an ended call leaves the table.
     pub(crate) fn record(&self, call: LiveCall) {
-        let mut calls = self.lock();
+        let mut table = self.lock();
         // Told under the lock: who takes all calls and the changes after them misses none and sees
         // none twice.
-        if self.changes.receiver_count() > 0 {
-            // It fails when the last watcher has gone meanwhile.
-            let _ = self.changes.send(Arc::new(call.clone()));
+        if let Some(watched) = table.watched.get(&call.tenant) {
+            // It fails while no watcher has asked for anything yet.
+            let _ = watched.changes.send(Arc::new(call.clone()));
         }
         match call.status {
             CallStatus::Calling | CallStatus::Ringing | CallStatus::Answered => {
-                calls.insert(call.call, call);
+                table.calls.insert(call.call, call);
             }
             CallStatus::Ended => {
-                calls.remove(&call.call);
+                table.calls.remove(&call.call);
             }
         }
     }
 
     pub(crate) fn find(&self, call: CallId) -> Option<LiveCall> {
-        self.lock().get(&call).cloned()
+        self.lock().calls.get(&call).cloned()
     }
 
     /// The calls of one tenant, oldest first.
     pub(crate) fn of_tenant(&self, tenant: TenantId) -> Vec<LiveCall> {
-        of(&self.lock(), tenant)
+        self.lock().of(tenant)
     }
 
     /// The bindings that calls go through.
     pub(crate) fn bindings(&self) -> BTreeSet<(TenantId, BindingId)> {
-        self.lock().values().map(|call| (call.tenant, call.binding)).collect()
+        self.lock().calls.values().map(|call| (call.tenant, call.binding)).collect()
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.lock().len()
+        self.lock().calls.len()
     }
 
     /// A tenant's calls, and every change from then on.
     fn follow(&self, tenant: TenantId) -> (Vec<LiveCall>, Receiver<Arc<LiveCall>>) {
-        let calls = self.lock();
-        (of(&calls, tenant), self.changes.subscribe())
+        let mut table = self.lock();
+        let changes = table.watched.entry(tenant).or_default().changes.subscribe();
+        (table.of(tenant), changes)
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<CallId, LiveCall>> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Takes a watcher's place, if there is one.
+    fn watch(&self, tenant: TenantId) -> bool {
+        let mut table = self.lock();
+        let all = table.watched.values().map(|watched| watched.watchers).sum::<usize>();
+        let ours = table.watched.get(&tenant).map_or(0, |watched| watched.watchers);
+        let fits = all < WATCHERS_MAX && ours < TENANT_WATCHERS_MAX;
+        if fits {
+            table.watched.entry(tenant).or_default().watchers += 1;
+        }
+        fits
     }
 
-    fn watchers(&self) -> MutexGuard<'_, BTreeMap<TenantId, usize>> {
-        self.watchers.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Gives a watcher's place back; the last one takes the tenant's channel with it.
+    fn leave(&self, tenant: TenantId) {
+        let mut table = self.lock();
+        if let Some(watched) = table.watched.get_mut(&tenant) {
+            watched.watchers = watched.watchers.saturating_sub(1);
+        }
+        table.watched.retain(|_, watched| watched.watchers > 0);
     }
-}
 
-fn of(calls: &BTreeMap<CallId, LiveCall>, tenant: TenantId) -> Vec<LiveCall> {
-    calls.values().filter(|call| call.tenant == tenant).cloned().collect()
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What a watcher is told.
@@ -115,15 +143,8 @@ pub struct LiveWatch {
 impl LiveWatch {
     /// `None` when there are as many watchers as there may be.
     pub(super) fn begin(shared: &Arc<Shared>, tenant: TenantId) -> Option<Self> {
-        let mut watchers = shared.live.watchers();
-        let is_full = watchers.values().sum::<usize>() >= WATCHERS_MAX
-            || watchers.get(&tenant).is_some_and(|count| *count >= TENANT_WATCHERS_MAX);
-        if is_full {
-            return None;
-        }
-        *watchers.entry(tenant).or_default() += 1;
-        drop(watchers);
-        Some(Self { shared: Arc::clone(shared), tenant, changes: None })
+        let has_place = shared.live.watch(tenant);
+        has_place.then(|| Self { shared: Arc::clone(shared), tenant, changes: None })
     }
 
     /// Waits for what comes next, no longer than until `quiet_max` from now. Can be given up at any
@@ -132,8 +153,7 @@ impl LiveWatch {
         let until = Instant::now() + quiet_max;
         while let Some(changes) = &mut self.changes {
             match timeout_at(until, changes.recv()).await {
-                Ok(Ok(call)) if call.tenant == self.tenant => return LiveNews::Changed(call),
-                Ok(Ok(_)) => {}
+                Ok(Ok(call)) => return LiveNews::Changed(call),
                 // It was too slow, and some changes are lost to it.
                 Ok(Err(RecvError::Lagged(_) | RecvError::Closed)) => self.changes = None,
                 Err(_) => return LiveNews::Quiet,
@@ -147,11 +167,7 @@ impl LiveWatch {
 
 impl Drop for LiveWatch {
     fn drop(&mut self) {
-        let mut watchers = self.shared.live.watchers();
-        if let Some(count) = watchers.get_mut(&self.tenant) {
-            *count -= 1;
-        }
-        watchers.retain(|_, count| *count > 0);
+        self.shared.live.leave(self.tenant);
     }
 }
 
@@ -221,6 +237,25 @@ mod tests {
         record(&handle, 7, CallStatus::Answered);
         assert_eq!(told(&mut watch).await, "all [7]");
         assert_eq!(told(&mut watch).await, "quiet");
+    }
+
+    #[tokio::test]
+    async fn a_busy_tenant_makes_no_other_late() {
+        let handle = Handle::detached();
+        let mut watch = handle.watch_live(OURS).expect("a place");
+        let mut busy = handle.watch_live(TenantId::from_u128(2)).expect("a place");
+        assert_eq!(
+            (told(&mut watch).await, told(&mut busy).await),
+            ("all []".into(), "all []".into())
+        );
+        record(&handle, 1, CallStatus::Calling);
+        for n in 10..10 + 2 * CHANGES_MAX as u128 {
+            handle.shared().live.record(call(TenantId::from_u128(2), n, CallStatus::Calling));
+        }
+        assert_eq!(told(&mut watch).await, "1 Calling", "it was not late");
+        assert!(told(&mut busy).await.starts_with("all [10, 11,"));
+        drop((watch, busy));
+        assert!(handle.shared().live.lock().watched.is_empty(), "a channel is left");
     }
 
     #[test]
