@@ -1,10 +1,23 @@
 //! What is read from standard input, so that it stands neither in the process list nor in the
-//! shell's history.
+//! shell's history; nor on the screen, where somebody types it.
 
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, IsTerminal as _};
 
 /// The longest line that is read.
 const CHARS_MAX: usize = 256;
+
+/// One line of standard input, unseen if it is typed.
+///
+/// # Errors
+/// Those of [`read_line`].
+pub(super) fn ask(what: &str) -> io::Result<String> {
+    let input = io::stdin();
+    if !input.is_terminal() {
+        return read_line(input.lock(), what);
+    }
+    let typed = rpassword::prompt_password(format!("{what} (it is not shown): "))?;
+    read_line(typed.as_bytes(), what)
+}
 
 /// One line; it goes into the request and nowhere else. `what` names it to whoever gave none.
 ///

@@ -1,13 +1,11 @@
 //! `maskline subscribers`: whom virtual numbers protect. A real number goes in on standard input
 //! and never comes out.
 
-use std::io;
-
 use serde_json::{Map, Value};
 
 use super::noun::{Common, Fields, Noun, One};
 use super::output::Column;
-use super::secret::read_line;
+use super::secret::ask;
 use super::{Failure, Outcome};
 
 const COLUMNS: &[Column] = &[
@@ -51,6 +49,6 @@ pub fn run(args: &Args) -> Outcome {
 }
 
 fn real_number() -> Result<Map<String, Value>, Failure> {
-    let number = read_line(io::stdin().lock(), "the real number, as + and digits,")?;
+    let number = ask("the real number, as + and digits,")?;
     Ok(Map::from_iter([("real_number".to_owned(), Value::from(number))]))
 }

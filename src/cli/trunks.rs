@@ -1,14 +1,12 @@
 //! `maskline trunks`: the SIP peers, and what they and we prove to each other. The operator's work.
 
-use std::io;
-
 use serde_json::Value;
 
 use super::Outcome;
 use super::agents::LOGIN_COLUMNS;
 use super::noun::{Change, Common, Fields, Noun, One, Rows, parse_fields};
 use super::output::Column;
-use super::secret::read_line;
+use super::secret::ask;
 
 const COLUMNS: &[Column] = &[
     ("ID", "id"),
@@ -84,7 +82,7 @@ pub fn run(args: &Args) -> Outcome {
         Action::Access(one) => trunks.show_of(one, "/access", ACCESS_COLUMNS),
         Action::Account(account) => {
             let mut body = parse_fields(&account.fields)?;
-            let password = read_line(io::stdin().lock(), "the password of the account")?;
+            let password = ask("the password of the account")?;
             body.insert("password".to_owned(), Value::from(password));
             trunks.put(&account.trunk, "/account", body, ACCESS_COLUMNS)
         }

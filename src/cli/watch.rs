@@ -7,11 +7,13 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::Failure;
-use super::client::{Client, ClientError};
+use super::client::{Client, ClientError, Problem};
 use super::output::{self, Column, Format};
 
-/// How long the service may be away before it is asked again.
+/// How long the service may be away before it is asked again; twice as long each time it still is.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// The longest time between two tries.
+const AGAIN_AFTER_MAX: Duration = Duration::from_secs(30);
 /// The longest event: a snapshot of more calls than a node carries.
 const EVENT_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -23,16 +25,17 @@ pub(super) async fn watch(
     columns: &[Column],
 ) -> Result<(), Failure> {
     let mut was_up = false;
+    let mut wait = AGAIN_AFTER;
     loop {
         let mut stream = match client.open(path).await {
-            // It may be starting again.
-            Err(ClientError::Unreachable { .. }) if was_up => {
-                tokio::time::sleep(AGAIN_AFTER).await;
+            Err(error) if was_up && may_pass(&error) => {
+                tokio::time::sleep(wait).await;
+                wait = AGAIN_AFTER_MAX.min(2 * wait);
                 continue;
             }
             opened => opened?,
         };
-        was_up = true;
+        (was_up, wait) = (true, AGAIN_AFTER);
         let mut events = Events::default();
         // What breaks a stream that was up is mended by the next one.
         while let Ok(Some(piece)) = stream.chunk().await {
@@ -44,6 +47,17 @@ pub(super) async fn watch(
         }
         writeln!(io::stderr(), "the stream has ended; connecting again")?;
         tokio::time::sleep(AGAIN_AFTER).await;
+    }
+}
+
+/// The service may be starting again, be busy, or have a proxy before it that says so.
+const fn may_pass(error: &ClientError) -> bool {
+    match error {
+        ClientError::Unreachable { .. } => true,
+        ClientError::Problem(Problem { status, .. }) | ClientError::NotTheApi { status, .. } => {
+            *status == 429 || *status >= 500
+        }
+        ClientError::KeyMissing | ClientError::KeyMalformed | ClientError::UrlMalformed => false,
     }
 }
 
@@ -91,6 +105,20 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_busy_service_is_asked_again_and_one_that_refuses_is_not() {
+        let problem = |status| ClientError::Problem(Problem { status, ..Problem::default() });
+        for status in [429, 500, 503] {
+            assert!(may_pass(&problem(status)), "{status}");
+        }
+        for status in [401, 403, 404, 422] {
+            assert!(!may_pass(&problem(status)), "{status}");
+        }
+        let url = "http://127.0.0.1:8080".to_owned();
+        assert!(may_pass(&ClientError::NotTheApi { url, status: 502 }));
+        assert!(!may_pass(&ClientError::KeyMissing));
+    }
 
     #[test]
     fn events_are_read_in_whatever_pieces_they_come() {

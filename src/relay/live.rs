@@ -27,7 +27,7 @@ pub(crate) struct LiveTable(Mutex<Table>);
 #[derive(Debug, Default)]
 struct Table {
     calls: BTreeMap<CallId, LiveCall>,
-    /// The tenants that are watched: no tenant's changes wake another's watchers, or make them late.
+    /// The tenants that are watched: no tenant's changes wake another's watchers.
     watched: BTreeMap<TenantId, Watched>,
 }
 
