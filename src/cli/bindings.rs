@@ -1,9 +1,11 @@
 //! `maskline bindings`: ties a policy to a virtual number, shows and ends it.
 
 use std::io::{self, BufRead};
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
+use super::bindings_import;
 use super::client::{Client, ClientError, Endpoint, escape, with_query};
 use super::output::{self, Column, Format};
 use super::{Outcome, on_runtime};
@@ -36,6 +38,12 @@ pub struct Args {
 enum Action {
     /// Bind a policy to a virtual number.
     Create(Create),
+    /// Bind what a file holds, one JSON object in a line as the API's body has it; `-` reads
+    /// standard input. The same file may be sent again.
+    Import {
+        /// The file.
+        file: PathBuf,
+    },
     /// Show one binding.
     Get {
         /// `bnd_…`
@@ -114,6 +122,11 @@ pub fn run(args: &Args) -> Outcome {
             let body = create_body(create, &mut io::stdin().lock())?;
             let binding = on_runtime(client.post("/v1/bindings", &body))?;
             output::write_one(&mut out, args.output, COLUMNS, &binding)?;
+        }
+        Action::Import { file } => {
+            let mut source = bindings_import::open(file)?;
+            let sent = bindings_import::import(&client, &mut source, args.output, &mut out);
+            on_runtime(sent)?;
         }
         Action::Get { id } => {
             let path = format!("/v1/bindings/{}", escape(id));

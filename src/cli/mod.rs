@@ -3,6 +3,7 @@
 pub mod agents;
 pub mod api_keys;
 pub mod bindings;
+mod bindings_import;
 pub mod calls;
 pub mod client;
 pub mod completion;

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use crate::service::Service;
@@ -124,6 +125,27 @@ fn numbers_are_imported_from_a_list_and_wrong_lines_are_all_named() {
     wrong.refused("line 3: ");
     let answer = run(&import, "17000007004\n").json();
     assert_eq!(answer["imported"], json!(1), "a refused list left something behind");
+}
+
+#[test]
+fn bindings_are_imported_from_a_file_and_what_was_refused_is_told() {
+    let service = Service::start("import-bindings");
+    let run = at(service.api, service.made.crm_key.expose_secret());
+    let row = |n: usize| {
+        json!({"external_id": format!("file-{n}"), "mode": "ax", "policy": {"ref": "P"},
+            "subscriber": {"real_number": format!("+861380000{n:04}")}})
+    };
+    let file = format!("{}\n\n{{\n{}\n{{}}\n", row(8101), row(8102));
+    let told = run(&["bindings", "import", "-", "-o", "csv"], &file);
+    told.refused("2 of 5 lines were refused");
+    let lines: Vec<&str> = told.out.lines().collect();
+    assert!(lines[0].starts_with("1,201,file-8101,"), "{}", told.all());
+    assert_eq!(lines[1], "3,400,,,malformed_body,");
+    assert!(lines[2].starts_with("4,201,file-8102,"), "{}", told.all());
+    assert_eq!(lines[3], "5,422,,,validation_failed,/external_id");
+    assert!(!told.all().contains("1380000"), "a real number came back");
+    let again = run(&["bindings", "import", "-", "-o", "json"], &row(8101).to_string());
+    assert!(again.good && again.out.contains("\"status\":200"), "{}", again.all());
 }
 
 #[test]
