@@ -14,7 +14,7 @@ use super::values::{
     Checks, Id, Object, RealNumberField, Time, VirtualNumberField, refuse_unsupported,
 };
 use crate::domain::binding::{BindingState, OnExpiry};
-use crate::domain::id::{BindingId, PoolId, SubscriberId};
+use crate::domain::id::{AgentId, BindingId, PoolId, SubscriberId};
 use crate::store::binding::{
     BindingMode, BindingRecord, BindingTerm, BindingTerms, NewBinding, NumberChoice, PolicyRef,
     SubscriberChoice,
@@ -36,7 +36,7 @@ const DURATION_S_MAX: i64 = 24 * 60 * 60;
 pub enum ModeWord {
     /// Any agent of the tenant reaches the subscriber by X.
     Ax,
-    /// One agent and one subscriber; not supported yet.
+    /// One agent and one subscriber reach each other by X, which may serve other pairs too.
     Axb,
     /// X with an extension; not supported yet.
     Axe,
@@ -112,7 +112,7 @@ pub struct BindingCreate {
     /// The tenant's own name for it, unique, 1 to 128 characters.
     #[schema(value_type = Key)]
     external_id: String,
-    /// `ax`; others are not supported yet.
+    /// `ax` or `axb`; others are not supported yet.
     mode: ModeWord,
     /// `short` when there is a `valid_until`, else `long`.
     term: Option<TermWord>,
@@ -122,6 +122,9 @@ pub struct BindingCreate {
     /// Whom the virtual number protects.
     #[schema(value_type = SubscriberField)]
     subscriber: Object<SubscriberField>,
+    /// `agt_…`, the one agent of mode `axb`; not of `ax`.
+    #[schema(value_type = Option<Vec<AgentId>>, min_items = 1, max_items = 1)]
+    agents: Option<Vec<Id<AgentId>>>,
     /// Agents of this group only; not supported yet.
     #[schema(value_type = Option<Word>)]
     group: Option<String>,
@@ -154,8 +157,6 @@ pub struct BindingCreate {
     #[serde(default)]
     #[schema(value_type = Option<std::collections::BTreeMap<String, Value>>)]
     metadata: Option<Map<String, Value>>,
-    #[schema(ignore)]
-    agents: Option<IgnoredAny>,
     #[schema(ignore)]
     extension: Option<IgnoredAny>,
     #[schema(ignore)]
@@ -212,17 +213,18 @@ impl BindingCreate {
         let metadata = self.metadata.unwrap_or_default();
         check_metadata(&mut checks, &metadata);
         let subscriber = choose(&mut checks, self.subscriber.0);
+        let mode = choose_mode(&mut checks, self.mode, self.agents.as_deref());
         checks.finish()?;
+        // What was chosen is there when the checks have passed.
         Ok(NewBinding {
             external_id: self.external_id,
-            mode: BindingMode::Ax,
+            mode: mode.ok_or(ApiError::new(Code::Internal))?,
             term,
             policy: PolicyRef {
                 reference: policy.reference,
                 product: policy.product,
                 ends_at: policy.ends_at.map(|at| at.0),
             },
-            // It is there when the checks have passed.
             subscriber: subscriber.ok_or(ApiError::new(Code::Internal))?,
             number: match self.virtual_number {
                 Some(number) => NumberChoice::Exact(number.0),
@@ -248,13 +250,30 @@ impl BindingCreate {
     /// What is designed but not built is told from what is wrong.
     fn check_supported(&self) -> Result<(), ApiError> {
         refuse_unsupported(&[
-            (self.mode != ModeWord::Ax, "/mode"),
+            (matches!(self.mode, ModeWord::Axe | ModeWord::Axyb), "/mode"),
             (self.group.is_some(), "/group"),
-            (self.agents.is_some(), "/agents"),
             (self.extension.is_some(), "/extension"),
             (self.call_policy.is_some(), "/call_policy"),
         ])
     }
+}
+
+/// A pair has its agent, and no other mode has any.
+fn choose_mode(
+    checks: &mut Checks,
+    mode: ModeWord,
+    agents: Option<&[Id<AgentId>]>,
+) -> Option<BindingMode> {
+    match (mode, agents) {
+        (ModeWord::Ax, None) => return Some(BindingMode::Ax),
+        (ModeWord::Axb, Some([agent])) => return Some(BindingMode::Axb { agent: agent.0 }),
+        (ModeWord::Axb, None) => checks.require(false, "/agents", Rule::Missing),
+        (ModeWord::Axb, Some(_)) => checks.require(false, "/agents", Rule::Length(1, 1)),
+        (ModeWord::Ax | ModeWord::Axe | ModeWord::Axyb, _) => {
+            checks.require(false, "/agents", Rule::Invalid);
+        }
+    }
+    None
 }
 
 fn choose(checks: &mut Checks, field: SubscriberField) -> Option<SubscriberChoice> {
@@ -339,7 +358,7 @@ pub struct BindingBody {
     id: Id<BindingId>,
     /// The tenant's own name for it.
     external_id: String,
-    /// `ax`.
+    /// `ax` or `axb`.
     mode: &'static str,
     /// `long` or `short`.
     term: &'static str,
@@ -356,6 +375,9 @@ pub struct BindingBody {
     subscriber_id: Id<SubscriberId>,
     /// Such as `138****0000`; null after an erasure.
     masked: Option<String>,
+    /// `agt_…`, the one agent of a pair; empty where any agent may call.
+    #[schema(value_type = Vec<AgentId>)]
+    agents: Vec<Id<AgentId>>,
     /// Agents of this group only.
     group: Option<String>,
     /// Calls are routed from then on.
@@ -410,6 +432,7 @@ impl BindingBody {
             suspend_reason,
             subscriber_id: Id(binding.subscriber),
             masked: binding.masked,
+            agents: binding.mode.agent().map(Id).into_iter().collect(),
             group: binding.agent_group,
             valid_from: Time(binding.valid_from),
             valid_until: valid_until.map(Time),

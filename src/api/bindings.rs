@@ -99,6 +99,8 @@ pub struct NoFields {}
 /// existing binding, with other content 409. A subscriber that comes back while its last virtual
 /// number rests gets that one again, where the pool and the city allow it. A subscriber whose
 /// number is a virtual number of the platform, whoever holds it, is refused with `number_virtual`.
+/// A pair (`axb`) is put on a virtual number that serves pairs of the tenant already, where neither
+/// the agent nor the subscriber has another one, or had one so lately that it would still rest.
 #[utoipa::path(post, path = "/bindings", operation_id = "bindings_create", tag = "bindings",
     request_body = BindingCreate,
     responses((status = 201, body = BindingBody), (status = 200, body = BindingBody),

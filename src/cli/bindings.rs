@@ -13,6 +13,7 @@ use super::{Outcome, on_runtime};
 const COLUMNS: &[Column] = &[
     ("ID", "id"),
     ("NUMBER", "virtual_number"),
+    ("MODE", "mode"),
     ("STATE", "state"),
     ("SUBSCRIBER", "masked"),
     ("POLICY", "policy.ref"),
@@ -57,6 +58,9 @@ enum Action {
         /// Only the one of this external id.
         #[arg(long)]
         external_id: Option<String>,
+        /// Only pairs with this agent, `agt_…`.
+        #[arg(long)]
+        agent: Option<String>,
         /// At most so many rows.
         #[arg(long, default_value_t = 100)]
         rows: usize,
@@ -96,6 +100,9 @@ struct Create {
     /// stands neither in the process list nor in the shell's history.
     #[arg(long)]
     subscriber: Option<String>,
+    /// The agent, `agt_…`, who alone reaches the subscriber and is reached; without it any agent.
+    #[arg(long)]
+    agent: Option<String>,
     /// The pool to take the virtual number from.
     #[arg(long)]
     pool: Option<String>,
@@ -112,8 +119,12 @@ pub fn run(args: &Args) -> Outcome {
     let client = Client::new(&args.endpoint)?;
     let mut out = io::stdout().lock();
     match &args.action {
-        Action::List { state, external_id, rows } => {
-            let filters = [("state", state.as_deref()), ("external_id", external_id.as_deref())];
+        Action::List { state, external_id, agent, rows } => {
+            let filters = [
+                ("state", state.as_deref()),
+                ("external_id", external_id.as_deref()),
+                ("agent_id", agent.as_deref()),
+            ];
             let path = with_query("/v1/bindings", &filters);
             let bindings = on_runtime(client.list(&path, *rows))?;
             output::write_rows(&mut out, args.output, COLUMNS, &bindings)?;
@@ -171,6 +182,10 @@ fn create_body(create: &Create, input: &mut impl BufRead) -> Result<Value, io::E
     for (name, value) in optional.iter().filter_map(|(name, value)| Some((name, value.as_ref()?))) {
         body[*name] = json!(value);
     }
+    if let Some(agent) = &create.agent {
+        body["mode"] = json!("axb");
+        body["agents"] = json!([agent]);
+    }
     Ok(body)
 }
 
@@ -195,6 +210,7 @@ mod tests {
             external_id: "E-1".to_owned(),
             policy: "P-1".to_owned(),
             subscriber: subscriber.map(str::to_owned),
+            agent: None,
             pool: None,
             valid_until: None,
         }
@@ -212,5 +228,14 @@ mod tests {
         let body = create_body(&create(Some("sub_1")), &mut "".as_bytes()).expect("a body");
         assert_eq!(body["subscriber"], json!({"id": "sub_1"}));
         assert_eq!(body.get("pool"), None);
+        assert_eq!((&body["mode"], body.get("agents")), (&json!("ax"), None));
+    }
+
+    #[test]
+    fn an_agent_makes_it_a_pair() {
+        let agent = Some("agt_1".to_owned());
+        let pair = Create { agent, ..create(Some("sub_1")) };
+        let body = create_body(&pair, &mut "".as_bytes()).expect("a body");
+        assert_eq!((&body["mode"], &body["agents"]), (&json!("axb"), &json!(["agt_1"])));
     }
 }

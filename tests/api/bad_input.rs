@@ -194,7 +194,7 @@ async fn an_empty_pool_binds_nobody() {
 async fn what_is_not_built_yet_says_so() {
     let world = World::new().await;
     for (field, value) in
-        [("mode", json!("axb")), ("extension", json!("123")), ("group", json!("north"))]
+        [("mode", json!("axe")), ("extension", json!("123")), ("group", json!("north"))]
     {
         let answer = bind(&world, |body| body[field] = value).await;
         let answer = answer.refused(422, "not_supported_yet");

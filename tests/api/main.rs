@@ -15,6 +15,7 @@ mod examples;
 mod isolation;
 mod live_calls;
 mod nouns;
+mod pairs;
 mod rate;
 mod recordings;
 mod repeated;

@@ -10,6 +10,7 @@ mod families;
 mod jobs;
 mod live_events;
 mod nodes;
+mod pairs;
 mod peers;
 mod ready;
 mod registration;

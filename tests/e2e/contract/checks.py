@@ -33,6 +33,8 @@ BEYOND_SCHEMAS_AT = {
     ("/policy/ends_at", "missing"),
     ("/city", "missing"),
     ("/number", "missing"),
+    ("/agents", "missing"),
+    ("/agents", "invalid"),
 }
 # A thing has changed meanwhile, or another body came under the same Idempotency-Key.
 STATE = {"precondition_failed", "idempotency_mismatch"}
