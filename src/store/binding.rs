@@ -9,6 +9,7 @@ mod create;
 mod expire;
 mod idle;
 mod pair;
+mod sweep;
 mod take;
 mod terms;
 

@@ -4,7 +4,9 @@
 use std::time::SystemTime;
 
 use maskline::domain::id::TenantId;
-use maskline::store::binding::{BindOutcome, BindingRecord, BindingTerm, CallsUp, NewBinding};
+use maskline::store::binding::{
+    BindOutcome, BindingRecord, BindingTerm, BindingTerms, CallsUp, EXPIRE_BINDINGS_MAX, NewBinding,
+};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Postgres, Transaction};
 use uuid::Uuid;
 
@@ -129,4 +131,51 @@ async fn a_sweep_that_stops_early_tells_what_it_ended_and_ends_the_rest_next_tim
     sqlx::query(lifted).execute(&mut world.sql).await.expect("lifted");
     let ended = store.expire_bindings(relay, at).await.expect("swept");
     assert_eq!(ended.iter().map(|ended| ended.binding).collect::<Vec<_>>(), [second.id]);
+}
+
+/// The database refuses to change any binding of this tenant.
+async fn break_off(world: &mut World, tenant: TenantId) {
+    let id = Uuid::from_u128(tenant.as_u128());
+    for sql in [
+        "create function refuse() returns trigger language plpgsql as
+         $$ begin raise exception 'refused'; end $$"
+            .to_owned(),
+        format!(
+            "create trigger refuse before update on binding for each row
+                 when (old.tenant_id = '{id}') execute function refuse()"
+        ),
+    ] {
+        sqlx::query(AssertSqlSafe(sql)).execute(&mut world.sql).await.expect("laid out");
+    }
+}
+
+#[tokio::test]
+async fn a_tenant_that_fails_holds_up_no_other() {
+    let mut world = World::new().await;
+    let (broken, other) = (world.insurer("A").await, world.insurer("B").await);
+    let full = u16::try_from(EXPIRE_BINDINGS_MAX).expect("a small number");
+    world.numbers(full + 2).await;
+    let mut rows = Vec::new();
+    for n in 0..full {
+        let (valid_until, idle_ttl) = (Some(noon() + DAY), Some(DAY));
+        let terms = BindingTerms { idle_ttl, ..BindingTerms::default() };
+        let new = wanted(&format!("broken-{n}"), n);
+        rows.push(NewBinding { term: BindingTerm::Short, valid_until, terms, ..new });
+    }
+    let mut tx = world.test.store.tenant(broken.id).await.expect("begun");
+    tx.bind_all(noon(), rows).await.expect("bound");
+    tx.commit().await.expect("committed");
+    let fine = short(&world, other.id, "fine", 1).await;
+    let terms = BindingTerms { idle_ttl: Some(DAY), ..BindingTerms::default() };
+    let idle = NewBinding { terms, ..wanted("idle", 2) };
+    world.try_bind(other.id, noon() + DAY, idle).await;
+    break_off(&mut world, broken.id).await;
+
+    let (store, relay) = (&world.test.store, &world.test.database.relay);
+    let ended = store.expire_bindings(relay, noon() + DAY).await.expect("swept");
+    assert_eq!(ended.iter().map(|ended| ended.binding).collect::<Vec<_>>(), [fine.id]);
+    let ended = store.expire_idle_bindings(relay, noon() + DAY * 9).await.expect("swept");
+    assert_eq!(ended.expired.len(), 1);
+    let ended = store.expire_bindings(relay, noon() + DAY).await;
+    assert!(ended.is_err(), "nobody would hear that a tenant waits");
 }

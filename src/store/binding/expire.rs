@@ -1,12 +1,12 @@
 //! The sweep that writes down what time has ended.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use serde_json::json;
 use uuid::Uuid;
 
+use super::sweep::Due;
 use super::{BindingMode, CallsUp};
 use crate::domain::binding::OnExpiry;
 use crate::domain::cause::Cause;
@@ -60,30 +60,10 @@ impl Store {
         relay: &RelayPool,
         now: SystemTime,
     ) -> Result<Vec<ExpiredBinding>, StoreError> {
-        let due: Vec<(Uuid, Uuid)> = sqlx::query_as(
-            "select tenant_id, id from binding
-             where ended_at is null and expires_at <= $1 order by expires_at limit $2",
-        )
-        .bind(to_sql(now)?)
-        .bind(EXPIRE_BINDINGS_MAX)
-        .fetch_all(&relay.0)
-        .await?;
-        let mut expired = Vec::new();
-        for (tenant, bindings) in by_tenant(due) {
-            match self.expire_of(tenant, &bindings, now).await {
-                Ok(ended) => expired.extend(ended),
-                Err(error) if expired.is_empty() => return Err(error),
-                // The relay must hear of those that ended; the next sweep tries the rest again.
-                Err(error) => {
-                    tracing::warn!(%error, "The sweep of expired bindings stopped early");
-                    break;
-                }
-            }
-        }
-        Ok(expired)
+        Ok(self.sweep(relay, now, Due::Over).await?.expired)
     }
 
-    async fn expire_of(
+    pub(super) async fn expire_of(
         &self,
         tenant: TenantId,
         bindings: &[Uuid],
@@ -148,15 +128,6 @@ impl TenantTx {
         }
         Ok(expired)
     }
-}
-
-/// Each tenant is served in a transaction of its own.
-pub(super) fn by_tenant(due: Vec<(Uuid, Uuid)>) -> BTreeMap<TenantId, Vec<Uuid>> {
-    let mut by_tenant: BTreeMap<TenantId, Vec<Uuid>> = BTreeMap::new();
-    for (tenant, binding) in due {
-        by_tenant.entry(TenantId::from_u128(tenant.as_u128())).or_default().push(binding);
-    }
-    by_tenant
 }
 
 impl ExpiredRow {

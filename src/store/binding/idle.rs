@@ -7,7 +7,8 @@ use std::time::SystemTime;
 
 use uuid::Uuid;
 
-use super::expire::{EXPIRE_BINDINGS_MAX, ExpiredBinding, ExpiredRow, by_tenant};
+use super::expire::{ExpiredBinding, ExpiredRow};
+use super::sweep::{Due, Swept};
 use crate::domain::id::TenantId;
 use crate::domain::number_state::DRAINING_TIME;
 use crate::store::convert::{to_sql, uuid};
@@ -34,30 +35,11 @@ impl Store {
         relay: &RelayPool,
         now: SystemTime,
     ) -> Result<IdleBindings, StoreError> {
-        let due: Vec<(Uuid, Uuid)> = sqlx::query_as(
-            "select tenant_id, id from binding
-             where ended_at is null and idle_check_at <= $1 order by idle_check_at limit $2",
-        )
-        .bind(to_sql(now - DRAINING_TIME)?)
-        .bind(EXPIRE_BINDINGS_MAX)
-        .fetch_all(&relay.0)
-        .await?;
-        let mut idle = IdleBindings { seen: due.len(), expired: Vec::new() };
-        for (tenant, bindings) in by_tenant(due) {
-            match self.expire_idle_of(tenant, &bindings, now).await {
-                Ok(ended) => idle.expired.extend(ended),
-                Err(error) if idle.expired.is_empty() => return Err(error),
-                // The relay must hear of those that ended; the next sweep tries the rest again.
-                Err(error) => {
-                    tracing::warn!(%error, "The sweep of idle bindings stopped early");
-                    break;
-                }
-            }
-        }
-        Ok(idle)
+        let Swept { seen, expired } = self.sweep(relay, now, Due::Idle).await?;
+        Ok(IdleBindings { seen, expired })
     }
 
-    async fn expire_idle_of(
+    pub(super) async fn expire_idle_of(
         &self,
         tenant: TenantId,
         bindings: &[Uuid],
