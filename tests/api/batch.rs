@@ -90,7 +90,11 @@ async fn the_same_name_twice_in_a_batch_is_one_binding() {
     let (one, two) = (&results[0]["binding"], &results[1]["binding"]);
     assert_eq!(one["subscriber_id"], two["subscriber_id"]);
     assert_ne!(one["virtual_number"], two["virtual_number"]);
-    // One virtual number goes to the first that asks for it.
+}
+
+#[tokio::test]
+async fn a_virtual_number_goes_to_the_first_row_that_asks_for_it() {
+    let world = World::new().await;
     let x = json!("17000000029");
     let rows = [with(5, "virtual_number", x.clone()), with(6, "virtual_number", x.clone())];
     let results = batch(&world.admin, &rows).await.gave(200).body["results"].clone();

@@ -71,8 +71,13 @@ async fn a_virtual_number_is_no_subscribers_own_whoever_holds_it() {
     let stranger = world.stranger().await;
     let x_of =
         |answer: &Answer| format!("+86{}", answer.body["virtual_number"].as_str().expect("an X"));
-    let own = x_of(&world.admin.post("/v1/bindings", binding(1)).await.gave(201));
-    let foreign = x_of(&stranger.post("/v1/bindings", binding(2)).await.gave(201));
+    let named = |n: usize, x: &str| {
+        let mut body = binding(n);
+        body["virtual_number"] = json!(x);
+        body
+    };
+    let own = x_of(&world.admin.post("/v1/bindings", named(1, "17000000001")).await.gave(201));
+    let foreign = x_of(&stranger.post("/v1/bindings", named(2, "17000000002")).await.gave(201));
     let known = world.admin.post("/v1/subscribers", json!({"real_number": real_number(3)})).await;
     let subscriber = format!("/v1/subscribers/{}/number", known.id());
     let before = (world.count("subscriber").await, world.count("bound").await);
