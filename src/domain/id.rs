@@ -106,6 +106,8 @@ ids! {
     WebhookId = "whe";
     /// One telling of one fact there.
     DeliveryId = "dlv";
+    /// Bindings that came in one file.
+    ImportId = "imp";
 }
 
 #[cfg(test)]

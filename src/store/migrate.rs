@@ -45,6 +45,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         include_str!("../../migrations/0045_virtual_numbers_ending.sql"),
     ),
     (47, "pairs", include_str!("../../migrations/0047_pairs.sql")),
+    (48, "import_job", include_str!("../../migrations/0048_import_job.sql")),
 ];
 
 /// So many months of records have partitions ahead of time.

@@ -20,6 +20,8 @@ pub mod delivery;
 pub mod embedded;
 pub mod error;
 pub mod idempotency;
+pub mod import;
+pub mod import_rows;
 pub mod menu;
 pub mod migrate;
 pub mod notice;

@@ -44,6 +44,8 @@ pub enum Column {
     WebhookOldSecret,
     /// `root_key_check.key_sealed`
     RootKeyCheck,
+    /// `import_chunk.rows_sealed`
+    ImportRows,
 }
 
 impl Column {
@@ -61,6 +63,7 @@ impl Column {
             Self::WebhookSecret => 10,
             Self::WebhookOldSecret => 11,
             Self::RootKeyCheck => 12,
+            Self::ImportRows => 13,
         }
     }
 }
@@ -113,6 +116,11 @@ impl Cell {
     #[must_use]
     pub const fn of_webhook(tenant: TenantId, row: WebhookId, column: Column) -> Self {
         Self { tenant, row: row.as_u128(), column }
+    }
+
+    /// Rows of an import, in the chunk of these bits.
+    pub(super) const fn of_import_chunk(tenant: TenantId, row: u128) -> Self {
+        Self { tenant, row, column: Column::ImportRows }
     }
 
     /// The answer kept for a repeated request, in the row of this key hash.

@@ -133,6 +133,26 @@ impl TenantKeys {
         SecretKey::from_bytes(&self.wrapping.open(&cell, wrapped)?)
     }
 
+    /// Seals rows of an import, which hold numbers, for the chunk of these bits.
+    ///
+    /// # Errors
+    /// [`VaultError::Library`] when the library fails.
+    pub fn seal_import_rows(&self, chunk: u128, rows: &[u8]) -> Result<Vec<u8>, VaultError> {
+        self.wrapping.seal(&Cell::of_import_chunk(self.tenant, chunk), rows)
+    }
+
+    /// Opens such rows.
+    ///
+    /// # Errors
+    /// [`VaultError`] when they belong to another chunk or tenant.
+    pub fn open_import_rows(
+        &self,
+        chunk: u128,
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, VaultError> {
+        self.wrapping.open(&Cell::of_import_chunk(self.tenant, chunk), sealed)
+    }
+
     /// What the number is found by at this tenant: HMAC-SHA-256, cut to 128 bits.
     #[must_use]
     pub fn lookup_hash(&self, number: &RealNumber) -> LookupHash {

@@ -10,6 +10,7 @@ mod caps;
 mod choice;
 mod embedded;
 mod fixture;
+mod imports;
 mod isolation;
 mod look;
 mod menus;
