@@ -2,6 +2,7 @@
 """What an insurer's CRM asks of maskline, with Python's standard library alone (3.9 or later).
 
     export MASKLINE_URL=http://127.0.0.1:8080 MASKLINE_KEY=mk_live_...
+    (or, with a key that signs: MASKLINE_KEY=ms_live_... MASKLINE_KEY_ID=key_...)
     crm.py bind POLICY     binds the phone whose number comes on standard input; prints the virtual number
     crm.py list            the bindings that connect calls
     crm.py unbind POLICY   ends the binding of a policy
@@ -9,8 +10,12 @@
 
 A real number is never an argument: whoever may list the processes of a machine would see it."""
 
+import base64
+import hashlib
+import hmac
 import json
 import os
+import secrets
 import sys
 import time
 import urllib.error
@@ -33,19 +38,38 @@ class Problem(Exception):
         self.retryable = problem.get("retryable", status >= 500)
 
 
+def sign(method, url, headers, body, key_id, secret):
+    """Signs one request (RFC 9421, RFC 9530): who sees it can send it neither again nor changed."""
+    if body is not None:
+        headers["Content-Digest"] = f"sha-256=:{base64.b64encode(hashlib.sha256(body).digest()).decode()}:"
+    parts = urllib.parse.urlsplit(url)
+    lines = {"@method": method, "@path": parts.path, "@query": "?" + parts.query}
+    lines.update((name.lower(), value) for name, value in headers.items())
+    covered = " ".join(f'"{name}"' for name in lines)
+    parameters = f'({covered});created={int(time.time())};keyid="{key_id}";nonce="{secrets.token_urlsafe(16)}"'
+    base = "".join(f'"{name}": {value}\n' for name, value in lines.items())
+    base += f'"@signature-params": {parameters}'
+    tag = base64.b64encode(hmac.digest(secret.encode(), base.encode(), "sha256")).decode()
+    return {**headers, "Signature-Input": f"sig1={parameters}", "Signature": f"sig1=:{tag}:"}
+
+
 class Maskline:
-    def __init__(self, url, key):
-        self.url, self.key = url.rstrip("/"), key
+    def __init__(self, url, key, key_id=None):
+        self.url, self.key, self.key_id = url.rstrip("/"), key, key_id
 
     def call(self, method, path, body=None):
         """One request, repeated while that can help. The same key goes with each attempt, so that a POST
         whose answer was lost is carried out once."""
-        headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
+        headers = {"Content-Type": "application/json"}
         if method == "POST":
             headers["Idempotency-Key"] = str(uuid.uuid4())
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data, headers, method=method)
         for attempt in range(1, ATTEMPTS_MAX + 1):
+            if self.key_id:
+                proof = sign(method, self.url + path, dict(headers), data, self.key_id, self.key)
+            else:
+                proof = {**headers, "Authorization": f"Bearer {self.key}"}
+            request = urllib.request.Request(self.url + path, data, proof, method=method)
             wait = 2 ** (attempt - 1)
             try:
                 with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
@@ -109,7 +133,8 @@ def events(relay, cursor):
 
 def main(words):
     try:
-        relay = Maskline(os.environ["MASKLINE_URL"], os.environ["MASKLINE_KEY"])
+        key_id = os.environ.get("MASKLINE_KEY_ID")
+        relay = Maskline(os.environ["MASKLINE_URL"], os.environ["MASKLINE_KEY"], key_id)
     except KeyError as missing:
         sys.exit(f"{missing.args[0]} is not set")
     try:

@@ -1,5 +1,5 @@
-//! Bearer keys: made, shown once, rolled, revoked. The operator makes keys for everybody, a
-//! tenant's administrator for its own people.
+//! Keys: made, shown once, rolled, revoked. The operator makes keys for everybody, a tenant's
+//! administrator for its own people.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -19,11 +19,12 @@ use super::forms::{Name, NetworkText, Scope};
 use super::idempotency::Completion;
 use super::paging::{Cursor, Limit, ListBody, request};
 use super::roles::{Role, is_scope};
-use super::secrets::IssuedKey;
+use super::secrets::{IssuedKey, KeyUse};
 use super::values::{Checks, Id, Time, problem_at};
 use crate::domain::id::{ApiKeyId, TenantId};
 use crate::domain::network::Network;
-use crate::store::api_key::{ApiKey, KeyOwner, NewApiKey};
+use crate::store::StoreError;
+use crate::store::api_key::{ApiKey, KeyOwner, NewApiKey, NewSecret};
 
 const NAME_CHARS_MAX: usize = 200;
 const SCOPES_MAX: usize = 64;
@@ -59,6 +60,33 @@ impl RoleWord {
     }
 }
 
+/// How a key is used.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyAuth {
+    /// Its text is sent with each request.
+    #[default]
+    Bearer,
+    /// It signs each request, and is never sent.
+    Signature,
+}
+
+impl KeyAuth {
+    const fn usage(self) -> KeyUse {
+        match self {
+            Self::Bearer => KeyUse::Bearer,
+            Self::Signature => KeyUse::Signature,
+        }
+    }
+
+    const fn of(key: &ApiKey) -> Self {
+        match key.signing_sealed {
+            None => Self::Bearer,
+            Some(_) => Self::Signature,
+        }
+    }
+}
+
 /// A new key.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -72,6 +100,9 @@ pub struct ApiKeyCreate {
     name: String,
     /// What it may do; an administrator makes keys of the tenant only.
     role: RoleWord,
+    /// `signature`: it signs each request (RFC 9421) and is never sent; `bearer` when absent.
+    #[serde(default)]
+    auth: KeyAuth,
     /// Whose key; the operator names it for keys of a tenant, a tenant leaves it out.
     #[schema(value_type = Option<TenantId>)]
     tenant_id: Option<Id<TenantId>>,
@@ -100,6 +131,8 @@ pub struct ApiKeyBody {
     name: String,
     /// What it may do.
     role: String,
+    /// How it is used.
+    auth: KeyAuth,
     /// Operations it may use; empty: all of its role.
     scopes: Vec<String>,
     /// The last characters of its text.
@@ -120,6 +153,7 @@ impl From<ApiKey> for ApiKeyBody {
     fn from(key: ApiKey) -> Self {
         Self {
             id: Id(key.id),
+            auth: KeyAuth::of(&key),
             tenant_id: key.tenant.map(Id),
             name: key.name,
             role: key.role,
@@ -137,7 +171,7 @@ impl From<ApiKey> for ApiKeyBody {
 /// A key in the one answer that shows its text.
 #[derive(Serialize, ToSchema)]
 pub struct IssuedKeyBody {
-    /// What to send as `Authorization: Bearer …`. It is not kept and cannot be shown again.
+    /// What to send as `Authorization: Bearer …`, or to sign with. It cannot be shown again.
     key: String,
     #[serde(flatten)]
     rest: ApiKeyBody,
@@ -183,9 +217,10 @@ pub async fn create(
     }
     let (tenant, is_test) = owner(&api, &actor, role, body.tenant_id.map(|id| id.0)).await?;
 
-    let issued = IssuedKey::new(api.store().vault(), is_test);
+    let issued = IssuedKey::new(api.store().vault(), body.auth.usage(), is_test);
+    let id = ApiKeyId::new(now.unix_ms(), api.random_bits());
     let new = NewApiKey {
-        id: ApiKeyId::new(now.unix_ms(), api.random_bits()),
+        id,
         tenant,
         name: body.name,
         role: role.label(),
@@ -195,10 +230,27 @@ pub async fn create(
         hint: issued.hint(),
         source_networks: networks,
         expires_at: body.expires_at.map(|at| at.0),
+        signing_sealed: seal(&api, body.auth, id, &issued)?,
     };
     let mut tx = api.store().platform().await?;
     let key = tx.insert_api_key(new, now.wall).await?;
     completion.commit(tx, issued_answer(StatusCode::CREATED, &issued, key)).await
+}
+
+/// What is kept of a key that signs, beside its hash.
+fn seal(
+    api: &Api,
+    auth: KeyAuth,
+    id: ApiKeyId,
+    issued: &IssuedKey,
+) -> Result<Option<Vec<u8>>, ApiError> {
+    match auth {
+        KeyAuth::Bearer => Ok(None),
+        KeyAuth::Signature => {
+            let sealed = api.store().vault().seal_api_secret(id, issued.expose().as_bytes());
+            Ok(Some(sealed.map_err(StoreError::from)?))
+        }
+    }
 }
 
 /// Whose key it becomes. A key can only make keys that reach no further than itself.
@@ -272,9 +324,12 @@ pub async fn roll(
     if (actor.tenant.is_some() && !is_insurer) || !actor.covers(&old.scopes) {
         return Err(Code::Forbidden.into());
     }
-    let issued = IssuedKey::new(api.store().vault(), old.is_test);
+    let auth = KeyAuth::of(&old);
+    let issued = IssuedKey::new(api.store().vault(), auth.usage(), old.is_test);
+    let signing_sealed = seal(&api, auth, id, &issued)?;
     let mut tx = api.store().platform().await?;
-    let key = tx.roll_api_key(owner, id, issued.hash, &issued.hint()).await?;
+    let new = NewSecret { hash: issued.hash, hint: issued.hint(), signing_sealed };
+    let key = tx.roll_api_key(owner, id, new).await?;
     let key = key.ok_or(ApiError::new(Code::NotFound))?;
     let answer = completion.commit(tx, issued_answer(StatusCode::OK, &issued, key)).await;
     // Whether or not that can be told.

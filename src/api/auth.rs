@@ -1,10 +1,11 @@
-//! Who asks: the bearer key, where it may come from, and whether its role and scopes permit the
-//! operation. This runs before any handler, for every route.
+//! Who asks: the key that was sent, or has signed; where it may come from, and whether its role and
+//! scopes permit the operation. This runs before any handler, for every route.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::{ConnectInfo, FromRequestParts, MatchedPath, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
@@ -14,10 +15,14 @@ use tracing::warn;
 
 use super::Api;
 use super::error::{ApiError, Code};
+use super::extract::read_body;
+use super::rate::Left;
 use super::roles::{BASE, OPERATIONS, OperationRow, Role, find_operation};
 use super::secrets::{HASH_BYTES, bearer_hash, is_equal};
+use super::signature::{self, Claim};
 use crate::domain::id::{ApiKeyId, TenantId};
-use crate::store::api_key::ApiKey;
+use crate::store::StoreError;
+use crate::store::api_key::{ApiKey, KeyOwner};
 
 /// How long a key is remembered: on another node a revoked key may be taken for this long.
 pub const KEY_CACHE_TIME: Duration = Duration::from_secs(5);
@@ -25,8 +30,8 @@ pub const KEY_CACHE_TIME: Duration = Duration::from_secs(5);
 /// The most keys remembered.
 pub const KEY_CACHE_MAX: u64 = 10_000;
 
-/// Keys seen lately, by their keyed hash.
-pub(super) type KeyCache = moka::sync::Cache<[u8; HASH_BYTES], ApiKey>;
+/// Keys seen lately, by what they are found by.
+pub(super) type KeyCache<T> = moka::sync::Cache<T, ApiKey>;
 
 /// Who sent the request.
 #[derive(Clone, Debug)]
@@ -83,12 +88,8 @@ impl<S: Sync> FromRequestParts<S> for TenantActor {
 /// The layer around every operation.
 pub async fn admit(State(api): State<Api>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
-    let admitted = match check(&api, &parts).await {
-        Ok(actor) => api.rate().admit(&actor).map(|left| (actor, left)),
-        Err(error) => Err(error),
-    };
-    match admitted {
-        Ok((actor, left)) => {
+    match let_in(&api, &parts, body).await {
+        Ok((actor, left, body)) => {
             parts.extensions.insert(actor);
             let mut response = next.run(Request::from_parts(parts, body)).await;
             if let Some(left) = left {
@@ -100,22 +101,52 @@ pub async fn admit(State(api): State<Api>, request: Request, next: Next) -> Resp
     }
 }
 
-async fn check(api: &Api, request: &Parts) -> Result<Actor, ApiError> {
-    let peer = request.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
-    let key = authenticate(api, &request.headers, peer).await?;
+/// First who asks, then whether so much may be asked: only then is anything written down.
+async fn let_in(
+    api: &Api,
+    request: &Parts,
+    body: Body,
+) -> Result<(Actor, Option<Left>, Body), ApiError> {
+    let (key, claim) = authenticate(api, request).await?;
     let role = Role::find_label(&key.role).ok_or(ApiError::new(Code::Unauthenticated))?;
-    let operation = operation_of(request)?;
-    let has_scope = key.scopes.is_empty() || key.scopes.iter().any(|s| s == operation.scope);
-    if !operation.permits(role) || !has_scope {
-        return Err(Code::Forbidden.into());
-    }
-    Ok(Actor {
+    let actor = Actor {
         key: key.id,
         tenant: key.tenant,
         role,
         is_test: key.is_test,
         scopes: key.scopes.into(),
-    })
+    };
+    let left = api.rate().admit(&actor)?;
+    let body = match claim {
+        Some(claim) => take_once(api, &claim, request, body).await?,
+        None => body,
+    };
+    let operation = operation_of(request)?;
+    let has_scope = actor.scopes.is_empty() || actor.scopes.iter().any(|s| s == operation.scope);
+    if !operation.permits(role) || !has_scope {
+        return Err(Code::Forbidden.into());
+    }
+    Ok((actor, left, body))
+}
+
+/// The rest of what a signature says: this body, and not a second time.
+async fn take_once(
+    api: &Api,
+    claim: &Claim,
+    request: &Parts,
+    body: Body,
+) -> Result<Body, ApiError> {
+    let body = read_body(request, body).await?;
+    if !claim.is_of(&body) {
+        return Err(refuse("another body"));
+    }
+    let hash = api.request_hasher().hash(&[b"nonce", claim.nonce.as_bytes()]);
+    let hash = *hash.first_chunk::<16>().ok_or(ApiError::new(Code::Internal))?;
+    let keep = signature::NONCE_TIME;
+    match api.store().use_nonce(claim.key, hash, api.now().wall, keep).await? {
+        true => Ok(Body::from(body)),
+        false => Err(refuse("replayed")),
+    }
 }
 
 /// A route without a row in the table is refused: nobody has said who may use it.
@@ -133,15 +164,45 @@ fn operation_of(request: &Parts) -> Result<&'static OperationRow, ApiError> {
 }
 
 /// Every failure looks the same; the security log says more, without the key.
-async fn authenticate(
-    api: &Api,
-    headers: &HeaderMap,
-    peer: Option<IpAddr>,
-) -> Result<ApiKey, ApiError> {
-    let refuse = |reason: &'static str| {
-        warn!(target: "maskline::security", reason, "An API request was not authenticated");
-        ApiError::new(Code::Unauthenticated)
+fn refuse(reason: &'static str) -> ApiError {
+    warn!(target: "maskline::security", reason, "An API request was not authenticated");
+    ApiError::new(Code::Unauthenticated)
+}
+
+/// By its signature, or else by the key that it carries.
+async fn authenticate(api: &Api, request: &Parts) -> Result<(ApiKey, Option<Claim>), ApiError> {
+    let headers = &request.headers;
+    let (key, claim) = match signature::is_signed(headers) {
+        true => by_signature(api, request).await.map(|(key, claim)| (key, Some(claim)))?,
+        false => (by_bearer(api, headers).await?, None),
     };
+    let now = api.now().wall;
+    if key.revoked_at.is_some() || key.expires_at.is_some_and(|at| at <= now) {
+        return Err(refuse("key is over"));
+    }
+    let peer = request.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
+    let from_here = |peer: IpAddr| key.source_networks.iter().any(|net| net.contains(peer));
+    if !key.source_networks.is_empty() && !peer.is_some_and(from_here) {
+        return Err(refuse("source address"));
+    }
+    Ok((key, claim))
+}
+
+async fn by_signature(api: &Api, request: &Parts) -> Result<(ApiKey, Claim), ApiError> {
+    let claim = Claim::read(request).map_err(refuse)?;
+    let key = find_signer(api, claim.key).await?.ok_or_else(|| refuse("unknown key"))?;
+    let sealed = key.signing_sealed.as_deref().ok_or_else(|| refuse("a key that is sent"))?;
+    let secret = api.store().vault().open_api_secret(key.id, sealed).map_err(StoreError::from)?;
+    if !claim.is_signed_with(&secret) {
+        return Err(refuse("signature"));
+    }
+    match claim.is_timely(api.now().wall) {
+        true => Ok((key, claim)),
+        false => Err(refuse("time of the signature")),
+    }
+}
+
+async fn by_bearer(api: &Api, headers: &HeaderMap) -> Result<ApiKey, ApiError> {
     let text = bearer(headers).ok_or_else(|| refuse("no bearer key"))?;
     let hash = bearer_hash(api.store().vault(), text).ok_or_else(|| refuse("not a key"))?;
     let key = find_key(api, &hash).await?.ok_or_else(|| refuse("unknown key"))?;
@@ -149,15 +210,10 @@ async fn authenticate(
     if !is_equal(&key.secret_hash, &hash) {
         return Err(refuse("unknown key"));
     }
-    let now = api.now().wall;
-    if key.revoked_at.is_some() || key.expires_at.is_some_and(|at| at <= now) {
-        return Err(refuse("key is over"));
+    match key.requires_signature {
+        false => Ok(key),
+        true => Err(refuse("not signed")),
     }
-    let from_here = |peer: IpAddr| key.source_networks.iter().any(|net| net.contains(peer));
-    if !key.source_networks.is_empty() && !peer.is_some_and(from_here) {
-        return Err(refuse("source address"));
-    }
-    Ok(key)
 }
 
 /// Exactly one `Authorization: Bearer …`.
@@ -175,6 +231,18 @@ async fn find_key(api: &Api, hash: &[u8; HASH_BYTES]) -> Result<Option<ApiKey>, 
     let key = api.store().find_api_key(hash).await?;
     if let Some(key) = &key {
         api.key_cache().insert(*hash, key.clone());
+    }
+    Ok(key)
+}
+
+async fn find_signer(api: &Api, id: ApiKeyId) -> Result<Option<ApiKey>, ApiError> {
+    if let Some(key) = api.signer_cache().get(&id) {
+        return Ok(Some(key));
+    }
+    let anybody = KeyOwner::Anybody { only_test: false };
+    let key = api.store().find_api_key_of(anybody, id).await?;
+    if let Some(key) = &key {
+        api.signer_cache().insert(id, key.clone());
     }
     Ok(key)
 }

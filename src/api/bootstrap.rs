@@ -6,7 +6,7 @@ use crate::store::api_key::NewApiKey;
 use crate::store::{Store, StoreError};
 
 use super::roles::Role;
-use super::secrets::{IssuedKey, random_bits};
+use super::secrets::{IssuedKey, KeyUse, random_bits};
 
 /// Makes a key of the platform, such as the first operator's. Whoever can read the root key and
 /// reach the database may do this.
@@ -19,7 +19,7 @@ pub async fn issue_platform_key(
     name: &str,
     now: Now,
 ) -> Result<IssuedKey, StoreError> {
-    let issued = IssuedKey::new(store.vault(), false);
+    let issued = IssuedKey::new(store.vault(), KeyUse::Bearer, false);
     let new = NewApiKey {
         id: ApiKeyId::new(now.unix_ms(), random_bits()),
         tenant: None,
@@ -31,6 +31,7 @@ pub async fn issue_platform_key(
         hint: issued.hint(),
         source_networks: Vec::new(),
         expires_at: None,
+        signing_sealed: None,
     };
     let mut tx = store.platform().await?;
     tx.insert_api_key(new, now.wall).await?;

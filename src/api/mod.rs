@@ -35,6 +35,7 @@ pub mod recordings;
 pub mod request_id;
 pub mod roles;
 pub mod secrets;
+mod signature;
 pub mod sip_access;
 mod srtp_mode;
 mod store_error;
@@ -45,6 +46,7 @@ pub mod values;
 pub mod webhooks;
 
 use std::fmt;
+use std::hash::Hash;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,6 +57,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
+use crate::domain::id::ApiKeyId;
 use crate::domain::now::Now;
 use crate::domain::webhook::Reach;
 use crate::relay::handle::Handle;
@@ -77,7 +80,8 @@ struct Shared {
     relay: Handle,
     clock: Clock,
     request_hasher: RequestHasher,
-    keys: KeyCache,
+    keys: KeyCache<[u8; secrets::HASH_BYTES]>,
+    signers: KeyCache<ApiKeyId>,
     recordings: Option<PathBuf>,
     downloads: Arc<Downloads>,
     rate: Rate,
@@ -92,17 +96,14 @@ impl Api {
     #[must_use]
     pub fn new(store: Store, relay: Handle, clock: Clock) -> Self {
         let request_hasher = RequestHasher::new(store.vault());
-        let keys = moka::sync::Cache::builder()
-            .max_capacity(auth::KEY_CACHE_MAX)
-            .time_to_live(auth::KEY_CACHE_TIME)
-            .build();
         let rate = Rate::new(Rates::default(), &clock);
         Self(Arc::new(Shared {
             store,
             relay,
             clock,
             request_hasher,
-            keys,
+            keys: key_cache(),
+            signers: key_cache(),
             recordings: None,
             downloads: Arc::default(),
             rate,
@@ -208,8 +209,18 @@ impl Api {
         &self.0.request_hasher
     }
 
-    fn key_cache(&self) -> &KeyCache {
+    fn key_cache(&self) -> &KeyCache<[u8; secrets::HASH_BYTES]> {
         &self.0.keys
+    }
+
+    fn signer_cache(&self) -> &KeyCache<ApiKeyId> {
+        &self.0.signers
+    }
+
+    /// How keys must be used has changed: this process looks at all of them again.
+    fn forget_keys(&self) {
+        self.0.keys.invalidate_all();
+        self.0.signers.invalidate_all();
     }
 
     /// A key is over: this process does not take it any more.
@@ -218,7 +229,15 @@ impl Api {
             let hash: [u8; secrets::HASH_BYTES] = hash;
             self.0.keys.invalidate(&hash);
         }
+        self.0.signers.invalidate(&key.id);
     }
+}
+
+fn key_cache<T: Hash + Eq + Send + Sync + 'static>() -> KeyCache<T> {
+    moka::sync::Cache::builder()
+        .max_capacity(auth::KEY_CACHE_MAX)
+        .time_to_live(auth::KEY_CACHE_TIME)
+        .build()
 }
 
 impl fmt::Debug for Api {

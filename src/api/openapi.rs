@@ -154,6 +154,11 @@ fn finish(document: &mut OpenApi) {
     let bearer = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
         .bearer_format("mk_live_… or mk_test_…")
+        .description(Some(
+            "Or, with a key that signs, no `Authorization` but an HTTP Message Signature (RFC \
+             9421) by `hmac-sha256` that covers `@method`, `@path`, `@query`, and `content-type`, \
+             `content-digest`, `if-match` and `idempotency-key` where they are present.",
+        ))
         .build();
     components.security_schemes.insert(SCHEME.to_owned(), SecurityScheme::Http(bearer).into());
     document.security = Some(vec![SecurityRequirement::new::<_, [&str; 0], &str>(SCHEME, [])]);

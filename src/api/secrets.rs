@@ -24,8 +24,19 @@ const HINT_CHARS: usize = 4;
 
 const LIVE_PREFIX: &str = "mk_live_";
 const TEST_PREFIX: &str = "mk_test_";
+const LIVE_SIGNING_PREFIX: &str = "ms_live_";
+const TEST_SIGNING_PREFIX: &str = "ms_test_";
 
-/// A new bearer key: the text is shown once, the hash is kept.
+/// How a key shows that it is its holder's.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum KeyUse {
+    /// Its text is sent with each request.
+    Bearer,
+    /// Each request is signed with it; it is never sent.
+    Signature,
+}
+
+/// A new key: the text is shown once, the hash is kept.
 pub struct IssuedKey {
     text: SecretString,
     /// What the store keeps.
@@ -33,12 +44,17 @@ pub struct IssuedKey {
 }
 
 impl IssuedKey {
-    /// Makes a bearer key.
+    /// Makes one.
     #[must_use]
-    pub fn new(vault: &Vault, is_test: bool) -> Self {
+    pub fn new(vault: &Vault, usage: KeyUse, is_test: bool) -> Self {
         let mut secret = Zeroizing::new([0; KEY_BYTES]);
         fill_random(secret.as_mut());
-        let prefix = if is_test { TEST_PREFIX } else { LIVE_PREFIX };
+        let prefix = match (usage, is_test) {
+            (KeyUse::Bearer, false) => LIVE_PREFIX,
+            (KeyUse::Bearer, true) => TEST_PREFIX,
+            (KeyUse::Signature, false) => LIVE_SIGNING_PREFIX,
+            (KeyUse::Signature, true) => TEST_SIGNING_PREFIX,
+        };
         // Reserved in one piece, so that growing leaves no copy behind.
         let mut text = String::with_capacity(KEY_CHARS_MAX);
         text.push_str(prefix);
@@ -202,12 +218,14 @@ mod tests {
     #[test]
     fn an_issued_key_is_recognised_by_its_hash_only() {
         let own = vault();
-        let key = IssuedKey::new(&own, false);
+        let key = IssuedKey::new(&own, KeyUse::Bearer, false);
         assert!(key.expose().starts_with("mk_live_"));
         assert_eq!(key.expose().len(), 8 + 43);
         assert!(key.expose().ends_with(&key.hint()));
         assert_eq!(bearer_hash(&own, key.expose()), Some(key.hash));
         assert_ne!(bearer_hash(&vault(), key.expose()), Some(key.hash));
+        let signing = IssuedKey::new(&own, KeyUse::Signature, false);
+        assert_eq!(bearer_hash(&own, signing.expose()), None, "it is never sent");
         assert_eq!(bearer_hash(&own, "Basic abc"), None);
         assert_eq!(bearer_hash(&own, &format!("mk_live_{}", "a".repeat(60))), None);
     }

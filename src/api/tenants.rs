@@ -108,6 +108,8 @@ pub struct TenantPatch {
     /// IANA time zone.
     #[schema(value_type = Option<TimeZone>)]
     time_zone: Option<String>,
+    /// True: its keys do nothing unless the request is signed; in force on all nodes after 5 s.
+    requires_signature: Option<bool>,
 }
 
 /// A tenant.
@@ -132,6 +134,8 @@ pub struct TenantBody {
     time_zone: String,
     /// Calling code of national numbers.
     country_code: String,
+    /// True: its keys do nothing unless the request is signed.
+    requires_signature: bool,
     /// When it was made.
     created_at: Time,
     /// When it was last changed.
@@ -153,6 +157,7 @@ impl From<Tenant> for TenantBody {
             language: tenant.language,
             time_zone: tenant.time_zone,
             country_code: tenant.country_code,
+            requires_signature: tenant.requires_signature,
             created_at: Time(tenant.created_at),
             updated_at: Time(tenant.updated_at),
         }
@@ -267,11 +272,15 @@ pub async fn patch(
         desk_user: body.desk_user,
         language: body.language.map(LanguageWord::label),
         time_zone: body.time_zone,
+        requires_signature: body.requires_signature,
     };
     let now = api.now().wall;
     let tenant = api.store().update_tenant(id, change, if_match.version()?, now).await?;
     let tenant = if_match.unless_changed(tenant)?;
     api.relay().forget_tenant(id);
+    if body.requires_signature.is_some() {
+        api.forget_keys();
+    }
     Ok(tagged(StatusCode::OK, tenant.version, TenantBody::from(tenant)))
 }
 

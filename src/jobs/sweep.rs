@@ -79,6 +79,7 @@ pub(super) async fn rest(store: Store, stop: CancellationToken) {
         let swept = platform.sweep_numbers(at).await?;
         platform.commit().await?;
         store.sweep_once(at).await?;
+        store.sweep_nonces(at).await?;
         tracing::debug!(cooling = swept.cooling, available = swept.available, "Swept numbers");
         Ok(())
     })

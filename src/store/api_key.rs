@@ -1,4 +1,5 @@
-//! Bearer keys of the API: found by their keyed hash, before any tenant is known.
+//! Keys of the API: those that are sent are found by their keyed hash, those that sign by their
+//! identifier; both before any tenant is known.
 
 use std::time::SystemTime;
 
@@ -28,6 +29,10 @@ pub struct ApiKey {
     pub created_at: SystemTime,
     pub expires_at: Option<SystemTime>,
     pub revoked_at: Option<SystemTime>,
+    /// The sealed secret of a key that signs; absent of a key that is sent.
+    pub signing_sealed: Option<Vec<u8>>,
+    /// Its tenant takes signed requests alone.
+    pub requires_signature: bool,
 }
 
 /// A key to be kept.
@@ -44,6 +49,17 @@ pub struct NewApiKey {
     pub hint: String,
     pub source_networks: Vec<Network>,
     pub expires_at: Option<SystemTime>,
+    /// The sealed secret of a key that signs.
+    pub signing_sealed: Option<Vec<u8>>,
+}
+
+/// What a key gets instead of the secret it had.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "the columns of the tables")]
+pub struct NewSecret {
+    pub hash: [u8; 32],
+    pub hint: String,
+    pub signing_sealed: Option<Vec<u8>>,
 }
 
 /// Whose keys may be seen.
@@ -74,6 +90,22 @@ impl KeyOwner {
     }
 }
 
+/// The columns of [`Row`], of a key `k`.
+macro_rules! columns {
+    ($before:literal, $after:literal) => {
+        concat!(
+            $before,
+            " k.id, k.tenant_id, k.name, k.role, k.scopes, k.is_test, k.secret_hash, k.hint,
+              k.source_networks::text[] as networks, k.created_at, k.expires_at, k.revoked_at,
+              (select g.secret_sealed from api_key_signing g where g.key_id = k.id)
+                  as signing_sealed,
+              exists (select from tenant_signing t where t.tenant_id = k.tenant_id)
+                  as requires_signature ",
+            $after
+        )
+    };
+}
+
 #[derive(FromRow)]
 struct Row {
     id: Uuid,
@@ -88,6 +120,8 @@ struct Row {
     created_at: Timestamp,
     expires_at: Option<Timestamp>,
     revoked_at: Option<Timestamp>,
+    signing_sealed: Option<Vec<u8>>,
+    requires_signature: bool,
 }
 
 impl TryFrom<Row> for ApiKey {
@@ -110,6 +144,8 @@ impl TryFrom<Row> for ApiKey {
             created_at: from_sql(row.created_at),
             expires_at: row.expires_at.map(from_sql),
             revoked_at: row.revoked_at.map(from_sql),
+            signing_sealed: row.signing_sealed,
+            requires_signature: row.requires_signature,
         })
     }
 }
@@ -121,12 +157,11 @@ impl Store {
     /// [`StoreError`] when the database is away.
     pub async fn find_api_key(&self, secret_hash: &[u8; 32]) -> Result<Option<ApiKey>, StoreError> {
         let mut tx = self.platform().await?;
-        let row: Option<Row> = sqlx::query_as(
-            "select *, source_networks::text[] as networks from api_key where secret_hash = $1",
-        )
-        .bind(secret_hash.as_slice())
-        .fetch_optional(tx.connection())
-        .await?;
+        let row: Option<Row> =
+            sqlx::query_as(columns!("select", "from api_key k where k.secret_hash = $1"))
+                .bind(secret_hash.as_slice())
+                .fetch_optional(tx.connection())
+                .await?;
         row.map(ApiKey::try_from).transpose()
     }
 
@@ -140,10 +175,11 @@ impl Store {
         id: ApiKeyId,
     ) -> Result<Option<ApiKey>, StoreError> {
         let mut tx = self.platform().await?;
-        let row: Option<Row> = sqlx::query_as(
-            "select *, source_networks::text[] as networks from api_key
-             where id = $1 and ($2::uuid is null or tenant_id = $2) and (is_test or not $3)",
-        )
+        let row: Option<Row> = sqlx::query_as(columns!(
+            "select",
+            "from api_key k
+             where k.id = $1 and ($2::uuid is null or k.tenant_id = $2) and (k.is_test or not $3)"
+        ))
         .bind(uuid(id.as_u128()))
         .bind(owner.tenant())
         .bind(owner.only_test())
@@ -177,11 +213,12 @@ impl Store {
         page: PageRequest,
     ) -> Result<Page<ApiKey>, StoreError> {
         let mut tx = self.platform().await?;
-        let rows: Vec<Row> = sqlx::query_as(
-            "select *, source_networks::text[] as networks from api_key
-             where id < $1 and ($2::uuid is null or tenant_id = $2) and (is_test or not $3)
-             order by id desc limit $4",
-        )
+        let rows: Vec<Row> = sqlx::query_as(columns!(
+            "select",
+            "from api_key k
+             where k.id < $1 and ($2::uuid is null or k.tenant_id = $2) and (k.is_test or not $3)
+             order by k.id desc limit $4"
+        ))
         .bind(page.before())
         .bind(owner.tenant())
         .bind(owner.only_test())
@@ -203,12 +240,13 @@ impl Store {
         now: SystemTime,
     ) -> Result<Option<ApiKey>, StoreError> {
         let mut tx = self.platform().await?;
-        let row: Option<Row> = sqlx::query_as(
-            "update api_key set revoked_at = $4
-             where id = $1 and ($2::uuid is null or tenant_id = $2) and (is_test or not $3)
-                 and revoked_at is null
-             returning *, source_networks::text[] as networks",
-        )
+        let row: Option<Row> = sqlx::query_as(columns!(
+            "update api_key k set revoked_at = $4
+             where k.id = $1 and ($2::uuid is null or k.tenant_id = $2) and (k.is_test or not $3)
+                 and k.revoked_at is null
+             returning",
+            ""
+        ))
         .bind(uuid(id.as_u128()))
         .bind(owner.tenant())
         .bind(owner.only_test())
@@ -231,12 +269,13 @@ impl PlatformTx {
         now: SystemTime,
     ) -> Result<ApiKey, StoreError> {
         let networks: Vec<String> = new.source_networks.iter().map(ToString::to_string).collect();
-        let row: Row = sqlx::query_as(
-            "insert into api_key (id, tenant_id, name, role, scopes, is_test, secret_hash, hint,
-                 source_networks, created_at, expires_at)
+        let row: Row = sqlx::query_as(columns!(
+            "insert into api_key as k (id, tenant_id, name, role, scopes, is_test, secret_hash,
+                 hint, source_networks, created_at, expires_at)
              values ($1, $2, $3, $4, $5, $6, $7, $8, $9::text[]::cidr[], $10, $11)
-             returning *, source_networks::text[] as networks",
-        )
+             returning",
+            ""
+        ))
         .bind(uuid(new.id.as_u128()))
         .bind(new.tenant.map(|tenant| uuid(tenant.as_u128())))
         .bind(new.name)
@@ -250,7 +289,16 @@ impl PlatformTx {
         .bind(to_sql_maybe(new.expires_at)?)
         .fetch_one(self.connection())
         .await?;
-        row.try_into()
+        let mut key = ApiKey::try_from(row)?;
+        if let Some(sealed) = new.signing_sealed {
+            sqlx::query("insert into api_key_signing (key_id, secret_sealed) values ($1, $2)")
+                .bind(uuid(new.id.as_u128()))
+                .bind(&sealed)
+                .execute(self.connection())
+                .await?;
+            key.signing_sealed = Some(sealed);
+        }
+        Ok(key)
     }
 
     /// Gives a living key another secret; the old one is gone.
@@ -261,22 +309,32 @@ impl PlatformTx {
         &mut self,
         owner: KeyOwner,
         id: ApiKeyId,
-        secret_hash: [u8; 32],
-        hint: &str,
+        new: NewSecret,
     ) -> Result<Option<ApiKey>, StoreError> {
-        let row: Option<Row> = sqlx::query_as(
-            "update api_key set secret_hash = $4, hint = $5
-             where id = $1 and ($2::uuid is null or tenant_id = $2) and (is_test or not $3)
-                 and revoked_at is null
-             returning *, source_networks::text[] as networks",
-        )
+        let row: Option<Row> = sqlx::query_as(columns!(
+            "update api_key k set secret_hash = $4, hint = $5
+             where k.id = $1 and ($2::uuid is null or k.tenant_id = $2) and (k.is_test or not $3)
+                 and k.revoked_at is null
+             returning",
+            ""
+        ))
         .bind(uuid(id.as_u128()))
         .bind(owner.tenant())
         .bind(owner.only_test())
-        .bind(secret_hash.as_slice())
-        .bind(hint)
+        .bind(new.hash.as_slice())
+        .bind(new.hint)
         .fetch_optional(self.connection())
         .await?;
-        row.map(ApiKey::try_from).transpose()
+        let Some(row) = row else { return Ok(None) };
+        let mut key = ApiKey::try_from(row)?;
+        if let Some(sealed) = new.signing_sealed {
+            sqlx::query("update api_key_signing set secret_sealed = $2 where key_id = $1")
+                .bind(uuid(id.as_u128()))
+                .bind(&sealed)
+                .execute(self.connection())
+                .await?;
+            key.signing_sealed = Some(sealed);
+        }
+        Ok(Some(key))
     }
 }

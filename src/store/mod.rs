@@ -8,6 +8,7 @@
 pub mod agent;
 pub mod agent_login;
 pub mod api_key;
+mod api_nonce;
 mod audit;
 pub mod binding;
 mod binding_row;

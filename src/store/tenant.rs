@@ -51,6 +51,8 @@ pub struct Tenant {
     pub language: String,
     pub time_zone: String,
     pub country_code: String,
+    /// Keys do nothing without a signature.
+    pub requires_signature: bool,
     pub version: u64,
     pub created_at: SystemTime,
     pub updated_at: SystemTime,
@@ -80,6 +82,21 @@ pub struct TenantChange {
     pub desk_user: Option<Option<String>>,
     pub language: Option<&'static str>,
     pub time_zone: Option<String>,
+    pub requires_signature: Option<bool>,
+}
+
+/// The columns of [`Row`], of a tenant `t`.
+macro_rules! columns {
+    ($before:literal, $after:literal) => {
+        concat!(
+            $before,
+            " t.id, t.name, t.state, t.is_test, t.accept_real_numbers, t.desk_user, t.language,
+              t.time_zone, t.country_code, t.version, t.created_at, t.updated_at,
+              exists (select from tenant_signing g where g.tenant_id = t.id)
+                  as requires_signature ",
+            $after
+        )
+    };
 }
 
 #[derive(FromRow)]
@@ -93,6 +110,7 @@ struct Row {
     language: String,
     time_zone: String,
     country_code: String,
+    requires_signature: bool,
     version: i64,
     created_at: Timestamp,
     updated_at: Timestamp,
@@ -112,6 +130,7 @@ impl TryFrom<Row> for Tenant {
             language: row.language,
             time_zone: row.time_zone,
             country_code: row.country_code,
+            requires_signature: row.requires_signature,
             version: row.version.unsigned_abs(),
             created_at: from_sql(row.created_at),
             updated_at: from_sql(row.updated_at),
@@ -138,9 +157,10 @@ impl Store {
         page: PageRequest,
     ) -> Result<Page<Tenant>, StoreError> {
         let mut tx = self.platform().await?;
-        let rows: Vec<Row> = sqlx::query_as(
-            "select * from tenant where id < $1 and (is_test or not $2) order by id desc limit $3",
-        )
+        let rows: Vec<Row> = sqlx::query_as(columns!(
+            "select",
+            "from tenant t where t.id < $1 and (t.is_test or not $2) order by t.id desc limit $3"
+        ))
         .bind(page.before())
         .bind(only_test)
         .bind(page.fetch())
@@ -167,9 +187,13 @@ impl Store {
                 .bind(uuid(id.as_u128()))
                 .fetch_optional(tx.connection())
                 .await?;
-        let wanted = change.state;
+        let (wanted, signing) = (change.state, change.requires_signature);
         let row = tx.write_tenant(id, change, version, now).await?;
-        let (Some((before,)), Some(row)) = (before, row) else { return Ok(None) };
+        let (Some((before,)), Some(mut row)) = (before, row) else { return Ok(None) };
+        if let Some(is_required) = signing {
+            tx.write_signing(id, is_required, now).await?;
+            row.requires_signature = is_required;
+        }
         if let Some(state) = wanted.filter(|state| state.label() != before) {
             let kind = match state {
                 TenantState::Active => EventKind::TenantResumed,
@@ -196,13 +220,14 @@ impl PlatformTx {
         now: SystemTime,
     ) -> Result<Tenant, StoreError> {
         let keys = vault.create_tenant_keys(new.id)?;
-        let row: Row = sqlx::query_as(
-            "insert into tenant (id, name, state, is_test, accept_real_numbers, desk_user, language,
-                 time_zone, country_code, wrapping_key_sealed, lookup_key_sealed, created_at,
-                 updated_at)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12)
-             returning *",
-        )
+        let row: Row = sqlx::query_as(columns!(
+            "insert into tenant as t (id, name, state, is_test, accept_real_numbers, desk_user,
+                     language, time_zone, country_code, wrapping_key_sealed, lookup_key_sealed,
+                     created_at, updated_at)
+                 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12)
+                 returning",
+            ""
+        ))
         .bind(uuid(new.id.as_u128()))
         .bind(new.name)
         .bind(TenantState::Active.label())
@@ -225,7 +250,7 @@ impl PlatformTx {
     /// # Errors
     /// [`StoreError`] when the database is away.
     pub async fn find_tenant(&mut self, id: TenantId) -> Result<Option<Tenant>, StoreError> {
-        let row: Option<Row> = sqlx::query_as("select * from tenant where id = $1")
+        let row: Option<Row> = sqlx::query_as(columns!("select", "from tenant t where t.id = $1"))
             .bind(uuid(id.as_u128()))
             .fetch_optional(self.connection())
             .await?;
@@ -239,18 +264,19 @@ impl PlatformTx {
         version: Option<u64>,
         now: SystemTime,
     ) -> Result<Option<Row>, StoreError> {
-        Ok(sqlx::query_as(
-            "update tenant set
-                 name = coalesce($3, name),
-                 state = coalesce($4, state),
-                 accept_real_numbers = coalesce($5, accept_real_numbers),
-                 desk_user = case when $6 then $7 else desk_user end,
-                 language = coalesce($8, language),
-                 time_zone = coalesce($9, time_zone),
-                 version = version + 1, updated_at = $10
-             where id = $1 and ($2::bigint is null or version = $2)
-             returning *",
-        )
+        Ok(sqlx::query_as(columns!(
+            "update tenant t set
+                 name = coalesce($3, t.name),
+                 state = coalesce($4, t.state),
+                 accept_real_numbers = coalesce($5, t.accept_real_numbers),
+                 desk_user = case when $6 then $7 else t.desk_user end,
+                 language = coalesce($8, t.language),
+                 time_zone = coalesce($9, t.time_zone),
+                 version = t.version + 1, updated_at = $10
+             where t.id = $1 and ($2::bigint is null or t.version = $2)
+             returning",
+            ""
+        ))
         .bind(uuid(id.as_u128()))
         .bind(version.map(u64::cast_signed))
         .bind(change.name)
@@ -264,6 +290,30 @@ impl PlatformTx {
         .fetch_optional(self.connection())
         .await?)
     }
+
+    async fn write_signing(
+        &mut self,
+        id: TenantId,
+        is_required: bool,
+        now: SystemTime,
+    ) -> Result<(), StoreError> {
+        if is_required {
+            sqlx::query(
+                "insert into tenant_signing (tenant_id, required_at) values ($1, $2)
+                 on conflict on constraint tenant_signing_pkey do nothing",
+            )
+            .bind(uuid(id.as_u128()))
+            .bind(to_sql(now)?)
+            .execute(self.connection())
+            .await?;
+        } else {
+            sqlx::query("delete from tenant_signing where tenant_id = $1")
+                .bind(uuid(id.as_u128()))
+                .execute(self.connection())
+                .await?;
+        }
+        Ok(())
+    }
 }
 
 impl TenantTx {
@@ -273,7 +323,7 @@ impl TenantTx {
     /// [`StoreError`] when the database is away.
     pub async fn load_tenant(&mut self) -> Result<Tenant, StoreError> {
         let id = uuid(self.tenant().as_u128());
-        let row: Row = sqlx::query_as("select * from tenant where id = $1")
+        let row: Row = sqlx::query_as(columns!("select", "from tenant t where t.id = $1"))
             .bind(id)
             .fetch_one(self.connection())
             .await?;

@@ -16,6 +16,8 @@ pub enum Purpose {
     SealSipSecrets,
     /// Seals the secrets that sign webhooks.
     SealWebhookSecrets,
+    /// Seals the secrets of API keys that sign.
+    SealApiSecrets,
     /// Hashes the codes of calls.
     HashCallCodes,
     /// Hashes the secrets of API keys.
@@ -37,6 +39,7 @@ impl Purpose {
             Self::SealAnswers => b"maskline.seal-answers.1",
             Self::SealSipSecrets => b"maskline.seal-sip-secrets.1",
             Self::SealWebhookSecrets => b"maskline.seal-webhook-secrets.1",
+            Self::SealApiSecrets => b"maskline.seal-api-secrets.1",
             Self::HashCallCodes => b"maskline.hash-call-codes.1",
             Self::ApiKeyPepper => b"maskline.api-key-pepper.1",
             Self::AppRolePassword => b"maskline.database-password.app.1",

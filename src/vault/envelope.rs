@@ -9,7 +9,9 @@ use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, Unbou
 use zeroize::Zeroizing;
 
 use super::{SecretKey, VaultError};
-use crate::domain::id::{AgentId, RecordingId, SubscriberId, TenantId, TrunkId, WebhookId};
+use crate::domain::id::{
+    AgentId, ApiKeyId, RecordingId, SubscriberId, TenantId, TrunkId, WebhookId,
+};
 
 /// AES-256-GCM-SIV (RFC 8452) with a random nonce: a repeated nonce only shows that two values were
 /// equal.
@@ -46,6 +48,8 @@ pub enum Column {
     RootKeyCheck,
     /// `import_chunk.rows_sealed`
     ImportRows,
+    /// `api_key_signing.secret_sealed`
+    ApiKeySigning,
 }
 
 impl Column {
@@ -64,6 +68,7 @@ impl Column {
             Self::WebhookOldSecret => 11,
             Self::RootKeyCheck => 12,
             Self::ImportRows => 13,
+            Self::ApiKeySigning => 14,
         }
     }
 }
@@ -121,6 +126,12 @@ impl Cell {
     /// Rows of an import, in the chunk of these bits.
     pub(super) const fn of_import_chunk(tenant: TenantId, row: u128) -> Self {
         Self { tenant, row, column: Column::ImportRows }
+    }
+
+    /// The secret of a key that signs, which may be of no tenant.
+    pub(super) const fn of_api_key(row: ApiKeyId) -> Self {
+        let tenant = TenantId::from_u128(0);
+        Self { tenant, row: row.as_u128(), column: Column::ApiKeySigning }
     }
 
     /// The answer kept for a repeated request, in the row of this key hash.

@@ -25,7 +25,7 @@ pub use root_key::{RootKey, RootKeyError};
 pub use scram::DatabaseRole;
 pub use tenant::{LookupHash, SealedNumber, SealedTenantKeys, TenantKeys};
 
-use crate::domain::id::TenantId;
+use crate::domain::id::{ApiKeyId, TenantId};
 use envelope::SealingKey;
 
 /// The most tenants whose keys are kept open.
@@ -117,6 +117,7 @@ pub struct Vault {
     answers: SealingKey,
     sip_secrets: SealingKey,
     webhook_secrets: SealingKey,
+    api_secrets: SealingKey,
     open_tenants: Cache<TenantId, Arc<OpenTenant>>,
 }
 
@@ -136,11 +137,20 @@ impl Vault {
         let answers = SealingKey::new(&keys.derive_key(Purpose::SealAnswers)?, 1)?;
         let sip_secrets = SealingKey::new(&keys.derive_key(Purpose::SealSipSecrets)?, 1)?;
         let webhook_secrets = SealingKey::new(&keys.derive_key(Purpose::SealWebhookSecrets)?, 1)?;
+        let api_secrets = SealingKey::new(&keys.derive_key(Purpose::SealApiSecrets)?, 1)?;
         let open_tenants =
             Cache::builder().max_capacity(TENANTS_OPEN_MAX).time_to_live(TENANT_OPEN_TIME).build();
         let api_key_pepper =
             aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, pepper.as_bytes());
-        Ok(Self { keys, api_key_pepper, answers, sip_secrets, webhook_secrets, open_tenants })
+        Ok(Self {
+            keys,
+            api_key_pepper,
+            answers,
+            sip_secrets,
+            webhook_secrets,
+            api_secrets,
+            open_tenants,
+        })
     }
 
     /// Makes the two keys of a new tenant, ready to be stored.
@@ -237,6 +247,26 @@ impl Vault {
         sealed: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, VaultError> {
         self.webhook_secrets.open(cell, sealed)
+    }
+
+    /// Seals what a key of the API signs with.
+    ///
+    /// # Errors
+    /// [`VaultError::Library`] when the library fails.
+    pub fn seal_api_secret(&self, key: ApiKeyId, secret: &[u8]) -> Result<Vec<u8>, VaultError> {
+        self.api_secrets.seal(&Cell::of_api_key(key), secret)
+    }
+
+    /// Opens such a secret.
+    ///
+    /// # Errors
+    /// [`VaultError`] when it was changed, or is of another key.
+    pub fn open_api_secret(
+        &self,
+        key: ApiKeyId,
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, VaultError> {
+        self.api_secrets.open(&Cell::of_api_key(key), sealed)
     }
 
     /// What is stored of an API key's secret, and what it is found by.

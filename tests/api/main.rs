@@ -20,6 +20,8 @@ mod rate;
 mod recordings;
 mod repeated;
 mod roles;
+mod signed;
+mod signer;
 mod sip_access;
 mod terms;
 mod webhooks;

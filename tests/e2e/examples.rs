@@ -20,10 +20,15 @@ fn example(name: &str) -> PathBuf {
 
 /// Runs an example to its end with this input: whether that was good, and what it said.
 fn run(service: &Service, key: &str, words: &[&str], input: &str) -> (bool, String) {
+    run_as(service, &[("MASKLINE_KEY", key)], words, input)
+}
+
+/// The same with all that says who asks.
+fn run_as(service: &Service, who: &[(&str, &str)], words: &[&str], input: &str) -> (bool, String) {
     let (name, rest) = words.split_first().expect("an example");
     let mut command = Command::new(example(name));
     command.args(rest).env("MASKLINE_URL", format!("http://{}", service.api));
-    command.env("MASKLINE_KEY", key).env("no_proxy", "*");
+    command.envs(who.iter().copied()).env("no_proxy", "*");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut process = command.spawn().expect("python3, bash, curl and jq");
     // One that refuses its words does not read.
@@ -65,6 +70,35 @@ fn the_crm_in_python_binds_lists_reads_events_and_unbinds() {
     assert!(!good && refused.contains("422") && refused.contains("real_number"), "{refused}");
     let (good, refused) = run(&service, "mk_live_wrong", &["crm.py", "list"], "");
     assert!(!good && refused.starts_with("401 "), "{refused}");
+}
+
+#[test]
+fn the_crm_in_python_signs_with_a_key_that_is_never_sent() {
+    let service = Service::start("examples-signed");
+    let key = json!({"name": "crm", "role": "insurer_crm", "auth": "signature"});
+    let key = service.administer("/v1/api-keys", &key);
+    let text = |field: &str| key[field].as_str().expect("a text").to_owned();
+    let (secret, id) = (text("key"), text("id"));
+    let who = [("MASKLINE_KEY", &*secret), ("MASKLINE_KEY_ID", &*id)];
+    let crm =
+        |words: &[&str], input: &str| run_as(&service, &who, &[&["crm.py"], words].concat(), input);
+    let (good, bound) = crm(&["bind", "P-1"], &format!("{REAL}\n"));
+    assert!(good && bound.ends_with(" active P-1 138****3519\n"), "{bound}");
+    assert_eq!(crm(&["list"], ""), (true, bound), "a query is signed too");
+    let (good, ended) = crm(&["unbind", "P-1"], "");
+    assert!(good && ended.contains(" released P-1 "), "{ended}");
+    let wrong = bound_to_fail(&secret);
+    let who = [("MASKLINE_KEY", &*wrong), ("MASKLINE_KEY_ID", &*id)];
+    let (good, refused) = run_as(&service, &who, &["crm.py", "list"], "");
+    assert!(!good && refused.starts_with("401 "), "{refused}");
+    let log = service.log();
+    assert!(!log.windows(secret.len()).any(|part| part == secret.as_bytes()));
+}
+
+/// Another secret of the same form.
+fn bound_to_fail(secret: &str) -> String {
+    let last = if secret.ends_with('A') { "B" } else { "A" };
+    format!("{}{last}", secret.get(..secret.len() - 1).unwrap_or_default())
 }
 
 #[test]

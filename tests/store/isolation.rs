@@ -12,6 +12,8 @@ use crate::support;
 /// Tables whose rows belong to no tenant, each with the reason.
 const PLATFORM_TABLES: &[&str] = &[
     "_sqlx_migrations", // the program's roles have no right on it
+    "api_key_signing",  // of keys, before any tenant is known
+    "api_nonce",        // the same
     "call_code_loss",   // a time, for the relay
     "pool",             // offered to all tenants
     "pool_trunk",       // of the platform

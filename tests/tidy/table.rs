@@ -190,6 +190,7 @@ pub(super) const HTTP_PACKAGES: &[&str] = &[
     "serde",
     "serde_json",
     "serde_path_to_error",
+    "sfv",
     "futures_util",
     "tokio",
     "tokio_util",
