@@ -32,6 +32,7 @@ DIALLED = 1000
 FILLER = 1_000_000
 BATCHES = 20
 BATCH_ROWS = 1000
+EXPIRY_RATE = 1_000
 BATCH_RATE = 5000
 SETUP_P99_MS = {"postgres": 10, "memory": 1}
 
@@ -181,6 +182,7 @@ def bench_api(work):
                          found[2], found[3], found[4]))
         table(rows)
         bench_batches(made)
+        bench_expiry(work)
 
 
 def bench_batches(made):
@@ -199,6 +201,22 @@ def bench_batches(made):
         verdict.at_least(f"bindings/s in batches of {BATCH_ROWS:,}, {connections} connections", rate,
                          BATCH_RATE, 0)
     table(rows)
+
+
+def bench_expiry(work):
+    """All those of the batches run out at one moment: how fast the sweep writes them down."""
+    service.psql(work, "update binding set expires_at = clock_timestamp()"
+                       " where external_id like 'N-%' and ended_at is null")
+    waiting = ("select count(*) from binding where ended_at is null and expires_at <= now()")
+    count, left = 0, int(service.psql(work, waiting))
+    first, begun = left, None
+    while left:
+        left = int(service.psql(work, waiting))
+        if begun is None and left < first:
+            begun, count = time.monotonic(), left
+    rate = count / (time.monotonic() - begun)
+    print(f"{count:,} bindings that ran out, written down after the first ones: {rate:.0f} a second")
+    verdict.at_least("expiries/s", rate, EXPIRY_RATE, 0)
 
 
 def batch_of(pool, nth):

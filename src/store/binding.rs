@@ -264,34 +264,55 @@ impl TenantTx {
         number: NumberId,
         calls: CallsUp,
     ) -> Result<(), StoreError> {
-        let state = match calls {
-            CallsUp::GoOn => "draining",
-            CallsUp::End => "cooling",
-        };
+        self.release_numbers(now, &[Freed { number, at: released_at, calls }]).await
+    }
+
+    /// Lets numbers rest, each from its own moment on.
+    async fn release_numbers(
+        &mut self,
+        now: SystemTime,
+        freed: &[Freed],
+    ) -> Result<(), StoreError> {
+        let (mut numbers, mut states, mut times) = (Vec::new(), Vec::new(), Vec::new());
+        for Freed { number, at, calls } in freed {
+            numbers.push(uuid(number.as_u128()));
+            states.push(match calls {
+                CallsUp::GoOn => "draining",
+                CallsUp::End => "cooling",
+            });
+            times.push(to_sql(*at)?);
+        }
         sqlx::query(
             "with released as (
                  update virtual_number v
-                 set state = $3, released_at = $4, updated_at = $5, version = v.version + 1,
-                     pairs = false,
-                     cooling_until = $4::timestamptz + make_interval(days => p.cooling_days)
-                 from pool p
-                 where v.id = $2 and v.tenant_id = $1 and p.id = v.pool_id
+                 set state = f.state, released_at = f.at, updated_at = $5,
+                     version = v.version + 1, pairs = false,
+                     cooling_until = f.at + make_interval(days => p.cooling_days)
+                 from unnest($2::uuid[], $3::text[], $4::timestamptz[]) as f (id, state, at), pool p
+                 where v.id = f.id and v.tenant_id = $1 and p.id = v.pool_id
                    and v.released_at is null and v.state in ('bound', 'sick')
-                 returning v.id
+                 returning v.id, v.released_at
              )
              insert into number_tenancy (tenant_id, number_id, released_at)
-             select $1, id, $4 from released
+             select $1, id, released_at from released
              on conflict do nothing",
         )
         .bind(uuid(self.tenant().as_u128()))
-        .bind(uuid(number.as_u128()))
-        .bind(state)
-        .bind(to_sql(released_at)?)
+        .bind(numbers)
+        .bind(states)
+        .bind(times)
         .bind(to_sql(now)?)
         .execute(self.connection())
         .await?;
         Ok(())
     }
+}
+
+/// A number that nobody is reached by any more.
+struct Freed {
+    number: NumberId,
+    at: SystemTime,
+    calls: CallsUp,
 }
 
 /// What a tenant is told about a binding.

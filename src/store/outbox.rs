@@ -52,6 +52,42 @@ impl TenantTx {
         insert(self.connection(), tenant, now, event).await
     }
 
+    /// Adds events of this tenant in their order, as [`Self::emit`] does one by one.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database refuses or is away.
+    pub async fn emit_all(
+        &mut self,
+        now: SystemTime,
+        events: impl IntoIterator<Item = NewEvent>,
+    ) -> Result<(), StoreError> {
+        let (mut ids, mut kinds) = (Vec::new(), Vec::new());
+        let (mut subjects, mut bodies) = (Vec::new(), Vec::new());
+        for event in events {
+            ids.push(uuid(EventId::new(unix_ms(now), random_u128()?).as_u128()));
+            kinds.push(event.kind.label());
+            subjects.push(uuid(event.subject));
+            bodies.push(event.data);
+        }
+        // An event gets its place in the order when it is inserted.
+        sqlx::query(
+            "insert into event (tenant_id, id, type, subject_id, occurred_at, data)
+             select $1, new.id, new.type, new.subject, $2, new.data
+             from unnest($3::uuid[], $4::text[], $5::uuid[], $6::jsonb[]) with ordinality
+                 as new (id, type, subject, data, nth)
+             order by new.nth",
+        )
+        .bind(uuid(self.tenant().as_u128()))
+        .bind(to_sql(now)?)
+        .bind(ids)
+        .bind(kinds)
+        .bind(subjects)
+        .bind(bodies)
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+
     /// Events in their order, at most `limit` from the one after `sequence` on, of these kinds or,
     /// without any, of all; only those that have a sequence already.
     ///

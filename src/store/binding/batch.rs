@@ -11,8 +11,9 @@ use std::time::SystemTime;
 use super::batch_numbers::{Pools, Shelves};
 use super::batch_people::People;
 use super::create::{content_hash, first_state, record};
-use super::{BindOutcome, BindingMode, NewBinding, NumberChoice, SubscriberChoice};
+use super::{BindOutcome, BindingMode, NewBinding, NumberChoice, SubscriberChoice, told};
 use crate::domain::binding::BindingState;
+use crate::domain::event::EventKind;
 use crate::store::binding_row::{BindingRow, select_bindings};
 use crate::store::convert::uuid;
 use crate::store::error::StoreError;
@@ -178,7 +179,8 @@ impl TenantTx {
             bindings.push((record(batch.now, new, state, taken, person)?, hash));
         }
         self.insert_bindings(&bindings).await?;
-        self.emit_created(batch.now, bindings.iter().map(|(binding, _)| binding)).await?;
+        let created = bindings.iter().map(|(binding, _)| told(EventKind::BindingCreated, binding));
+        self.emit_all(batch.now, created).await?;
         for (at, (binding, _)) in places.into_iter().zip(bindings) {
             batch.tell(at, Ok(BindOutcome::Created(Box::new(binding))));
         }

@@ -7,16 +7,13 @@ use serde_json::{Map, Value};
 use sqlx::types::Json;
 use uuid::Uuid;
 
+use super::BindingRecord;
 use super::terms::idle_check_at;
-use super::{BindingRecord, told};
 use crate::domain::binding::BindingState;
-use crate::domain::event::EventKind;
-use crate::domain::id::EventId;
 use crate::store::TenantTx;
 use crate::store::binding_row::write_seconds;
-use crate::store::convert::{to_jiff, to_sql, unix_ms, uuid};
+use crate::store::convert::{to_jiff, uuid};
 use crate::store::error::StoreError;
-use crate::vault::random_u128;
 
 /// The columns are those that `bind` writes; what is absent is null.
 const INSERT: &str = "
@@ -49,37 +46,6 @@ impl TenantTx {
             .bind(Json(rows?))
             .execute(self.connection())
             .await?;
-        Ok(())
-    }
-
-    /// Tells of new bindings, in their order.
-    pub(super) async fn emit_created(
-        &mut self,
-        now: SystemTime,
-        bindings: impl Iterator<Item = &BindingRecord>,
-    ) -> Result<(), StoreError> {
-        let (mut ids, mut subjects, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
-        for event in bindings.map(|binding| told(EventKind::BindingCreated, binding)) {
-            ids.push(uuid(EventId::new(unix_ms(now), random_u128()?).as_u128()));
-            subjects.push(uuid(event.subject));
-            bodies.push(event.data);
-        }
-        // An event gets its place in the order when it is inserted.
-        sqlx::query(
-            "insert into event (tenant_id, id, type, subject_id, occurred_at, data)
-             select $1, new.id, $2, new.subject, $3, new.data
-             from unnest($4::uuid[], $5::uuid[], $6::jsonb[]) with ordinality
-                 as new (id, subject, data, nth)
-             order by new.nth",
-        )
-        .bind(uuid(self.tenant().as_u128()))
-        .bind(EventKind::BindingCreated.label())
-        .bind(to_sql(now)?)
-        .bind(ids)
-        .bind(subjects)
-        .bind(bodies)
-        .execute(self.connection())
-        .await?;
         Ok(())
     }
 }

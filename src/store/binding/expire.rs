@@ -7,7 +7,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::sweep::Due;
-use super::{BindingMode, CallsUp};
+use super::{BindingMode, CallsUp, Freed};
 use crate::domain::binding::OnExpiry;
 use crate::domain::cause::Cause;
 use crate::domain::event::EventKind;
@@ -104,21 +104,20 @@ impl TenantTx {
         // Numbers that serve pairs are locked in the same order by every sweep, and rest from the
         // last end on.
         rows.sort_by_key(|row| (row.number_id, Reverse(from_sql(row.ended_at))));
-        let mut expired = Vec::with_capacity(rows.len());
+        let (mut expired, mut told) = (Vec::with_capacity(rows.len()), Vec::new());
+        let (mut freed, mut left) = (Vec::new(), Vec::new());
         for row in rows {
             let calls = match label("binding.on_expiry", &row.on_expiry, OnExpiry::find_label)? {
                 OnExpiry::Finish => CallsUp::GoOn,
                 OnExpiry::End => CallsUp::End,
             };
-            let number = NumberId::from_u128(row.number_id.as_u128());
-            let (mode, ended_at) = (row.mode()?, from_sql(row.ended_at));
+            let (mode, number) = (row.mode()?, NumberId::from_u128(row.number_id.as_u128()));
+            let freed_here = Freed { number, at: from_sql(row.ended_at), calls };
             match mode {
-                BindingMode::Ax => self.release_number(now, ended_at, number, calls).await?,
-                BindingMode::Axb { .. } => {
-                    self.leave_number(now, ended_at, number, calls).await?;
-                }
+                BindingMode::Ax => freed.push(freed_here),
+                BindingMode::Axb { .. } => left.push(freed_here),
             }
-            self.emit(now, row.told(mode)).await?;
+            told.push(row.told(mode));
             let binding = BindingId::from_u128(row.id.as_u128());
             let cause = Cause::BindingExpired;
             self.end_binding(EndedBinding { binding, cause, calls });
@@ -126,6 +125,11 @@ impl TenantTx {
             let tenant = self.tenant();
             expired.push(ExpiredBinding { tenant, binding, virtual_number, calls });
         }
+        self.release_numbers(now, &freed).await?;
+        for Freed { number, at, calls } in left {
+            self.leave_number(now, at, number, calls).await?;
+        }
+        self.emit_all(now, told).await?;
         Ok(expired)
     }
 }
