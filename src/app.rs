@@ -164,6 +164,11 @@ pub async fn start(config: Config, root_key: RootKeyFile) -> Result<Running, Sta
     let (tasks, stop, stop_admin) =
         (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
     jobs::start(&tasks, &stop, &store, &pools.relay, &relay);
+    let bound = store.clone();
+    jobs::bind_imports(&tasks, &stop, &store, move |tenant, import| {
+        let store = bound.clone();
+        async move { api::import_bind::bind_next(&store, now().wall, tenant, import).await }
+    });
     let dispatcher = webhooks::dispatcher(&config, &pools.relay, &vault)?;
     jobs::deliver(&tasks, &stop, &pools.relay, dispatcher);
     if let Some(folder) = &config.recording.folder {

@@ -29,7 +29,7 @@ use crate::store::binding::{BATCH_ROWS_MAX, BindingRecord, NewBinding, RowOutcom
 /// connection and a lock for every row.
 pub const BATCHES_MAX: usize = 2;
 /// The longest row: more than one that is good can need, and few enough to be read into memory.
-const ROW_BYTES_MAX: usize = 128 * 1024;
+pub(super) const ROW_BYTES_MAX: usize = 128 * 1024;
 /// How long a batch waits for its turn.
 const TURN_TIME_MAX: Duration = Duration::from_secs(5);
 
@@ -96,7 +96,7 @@ pub struct Rows {
     _turn: OwnedSemaphorePermit,
 }
 
-type Row = Result<(Asked, NewBinding), ApiError>;
+pub(super) type Row = Result<(Asked, NewBinding), ApiError>;
 
 impl FromRequest<Api> for Rows {
     type Rejection = ApiError;
@@ -185,7 +185,8 @@ fn read_rows(body: &[u8]) -> Result<Vec<Row>, ApiError> {
     Ok(texts.into_iter().map(read_row).collect())
 }
 
-fn read_row(text: &[u8]) -> Row {
+/// Reads one row, as `POST /v1/bindings` reads its body.
+pub(super) fn read_row(text: &[u8]) -> Row {
     if text.len() > ROW_BYTES_MAX {
         return Err(Code::BodyTooLarge.into());
     }

@@ -51,6 +51,12 @@ impl Language {
         best
     }
 
+    /// Reads [`Self::tag`] back.
+    #[must_use]
+    pub fn find_tag(tag: &str) -> Option<Self> {
+        [Self::En, Self::Zh].into_iter().find(|language| language.tag() == tag)
+    }
+
     /// The value of `Content-Language`.
     #[must_use]
     pub const fn tag(self) -> &'static str {
@@ -177,6 +183,11 @@ problems! {
         "Still running" "处理中"
         "A request with this Idempotency-Key is still running."
         "具有相同 Idempotency-Key 的请求仍在处理中。";
+    /// The tenant has an import that is not over.
+    ImportRunning "import_running" CONFLICT true
+        "An import is running" "导入进行中"
+        "An import of this tenant is not over; look for it in the list, or cancel it."
+        "该租户有尚未结束的导入任务，可在列表中查看或取消。";
     /// `If-Match` names another version.
     PreconditionFailed "precondition_failed" PRECONDITION_FAILED false
         "Changed meanwhile" "已被修改"

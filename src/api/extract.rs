@@ -145,11 +145,15 @@ pub fn media_type(headers: &HeaderMap) -> Option<MediaType> {
     (essence == "text/csv").then_some(MediaType::Csv)
 }
 
+/// The path template of the operation that is asked for, below [`BASE`].
+pub(super) fn path_of(parts: &Parts) -> Option<&str> {
+    parts.extensions.get::<MatchedPath>().and_then(|it| it.as_str().strip_prefix(BASE))
+}
+
 /// The largest body that the operation of this request reads.
 #[must_use]
 pub fn body_bytes_max(parts: &Parts) -> usize {
-    let path = parts.extensions.get::<MatchedPath>().and_then(|it| it.as_str().strip_prefix(BASE));
-    if path == Some(BATCH_PATH) { BATCH_BYTES_MAX } else { BODY_BYTES_MAX }
+    if path_of(parts) == Some(BATCH_PATH) { BATCH_BYTES_MAX } else { BODY_BYTES_MAX }
 }
 
 /// Reads a body up to the bound of its operation.

@@ -21,9 +21,10 @@ use tracing::Instrument as _;
 use super::Api;
 use super::auth::Actor;
 use super::error::{ApiError, Code, render};
-use super::extract::{BODY_BYTES_MAX, body_bytes_max, read_body};
+use super::extract::{BODY_BYTES_MAX, body_bytes_max, path_of, read_body};
 use super::field_error::{FieldError, Rule};
 use super::layers::{REQUEST_TIME_MAX, RequestContext};
+use super::roles::IMPORTS_PATH;
 use crate::store::idempotency::{Begun, Claim, KeptAnswer};
 use crate::store::{PlatformTx, StoreError};
 use crate::vault::Cell;
@@ -56,7 +57,13 @@ pub async fn once(
     request: Request,
     next: Next,
 ) -> Response {
-    let key = match key_of(&request) {
+    let (parts, body) = request.into_parts();
+    let key = key_of(&parts);
+    let is_import = path_of(&parts) == Some(IMPORTS_PATH);
+    let request = Request::from_parts(parts, body);
+    let key = match key {
+        // A repeated import is recognised while its body comes: nobody holds all of it.
+        Ok(Some(_)) if is_import => return to_the_end(next.run(request)).await,
         Ok(Some(key)) => key,
         Ok(None) if request.method().is_safe() => return next.run(request).await,
         Ok(None) => return to_the_end(next.run(request)).await,
@@ -74,11 +81,12 @@ async fn to_the_end(work: impl Future<Output = Response> + Send + 'static) -> Re
     work.await.unwrap_or_else(|_| ApiError::new(Code::Internal).into_response())
 }
 
-fn key_of(request: &Request) -> Result<Option<String>, ApiError> {
-    if request.method() != Method::POST {
+/// The key of a POST, if it has one.
+pub(super) fn key_of(parts: &Parts) -> Result<Option<String>, ApiError> {
+    if parts.method != Method::POST {
         return Ok(None);
     }
-    let mut values = request.headers().get_all(IDEMPOTENCY_KEY).iter();
+    let mut values = parts.headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(value) = values.next() else { return Ok(None) };
     let invalid = |rule| ApiError::from(FieldError::new("/header/idempotency-key", rule));
     let text = value.to_str().map_err(|_| invalid(Rule::Invalid))?;

@@ -26,6 +26,7 @@ pub(super) fn link(document: &mut OpenApi) {
             let Some((_, listed, made)) = name else { continue };
             add(item.get.as_mut(), "200", taker, listed);
             add(item.post.as_mut(), "201", taker, made);
+            add(item.post.as_mut(), "202", taker, made);
         }
         if let Some(list) = &mut item.get
             && has_parameter(list, "cursor")

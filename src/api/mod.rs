@@ -21,6 +21,10 @@ pub mod field_error;
 mod forms;
 pub mod free_text;
 pub mod idempotency;
+pub mod import_bind;
+mod import_columns;
+pub mod import_file;
+pub mod imports;
 mod key_way;
 pub mod layers;
 mod links;
@@ -86,6 +90,7 @@ struct Shared {
     downloads: Arc<Downloads>,
     rate: Rate,
     batches: Arc<Semaphore>,
+    imports: Arc<Semaphore>,
     reach: Reach,
     heartbeat: Duration,
     stop: CancellationToken,
@@ -108,6 +113,7 @@ impl Api {
             downloads: Arc::default(),
             rate,
             batches: Arc::new(Semaphore::new(binding_batch::BATCHES_MAX)),
+            imports: Arc::new(Semaphore::new(imports::IMPORTS_READ_MAX)),
             reach: Reach::default(),
             heartbeat: live_calls::HEARTBEAT,
             stop: CancellationToken::new(),
@@ -187,6 +193,10 @@ impl Api {
 
     fn batches(&self) -> &Arc<Semaphore> {
         &self.0.batches
+    }
+
+    fn imports(&self) -> &Arc<Semaphore> {
+        &self.0.imports
     }
 
     fn store(&self) -> &Store {

@@ -29,11 +29,11 @@ use super::roles::{BASE, find_operation};
 use super::values::{Time, VirtualNumberField, text_schema};
 use super::webhooks::DeliveryStateWord;
 use super::{
-    Api, agents, api_keys, binding_batch, binding_change, bindings, calls, events, live_calls,
-    numbers, pools, recordings, sip_access, subscribers, tenants, trunks, webhooks,
+    Api, agents, api_keys, binding_batch, binding_change, bindings, calls, events, imports,
+    live_calls, numbers, pools, recordings, sip_access, subscribers, tenants, trunks, webhooks,
 };
 use crate::domain::event::EventKind;
-use crate::domain::id::{AgentId, BindingId, CallId, PoolId, SubscriberId, TenantId};
+use crate::domain::id::{AgentId, BindingId, CallId, ImportId, PoolId, SubscriberId, TenantId};
 
 /// Where the file is served.
 pub const DOCUMENT_PATH: &str = "/openapi.json";
@@ -71,6 +71,7 @@ const SCHEME: &str = "bearer";
         AgentId,
         BindingId,
         CallId,
+        ImportId,
         PoolId,
         SubscriberId,
         TenantId,
@@ -105,6 +106,10 @@ pub(super) fn operations() -> (Router<Api>, OpenApi) {
         .routes(routes!(subscribers::replace_number))
         .routes(routes!(bindings::create, bindings::list))
         .routes(routes!(binding_batch::batch))
+        .routes(routes!(imports::create, imports::list))
+        .routes(routes!(imports::get))
+        .routes(routes!(imports::errors))
+        .routes(routes!(imports::cancel))
         .routes(routes!(bindings::get, binding_change::patch))
         .routes(routes!(binding_change::renew))
         .routes(routes!(bindings::suspend))

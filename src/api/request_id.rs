@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use axum::http::HeaderValue;
 
+use crate::domain::id::ImportId;
+
 /// The header, in and out.
 pub const X_REQUEST_ID: &str = "x-request-id";
 
@@ -35,6 +37,12 @@ impl RequestId {
     pub fn new(unix_ms: u64, random: u128) -> Self {
         let id = crate::domain::id::EventId::new(unix_ms, random).as_u128();
         Self(uuid::Uuid::from_u128(id).to_string().into())
+    }
+
+    /// Names an import, in what became of its rows and in the log.
+    #[must_use]
+    pub fn of_import(import: ImportId) -> Self {
+        Self(import.to_string().into())
     }
 
     /// As a header value.

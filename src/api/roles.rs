@@ -30,6 +30,9 @@ pub const BASE: &str = "/v1";
 /// Many bindings at once, below [`BASE`]: its body is larger than those of the others.
 pub const BATCH_PATH: &str = "/bindings:batch";
 
+/// Imports, below [`BASE`]: their bodies are read while they come.
+pub const IMPORTS_PATH: &str = "/jobs/imports";
+
 /// The number of roles.
 pub const ROLES: usize = 8;
 
@@ -189,6 +192,11 @@ pub const OPERATIONS: &[OperationRow] = &[
     row("subscribers_number", PUT,    "/subscribers/{id}/number", "subscribers:write", b".xx....."),
     row("bindings_create",    POST,   "/bindings",                "bindings:write",    b".xx....."),
     row("bindings_batch",     POST,   BATCH_PATH,                 "bindings:write",    b".xx....."),
+    row("imports_create",     POST,   IMPORTS_PATH,               "bindings:write",    b".xx....."),
+    row("imports_list",       GET,    IMPORTS_PATH,               "bindings:read",     b".xxx...."),
+    row("imports_get",        GET,    "/jobs/imports/{id}",       "bindings:read",     b".xxx...."),
+    row("imports_errors",     GET,    "/jobs/imports/{id}/errors", "bindings:read",    b".xxx...."),
+    row("imports_cancel",     POST,   "/jobs/imports/{id}/cancel", "bindings:write",   b".xx....."),
     row("bindings_list",      GET,    "/bindings",                "bindings:read",     b".xxx...."),
     row("bindings_get",       GET,    "/bindings/{id}",           "bindings:read",     b".xxx...."),
     row("bindings_patch",     PATCH,  "/bindings/{id}",           "bindings:write",    b".xx....."),

@@ -175,13 +175,31 @@ impl RequestHasher {
     /// Each part goes in with its length, so that parts cannot run into each other.
     #[must_use]
     pub fn hash(&self, parts: &[&[u8]]) -> [u8; HASH_BYTES] {
+        self.begin(parts).finish()
+    }
+
+    /// The same with a last part that comes in pieces, whose length is known at its end.
+    pub(super) fn begin(&self, parts: &[&[u8]]) -> Hashing {
         let mut context = hmac::Context::with_key(&self.0);
         for part in parts {
             context.update(&(part.len() as u64).to_be_bytes());
             context.update(part);
         }
+        Hashing(context)
+    }
+}
+
+/// The hash of a request that is still coming.
+pub(super) struct Hashing(hmac::Context);
+
+impl Hashing {
+    pub(super) fn update(&mut self, piece: &[u8]) {
+        self.0.update(piece);
+    }
+
+    pub(super) fn finish(self) -> [u8; HASH_BYTES] {
         let mut hash = [0; HASH_BYTES];
-        hash.copy_from_slice(context.sign().as_ref());
+        hash.copy_from_slice(self.0.sign().as_ref());
         hash
     }
 }

@@ -58,7 +58,7 @@ macro_rules! public_ids {
 
 public_ids! {
     TenantId ApiKeyId AgentId TrunkId PoolId NumberId SubscriberId BindingId CallId IntentId
-    RecordingId EventId WebhookId DeliveryId
+    RecordingId EventId WebhookId DeliveryId ImportId
 }
 
 /// An identifier in a body.

@@ -12,6 +12,8 @@ use serde_json::Value;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest silence of a connection; streams of the API are never silent for so long.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// The longest time that a file may take; the API waits no longer for one.
+const UPLOAD_TIME_MAX: Duration = Duration::from_secs(30 * 60);
 /// A stream that is up for so long is begun anew.
 const STREAM_TIME_MAX: Duration = Duration::from_secs(24 * 3_600);
 /// The most pages that one listing reads: 100,000 rows.
@@ -232,6 +234,22 @@ impl Client {
         ClientError::Unreachable { url: self.base.clone(), why: why(error) }
     }
 
+    /// Sends a body of any length, which is read while it goes.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn upload(
+        &self,
+        path: &str,
+        kind: &str,
+        body: reqwest::Body,
+    ) -> Result<Value, ClientError> {
+        let request = self.http.post(format!("{}{path}", self.base)).timeout(UPLOAD_TIME_MAX);
+        let request = request.header("Idempotency-Key", uuid::Uuid::now_v7().to_string());
+        let request = request.header("Content-Type", kind).body(body);
+        self.answer(path, request.bearer_auth(self.key.expose_secret())).await
+    }
+
     /// Sends one request.
     ///
     /// # Errors
@@ -251,13 +269,21 @@ impl Client {
         if let Some(body) = body {
             request = request.json(body);
         }
+        self.answer(path, request).await
+    }
+
+    async fn answer(
+        &self,
+        path: &str,
+        request: reqwest::RequestBuilder,
+    ) -> Result<Value, ClientError> {
         let response = request.send().await.map_err(|error| self.lost(&error))?;
         let status = response.status();
         let bytes = response.bytes().await.map_err(|error| self.lost(&error))?;
         match serde_json::from_slice(&bytes).ok() {
             _ if status.is_success() && bytes.is_empty() => Ok(Value::Null),
             Some(value) if status.is_success() => Ok(value),
-            read => Err(refusal(url, status.as_u16(), read)),
+            read => Err(refusal(format!("{}{path}", self.base), status.as_u16(), read)),
         }
     }
 }

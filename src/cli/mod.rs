@@ -12,6 +12,7 @@ pub mod demo;
 pub mod doctor;
 pub mod events;
 pub mod health;
+pub mod imports;
 pub mod key;
 pub mod media;
 mod noun;
@@ -76,6 +77,8 @@ enum Command {
     Subscribers(subscribers::Args),
     /// Policies bound to virtual numbers.
     Bindings(bindings::Args),
+    /// Files of bindings that are bound in the background.
+    Imports(imports::Args),
     /// Calls and their records.
     Calls(calls::Args),
     /// What has happened to an insurer's things.
@@ -108,6 +111,7 @@ pub fn run() -> ExitCode {
         Command::Numbers(args) => numbers::run(&args),
         Command::Subscribers(args) => subscribers::run(&args),
         Command::Bindings(args) => bindings::run(&args),
+        Command::Imports(args) => imports::run(&args),
         Command::Calls(args) => calls::run(&args),
         Command::Events(args) => events::run(&args),
         Command::Webhooks(args) => webhooks::run(&args),

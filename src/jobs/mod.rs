@@ -1,17 +1,21 @@
 //! L3: what runs by itself now and then. Every job may run on several nodes at once.
 
+mod imports;
 mod recordings;
 mod sequence;
 mod sweep;
 pub mod webhooks;
 
+use std::future::Future;
+
 use tokio::sync::mpsc::Receiver;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::domain::id::{ImportId, TenantId};
 use crate::media::tape::Taped;
 use crate::relay::handle::Handle;
-use crate::store::{RelayPool, Store};
+use crate::store::{RelayPool, Store, StoreError};
 pub(crate) use recordings::Shelf;
 
 /// Starts all jobs; they end at `stop`, after what they are doing.
@@ -41,6 +45,20 @@ pub(crate) fn deliver(
     tasks.spawn(webhooks::run(dispatcher, stop.clone()));
     tasks.spawn(webhooks::measure(pool.clone(), stop.clone()));
     tasks.spawn(webhooks::sweep(pool.clone(), stop.clone()));
+}
+
+/// Starts binding what tenants import, by `bind`: the next rows of an import, and whether there may
+/// be more. It ends at `stop`.
+pub(crate) fn bind_imports<F>(
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+    store: &Store,
+    bind: impl Fn(TenantId, ImportId) -> F + Send + Sync + 'static,
+) where
+    F: Future<Output = Result<bool, StoreError>> + Send + 'static,
+{
+    tasks.spawn(imports::run(store.clone(), bind, stop.clone()));
+    tasks.spawn(imports::sweep(store.clone(), stop.clone()));
 }
 
 /// Starts the jobs of recordings; they end at `stop`. What a recorder of this process has done

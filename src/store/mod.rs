@@ -227,6 +227,15 @@ impl TenantTx {
         self.inner.commit().await
     }
 
+    /// Undoes everything now, for those who want its locks at once: what is dropped is undone, too,
+    /// but a moment later.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database is away; it is undone all the same.
+    pub async fn undo(self) -> Result<(), StoreError> {
+        Ok(self.inner.transaction.rollback().await?)
+    }
+
     /// This tenant's keys and settings.
     pub(in crate::store) async fn facts(&mut self) -> Result<TenantFacts, StoreError> {
         let tenant = self.tenant;

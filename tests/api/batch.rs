@@ -12,7 +12,7 @@ async fn batch(client: &Client, rows: &[Value]) -> Answer {
 }
 
 /// Rows of a batch, of which every second is wrong in another way.
-fn mixed(world: &World) -> Vec<Value> {
+pub(crate) fn mixed(world: &World) -> Vec<Value> {
     let wrong = [
         json!(null),
         json!(["E-1", "ax"]),
@@ -43,7 +43,7 @@ fn with(n: usize, field: &str, value: Value) -> Value {
 }
 
 /// Without what no two answers have in common.
-fn lasting(mut told: Value) -> Value {
+pub(crate) fn lasting(mut told: Value) -> Value {
     for name in ["id", "subscriber_id", "virtual_number", "request_id"] {
         told.as_object_mut().expect("an object").remove(name);
     }

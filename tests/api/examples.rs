@@ -94,6 +94,7 @@ async fn every_example_of_the_file_is_taken() {
 fn nobody(noun: &str) -> String {
     let prefix = match noun {
         "calls" => "cal",
+        "jobs" => "imp",
         "recordings" => "rec",
         "webhook-deliveries" => "dlv",
         other => panic!("nothing was made of {other}"),

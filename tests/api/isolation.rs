@@ -19,6 +19,9 @@ async fn a_foreign_id_answers_exactly_like_an_unknown_one() {
     let subscriber = bound.body["subscriber_id"].as_str().expect("an id").to_owned();
     let key = world.admin.get("/v1/api-keys").await.body["data"][0]["id"].clone();
     let key = key.as_str().expect("a key").to_owned();
+    let import = format!("{}\n", binding(2));
+    let kind = [("content-type", "application/x-ndjson")];
+    let import = world.admin.raw("POST", "/v1/jobs/imports", import, &kind).await.gave(202).id();
     let stranger = world.stranger().await;
 
     let paths = [
@@ -35,6 +38,9 @@ async fn a_foreign_id_answers_exactly_like_an_unknown_one() {
         ("DELETE", "agents", agent, ""),
         ("POST", "api-keys", key.clone(), "/roll"),
         ("DELETE", "api-keys", key, ""),
+        ("GET", "jobs/imports", import.clone(), ""),
+        ("GET", "jobs/imports", import.clone(), "/errors"),
+        ("POST", "jobs/imports", import, "/cancel"),
     ];
     for (method, noun, id, action) in paths {
         let body = match (method, action) {

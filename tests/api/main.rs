@@ -12,6 +12,7 @@ mod choice;
 mod contract;
 mod events;
 mod examples;
+mod imports;
 mod isolation;
 mod live_calls;
 mod nouns;

@@ -33,6 +33,8 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Value,
+    /// The same as it came.
+    pub(crate) text: String,
 }
 
 impl Answer {
@@ -158,12 +160,12 @@ impl Client {
         let response = self.app.clone().oneshot(request).await.expect("an answer");
         let (parts, body) = response.into_parts();
         let bytes = to_bytes(body, 1 << 24).await.expect("a body");
-        let text = String::from_utf8_lossy(&bytes);
+        let text = String::from_utf8_lossy(&bytes).into_owned();
         let headers = format!("{:?}", parts.headers);
         let leaks = text.contains(CANARY) && !has_examples || headers.contains(CANARY);
         assert!(!leaks, "a real number came out");
         let body = serde_json::from_str(&text).unwrap_or(Value::Null);
-        Answer { status: parts.status, headers: parts.headers, body }
+        Answer { status: parts.status, headers: parts.headers, body, text }
     }
 }
 
@@ -241,6 +243,7 @@ impl World {
             "virtual_number" => "select count(*) from virtual_number",
             "audit_entry" => "select count(*) from audit_entry",
             "recording_link" => "select count(*) from recording_link",
+            "import_chunk" => "select count(*) from import_chunk",
             "bound" => "select count(*) from virtual_number where state = 'bound'",
             _ => panic!("no such table here"),
         };

@@ -15,6 +15,7 @@ mod encrypted;
 mod examples;
 mod guide;
 mod http;
+mod imports;
 mod leaks;
 mod media_process;
 mod menu;
