@@ -31,6 +31,7 @@ ROUNDS = 3
 DIALLED = 1000
 FILLER = 1_000_000
 BATCHES = 20
+IMPORT_BATCHES = 20
 BATCH_ROWS = 1000
 EXPIRY_RATE = 1_000
 BATCH_RATE = 5000
@@ -157,8 +158,8 @@ def bench_api(work):
     with process:
         made = service.Made(key, 1)
         fill(work)
-        print("importing 100,000 free numbers", flush=True)
-        made.import_numbers(700100000000000, 100_000)
+        print("importing 120,000 free numbers", flush=True)
+        made.import_numbers(700100000000000, 120_000)
         service.psql(work, "create table plain (id bigserial primary key, body text, made_at timestamptz)")
         script = f"{work}/insert.sql"
         pathlib.Path(script).write_text(
@@ -183,6 +184,7 @@ def bench_api(work):
         table(rows)
         bench_batches(made)
         bench_expiry(work)
+        bench_import(made)
 
 
 def bench_batches(made):
@@ -219,12 +221,33 @@ def bench_expiry(work):
     verdict.at_least("expiries/s", rate, EXPIRY_RATE, 0)
 
 
+def bench_import(made):
+    """POST /v1/jobs/imports: one file, bound in the background with rests between its chunks."""
+    client = made.other_tenant("Imports")
+    file = "".join(json.dumps(row) + "\n" for nth in range(IMPORT_BATCHES) for row in rows_of(made.pool, nth))
+    begun = time.monotonic()
+    job = client.send("POST", "/v1/jobs/imports", file, "application/x-ndjson")
+    sent = time.monotonic() - begun
+    while job["state"] == "running":
+        time.sleep(0.2)
+        job = client.get(f"/v1/jobs/imports/{job['id']}")
+    spent = time.monotonic() - begun
+    if job["rows_created"] != IMPORT_BATCHES * BATCH_ROWS:
+        sys.exit("an import has rows that were not bound")
+    table([("rows of a file", "sent in s", "bound in s", "rows/s"),
+           (job["rows_created"], f"{sent:.1f}", f"{spent:.1f}", f"{job['rows_created'] / spent:.0f}")])
+
+
 def batch_of(pool, nth):
     """The body of a batch, made before the time runs."""
-    return json.dumps({"bindings": [{
+    return json.dumps({"bindings": rows_of(pool, nth)})
+
+
+def rows_of(pool, nth):
+    return [{
         "external_id": f"N-{n}", "mode": "ax", "pool": pool, "policy": {"ref": f"P-{n}"},
         "subscriber": {"real_number": f"+86138000{n:05d}"}}
-        for n in range(nth * BATCH_ROWS, (nth + 1) * BATCH_ROWS)]})
+        for n in range(nth * BATCH_ROWS, (nth + 1) * BATCH_ROWS)]
 
 
 def send_batches(client, bodies):

@@ -60,8 +60,8 @@ class Client:
     def call(self, method, path, body=None):
         return self.send(method, path, None if body is None else json.dumps(body))
 
-    def send(self, method, path, payload):
-        headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
+    def send(self, method, path, payload, kind="application/json"):
+        headers = {"Authorization": f"Bearer {self.key}", "Content-Type": kind}
         self.connection.request(method, path, payload, headers)
         answer = self.connection.getresponse()
         text = answer.read()
