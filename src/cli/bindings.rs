@@ -1,13 +1,15 @@
 //! `maskline bindings`: ties a policy to a virtual number, shows and ends it.
 
-use std::io::{self, BufRead};
+use std::io;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
 use super::bindings_import;
 use super::client::{Client, ClientError, Endpoint, escape, with_query};
+use super::noun::Change;
 use super::output::{self, Column, Format};
+use super::secret::ask;
 use super::{Outcome, on_runtime};
 
 const COLUMNS: &[Column] = &[
@@ -20,8 +22,6 @@ const COLUMNS: &[Column] = &[
     ("EXTERNAL ID", "external_id"),
     ("UNTIL", "valid_until"),
 ];
-/// The longest line that is read as a real number.
-const REAL_NUMBER_CHARS_MAX: usize = 64;
 
 /// Arguments of `maskline bindings`.
 #[derive(Debug, clap::Args)]
@@ -65,6 +65,16 @@ enum Action {
         #[arg(long, default_value_t = 100)]
         rows: usize,
     },
+    /// Change its end, what becomes of its calls then, or your notes.
+    Set(Change),
+    /// Put its end off: that of the policy where the binding follows it.
+    Renew {
+        /// `bnd_…`
+        id: String,
+        /// The new end, RFC 3339.
+        #[arg(long)]
+        until: String,
+    },
     /// Connect no calls until it is resumed.
     Suspend {
         /// `bnd_…`
@@ -97,7 +107,7 @@ struct Create {
     #[arg(long)]
     policy: String,
     /// The subscriber, `sub_…`; without it the real number is read from standard input, so that it
-    /// stands neither in the process list nor in the shell's history.
+    /// stands neither in the process list nor in the shell's history, and is not shown when typed.
     #[arg(long)]
     subscriber: Option<String>,
     /// The agent, `agt_…`, who alone reaches the subscriber and is reached; without it any agent.
@@ -130,7 +140,8 @@ pub fn run(args: &Args) -> Outcome {
             output::write_rows(&mut out, args.output, COLUMNS, &bindings)?;
         }
         Action::Create(create) => {
-            let body = create_body(create, &mut io::stdin().lock())?;
+            let number = || ask("the real number, as + and digits, or --subscriber,");
+            let body = create_body(create, number)?;
             let binding = on_runtime(client.post("/v1/bindings", &body))?;
             output::write_one(&mut out, args.output, COLUMNS, &binding)?;
         }
@@ -142,6 +153,14 @@ pub fn run(args: &Args) -> Outcome {
         Action::Get { id } => {
             let path = format!("/v1/bindings/{}", escape(id));
             let binding = on_runtime(client.get(&path))?;
+            output::write_one(&mut out, args.output, COLUMNS, &binding)?;
+        }
+        Action::Set(change) => {
+            let binding = change.send(&client, "/v1/bindings")?;
+            output::write_one(&mut out, args.output, COLUMNS, &binding)?;
+        }
+        Action::Renew { id, until } => {
+            let binding = on_runtime(order(&client, id, "renew", json!({"until": until})))?;
             output::write_one(&mut out, args.output, COLUMNS, &binding)?;
         }
         Action::Suspend { id, drop_calls } => {
@@ -167,10 +186,13 @@ async fn order(client: &Client, id: &str, verb: &str, body: Value) -> Result<Val
     client.post(&path, &body).await
 }
 
-fn create_body(create: &Create, input: &mut impl BufRead) -> Result<Value, io::Error> {
+fn create_body(
+    create: &Create,
+    real_number: impl FnOnce() -> io::Result<String>,
+) -> io::Result<Value> {
     let subscriber = match &create.subscriber {
         Some(id) => json!({"id": id}),
-        None => json!({"real_number": read_real_number(input)?}),
+        None => json!({"real_number": real_number()?.trim()}),
     };
     let mut body = json!({
         "external_id": create.external_id,
@@ -189,18 +211,6 @@ fn create_body(create: &Create, input: &mut impl BufRead) -> Result<Value, io::E
     Ok(body)
 }
 
-/// One line; it goes into the request and nowhere else.
-fn read_real_number(input: &mut impl BufRead) -> Result<String, io::Error> {
-    let mut line = String::new();
-    input.read_line(&mut line)?;
-    let number = line.trim();
-    if number.is_empty() || number.len() > REAL_NUMBER_CHARS_MAX {
-        let told = "give the real number on standard input, as + and digits, or use --subscriber";
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, told));
-    }
-    Ok(number.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,16 +226,21 @@ mod tests {
         }
     }
 
+    fn nobody() -> io::Result<String> {
+        Err(io::Error::other("nothing was typed"))
+    }
+
     #[test]
-    fn the_real_number_comes_from_standard_input() {
-        let body = create_body(&create(None), &mut "+8613800001234\n".as_bytes()).expect("a body");
+    fn the_real_number_is_asked_for() {
+        let typed = || Ok(" +8613800001234 ".to_owned());
+        let body = create_body(&create(None), typed).expect("a body");
         assert_eq!(body["subscriber"], json!({"real_number": "+8613800001234"}));
-        assert!(create_body(&create(None), &mut "".as_bytes()).is_err());
+        assert!(create_body(&create(None), nobody).is_err());
     }
 
     #[test]
     fn a_known_subscriber_needs_no_number() {
-        let body = create_body(&create(Some("sub_1")), &mut "".as_bytes()).expect("a body");
+        let body = create_body(&create(Some("sub_1")), nobody).expect("a body");
         assert_eq!(body["subscriber"], json!({"id": "sub_1"}));
         assert_eq!(body.get("pool"), None);
         assert_eq!((&body["mode"], body.get("agents")), (&json!("ax"), None));
@@ -235,7 +250,7 @@ mod tests {
     fn an_agent_makes_it_a_pair() {
         let agent = Some("agt_1".to_owned());
         let pair = Create { agent, ..create(Some("sub_1")) };
-        let body = create_body(&pair, &mut "".as_bytes()).expect("a body");
+        let body = create_body(&pair, nobody).expect("a body");
         assert_eq!((&body["mode"], &body["agents"]), (&json!("axb"), &json!(["agt_1"])));
     }
 }

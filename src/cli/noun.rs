@@ -57,6 +57,15 @@ pub(super) struct Change {
     fields: Vec<String>,
 }
 
+impl Change {
+    /// Asks for it; what has become of the thing.
+    pub(super) fn send(&self, client: &Client, noun: &str) -> Result<Value, Failure> {
+        let body = Value::Object(parse_fields(&self.fields)?);
+        let path = format!("{noun}/{}", escape(&self.id));
+        on_runtime(client.send(Method::PATCH, &path, Some(&body)))
+    }
+}
+
 /// A noun of the API as one command uses it.
 pub(super) struct Noun {
     client: Client,
@@ -116,9 +125,9 @@ impl Noun {
     }
 
     pub(super) fn change(&self, change: &Change) -> Outcome {
-        let body = Value::Object(parse_fields(&change.fields)?);
-        let path = format!("{}/{}", self.path, escape(&change.id));
-        self.ask(Method::PATCH, &path, Some(body), self.columns)
+        let changed = change.send(&self.client, self.path)?;
+        output::write_one(&mut io::stdout().lock(), self.format, self.columns, &changed)?;
+        Ok(())
     }
 
     /// Puts a part in its place.

@@ -82,8 +82,14 @@ fn policies_are_bound_looked_at_and_unbound_by_commands() {
     let id = listed[0]["id"].as_str().expect("a binding");
     let got = run(&["bindings", "get", id, "-o", "csv"], "");
     let mut lines = got.out.lines();
-    assert!(lines.next().is_some_and(|titles| titles.starts_with("id,virtual_number,state,")));
+    assert!(lines.next().is_some_and(|titles| titles.starts_with("id,virtual_number,mode,state,")));
     assert!(lines.next().is_some_and(|row| row.starts_with(id) && row.contains(",active,")));
+    let fields = ["max_duration_s:=600", "valid_until=2035-01-01T00:00:00Z", "-o", "json"];
+    let set = run(&[&["bindings", "set", id], &fields[..]].concat(), "").json();
+    assert_eq!(set["max_duration_s"], 600);
+    let later = ["bindings", "renew", id, "--until", "2036-01-01T00:00:00Z", "-o", "json"];
+    assert_eq!(run(&later, "").json()["valid_until"], "2036-01-01T00:00:00Z");
+    run(&["bindings", "renew", id, "--until", "2020-01-01T00:00:00Z"], "").refused("/until");
     let ended = run(&["bindings", "unbind", id, "-o", "json"], "").json();
     assert_eq!(ended["state"], "released");
 
