@@ -116,6 +116,9 @@ async fn an_import_that_is_killed_again_and_again_binds_every_row_once() {
     assert_eq!(world.test.store.due_imports().await.expect("due"), [(insurer.id, import)]);
     for is_killed in [true, false, true, true, false] {
         assert!(step(&world, &insurer, import, is_killed).await);
+        // The connection of whoever died is undone when it is back in its pool.
+        let undone = "begin; lock table import_job in access exclusive mode; commit";
+        sqlx::raw_sql(undone).execute(&mut world.sql).await.expect("undone");
     }
     assert!(!step(&world, &insurer, import, false).await);
     let done = look(&world, insurer.id, import).await.expect("the import");
