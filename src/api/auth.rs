@@ -15,11 +15,11 @@ use tracing::warn;
 
 use super::Api;
 use super::error::{ApiError, Code};
-use super::extract::read_body;
+use super::extract::{is_import, read_body};
 use super::rate::Left;
 use super::roles::{BASE, OPERATIONS, OperationRow, Role, find_operation};
 use super::secrets::{HASH_BYTES, bearer_hash, is_equal};
-use super::signature::{self, Claim};
+use super::signature::{self, Claim, SignedBody};
 use crate::domain::id::{ApiKeyId, TenantId};
 use crate::store::StoreError;
 use crate::store::api_key::{ApiKey, KeyOwner};
@@ -89,10 +89,13 @@ impl<S: Sync> FromRequestParts<S> for TenantActor {
 pub async fn admit(State(api): State<Api>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     match let_in(&api, &parts, body).await {
-        Ok((actor, left, body)) => {
-            parts.extensions.insert(actor);
-            let mut response = next.run(Request::from_parts(parts, body)).await;
-            if let Some(left) = left {
+        Ok(admitted) => {
+            parts.extensions.insert(admitted.actor);
+            if let Some(unread) = admitted.unread {
+                parts.extensions.insert(unread);
+            }
+            let mut response = next.run(Request::from_parts(parts, admitted.body)).await;
+            if let Some(left) = admitted.left {
                 left.write(response.headers_mut());
             }
             response
@@ -101,12 +104,17 @@ pub async fn admit(State(api): State<Api>, request: Request, next: Next) -> Resp
     }
 }
 
-/// First who asks, then whether so much may be asked: only then is anything written down.
-async fn let_in(
-    api: &Api,
-    request: &Parts,
+/// A request that may go on.
+struct Admitted {
+    actor: Actor,
+    left: Option<Left>,
     body: Body,
-) -> Result<(Actor, Option<Left>, Body), ApiError> {
+    /// What was signed of a body that nobody has read yet.
+    unread: Option<SignedBody>,
+}
+
+/// First who asks, then whether so much may be asked: only then is anything written down.
+async fn let_in(api: &Api, request: &Parts, body: Body) -> Result<Admitted, ApiError> {
     let (key, claim) = authenticate(api, request).await?;
     let role = Role::find_label(&key.role).ok_or(ApiError::new(Code::Unauthenticated))?;
     let actor = Actor {
@@ -117,16 +125,16 @@ async fn let_in(
         scopes: key.scopes.into(),
     };
     let left = api.rate().admit(&actor)?;
-    let body = match claim {
+    let (body, unread) = match claim {
         Some(claim) => take_once(api, &claim, request, body).await?,
-        None => body,
+        None => (body, None),
     };
     let operation = operation_of(request)?;
     let has_scope = actor.scopes.is_empty() || actor.scopes.iter().any(|s| s == operation.scope);
     if !operation.permits(role) || !has_scope {
         return Err(Code::Forbidden.into());
     }
-    Ok((actor, left, body))
+    Ok(Admitted { actor, left, body, unread })
 }
 
 /// The rest of what a signature says: this body, and not a second time.
@@ -135,16 +143,21 @@ async fn take_once(
     claim: &Claim,
     request: &Parts,
     body: Body,
-) -> Result<Body, ApiError> {
-    let body = read_body(request, body).await?;
-    if !claim.is_of(&body) {
-        return Err(refuse("another body"));
-    }
+) -> Result<(Body, Option<SignedBody>), ApiError> {
+    let (body, unread) = if is_import(request) {
+        (body, Some(claim.body()))
+    } else {
+        let body = read_body(request, body).await?;
+        if !claim.is_of(&body) {
+            return Err(refuse("another body"));
+        }
+        (Body::from(body), None)
+    };
     let hash = api.request_hasher().hash(&[b"nonce", claim.nonce.as_bytes()]);
     let hash = *hash.first_chunk::<16>().ok_or(ApiError::new(Code::Internal))?;
     let keep = signature::NONCE_TIME;
     match api.store().use_nonce(claim.key, hash, api.now().wall, keep).await? {
-        true => Ok(Body::from(body)),
+        true => Ok((body, unread)),
         false => Err(refuse("replayed")),
     }
 }
@@ -164,7 +177,7 @@ fn operation_of(request: &Parts) -> Result<&'static OperationRow, ApiError> {
 }
 
 /// Every failure looks the same; the security log says more, without the key.
-fn refuse(reason: &'static str) -> ApiError {
+pub(super) fn refuse(reason: &'static str) -> ApiError {
     warn!(target: "maskline::security", reason, "An API request was not authenticated");
     ApiError::new(Code::Unauthenticated)
 }

@@ -4,14 +4,14 @@
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{FromRequest, FromRequestParts, MatchedPath, RawPathParams, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Method, header};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 use zeroize::Zeroize;
 
 use super::error::{ApiError, Code};
 use super::field_error::{FieldError, Rule, Segment};
-use super::roles::{BASE, BATCH_PATH};
+use super::roles::{BASE, BATCH_PATH, IMPORTS_PATH};
 use super::values::{Object, PublicId, RULE_MARK, problem_at};
 use crate::domain::number::{InvalidNumber, VirtualNumber};
 
@@ -146,8 +146,13 @@ pub fn media_type(headers: &HeaderMap) -> Option<MediaType> {
 }
 
 /// The path template of the operation that is asked for, below [`BASE`].
-pub(super) fn path_of(parts: &Parts) -> Option<&str> {
+fn path_of(parts: &Parts) -> Option<&str> {
     parts.extensions.get::<MatchedPath>().and_then(|it| it.as_str().strip_prefix(BASE))
+}
+
+/// An import: its body is read while it comes, and nobody holds all of it.
+pub(super) fn is_import(parts: &Parts) -> bool {
+    parts.method == Method::POST && path_of(parts) == Some(IMPORTS_PATH)
 }
 
 /// The largest body that the operation of this request reads.

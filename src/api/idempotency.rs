@@ -21,10 +21,9 @@ use tracing::Instrument as _;
 use super::Api;
 use super::auth::Actor;
 use super::error::{ApiError, Code, render};
-use super::extract::{BODY_BYTES_MAX, body_bytes_max, path_of, read_body};
+use super::extract::{BODY_BYTES_MAX, body_bytes_max, is_import, read_body};
 use super::field_error::{FieldError, Rule};
 use super::layers::{REQUEST_TIME_MAX, RequestContext};
-use super::roles::IMPORTS_PATH;
 use crate::store::idempotency::{Begun, Claim, KeptAnswer};
 use crate::store::{PlatformTx, StoreError};
 use crate::vault::Cell;
@@ -59,7 +58,7 @@ pub async fn once(
 ) -> Response {
     let (parts, body) = request.into_parts();
     let key = key_of(&parts);
-    let is_import = path_of(&parts) == Some(IMPORTS_PATH);
+    let is_import = is_import(&parts);
     let request = Request::from_parts(parts, body);
     let key = match key {
         // A repeated import is recognised while its body comes: nobody holds all of it.

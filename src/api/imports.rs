@@ -19,7 +19,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
 use super::answer::at;
-use super::auth::TenantActor;
+use super::auth::{TenantActor, refuse};
 use super::bindings::NoFields;
 use super::error::{ApiError, Code, Problem};
 use super::extract::{OptionalJson, PathId, Query};
@@ -29,7 +29,8 @@ use super::import_file::{FileForm, ImportFile};
 use super::layers::RequestContext;
 use super::paging::{Cursor, Limit, ListBody, request};
 use super::roles::{BASE, IMPORTS_PATH};
-use super::secrets::{Hashing, is_equal};
+use super::secrets::{HASH_BYTES, Hashing, is_equal};
+use super::signature::{ComingBody, SignedBody};
 use super::values::{Id, Time};
 use crate::domain::id::{ImportId, TenantId};
 use crate::store::import::{BeginOutcome, CancelOutcome, ImportRecord};
@@ -145,13 +146,15 @@ pub async fn create(
     let begun = tx.begin_import(api.now().wall, context.language.tag(), key_hash).await?;
     tx.commit().await?;
     let hashing = api.request_hasher().begin(&[form.label().as_bytes()]);
-    let mut coming = Coming { api: &api, pieces: body.into_data_stream(), hashing, bytes: 0 };
+    let signed = parts.extensions.get::<SignedBody>().map(|body| body.begin());
+    let pieces = body.into_data_stream();
+    let mut coming = Coming { api: &api, pieces, hashing, signed, bytes: 0 };
     match begun {
         BeginOutcome::AnotherRuns => Err(Code::ImportRunning.into()),
         BeginOutcome::KeyInUse => Err(Code::IdempotencyInProgress.into()),
         BeginOutcome::Repeated(import, hash) => {
             while coming.next().await?.is_some() {}
-            if !is_equal(&coming.hashing.finish(), &hash) {
+            if !is_equal(&coming.finish()?, &hash) {
                 return Err(Code::IdempotencyMismatch.into());
             }
             let mut response = accepted(import.as_started());
@@ -196,6 +199,7 @@ struct Coming<'a> {
     api: &'a Api,
     pieces: BodyDataStream,
     hashing: Hashing,
+    signed: Option<ComingBody>,
     bytes: u64,
 }
 
@@ -214,7 +218,18 @@ impl Coming<'_> {
             return Err(Code::BodyTooLarge.into());
         }
         self.hashing.update(&piece);
+        if let Some(signed) = &mut self.signed {
+            signed.update(&piece);
+        }
         Ok(Some(piece))
+    }
+
+    /// The hash of all that came, unless something else was signed.
+    fn finish(self) -> Result<[u8; HASH_BYTES], ApiError> {
+        if self.signed.is_some_and(|signed| !signed.ends_as_signed()) {
+            return Err(refuse("another body"));
+        }
+        Ok(self.hashing.finish())
     }
 }
 
@@ -240,12 +255,12 @@ impl Reading {
             }
             super::extract::wipe(piece);
         }
+        let hash = coming.finish()?;
         self.file.finish()?;
         self.keep(api).await?;
         if self.count == 0 {
             return Err(rows_error());
         }
-        let hash = coming.hashing.finish();
         let mut tx = api.store().tenant(self.tenant).await?;
         let started = tx.start_import(api.now().wall, self.import, &hash).await?;
         tx.commit().await?;

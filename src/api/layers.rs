@@ -12,10 +12,9 @@ use tracing::{Instrument, info, info_span, warn};
 
 use super::Api;
 use super::error::{ApiError, Code, Language, render};
-use super::extract::path_of;
+use super::extract::is_import;
 use super::imports::IMPORT_TIME_MAX;
 use super::request_id::{RequestId, X_REQUEST_ID};
-use super::roles::IMPORTS_PATH;
 
 /// The longest time a handler may take but for imports, the reading of its body included.
 pub const REQUEST_TIME_MAX: Duration = Duration::from_secs(15);
@@ -108,8 +107,7 @@ fn method_label(method: &Method) -> &'static str {
 /// Ends a handler that takes too long. An import takes as long as its file.
 pub async fn limit_time(request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
-    let is_import = parts.method == Method::POST && path_of(&parts) == Some(IMPORTS_PATH);
-    let time_max = if is_import { IMPORT_TIME_MAX } else { REQUEST_TIME_MAX };
+    let time_max = if is_import(&parts) { IMPORT_TIME_MAX } else { REQUEST_TIME_MAX };
     let request = Request::from_parts(parts, body);
     match tokio::time::timeout(time_max, next.run(request)).await {
         Ok(response) => response,

@@ -115,9 +115,46 @@ impl Claim {
 
     /// Whether the body is the one that was signed.
     pub(super) fn is_of(&self, body: &[u8]) -> bool {
-        match &self.digest {
-            Some(wanted) => digest::digest(&digest::SHA256, body).as_ref() == wanted,
-            None => body.is_empty(),
+        let mut coming = self.body().begin();
+        coming.update(body);
+        coming.ends_as_signed()
+    }
+
+    /// What is known of the body.
+    pub(super) const fn body(&self) -> SignedBody {
+        SignedBody(self.digest)
+    }
+}
+
+/// A body as it was signed: its digest, or that there is none.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SignedBody(Option<[u8; DIGEST_BYTES]>);
+
+impl SignedBody {
+    /// To be told what comes.
+    pub(super) fn begin(self) -> ComingBody {
+        ComingBody { wanted: self, seen: digest::Context::new(&digest::SHA256), is_empty: true }
+    }
+}
+
+/// A body that is compared while it comes.
+pub(super) struct ComingBody {
+    wanted: SignedBody,
+    seen: digest::Context,
+    is_empty: bool,
+}
+
+impl ComingBody {
+    pub(super) fn update(&mut self, piece: &[u8]) {
+        self.seen.update(piece);
+        self.is_empty &= piece.is_empty();
+    }
+
+    /// Whether all that came is what was signed.
+    pub(super) fn ends_as_signed(self) -> bool {
+        match self.wanted.0 {
+            Some(wanted) => self.seen.finish().as_ref() == wanted,
+            None => self.is_empty,
         }
     }
 }

@@ -274,3 +274,39 @@ async fn a_secret_is_shown_once_lies_sealed_and_can_be_changed() {
     refusal(signer.ask("GET", "/v1/bindings", None, "with one that is over").await);
     assert!(!logged().contains(&signer.secret));
 }
+
+/// A body that is too large to be held is compared while it comes.
+#[tokio::test]
+async fn a_signed_file_is_read_while_it_comes_and_another_one_binds_nothing() {
+    let world = World::new().await;
+    let signer = Signer::new(&world.admin, ROLE).await;
+    let path = "/v1/jobs/imports";
+    let long = json!({"metadata": {"note": "x".repeat(100_000)}});
+    let file = format!("{}\n", binding(1)) + &format!("{long}\n").repeat(12);
+    let draft = |nonce: &str| {
+        let mut draft = signer.draft("POST", path, None).with("nonce", &format!("\"{nonce}\""));
+        draft.covered.extend(["\"content-type\"", "\"content-digest\""]);
+        draft.body.clone_from(&file);
+        draft
+            .header("content-type", "application/x-ndjson")
+            .header("content-digest", &digest_of(&file))
+    };
+    let wrong = refusal(world.admin.with_key("mk_live_wrong").get(path).await);
+    let more = format!("{file}{}\n", binding(2));
+    for (nonce, body) in [("one row more", more), ("nothing at all", String::new())] {
+        let sent = Sent { body, ..draft(nonce).sign() };
+        assert_eq!(refusal(signer.send(sent).await), wrong, "{nonce}");
+    }
+    let unsigned =
+        Draft { covered: signer.draft("GET", path, None).covered, ..draft("without a digest") };
+    let unsigned = unsigned.covering("\"content-type\"").sign().stripped("content-digest");
+    assert_eq!(refusal(signer.send(unsigned).await), wrong);
+    let list = world.admin.get(path).await.gave(200).body["data"].clone();
+    let states: Vec<&Value> = (0..3).map(|nth| &list[nth]["state"]).collect();
+    assert_eq!(states, ["abandoned"; 3]);
+    assert_eq!(world.count("import_chunk").await, 0);
+    let sent = draft("the file itself").sign();
+    let begun = signer.send(sent.clone()).await.gave(202);
+    assert_eq!((&begun.body["state"], &begun.body["rows_read"]), (&json!("running"), &json!(13)));
+    assert_eq!(refusal(signer.send(sent).await), wrong, "a second time");
+}
