@@ -3,7 +3,7 @@
 
 use csv::{ReaderBuilder, StringRecord, Trim};
 
-use super::error::{ApiError, Code};
+use super::error::ApiError;
 use super::field_error::{FieldError, Rule, Segment};
 
 /// The most columns of a file.
@@ -73,7 +73,10 @@ impl Columns {
     /// # Errors
     /// When it is no header, a name is unknown or comes twice, or one is missing.
     pub(super) fn read(text: &[u8]) -> Result<Self, ApiError> {
-        let header = read_record(text).ok_or(ApiError::new(Code::MalformedBody))?;
+        let header = read_record(text).ok_or_else(no_header)?;
+        if let Some(missing) = WANTED.iter().find(|name| !header.iter().any(|it| it == **name)) {
+            return Err(column_error(missing, Rule::Missing));
+        }
         if header.len() > COLUMNS_MAX {
             return Err(FieldError::new("", Rule::Length(1, COLUMNS_MAX)).into());
         }
@@ -89,9 +92,6 @@ impl Columns {
             let kind = known.or(own.map(|_| Kind::Text));
             let kind = kind.ok_or_else(|| column_error(name, Rule::UnknownField))?;
             columns.add(at, name, kind);
-        }
-        if let Some(missing) = WANTED.iter().find(|wanted| !seen.contains(wanted)) {
-            return Err(column_error(missing, Rule::Missing));
         }
         if !seen.iter().any(|name| name.starts_with("subscriber.")) {
             return Err(FieldError::new("/subscriber", Rule::ExactlyOne).into());
@@ -138,6 +138,11 @@ impl Columns {
         }
         out.push(b'}');
     }
+}
+
+/// What is no header does not have the first column either.
+pub(super) fn no_header() -> ApiError {
+    column_error("external_id", Rule::Missing)
 }
 
 /// One record and nothing behind it.

@@ -5,9 +5,8 @@ use axum::http::{HeaderMap, header};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::binding_batch::ROW_BYTES_MAX;
-use super::error::{ApiError, Code};
-use super::field_error::{FieldError, Rule};
-use super::import_columns::Columns;
+use super::error::ApiError;
+use super::import_columns::{Columns, no_header};
 
 /// The most rows of a chunk: what one transaction binds.
 pub const CHUNK_ROWS_MAX: u32 = 500;
@@ -124,7 +123,7 @@ impl ImportFile {
     pub(super) fn finish(&mut self) -> Result<(), ApiError> {
         self.end_row()?;
         match (self.form, &self.columns) {
-            (FileForm::Csv, None) => Err(FieldError::new("/external_id", Rule::Missing).into()),
+            (FileForm::Csv, None) => Err(no_header()),
             (FileForm::Csv, Some(_)) | (FileForm::Ndjson, _) => Ok(()),
         }
     }
@@ -166,7 +165,7 @@ impl ImportFile {
         let is_too_long = self.row.len() > ROW_BYTES_MAX;
         let text = text.trim_ascii();
         if is_header && is_too_long {
-            return Err(Code::MalformedBody.into());
+            return Err(no_header());
         }
         if text.is_empty() && !is_too_long {
             // An empty line is no row.
@@ -198,6 +197,7 @@ fn wipe(text: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::error::Code;
     use super::*;
 
     /// The rows of a file that comes in pieces of so many bytes.
@@ -258,7 +258,7 @@ mod tests {
         let of = |text: &str| rows(FileForm::Csv, text.as_bytes(), 100).err();
         assert_eq!(of(""), Some(Code::ValidationFailed));
         assert_eq!(of("a,ax,P,sub_1\n"), Some(Code::ValidationFailed));
-        assert_eq!(of(&"x".repeat(ROW_BYTES_MAX + 1)), Some(Code::MalformedBody));
+        assert_eq!(of(&"x".repeat(ROW_BYTES_MAX + 1)), Some(Code::ValidationFailed));
     }
 
     #[test]

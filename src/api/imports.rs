@@ -122,7 +122,13 @@ pub struct ImportProblem {
 /// with `import_running`. A repeat with the same `Idempotency-Key` and the same file gives the
 /// import of the first. A file may have 2 GiB, a row of it 128 KiB.
 #[utoipa::path(post, path = "/jobs/imports", operation_id = "imports_create", tag = "imports",
-    request_body(content((String = "application/x-ndjson"), (String = "text/csv"))),
+    request_body(content(
+        (String = "application/x-ndjson", example = json!("{\"external_id\": \"crm-9001\", \
+            \"mode\": \"ax\", \"policy\": {\"ref\": \"P-1\"}, \
+            \"subscriber\": {\"real_number\": \"+8613800005678\"}}\n")),
+        (String = "text/csv", example = json!("external_id,mode,policy.ref,\
+            subscriber.real_number\ncrm-9001,ax,P-1,+8613800005678\n")),
+    )),
     responses((status = 202, body = ImportJobBody), (status = "4XX", body = Problem)))]
 pub async fn create(
     State(api): State<Api>,
