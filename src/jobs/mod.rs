@@ -31,7 +31,7 @@ pub(crate) fn start(
     tasks.spawn(expiry);
     let idle = sweep::expire_idle(store.clone(), pool.clone(), relay.clone(), stop.clone());
     tasks.spawn(idle);
-    tasks.spawn(sweep::rest(store.clone(), stop.clone()));
+    tasks.spawn(sweep::rest(store.clone(), pool.clone(), stop.clone()));
     tasks.spawn(sweep::partitions(store.clone(), stop.clone()));
 }
 

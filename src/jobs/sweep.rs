@@ -72,9 +72,10 @@ fn tell(relay: &Handle, expired: &[ExpiredBinding]) {
 }
 
 /// Moves numbers on that have rested, and forgets answers that were kept for repeats.
-pub(super) async fn rest(store: Store, stop: CancellationToken) {
+pub(super) async fn rest(store: Store, pool: RelayPool, stop: CancellationToken) {
     every(REST_EVERY, &stop, "Resting numbers wait", async || {
         let at = now().wall;
+        store.rest_left_numbers(&pool, at).await?;
         let mut platform = store.platform().await?;
         let swept = platform.sweep_numbers(at).await?;
         platform.commit().await?;

@@ -324,7 +324,7 @@ async fn a_sweep_that_ends_all_pairs_of_an_x_lets_it_rest_from_the_last_end_on()
     assert_eq!(released_at(&mut world, &x).await, noon() + DAY * 3);
 }
 
-async fn released_at(world: &mut World, x: &VirtualNumber) -> SystemTime {
+pub(crate) async fn released_at(world: &mut World, x: &VirtualNumber) -> SystemTime {
     let at: jiff_sqlx::Timestamp =
         sqlx::query_scalar("select released_at from virtual_number where digits = $1")
             .bind(x.as_str())

@@ -6,8 +6,8 @@ use maskline::domain::id::{AgentId, TenantId};
 use maskline::store::PageRequest;
 use maskline::store::binding::{BindOutcome, BindingFilter, CallsUp, NewBinding};
 
-use crate::fixture::{Insurer, World, x};
-use crate::pairs::{agent, bind, created, pair, pair_on};
+use crate::fixture::{DAY, Insurer, World, x};
+use crate::pairs::{agent, bind, created, pair, pair_on, released_at, unbind};
 use crate::support::noon;
 
 async fn at_once(
@@ -119,35 +119,44 @@ async fn pairs_that_end_at_one_time_let_their_x_rest_once() {
         tasks.join_all().await;
         let x = numbers.pop_first().expect("an X");
         assert!(numbers.is_empty(), "one X serves them all");
+        // Where each has left it to another one, the sweep comes.
+        let relay = &world.test.database.relay;
+        world.test.store.rest_left_numbers(relay, noon() + DAY).await.expect("swept");
         assert_eq!(world.number_state(&x).await, "draining");
     }
 }
 
+/// Whoever ends a pair is not kept waiting by those who begin others.
 #[tokio::test]
-async fn an_x_whose_last_pair_ends_while_another_begins_does_not_rest() {
-    let mut world = World::new().await;
-    let insurer = world.insurer("A").await;
-    world.numbers(1).await;
-    let second = agent(&world, insurer.id, "4822").await;
-    let old = bind(&world, insurer.id, pair("old", insurer.agent, 1)).await;
-    let (store, tenant) = (world.test.store.clone(), insurer.id);
-    let mut beginning = store.tenant(tenant).await.expect("begun");
-    let new = beginning.bind(noon(), pair("new", second, 2)).await.expect("an outcome");
-    assert_eq!(created(new).virtual_number, old.virtual_number);
-    let mut ending = tokio::spawn(async move {
-        let mut tx = store.tenant(tenant).await.expect("begun");
-        tx.unbind(noon(), old.id, CallsUp::GoOn, None).await.expect("unbound");
-        tx.commit().await.expect("committed");
-    });
-    // It waits, or it would not have waited.
-    let waits = "select exists (select from pg_locks where not granted)";
-    while !ending.is_finished() {
-        let waits: bool = sqlx::query_scalar(waits).fetch_one(&mut world.sql).await.expect("told");
-        if waits {
-            break;
+async fn an_x_whose_last_pair_ends_while_another_begins_rests_when_nothing_comes_of_that() {
+    for comes in [true, false] {
+        let mut world = World::new().await;
+        let insurer = world.insurer("A").await;
+        world.numbers(1).await;
+        let second = agent(&world, insurer.id, "4822").await;
+        let old = bind(&world, insurer.id, pair("old", insurer.agent, 1)).await;
+        let mut beginning = world.test.store.tenant(insurer.id).await.expect("begun");
+        let new = beginning.bind(noon(), pair("new", second, 2)).await.expect("an outcome");
+        assert_eq!(created(new).virtual_number, old.virtual_number);
+        unbind(&world, insurer.id, &old).await;
+        if comes {
+            beginning.commit().await.expect("committed");
+        } else {
+            drop(beginning);
+            let undone = "begin; lock table virtual_number in access exclusive mode; commit";
+            sqlx::raw_sql(undone).execute(&mut world.sql).await.expect("undone");
         }
+        assert_eq!(world.number_state(&old.virtual_number).await, "bound");
+        let (store, relay) = (world.test.store.clone(), world.test.database.relay.clone());
+        let later = noon() + DAY;
+        let found = store.rest_left_numbers(&relay, later).await.expect("swept");
+        assert_eq!(found, usize::from(!comes));
+        let state = if comes { "bound" } else { "draining" };
+        assert_eq!(world.number_state(&old.virtual_number).await, state);
+        if !comes {
+            let rests = released_at(&mut world, &old.virtual_number).await;
+            assert_eq!(rests, noon(), "from its end on, and not from the sweep");
+        }
+        assert_eq!(store.rest_left_numbers(&relay, later).await.expect("swept"), 0);
     }
-    beginning.commit().await.expect("committed");
-    (&mut ending).await.expect("ended");
-    assert_eq!(world.number_state(&old.virtual_number).await, "bound");
 }

@@ -179,3 +179,24 @@ async fn a_tenant_that_fails_holds_up_no_other() {
     let ended = store.expire_bindings(relay, noon() + DAY).await;
     assert!(ended.is_err(), "nobody would hear that a tenant waits");
 }
+
+/// As long as it lasts, the database says of it what it says when it is away.
+#[tokio::test]
+async fn a_tenant_that_waits_for_a_lock_holds_up_no_other() {
+    let mut world = World::new().await;
+    let mut tenants = [world.insurer("A").await.id, world.insurer("B").await.id];
+    // In the order of the sweep.
+    tenants.sort_unstable();
+    world.numbers(2).await;
+    let waits = short(&world, tenants[0], "waits", 1).await;
+    let fine = short(&world, tenants[1], "fine", 2).await;
+    let mut other = world.test.superuser().await;
+    let lock = "select from virtual_number where id = $1 for update";
+    let holding = hold(&mut other, lock, waits.number.as_u128()).await;
+    let (store, relay) = (&world.test.store, &world.test.database.relay);
+    let ended = store.expire_bindings(relay, noon() + DAY).await.expect("swept");
+    assert_eq!(ended.iter().map(|ended| ended.binding).collect::<Vec<_>>(), [fine.id]);
+    holding.rollback().await.expect("let go");
+    let ended = store.expire_bindings(relay, noon() + DAY).await.expect("swept");
+    assert_eq!(ended.iter().map(|ended| ended.binding).collect::<Vec<_>>(), [waits.id]);
+}

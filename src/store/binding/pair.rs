@@ -7,11 +7,14 @@ use uuid::Uuid;
 
 use super::take::Taken;
 use super::{BindingMode, CallsUp};
-use crate::domain::id::{AgentId, NumberId, SubscriberId};
+use crate::domain::id::{AgentId, NumberId, SubscriberId, TenantId};
 use crate::domain::number::VirtualNumber;
-use crate::store::TenantTx;
-use crate::store::convert::{to_sql, uuid};
+use crate::store::convert::{from_sql, to_sql, uuid};
 use crate::store::error::StoreError;
+use crate::store::{RelayPool, Store, TenantTx};
+
+/// The most numbers that one look for those without a pair finds.
+const LEFT_NUMBERS_MAX: i64 = 500;
 
 /// Who is to be reached on X by the other one alone.
 #[derive(Clone, Copy, Debug)]
@@ -103,8 +106,9 @@ impl TenantTx {
         row.map(Taken::read).transpose()
     }
 
-    /// Lets X rest where this pair was its last. Whoever ends another one of its pairs, or makes
-    /// one, waits: of two that end at one time the second sees that it is the last.
+    /// Lets X rest where this pair was its last, unless somebody else binds a pair to it or ends
+    /// one at this moment: an end waits for nobody. What is left over then,
+    /// [`Store::rest_left_numbers`] finds.
     pub(super) async fn leave_number(
         &mut self,
         now: SystemTime,
@@ -112,12 +116,18 @@ impl TenantTx {
         number: NumberId,
         calls: CallsUp,
     ) -> Result<(), StoreError> {
-        sqlx::query("select from virtual_number where id = $2 and tenant_id = $1 for update")
-            .bind(uuid(self.tenant().as_u128()))
-            .bind(uuid(number.as_u128()))
-            .execute(self.connection())
-            .await?;
-        // A statement of its own: it sees what was committed while the first one waited.
+        let held: Option<bool> = sqlx::query_scalar(
+            "select true from virtual_number where id = $2 and tenant_id = $1
+             for update skip locked",
+        )
+        .bind(uuid(self.tenant().as_u128()))
+        .bind(uuid(number.as_u128()))
+        .fetch_optional(self.connection())
+        .await?;
+        if held.is_none() {
+            return Ok(());
+        }
+        // A statement of its own: it sees what was committed before the row was held.
         let is_used: bool = sqlx::query_scalar(
             "select exists (select from binding
                             where tenant_id = $1 and number_id = $2 and ended_at is null)",
@@ -130,5 +140,41 @@ impl TenantTx {
             return Ok(());
         }
         self.release_number(now, released_at, number, calls).await
+    }
+}
+
+impl Store {
+    /// Lets numbers rest that serve no pair any more and were held by somebody when their last one
+    /// ended, at most [`LEFT_NUMBERS_MAX`]; returns how many were found.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database refuses or is away.
+    pub async fn rest_left_numbers(
+        &self,
+        relay: &RelayPool,
+        now: SystemTime,
+    ) -> Result<usize, StoreError> {
+        let left: Vec<(Uuid, Uuid, Option<jiff_sqlx::Timestamp>)> = sqlx::query_as(
+            "select v.tenant_id, v.id,
+                    (select max(b.ended_at) from binding b
+                     where b.tenant_id = v.tenant_id and b.number_id = v.id)
+             from virtual_number v
+             where v.pairs and v.state in ('bound', 'sick')
+               and not exists (select from binding b
+                               where b.tenant_id = v.tenant_id and b.number_id = v.id
+                                 and b.ended_at is null)
+             order by v.tenant_id, v.id limit $1",
+        )
+        .bind(LEFT_NUMBERS_MAX)
+        .fetch_all(&relay.0)
+        .await?;
+        for (tenant, number, ended_at) in &left {
+            let mut transaction = self.tenant(TenantId::from_u128(tenant.as_u128())).await?;
+            let number = NumberId::from_u128(number.as_u128());
+            let ended_at = ended_at.map_or(now, from_sql);
+            transaction.leave_number(now, ended_at, number, CallsUp::GoOn).await?;
+            transaction.commit().await?;
+        }
+        Ok(left.len())
     }
 }

@@ -71,7 +71,9 @@ impl Store {
                             tenant.id = %tenant,
                             "The bindings of {tenant} wait"
                         );
-                        let is_away = error.is_unavailable();
+                        // One that waits too long for a lock of its own says the same as a
+                        // database that is away.
+                        let is_away = error.is_unavailable() && self.ping().await.is_err();
                         failed.push(uuid(tenant.as_u128()));
                         first.get_or_insert(error);
                         if is_away || failed.len() >= FAILED_TENANTS_MAX {
