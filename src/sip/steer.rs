@@ -19,12 +19,14 @@ pub fn shard_of(message: &[u8], shards: u16) -> u16 {
 }
 
 /// The branch of ours in a request of which only the beginning is known, as ICMP repeats it to
-/// show what it means. Nobody else can name one: it is random.
+/// show what it means. Nobody else can name one: it is random. The first line is passed over: its
+/// URI is the peer's, and may have any parameter.
 #[must_use]
 pub fn branch_in(beginning: &[u8]) -> Option<Branch> {
     const NAME: &[u8] = b";branch=";
-    let at = beginning.windows(NAME.len()).position(|part| part == NAME)?;
-    let rest = beginning.get(at + NAME.len()..)?;
+    let headers = beginning.get(memchr::memchr(b'\n', beginning)?..)?;
+    let at = headers.windows(NAME.len()).position(|part| part == NAME)?;
+    let rest = headers.get(at + NAME.len()..)?;
     Branch::parse(rest.get(..Branch::LENGTH)?)
 }
 
@@ -106,6 +108,17 @@ mod tests {
 
     fn of(text: &str) -> u16 {
         shard_of(text.as_bytes(), 8)
+    }
+
+    #[test]
+    fn a_branch_of_ours_is_that_of_the_via_and_no_parameter_of_the_peers_contact() {
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        let branch = Branch::new(Shard::new(1).expect("below the maximum"), &mut rng);
+        for uri in ["sip:a@h", "sip:a@h;branch=x", &format!("sip:a@h;branch={branch}x")] {
+            let request = format!("INVITE {uri} SIP/2.0\r\nVia: SIP/2.0/UDP h;branch={branch}\r\n");
+            assert_eq!(branch_in(request.as_bytes()), Some(branch), "{uri}");
+        }
+        assert_eq!(branch_in(b"INVITE sip:a@h;branch=x SIP/2.0"), None);
     }
 
     #[test]
