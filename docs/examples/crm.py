@@ -101,9 +101,10 @@ class Maskline:
             "subscriber": {"real_number": real_number}})
 
     def unbind(self, policy):
-        """Ends what connects calls for a policy; calls that are talking go on."""
-        for binding in self.pages("/v1/bindings", external_id=policy, state="active"):
-            yield self.call("POST", f"/v1/bindings/{binding['id']}/unbind", {})
+        """Ends the binding of a policy, connecting or not; calls that are talking go on."""
+        for binding in self.pages("/v1/bindings", external_id=policy):
+            if binding["state"] not in ("released", "expired"):
+                yield self.call("POST", f"/v1/bindings/{binding['id']}/unbind", {})
 
 
 def read_problem(error):
@@ -144,8 +145,11 @@ def main(words):
             for binding in relay.pages("/v1/bindings", state="active"):
                 show(binding)
         elif len(words) == 2 and words[0] == "unbind":
-            for binding in relay.unbind(words[1]):
+            ended = list(relay.unbind(words[1]))
+            for binding in ended:
                 show(binding)
+            if not ended:
+                sys.exit("no binding of this policy is left to end")
         elif words[:1] == ["events"] and len(words) <= 2:
             events(relay, words[1] if len(words) == 2 else "")
         else:

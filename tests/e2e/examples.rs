@@ -59,6 +59,8 @@ fn the_crm_in_python_binds_lists_reads_events_and_unbinds() {
     let (good, ended) = crm(&["unbind", "P-1"], "");
     assert!(good && ended.contains(" released P-1 "), "{ended}");
     assert_eq!(crm(&["list"], ""), (true, String::new()));
+    let (good, nothing) = crm(&["unbind", "P-1"], "");
+    assert!(!good && nothing.starts_with("no binding"), "{nothing}");
     let later = until("the event of the end", || {
         let (good, later) = run(&service, &admin, &["crm.py", "events", cursor], "");
         assert!(good, "{later}");
