@@ -30,6 +30,9 @@ pub const KEY_CACHE_TIME: Duration = Duration::from_secs(5);
 /// The most keys remembered.
 pub const KEY_CACHE_MAX: u64 = 10_000;
 
+/// The most used nonces that a process remembers by itself; the store knows all of them.
+pub const NONCES_MAX: u64 = 100_000;
+
 /// Keys seen lately, by what they are found by.
 pub(super) type KeyCache<T> = moka::sync::Cache<T, ApiKey>;
 
@@ -85,36 +88,43 @@ impl<S: Sync> FromRequestParts<S> for TenantActor {
     }
 }
 
-/// The layer around every operation.
+/// The layer around every operation. Whoever was counted hears how much is left, whatever the
+/// answer is.
 pub async fn admit(State(api): State<Api>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
-    match let_in(&api, &parts, body).await {
+    let mut left = None;
+    let mut response = match let_in(&api, &parts, body, &mut left).await {
         Ok(admitted) => {
             parts.extensions.insert(admitted.actor);
             if let Some(unread) = admitted.unread {
                 parts.extensions.insert(unread);
             }
-            let mut response = next.run(Request::from_parts(parts, admitted.body)).await;
-            if let Some(left) = admitted.left {
-                left.write(response.headers_mut());
-            }
-            response
+            next.run(Request::from_parts(parts, admitted.body)).await
         }
         Err(error) => error.into_response(),
+    };
+    if let Some(left) = left {
+        left.write(response.headers_mut());
     }
+    response
 }
 
 /// A request that may go on.
 struct Admitted {
     actor: Actor,
-    left: Option<Left>,
     body: Body,
     /// What was signed of a body that nobody has read yet.
     unread: Option<SignedBody>,
 }
 
-/// First who asks, then whether so much may be asked: only then is anything written down.
-async fn let_in(api: &Api, request: &Parts, body: Body) -> Result<Admitted, ApiError> {
+/// First who asks, then whether so much may be asked: only then is anything written down. What is
+/// known to be a replay does not count: who saw a request could use up what its key may.
+async fn let_in(
+    api: &Api,
+    request: &Parts,
+    body: Body,
+    left: &mut Option<Left>,
+) -> Result<Admitted, ApiError> {
     let (key, claim) = authenticate(api, request).await?;
     let role = Role::find_label(&key.role).ok_or(ApiError::new(Code::Unauthenticated))?;
     let actor = Actor {
@@ -124,7 +134,14 @@ async fn let_in(api: &Api, request: &Parts, body: Body) -> Result<Admitted, ApiE
         is_test: key.is_test,
         scopes: key.scopes.into(),
     };
-    let left = api.rate().admit(&actor)?;
+    if claim.as_ref().is_some_and(|claim| api.used_nonces().contains_key(&nonce(api, claim))) {
+        return Err(refuse("replayed"));
+    }
+    let counted = api.rate().admit(&actor);
+    *left = counted.unwrap_or_else(Some);
+    if counted.is_err() {
+        return Err(Code::RateLimited.into());
+    }
     let (body, unread) = match claim {
         Some(claim) => take_once(api, &claim, request, body).await?,
         None => (body, None),
@@ -134,7 +151,7 @@ async fn let_in(api: &Api, request: &Parts, body: Body) -> Result<Admitted, ApiE
     if !operation.permits(role) || !has_scope {
         return Err(Code::Forbidden.into());
     }
-    Ok(Admitted { actor, left, body, unread })
+    Ok(Admitted { actor, body, unread })
 }
 
 /// The rest of what a signature says: this body, and not a second time.
@@ -153,13 +170,20 @@ async fn take_once(
         }
         (Body::from(body), None)
     };
-    let hash = api.request_hasher().hash(&[b"nonce", claim.nonce.as_bytes()]);
-    let hash = *hash.first_chunk::<16>().ok_or(ApiError::new(Code::Internal))?;
-    let keep = signature::NONCE_TIME;
-    match api.store().use_nonce(claim.key, hash, api.now().wall, keep).await? {
+    let (used, keep) = (nonce(api, claim), signature::NONCE_TIME);
+    let is_first = api.store().use_nonce(claim.key, used.1, api.now().wall, keep).await?;
+    api.used_nonces().insert(used, ());
+    match is_first {
         true => Ok((body, unread)),
         false => Err(refuse("replayed")),
     }
+}
+
+/// The word of a signed request, as it is remembered: a client may have put anything into it.
+fn nonce(api: &Api, claim: &Claim) -> (ApiKeyId, [u8; 16]) {
+    let hash = api.request_hasher().hash(&[b"nonce", claim.nonce.as_bytes()]);
+    let (&hash, _) = hash.split_first_chunk().expect("16 of 32 bytes");
+    (claim.key, hash)
 }
 
 /// A route without a row in the table is refused: nobody has said who may use it.

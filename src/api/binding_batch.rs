@@ -119,9 +119,10 @@ impl FromRequest<Api> for Rows {
 /// Binds up to 1,000 rows, each as `POST /v1/bindings` would, one after the other. The answer is
 /// 200 with a result for every row in their order; a row that is refused changes nothing and does
 /// not hold up the others. Rows with the same `external_id`, subscriber or virtual number are
-/// carried out in their order too. When the answer is a problem of the whole request, no row was
-/// bound; the same rows sent again give the bindings that there are already. The body may have 2
-/// MiB, a row of it 128 KiB.
+/// carried out in their order too. A problem of the whole request of status 4xx has bound no row;
+/// after one of 5xx, or none, that is unknown. The same rows sent again give the bindings that
+/// there are already. The body may have 2 MiB, a row of it 128 KiB. A tenant may have two batches
+/// under way; one more gets 503.
 #[utoipa::path(post, path = "/bindings:batch", operation_id = "bindings_batch", tag = "bindings",
     request_body = BindingBatch,
     responses((status = 200, body = BindingResults), (status = "4XX", body = Problem)))]

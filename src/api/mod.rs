@@ -46,6 +46,7 @@ mod store_error;
 pub mod subscribers;
 pub mod tenants;
 pub mod trunks;
+pub mod turns;
 pub mod values;
 pub mod webhooks;
 
@@ -71,6 +72,7 @@ use auth::KeyCache;
 use downloads::Downloads;
 use rate::{Rate, Rates};
 use secrets::RequestHasher;
+use turns::Turns;
 
 /// Where the API reads the clocks: `relay::now`, or a test's own.
 pub type Clock = Arc<dyn Fn() -> Now + Send + Sync>;
@@ -86,10 +88,12 @@ struct Shared {
     request_hasher: RequestHasher,
     keys: KeyCache<[u8; secrets::HASH_BYTES]>,
     signers: KeyCache<ApiKeyId>,
+    used_nonces: moka::sync::Cache<(ApiKeyId, [u8; 16]), ()>,
     recordings: Option<PathBuf>,
     downloads: Arc<Downloads>,
     rate: Rate,
     batches: Arc<Semaphore>,
+    turns: Arc<Turns>,
     imports: Arc<Semaphore>,
     reach: Reach,
     heartbeat: Duration,
@@ -109,10 +113,15 @@ impl Api {
             request_hasher,
             keys: key_cache(),
             signers: key_cache(),
+            used_nonces: moka::sync::Cache::builder()
+                .max_capacity(auth::NONCES_MAX)
+                .time_to_live(signature::NONCE_TIME)
+                .build(),
             recordings: None,
             downloads: Arc::default(),
             rate,
             batches: Arc::new(Semaphore::new(binding_batch::BATCHES_MAX)),
+            turns: Arc::default(),
             imports: Arc::new(Semaphore::new(imports::IMPORTS_READ_MAX)),
             reach: Reach::default(),
             heartbeat: live_calls::HEARTBEAT,
@@ -191,6 +200,10 @@ impl Api {
         &self.0.downloads
     }
 
+    fn turns(&self) -> &Arc<Turns> {
+        &self.0.turns
+    }
+
     fn batches(&self) -> &Arc<Semaphore> {
         &self.0.batches
     }
@@ -227,6 +240,10 @@ impl Api {
         &self.0.signers
     }
 
+    fn used_nonces(&self) -> &moka::sync::Cache<(ApiKeyId, [u8; 16]), ()> {
+        &self.0.used_nonces
+    }
+
     /// How keys must be used has changed: this process looks at all of them again.
     fn forget_keys(&self) {
         self.0.keys.invalidate_all();
@@ -261,6 +278,7 @@ pub fn router(api: Api) -> Router {
     let (operations, document) = openapi::operations();
     let operations = operations
         .route_layer(from_fn_with_state(api.clone(), idempotency::once))
+        .route_layer(from_fn_with_state(api.clone(), turns::wait))
         .route_layer(from_fn_with_state(api.clone(), auth::admit));
     operations
         .merge(openapi::pages(document))

@@ -7,13 +7,11 @@ use std::time::{Duration, Instant};
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use governor::middleware::StateInformationMiddleware;
-use governor::middleware::StateSnapshot;
 use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
 
 use super::Clock;
 use super::auth::Actor;
-use super::error::{ApiError, Code};
 
 /// Requests that may come at once, as a time at the full rate.
 pub const BURST_S: u32 = 2;
@@ -66,11 +64,11 @@ impl Rate {
         Self { keys: buckets(rates.key, clock), tenants: buckets(rates.tenant, clock) }
     }
 
-    /// Counts a request.
+    /// Counts a request; what is left of the limit that is nearer.
     ///
     /// # Errors
-    /// [`Code::RateLimited`] when it is one too many.
-    pub(super) fn admit(&self, actor: &Actor) -> Result<Option<Left>, ApiError> {
+    /// The limit that it is one too many for.
+    pub(super) fn admit(&self, actor: &Actor) -> Result<Option<Left>, Left> {
         let key = take(self.keys.as_ref(), actor.key.as_u128(), "key")?;
         let tenant = actor.tenant.map(|tenant| tenant.as_u128());
         let tenant = tenant.map(|id| take(self.tenants.as_ref(), id, "tenant")).transpose()?;
@@ -103,27 +101,23 @@ fn buckets(rate: u32, clock: &Clock) -> Option<Buckets> {
     Some(limiter.with_middleware())
 }
 
-fn take(
-    buckets: Option<&Buckets>,
-    id: u128,
-    limit: &'static str,
-) -> Result<Option<Left>, ApiError> {
+fn take(buckets: Option<&Buckets>, id: u128, limit: &'static str) -> Result<Option<Left>, Left> {
     let Some(buckets) = buckets else { return Ok(None) };
     if buckets.len() > REMEMBERED_MAX {
         buckets.retain_recent();
     }
     match buckets.check_key(&id) {
-        Ok(state) => Ok(Some(left(&state))),
-        Err(_) => {
+        Ok(state) => Ok(Some(left(state.quota(), state.remaining_burst_capacity()))),
+        Err(not_yet) => {
             metrics::counter!("maskline_http_rate_limited_total", "limit" => limit).increment(1);
-            Err(Code::RateLimited.into())
+            Err(left(not_yet.quota(), 0))
         }
     }
 }
 
-fn left(state: &StateSnapshot) -> Left {
+fn left(quota: Quota, remaining: u32) -> Left {
     let second = Duration::from_secs(1).as_nanos();
-    let each = state.quota().replenish_interval().as_nanos().max(1);
+    let each = quota.replenish_interval().as_nanos().max(1);
     let limit = u32::try_from(second / each).unwrap_or(u32::MAX);
-    Left { limit, remaining: state.remaining_burst_capacity() }
+    Left { limit, remaining }
 }

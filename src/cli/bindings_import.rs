@@ -62,7 +62,10 @@ pub(super) async fn import(
         if !rows.is_empty() {
             let answer = client.post("/v1/bindings:batch", &json!({"bindings": rows})).await;
             let answer = answer.map_err(|error| {
-                format!("{error}\n(nothing was bound from line {} on)", first_of(&lines))
+                let from = first_of(&lines);
+                format!(
+                    "{error}\n(whether line {from} and on were bound is unknown: send them again)"
+                )
             })?;
             results = answer["results"].as_array().cloned().unwrap_or_default();
         }

@@ -50,6 +50,8 @@ async fn answered(client: &Client, path: &str) -> u32 {
         if answer.status == 429 {
             let answer = answer.refused(429, "rate_limited");
             assert_eq!(answer.header("retry-after"), "1");
+            assert_eq!(answer.header("ratelimit-remaining"), "0");
+            assert_ne!(answer.header("ratelimit-limit"), "");
             assert_eq!(answer.body["retryable"], true);
             return count;
         }

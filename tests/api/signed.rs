@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use maskline::api::rate::Rates;
 use maskline::api::{Api, router};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -222,6 +223,22 @@ async fn a_request_is_taken_once_by_all_nodes_and_after_a_restart() {
     let later = now().wall + Duration::from_secs(601);
     assert_eq!(world.db.store.sweep_nonces(later).await.expect("swept"), 2);
     refusal(signer.at(process(&world, &ahead_s)).send(sent).await);
+}
+
+/// Who has seen a request can send it as often as they like: it costs its signer nothing.
+#[tokio::test]
+async fn replays_use_up_nothing_of_what_a_key_may() {
+    let world = World::new().await;
+    let signer = Signer::new(&world.admin, ROLE).await;
+    let api = Api::new(world.db.store.clone(), world.relay.clone(), Arc::new(now));
+    let app = router(api.with_rates(Rates { key: 5, tenant: 5 }));
+    let signer = signer.at(app);
+    let sent = signer.draft("GET", "/v1/bindings", None).sign();
+    signer.send(sent.clone()).await.gave(200);
+    for _ in 0..50 {
+        refusal(signer.send(sent.clone()).await);
+    }
+    signer.ask("GET", "/v1/bindings", None, "the next one").await.gave(200);
 }
 
 #[tokio::test]
