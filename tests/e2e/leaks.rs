@@ -38,7 +38,7 @@ const FOLDER: &str = "13800003951";
 const ECHOED: &str = "1380000284";
 
 /// What the planted number is written into. Each answer of the API shows one of them.
-const PLACES: [&str; 14] = [
+const PLACES: [&str; 15] = [
     "tenant set name = 'P'",
     "api_key set name = 'P'",
     "agent set name = 'P'",
@@ -53,15 +53,18 @@ const PLACES: [&str; 14] = [
     "webhook_endpoint set description = 'P'",
     "webhook_delivery set log = '[{\"planted\": \"P\"}]'",
     "recording set bytes = P",
+    "import_problem set problem = jsonb_build_object('planted', 'P')",
 ];
 
 /// Answers that hold nothing but constants and counts; and calls that are up, of which there are
 /// none any more.
-const UNPLANTABLE: [&str; 9] = [
+const UNPLANTABLE: [&str; 11] = [
     "/v1/calls/live",
     "/v1/calls/events",
     "/v1/event-types",
     "/v1/pools/{id}/capacity",
+    "/v1/jobs/imports",
+    "/v1/jobs/imports/{id}",
     "/openapi.json",
     "/metrics",
     "/readyz",
@@ -281,6 +284,34 @@ impl Scene {
         self.ask_carelessly(&requests, &real);
     }
 
+    /// Many bindings at once, in one request and in a file: a good row and a wrong one.
+    fn many(&mut self, real: &str) {
+        let row = |name: &str, number: &str| {
+            json!({"external_id": name, "mode": "ax", "policy": {"ref": "P-1"},
+                   "subscriber": {"real_number": number}})
+        };
+        let wrong = format!("{real}x");
+        let rows = json!({"bindings": [row("B-1", real), row("B-2", &wrong)]});
+        let file = format!("{}\n{}\n", row("I-1", real), row("I-2", &wrong));
+        let parts = [
+            ("/v1/bindings:batch", "application/json", rows.to_string(), 200),
+            ("/v1/jobs/imports", "application/x-ndjson", file, 202),
+        ];
+        for (path, kind, body, status) in parts {
+            let headers = format!("Content-Type: {kind}\r\n");
+            let key = Some(self.key(Role::InsurerCrm));
+            let request = Request { method: "POST", path, key, headers: &headers, body: &body };
+            let answer = ask(self.service.api, &request);
+            assert_eq!(answer.status, status, "{path}");
+            self.said.push((path.to_owned(), answer.bytes()));
+        }
+        let done = until("the import", || {
+            let job = self.service.get("/v1/jobs/imports")["data"][0].clone();
+            (job["state"] == "done").then_some(job)
+        });
+        assert_eq!((&done["rows_created"], &done["rows_failed"]), (&json!(1), &json!(1)));
+    }
+
     /// Each as the CRM, as the CRM with the number in all headers, and with the number as the key.
     fn ask_carelessly(&mut self, requests: &[(&str, String, String)], real: &str) {
         let headers = format!(
@@ -362,6 +393,7 @@ fn the_real_number_is_found_nowhere_but_at_the_carrier() {
     scene.careless_requests();
     let printed = commands::with_number(&scene.service, scene.key(Role::InsurerCrm), &real);
     scene.said.extend(printed);
+    scene.many(&real);
 
     // The scanner sees: the carrier's side carries the number, and so does every careless client.
     assert!(
