@@ -293,7 +293,7 @@ fn request(method: &str, branch: &str) -> bytes::Bytes {
 }
 
 #[test]
-fn a_bye_waits_for_a_slow_handshake_and_an_invite_does_not() {
+fn what_is_of_a_call_waits_for_a_slow_handshake_and_a_new_invite_does_not() {
     let limits = Limits::with_failover(Duration::from_millis(400));
     let listener = TcpListener::bind(any_port(PBX)).expect("a free port");
     let world = World::new(Transport::Tls, limits, mutual(Some("relay.test")));
@@ -301,8 +301,11 @@ fn a_bye_waits_for_a_slow_handshake_and_an_invite_does_not() {
     let branches = ["z9hG4bK000123456789abcdef", "z9hG4bK000123456789abcdee"];
     let invites = branches.map(|branch| request("INVITE", branch));
     let bye = request("BYE", "z9hG4bK000123456789abcded");
+    let again = "INVITE sip:h SIP/2.0\r\nVia: SIP/2.0/TLS h;branch=z9hG4bK000123456789abcdec\r\n\
+                 To: <sip:h>;tag=1\r\n\r\n";
     world.post.send(to, invites[0].clone());
     world.post.send(to, bye.clone());
+    world.post.send(to, again.into());
     let (mut socket, _) = listener.accept().expect("a connection");
     socket.set_read_timeout(Some(PATIENCE)).expect("a socket option");
     let lost = || {
@@ -317,9 +320,9 @@ fn a_bye_waits_for_a_slow_handshake_and_an_invite_does_not() {
     let terms = TrunkTls::NOTHING;
     let mut own = Tls::open(own_files()).expect("the certificates of the tests");
     let mut tls = own.accept(&[&terms]).expect("a connection");
-    let mut heard = vec![0; bye.len()];
-    rustls::Stream::new(&mut tls, &mut socket).read_exact(&mut heard).expect("a message");
-    assert_eq!(heard, bye);
+    let mut heard = vec![0; bye.len() + again.len()];
+    rustls::Stream::new(&mut tls, &mut socket).read_exact(&mut heard).expect("two messages");
+    assert_eq!(heard, [bye.as_ref(), again.as_bytes()].concat());
 }
 
 #[test]

@@ -30,6 +30,26 @@ pub fn branch_in(beginning: &[u8]) -> Option<Branch> {
     Branch::parse(rest.get(..Branch::LENGTH)?)
 }
 
+/// Whether a request belongs to a dialog: its To has a tag (RFC 3261 section 12.2.1.1). Not when it
+/// cannot be read so far.
+#[must_use]
+pub fn is_in_dialog(request: &[u8]) -> bool {
+    let mut lines = Lines::new(request);
+    if lines.start_line().is_err() {
+        return false;
+    }
+    while let Ok(Some(line)) = lines.next_header() {
+        match split_header(line) {
+            Ok((HeaderId::To, _, value)) => {
+                return Address::parse(value).is_ok_and(|to| to.tag.is_some());
+            }
+            Ok(_) => {}
+            Err(_) => break,
+        }
+    }
+    false
+}
+
 /// What tells the shard of a message.
 #[derive(Default)]
 struct Marks<'a> {
@@ -119,6 +139,17 @@ mod tests {
             assert_eq!(branch_in(request.as_bytes()), Some(branch), "{uri}");
         }
         assert_eq!(branch_in(b"INVITE sip:a@h;branch=x SIP/2.0"), None);
+    }
+
+    #[test]
+    fn a_tag_of_the_to_tells_a_request_in_a_dialog() {
+        assert!(is_in_dialog(request("<sip:b@h>;tag=2", "c").as_bytes()));
+        assert!(!is_in_dialog(request("<sip:b@h;tag=2>", "c").as_bytes()));
+        assert!(!is_in_dialog(request("<sip:b@h>", "c").as_bytes()));
+        for text in ["", "INVITE", "INVITE sip:x SIP/2.0\r\nVia", "INVITE sip:x SIP/2.0\r\n: :\r\n"]
+        {
+            assert!(!is_in_dialog(text.as_bytes()), "{text}");
+        }
     }
 
     #[test]

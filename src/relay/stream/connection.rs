@@ -11,6 +11,7 @@ use super::wire::Wire;
 use crate::call::io::{Input, Peer};
 use crate::sip::framer::{Frame, Framer};
 use crate::sip::method::Method;
+use crate::sip::steer::is_in_dialog;
 use crate::sip::transport::Hop;
 
 /// Bytes that wait for a peer to read. One that does not read is cut off.
@@ -209,7 +210,9 @@ impl Connection {
 /// long. What belongs to a call can only be told to who takes part in it.
 pub(super) fn may_be_asked_elsewhere(message: &[u8]) -> bool {
     let method = message.split(|byte| *byte == b' ').next().unwrap_or_default();
-    matches!(Method::from_token(method), Method::Invite | Method::Options | Method::Register)
+    let method = Method::from_token(method);
+    matches!(method, Method::Options | Method::Register)
+        || method == Method::Invite && !is_in_dialog(message)
 }
 
 #[cfg(test)]
