@@ -14,8 +14,8 @@ use crate::store::binding::{BindOutcome, NewBinding};
 use crate::store::import_rows::{ChunkDone, ImportChunk};
 use crate::store::{Store, StoreError, TenantTx};
 
-/// Binds the next rows of an import in one transaction. False when there is nothing more to do, or
-/// another node does it.
+/// Binds the next rows of an import in one transaction. False when there is nothing more to do,
+/// when another node does it, and when the import was cancelled meanwhile: nothing was bound then.
 ///
 /// # Errors
 /// [`StoreError`] when the database is away: nothing was bound, and the rows wait.
@@ -43,7 +43,10 @@ pub async fn bind_next(
     };
     let failed = u32::try_from(done.problems.len()).unwrap_or(u32::MAX);
     let counts = [("made", done.made), ("existing", done.existing), ("failed", failed)];
-    tx.finish_import_chunk(now, import, &chunk, done).await?;
+    if !tx.finish_import_chunk(now, import, &chunk, done).await? {
+        tx.undo().await?;
+        return Ok(false);
+    }
     tx.commit().await?;
     for (result, count) in counts {
         metrics::counter!("maskline_import_rows_total", "result" => result).increment(count.into());
@@ -104,7 +107,10 @@ async fn give_back(
     let numbers = (chunk.first_row..).take(chunk.count as usize);
     let problems = numbers.map(|number| (number, problem.clone())).collect();
     let done = ChunkDone { problems, ..ChunkDone::default() };
-    tx.finish_import_chunk(now, import, &chunk, done).await?;
+    if !tx.finish_import_chunk(now, import, &chunk, done).await? {
+        tx.undo().await?;
+        return Ok(false);
+    }
     tx.commit().await?;
     metrics::counter!("maskline_import_rows_total", "result" => "failed")
         .increment(chunk.count.into());

@@ -99,16 +99,26 @@ impl TenantTx {
         import: ImportId,
     ) -> Result<Option<ImportChunk>, StoreError> {
         let tenant = uuid(self.tenant().as_u128());
-        // One node at a time goes on with an import: its rows are bound in their order.
-        let mine: Option<String> = sqlx::query_scalar(
-            "select language from import_job where tenant_id = $1 and id = $2 and state = 'running'
-             for update skip locked",
+        // One node at a time goes on with an import: its rows are bound in their order. Its own row
+        // is not held, so that it can be cancelled meanwhile.
+        let is_mine: bool = sqlx::query_scalar(
+            "select pg_try_advisory_xact_lock(hashtextextended('import ' || $1::text, 0))",
+        )
+        .bind(uuid(import.as_u128()))
+        .fetch_one(self.connection())
+        .await?;
+        if !is_mine {
+            return Ok(None);
+        }
+        let running: Option<String> = sqlx::query_scalar(
+            "select language from import_job
+             where tenant_id = $1 and id = $2 and state = 'running'",
         )
         .bind(tenant)
         .bind(uuid(import.as_u128()))
         .fetch_optional(self.connection())
         .await?;
-        let Some(language) = mine else { return Ok(None) };
+        let Some(language) = running else { return Ok(None) };
         let next: Option<(Uuid, i32, i32, Vec<u8>)> = sqlx::query_as(
             "select id, first_row, row_count, rows_sealed from import_chunk
              where tenant_id = $1 and job_id = $2 order by first_row limit 1",
@@ -151,7 +161,8 @@ impl TenantTx {
     }
 
     /// Writes down what became of a chunk, and forgets its rows. To be called in the transaction
-    /// that has bound them.
+    /// that has bound them, of which nothing may be committed when this says false: the import was
+    /// cancelled meanwhile.
     ///
     /// # Errors
     /// [`StoreError`] when the database refuses or is away.
@@ -161,11 +172,33 @@ impl TenantTx {
         import: ImportId,
         chunk: &ImportChunk,
         done: ChunkDone,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let tenant = uuid(self.tenant().as_u128());
         let failed = u32::try_from(done.problems.len()).map_or(i32::MAX, whole);
         let (numbers, problems): (Vec<i32>, Vec<Value>) =
             done.problems.into_iter().map(|(row, problem)| (whole(row), problem)).unzip();
+        // First of all: a cancel holds this row while it forgets those of the chunks.
+        let counted = sqlx::query(
+            "update import_job set rows_made = rows_made + $3, rows_existing = rows_existing + $4,
+                 rows_failed = rows_failed + $5, updated_at = $6
+             where tenant_id = $1 and id = $2 and state = 'running'",
+        )
+        .bind(tenant)
+        .bind(uuid(import.as_u128()))
+        .bind(whole(done.made))
+        .bind(whole(done.existing))
+        .bind(failed)
+        .bind(to_sql(now)?)
+        .execute(self.connection())
+        .await?;
+        let forgotten = sqlx::query("delete from import_chunk where tenant_id = $1 and id = $2")
+            .bind(tenant)
+            .bind(chunk.id)
+            .execute(self.connection())
+            .await?;
+        if counted.rows_affected() == 0 || forgotten.rows_affected() == 0 {
+            return Ok(false);
+        }
         sqlx::query(
             "insert into import_problem (tenant_id, job_id, row_number, problem)
              select $1, $2, new.row_number, new.problem
@@ -177,25 +210,7 @@ impl TenantTx {
         .bind(problems)
         .execute(self.connection())
         .await?;
-        sqlx::query(
-            "update import_job set rows_made = rows_made + $3, rows_existing = rows_existing + $4,
-                 rows_failed = rows_failed + $5, updated_at = $6
-             where tenant_id = $1 and id = $2",
-        )
-        .bind(tenant)
-        .bind(uuid(import.as_u128()))
-        .bind(whole(done.made))
-        .bind(whole(done.existing))
-        .bind(failed)
-        .bind(to_sql(now)?)
-        .execute(self.connection())
-        .await?;
-        sqlx::query("delete from import_chunk where tenant_id = $1 and id = $2")
-            .bind(tenant)
-            .bind(chunk.id)
-            .execute(self.connection())
-            .await?;
-        Ok(())
+        Ok(true)
     }
 
     /// Rows that were not bound are not kept.

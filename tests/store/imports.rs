@@ -89,7 +89,7 @@ async fn step(world: &World, insurer: &Insurer, import: ImportId, is_killed: boo
             _ => done.problems.push((nth, json!({"code": "malformed_body"}))),
         }
     }
-    tx.finish_import_chunk(noon(), import, &chunk, done).await.expect("written");
+    assert!(tx.finish_import_chunk(noon(), import, &chunk, done).await.expect("written"));
     if !is_killed {
         tx.commit().await.expect("committed");
     }
@@ -244,6 +244,30 @@ async fn what_is_cancelled_keeps_its_bindings_and_none_of_its_rows() {
     assert_eq!(cancel(insurer.id).await, CancelOutcome::NotRunning);
     assert!(!step(&world, &insurer, import, false).await);
     assert_eq!(world.events(insurer.id).await.len(), 3);
+    assert_eq!(chunks(&mut world).await, 0);
+}
+
+/// Rows that are being bound hold up no cancel, and none of them stays bound.
+#[tokio::test]
+async fn a_cancel_undoes_what_is_being_bound() {
+    let mut world = World::new().await;
+    let insurer = world.insurer("A").await;
+    world.numbers(10).await;
+    let import = started(&world, &insurer).await;
+    let mut node = world.test.store.tenant(insurer.id).await.expect("begun");
+    let chunk = node.take_import_chunk(noon(), import).await.expect("an answer").expect("a chunk");
+    let bound = node.bind_all(noon(), vec![wanted("a", 1)]).await.expect("outcomes");
+    assert!(matches!(bound.as_slice(), [Ok(BindOutcome::Created(_))]));
+    let mut tx = world.test.store.tenant(insurer.id).await.expect("begun");
+    let over = tx.cancel_import(noon(), import).await.expect("an outcome");
+    assert!(matches!(over, CancelOutcome::Cancelled(_)), "{over:?}");
+    tx.commit().await.expect("committed");
+    let done = ChunkDone { made: 1, ..ChunkDone::default() };
+    assert!(!node.finish_import_chunk(noon(), import, &chunk, done).await.expect("an answer"));
+    node.undo().await.expect("undone");
+    let told = look(&world, insurer.id, import).await.map(|import| (import.state, import.made));
+    assert_eq!(told, Some((ImportState::Cancelled, 0)));
+    assert!(world.events(insurer.id).await.is_empty());
     assert_eq!(chunks(&mut world).await, 0);
 }
 

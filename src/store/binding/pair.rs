@@ -20,7 +20,8 @@ const LEFT_NUMBERS_MAX: i64 = 500;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pair {
     pub(super) agent: AgentId,
-    /// Absent while it is not known yet; then it was never on any X.
+    /// Absent while it is not known yet: no X rests for its sake then, not even one that it was on
+    /// before it was erased. Nobody can tell any more that it is the same person.
     pub(super) subscriber: Option<SubscriberId>,
 }
 
