@@ -18,6 +18,7 @@ use super::paging::{Cursor, Limit, ListBody, request};
 use super::values::{Checks, Id, Time, nullable};
 use crate::domain::id::{PoolId, TrunkId};
 use crate::store::pool::{NewPool, Pool, PoolCapacity, PoolChange};
+use crate::store::pool_stock::PoolForecast;
 
 const NAME_CHARS_MAX: usize = 200;
 const CITY_CHARS_MAX: usize = 64;
@@ -139,7 +140,37 @@ impl PoolBody {
     }
 }
 
-/// How many numbers of a pool are in which state.
+/// How far the numbers of a pool go.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ForecastBody {
+    /// Numbers that were taken, a day on average over the last 28 days, or since the pool was made.
+    taken_per_day: f64,
+    /// Rested numbers that are free again within 7 days.
+    returning_7_days: u64,
+    /// Within 30 days.
+    returning_30_days: u64,
+    /// After how many days none is free any more if it goes on like this, 0 for today; null when
+    /// that is more than 365 days away.
+    days_left: Option<u16>,
+    /// As of when `taken_per_day` was counted.
+    counted_at: Time,
+}
+
+impl ForecastBody {
+    fn new(free: u64, forecast: &PoolForecast) -> Self {
+        let PoolForecast { pace, counted_at, returning } = forecast;
+        let within = |days| returning.iter().take(days).sum();
+        Self {
+            taken_per_day: (pace.per_day() * 100.0).round() / 100.0,
+            returning_7_days: within(7),
+            returning_30_days: within(30),
+            days_left: pace.days_left(free, returning),
+            counted_at: Time(*counted_at),
+        }
+    }
+}
+
+/// How many numbers of a pool are in which state, and how far they go.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CapacityBody {
     /// Free to be bound.
@@ -158,6 +189,11 @@ pub struct CapacityBody {
     retired: u64,
     /// All of them.
     total: u64,
+    /// Since when 20 % or fewer of those that are not retired are available; null again from more
+    /// than 25 % on.
+    low_since: Option<Time>,
+    /// How far they go; null for a minute after a pool was made.
+    forecast: Option<ForecastBody>,
 }
 
 impl From<PoolCapacity> for CapacityBody {
@@ -171,6 +207,8 @@ impl From<PoolCapacity> for CapacityBody {
             sick: counts.sick,
             retired: counts.retired,
             total: counts.total(),
+            low_since: counts.low_since.map(Time),
+            forecast: counts.forecast.map(|it| ForecastBody::new(counts.available, &it)),
         }
     }
 }
@@ -276,7 +314,7 @@ pub async fn patch(
     Ok(tagged(StatusCode::OK, pool.version, PoolBody::new(pool, &actor)))
 }
 
-/// Counts a pool's numbers by state.
+/// Counts a pool's numbers by state, and says how far they go.
 #[utoipa::path(get, path = "/pools/{id}/capacity", operation_id = "pools_capacity", tag = "pools",
     params(("id" = String, Path)),
     responses((status = 200, body = CapacityBody), (status = "4XX", body = Problem)))]
@@ -284,7 +322,7 @@ pub async fn capacity(
     State(api): State<Api>,
     PathId(id): PathId<PoolId>,
 ) -> Result<axum::Json<CapacityBody>, ApiError> {
-    let counts = api.store().find_pool_capacity(id).await?;
+    let counts = api.store().find_pool_capacity(id, api.now().wall).await?;
     Ok(axum::Json(counts.ok_or(ApiError::new(Code::NotFound))?.into()))
 }
 

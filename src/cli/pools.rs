@@ -21,6 +21,8 @@ const CAPACITY_COLUMNS: &[Column] = &[
     ("SICK", "sick"),
     ("RETIRED", "retired"),
     ("TOTAL", "total"),
+    ("LOW SINCE", "low_since"),
+    ("DAYS LEFT", "forecast.days_left"),
 ];
 
 /// Arguments of `maskline pools`.

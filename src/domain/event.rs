@@ -41,6 +41,8 @@ event_kinds! {
     CallRefused "call.refused" "A call was refused; its cause says why.";
     CapReached "cap.reached" "A cap against fraud refused an attempt or ended a call.";
     ComplaintOpened "complaint.opened" "A subscriber reported a call, by a key or in the menu.";
+    NumberPoolLow "number.pool_low"
+        "Few numbers are left in a pool that the tenant has numbers of.";
     NumberStateChanged "number.state_changed" "A virtual number in use has another state.";
     SubscriberPaused "subscriber.paused" "A subscriber wants no calls until the time it says.";
     TenantResumed "tenant.resumed" "The tenant's calls are connected again.";

@@ -17,6 +17,7 @@ pub mod purpose;
 pub mod recording;
 pub mod ring;
 pub mod route;
+pub mod stock;
 pub mod trunk_media;
 pub mod trust;
 pub mod webhook;

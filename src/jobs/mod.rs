@@ -1,6 +1,7 @@
 //! L3: what runs by itself now and then. Every job may run on several nodes at once.
 
 mod imports;
+mod pools;
 mod recordings;
 mod sequence;
 mod sweep;
@@ -33,6 +34,7 @@ pub(crate) fn start(
     tasks.spawn(idle);
     tasks.spawn(sweep::rest(store.clone(), pool.clone(), stop.clone()));
     tasks.spawn(sweep::partitions(store.clone(), stop.clone()));
+    tasks.spawn(pools::watch(store.clone(), pool.clone(), stop.clone()));
 }
 
 /// Starts telling tenants' endpoints what happens; it ends at `stop`.

@@ -30,6 +30,7 @@ pub mod number;
 pub mod outbox;
 pub mod page;
 pub mod pool;
+pub mod pool_stock;
 pub mod recording;
 pub mod root_key;
 pub mod route;

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::convert::{from_sql, to_sql, uuid};
 use super::page::{Page, PageRequest};
+use super::pool_stock::PoolForecast;
 use super::{PlatformTx, RouteTable, Store, StoreError};
 use crate::domain::id::{PoolId, TrunkId};
 
@@ -48,9 +49,9 @@ pub struct PoolChange {
     pub trunks: Option<Vec<TrunkId>>,
 }
 
-/// How many numbers of a pool are in which state.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-#[expect(missing_docs, reason = "the states of a number")]
+/// How many numbers of a pool are in which state, and how far they go.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[expect(missing_docs, reason = "the states of a number, and what says it by itself")]
 pub struct PoolCapacity {
     pub available: u64,
     pub bound: u64,
@@ -59,6 +60,8 @@ pub struct PoolCapacity {
     pub reserved: u64,
     pub sick: u64,
     pub retired: u64,
+    pub low_since: Option<SystemTime>,
+    pub forecast: Option<PoolForecast>,
 }
 
 impl PoolCapacity {
@@ -206,7 +209,11 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] when the database is away.
-    pub async fn find_pool_capacity(&self, id: PoolId) -> Result<Option<PoolCapacity>, StoreError> {
+    pub async fn find_pool_capacity(
+        &self,
+        id: PoolId,
+        now: SystemTime,
+    ) -> Result<Option<PoolCapacity>, StoreError> {
         let mut tx = self.platform().await?;
         if tx.find_pool(id).await?.is_none() {
             return Ok(None);
@@ -217,7 +224,8 @@ impl Store {
         .bind(uuid(id.as_u128()))
         .fetch_all(tx.connection())
         .await?;
-        let mut capacity = PoolCapacity::default();
+        let (low_since, forecast) = tx.find_stock(id, now).await?;
+        let mut capacity = PoolCapacity { low_since, forecast, ..PoolCapacity::default() };
         for (state, count) in rows {
             let count = u64::try_from(count).unwrap_or(0);
             match state.as_str() {

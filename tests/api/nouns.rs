@@ -213,6 +213,10 @@ async fn pools_change_and_count_their_numbers() {
     world.admin.post("/v1/bindings", binding(1)).await.gave(201);
     let capacity = world.operator.get(&format!("{path}/capacity")).await.gave(200);
     assert_eq!((&capacity.body["available"], &capacity.body["bound"]), (&json!(29), &json!(1)));
+    assert_eq!(
+        (&capacity.body["low_since"], &capacity.body["forecast"]),
+        (&json!(null), &json!(null))
+    );
     let seen = world.admin.get(&path).await.gave(200);
     assert_eq!(seen.body.get("trunks"), None);
     let list = world.admin.get("/v1/pools").await.gave(200);

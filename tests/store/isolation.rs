@@ -16,6 +16,7 @@ const PLATFORM_TABLES: &[&str] = &[
     "api_nonce",        // the same
     "call_code_loss",   // a time, for the relay
     "pool",             // offered to all tenants
+    "pool_stock",       // of the platform
     "pool_trunk",       // of the platform
     "root_key_check",   // the program's roles have no right on it
     "tenant",           // its own id is the tenant

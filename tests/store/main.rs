@@ -16,6 +16,7 @@ mod look;
 mod menus;
 mod pairs;
 mod pairs_at_once;
+mod pool_stock;
 mod recordings;
 mod records;
 mod root_key;
