@@ -42,6 +42,16 @@ need_rust() {
   [ "${have:-0}" -ge 94 ] || fail "Rust 1.94 or later is needed, this is $(rustc --version)"
 }
 
+# Builds the binary as it is shipped and puts it at target/maskline. The target is named because the names of functions,
+# by which the profile knows them, depend on that. A compiler that knows them by other names goes without the profile.
+build_shipped() {
+  local host
+  host=$(rustc -vV | sed -n 's/^host: //p')
+  RUSTFLAGS="-Cprofile-use=$PWD/pgo/maskline.profdata" \
+    cargo build --locked --release --bin maskline --target "$host" --target-dir target
+  ln -f "target/$host/release/maskline" target/maskline
+}
+
 # What every build needs: a C compiler for the crypto library.
 BUILD_PACKAGES=(gcc g++ make libc6-dev ca-certificates)
 # What the running service needs: its own PostgreSQL; setpriv drops root.

@@ -1,6 +1,6 @@
 """The measurements of `scripts/bench`: maskline beside its yardsticks, in one run on one machine.
 
-usage: run.py sip|streams|cores|room|overload|setup|api
+usage: run.py sip|streams|cores|room|overload|setup|api|profile
 
 All peers are on loopback. The relay (or the yardstick) has one core for itself, the load the other."""
 
@@ -108,6 +108,17 @@ def bench_sip(work):
         for rate, ratio in goals:
             verdict.at_most(f"signalling of maskline / Kamailio at {rate} calls/s", ratio, 0.75)
         bench_memory(work, process, numbers)
+
+
+def profile(work):
+    """Calls for a binary that counts what it runs through."""
+    for transport, sipp_transport in (("udp", "u1"), ("tcp", "t1")):
+        folder = pathlib.Path(work, transport)
+        folder.mkdir(mode=0o755)
+        process, key = service.start(folder)
+        with process, peers.carrier(str(folder), sipp_transport):
+            numbers = numbers_file(folder, service.Made(key, DIALLED, transport).dialled)
+            measure(str(folder), process, f"127.0.0.1:{service.SIP}", RATES[0], numbers, sipp_transport=sipp_transport)
 
 
 def bench_memory(work, process, numbers):
@@ -264,7 +275,7 @@ def send_batches(client, bodies):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["sip", "streams", "cores", "room", "overload", "setup", "api"])
+    parser.add_argument("what", choices=["sip", "streams", "cores", "room", "overload", "setup", "api", "profile"])
     what = parser.parse_args().what
     work = tempfile.mkdtemp(prefix="maskline-bench-")
     pathlib.Path(work).chmod(0o755)
@@ -277,6 +288,7 @@ def main():
             "overload": lambda: overload.bench(work, table, numbers_file),
             "setup": lambda: bench_setup(work),
             "api": lambda: bench_api(work),
+            "profile": lambda: profile(work),
         }[what]()
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -9,7 +10,7 @@ import sys
 
 from peers import CARRIER, HERE, PBX, RELAY_CORE, Process, wait_until
 
-BINARY = HERE.parents[1] / "target/release/maskline"
+BINARY = pathlib.Path(os.environ.get("MASKLINE_BINARY", HERE.parents[1] / "target/maskline"))
 API, ADMIN, SIP, SIP_TLS = 18080, 19090, 15061, 15062
 CONFIG = """
 drain_timeout = "2s"
@@ -81,7 +82,7 @@ def start(work, quarantine="1s", core=RELAY_CORE, shards=1, certificate=None, ro
     for TLS, `root` that of what peers are checked with."""
     work = pathlib.Path(work)
     if not BINARY.exists():
-        sys.exit("build first: cargo build --release")
+        sys.exit("build first: scripts/build")
     config = work / "maskline.toml"
     config.write_text(CONFIG.format(
         work=work, api=API, admin=ADMIN, sip=SIP, quarantine=quarantine, shards=shards,
