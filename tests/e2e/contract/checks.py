@@ -77,3 +77,10 @@ def valid_data_is_accepted(ctx, response, case):
             status_code=response.status_code,
             allowed_statuses=["2XX"],
         )
+
+
+@schemathesis.check
+def no_limit_is_met(ctx, response, case):
+    """Answers of a limit would say nothing of the operation."""
+    if response.status_code == 429:
+        assert response.json()["code"] != "rate_limited", "a run is slower than the limits"
