@@ -34,6 +34,7 @@ BATCHES = 20
 IMPORT_BATCHES = 20
 BATCH_ROWS = 1000
 EXPIRY_RATE = 1_000
+EXPIRY_SECONDS_MAX = 120
 BATCH_RATE = 5000
 SETUP_P99_MS = {"postgres": 10, "memory": 1}
 
@@ -222,8 +223,10 @@ def bench_expiry(work):
                        " where external_id like 'N-%' and ended_at is null")
     waiting = ("select count(*) from binding where ended_at is null and expires_at <= now()")
     count, left = 0, int(service.psql(work, waiting))
-    first, begun = left, None
+    first, begun, end = left, None, time.monotonic() + EXPIRY_SECONDS_MAX
     while left:
+        if time.monotonic() > end:
+            sys.exit(f"{left} bindings have not expired after {EXPIRY_SECONDS_MAX} s")
         left = int(service.psql(work, waiting))
         if begun is None and left < first:
             begun, count = time.monotonic(), left

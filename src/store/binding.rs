@@ -107,6 +107,7 @@ impl TenantTx {
         page: PageRequest,
     ) -> Result<Page<BindingRecord>, StoreError> {
         let facts = self.facts().await?;
+        self.plan_for_values().await?;
         let rows: Vec<BindingRow> = sqlx::query_as(concat!(
             select_bindings!(),
             "where b.tenant_id = $1 and b.id < $2

@@ -54,6 +54,7 @@ impl TenantTx {
         page: PageRequest,
     ) -> Result<Page<Cdr>, StoreError> {
         let tenant = self.tenant();
+        self.plan_for_values().await?;
         list(self.connection(), tenant, filter, page).await
     }
 

@@ -92,6 +92,7 @@ impl Store {
         page: PageRequest,
     ) -> Result<Page<Delivery>, StoreError> {
         let mut tx = self.tenant(tenant).await?;
+        tx.plan_for_values().await?;
         let rows: Vec<Row> = sqlx::query_as(
             "select id, endpoint_id, event_id, event_type, sequence, state, next_at, log,
                     created_at, done_at

@@ -85,14 +85,21 @@ impl Store {
 
     /// Begins a transaction that sees one tenant's rows only. Dropping it undoes it.
     ///
+    /// Its statements are planned for any tenant. The statistics may know nothing yet of one that
+    /// came lately: a plan for its identifier expects a single row, takes whichever index begins
+    /// with the tenant, and reads all of the tenant's rows for each that it wants.
+    ///
     /// # Errors
     /// [`StoreError::Unavailable`] when there is no connection in time.
     pub async fn tenant(&self, tenant: TenantId) -> Result<TenantTx, StoreError> {
         let mut transaction = self.app.0.begin().await?;
-        sqlx::query("select set_config('maskline.tenant', $1, true)")
-            .bind(convert::uuid(tenant.as_u128()).to_string())
-            .execute(&mut *transaction)
-            .await?;
+        sqlx::query(
+            "select set_config('maskline.tenant', $1, true),
+                    set_config('plan_cache_mode', 'force_generic_plan', true)",
+        )
+        .bind(convert::uuid(tenant.as_u128()).to_string())
+        .execute(&mut *transaction)
+        .await?;
         let vault = Arc::clone(&self.vault);
         Ok(TenantTx { tenant, vault, inner: self.inner(transaction) })
     }
@@ -206,6 +213,15 @@ impl TenantTx {
     /// The connection, for the queries of this module's files.
     pub(in crate::store) fn connection(&mut self) -> &mut PgConnection {
         &mut self.inner.transaction
+    }
+
+    /// What follows is planned for the values that it is given: a filter that is absent costs
+    /// nothing then, and one that is there may use an index.
+    pub(in crate::store) async fn plan_for_values(&mut self) -> Result<(), StoreError> {
+        sqlx::query("select set_config('plan_cache_mode', 'force_custom_plan', true)")
+            .execute(self.connection())
+            .await?;
+        Ok(())
     }
 
     /// Cached routes that touch this table are stale once this transaction is committed.

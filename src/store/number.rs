@@ -148,6 +148,7 @@ impl TenantTx {
         page: PageRequest,
     ) -> Result<Page<NumberRecord>, StoreError> {
         let tenant = self.tenant();
+        self.plan_for_values().await?;
         list(self.connection(), Some(tenant), filter, page).await
     }
 }

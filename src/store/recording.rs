@@ -219,6 +219,7 @@ impl Store {
         page: PageRequest,
     ) -> Result<Page<Recording>, StoreError> {
         let mut tx = self.tenant(tenant).await?;
+        tx.plan_for_values().await?;
         let rows: Vec<Row> = sqlx::query_as(
             "select * from recording where tenant_id = $1 and id < $2
                  and ($3::uuid is null or call_id = $3) order by id desc limit $4",
