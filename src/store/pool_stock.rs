@@ -152,8 +152,8 @@ impl Store {
         tx.commit().await
     }
 
-    /// Counts how fast the numbers of one pool go, where that was not done for
-    /// [`PACE_KEEP_TIME`]. False when there is no such pool.
+    /// Counts how fast the numbers of one pool go, where that was not done for an hour. False when
+    /// there is no such pool.
     ///
     /// # Errors
     /// [`StoreError`] when the database refuses or is away.

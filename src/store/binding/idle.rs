@@ -18,7 +18,7 @@ use crate::store::{RelayPool, Store};
 /// Bindings that were looked at for their last use.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct IdleBindings {
-    /// How many were due; as many as [`EXPIRE_BINDINGS_MAX`] mean that there may be more.
+    /// How many were due; as many as [`super::EXPIRE_BINDINGS_MAX`] mean that there may be more.
     pub seen: usize,
     /// Those that nobody had used for too long.
     pub expired: Vec<ExpiredBinding>,

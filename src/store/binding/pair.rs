@@ -146,7 +146,7 @@ impl TenantTx {
 
 impl Store {
     /// Lets numbers rest that serve no pair any more and were held by somebody when their last one
-    /// ended, at most [`LEFT_NUMBERS_MAX`]; returns how many were found.
+    /// ended, at most 500; returns how many were found.
     ///
     /// # Errors
     /// [`StoreError`] when the database refuses or is away.
