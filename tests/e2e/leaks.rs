@@ -16,6 +16,7 @@ use std::time::SystemTime;
 use maskline::api::roles::Role;
 use maskline::cli::demo::ladder::Column;
 use maskline::cli::demo::leak::{Canary, Hit};
+use maskline::cli::demo::ports::Ports;
 use maskline::cli::demo::talk::{Cast, Places};
 use maskline::phone::{CallState, Ending};
 use serde_json::{Value, json};
@@ -377,11 +378,10 @@ impl Scene {
 fn the_real_number_is_found_nowhere_but_at_the_carrier() {
     let mut scene = Scene::new();
     let canary = Canary::new(COUNTRY, NATIONAL);
-    let places = Places {
-        insurer: scene.service.sides.insurer,
-        carrier: scene.service.sides.carrier,
-        relay: scene.service.sip,
-    };
+    let sides = scene.service.sides;
+    let [insurer, carrier] =
+        [sides.insurer, sides.carrier].map(|at| Ports::at(at, 1).expect("a free port"));
+    let places = Places { insurer, carrier, relay: scene.service.sip };
     let real = format!("+{COUNTRY}{NATIONAL}");
     let binding = scene.service.bind("E-1", &real);
     scene.says("the binding", binding.to_string());

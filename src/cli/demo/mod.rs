@@ -3,6 +3,7 @@
 pub mod interrupt;
 pub mod ladder;
 pub mod leak;
+pub mod ports;
 pub mod progress;
 pub mod provision;
 mod report;
@@ -28,9 +29,9 @@ use crate::telemetry;
 use interrupt::Interrupt;
 use ladder::Column;
 use progress::Progress;
-use provision::{Provisioned, Sides};
+use provision::Provisioned;
 use report::Report;
-use setting::{COUNTRY, NATIONAL, Setting};
+use setting::{COUNTRY, NATIONAL, Seats, Setting};
 use talk::{Cast, Places};
 
 /// How long the record of a call may take to be readable.
@@ -63,9 +64,10 @@ pub fn run(args: &Args) -> Outcome {
     let door = Log { filter: "maskline::security=warn".to_owned(), format: LogFormat::Pretty };
     telemetry::init(&door)?;
     let setting = Setting::new(args.stay, args.softphone)?;
+    let seats = Seats::take()?;
     progress.step("Starting PostgreSQL in a private directory, and the service on it")?;
     let service = runtime.block_on(app::start(setting.config()?, RootKeyFile::Ephemeral))?;
-    let shown = show(&runtime, &service, &setting, &progress, &interrupt);
+    let shown = show(&runtime, &service, &setting, seats, (&progress, &interrupt));
     // The terminal may be gone; what was started is stopped all the same.
     let told = progress.step("Stopping");
     runtime.block_on(service.stop(STOP_TIME_MAX, CancellationToken::new()));
@@ -76,8 +78,8 @@ fn show(
     runtime: &Runtime,
     service: &Running,
     setting: &Setting,
-    progress: &Progress,
-    interrupt: &Interrupt,
+    seats: Seats,
+    (progress, interrupt): (&Progress, &Interrupt),
 ) -> Outcome {
     interrupt.check()?;
     let url = format!("http://{}", service.api);
@@ -87,7 +89,7 @@ fn show(
     let first = runtime.block_on(issue_first_key(&service.store, now()))?;
     let first = first.ok_or("a new database has a key already")?;
     let operator_key = SecretString::from(first.expose());
-    let sides = setting.sides();
+    let sides = setting.sides(&seats);
     let made = runtime.block_on(provision::provision(&url, operator_key.clone(), sides))?;
 
     interrupt.check()?;
@@ -101,7 +103,7 @@ fn show(
     progress.step(&format!(
         "Agent 4821 dials {x}; the subscriber hears who calls and presses 1; both talk"
     ))?;
-    let places = places(service, sides);
+    let places = places(service, seats);
     let mut cast = Cast::enter(places, COUNTRY, NATIONAL)?;
     cast.stop_at(interrupt);
     let call = cast.talk(&x)?;
@@ -135,12 +137,12 @@ fn show(
 }
 
 /// The phones reach a relay that listens everywhere over loopback.
-fn places(service: &Running, sides: Sides) -> Places {
+fn places(service: &Running, seats: Seats) -> Places {
     let loopback = IpAddr::from([127, 0, 0, 1]);
     let everywhere = service.sip.ip().is_unspecified();
     let relay_ip = if everywhere { loopback } else { service.sip.ip() };
     let relay = SocketAddr::new(relay_ip, service.sip.port());
-    Places { insurer: sides.insurer, carrier: sides.carrier, relay }
+    Places { insurer: seats.insurer, carrier: seats.carrier, relay }
 }
 
 const fn over(ending: Ending) -> Option<CallState> {

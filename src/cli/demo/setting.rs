@@ -8,8 +8,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::ports::Ports;
 use super::provision::Sides;
-use super::stage::free_ports;
 use crate::config::{Advertised, Config, Listeners};
 use crate::domain::network::Transport;
 
@@ -27,7 +27,22 @@ const ELSEWHERE: [u8; 4] = [203, 0, 113, 1];
 pub(super) struct Setting {
     folder: Folder,
     reached_at: Option<IpAddr>,
-    sides: Sides,
+    softphones: [Option<IpAddr>; 2],
+}
+
+/// The ports where the phones of the demo take SIP.
+pub(super) struct Seats {
+    pub(super) insurer: Ports,
+    pub(super) carrier: Ports,
+}
+
+impl Seats {
+    /// # Errors
+    /// When no port is free.
+    pub(super) fn take() -> io::Result<Self> {
+        let seat = |ip: [u8; 4]| Ports::free(IpAddr::from(ip), 1);
+        Ok(Self { insurer: seat(INSURER)?, carrier: seat(CARRIER)? })
+    }
 }
 
 impl Setting {
@@ -37,16 +52,13 @@ impl Setting {
             (true, Some(ip)) => (Some(own_address_towards(ip)?), [Some(ip), None]),
             (true, None) => own_machine(),
         };
-        let side = |ip: [u8; 4]| {
-            let ip = IpAddr::from(ip);
-            Ok::<_, io::Error>(SocketAddr::new(ip, free_ports(ip, 1)?))
-        };
-        let sides = Sides { insurer: side(INSURER)?, carrier: side(CARRIER)?, softphones };
-        Ok(Self { folder: Folder::new()?, reached_at, sides })
+        Ok(Self { folder: Folder::new()?, reached_at, softphones })
     }
 
-    pub(super) const fn sides(&self) -> Sides {
-        self.sides
+    /// Both sides, as the API is told of them.
+    pub(super) const fn sides(&self, seats: &Seats) -> Sides {
+        let (insurer, carrier) = (seats.insurer.first(), seats.carrier.first());
+        Sides { insurer, carrier, softphones: self.softphones }
     }
 
     /// The address of this machine as the softphone sees it, when the demo stays up for one.
@@ -168,7 +180,7 @@ mod tests {
         assert_eq!(usual_or_other(usual, tcp).expect("the usual one"), usual);
         let at = staying.config().expect("ports").sip.advertise.expect("it stays").0;
         assert!(at.port() != 0 && Some(at.ip()) == staying.reached_at());
-        assert!(staying.sides().softphones.contains(&Some(IpAddr::from(LOOPBACK))));
+        assert!(staying.softphones.contains(&Some(IpAddr::from(LOOPBACK))));
     }
 
     #[test]

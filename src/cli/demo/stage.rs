@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::ports::Ports;
 use crate::phone::{Phone, PhoneConfig, PhoneInput, PhoneOutput};
 use crate::relay::now::now;
 
@@ -36,25 +37,19 @@ impl Stage {
         Self { actors: Vec::new(), buffer: vec![0; DATAGRAM_BYTES_MAX] }
     }
 
-    /// Brings in a phone and opens its sockets: one for SIP, and two for each call it may have. Its
-    /// place on the stage is the answer.
-    ///
-    /// # Errors
-    /// When a port is taken.
-    pub fn enter(&mut self, config: PhoneConfig, seed: [u8; 32]) -> io::Result<usize> {
-        let pairs = u16::try_from(config.calls_max.saturating_mul(2)).unwrap_or(u16::MAX);
-        let media = config.media;
-        let ports =
-            (0..pairs).map(|step| SocketAddr::new(media.ip(), media.port().saturating_add(step)));
-        let mut sockets = Vec::new();
-        for address in std::iter::once(config.sip).chain(ports) {
-            let socket = UdpSocket::bind(address)?;
-            socket.set_nonblocking(true)?;
-            sockets.push((address, socket));
-        }
+    /// Brings in a phone whose addresses are those of its ports: one for SIP, and two for each call
+    /// it may have. Its place on the stage is the answer.
+    pub fn enter(
+        &mut self,
+        config: PhoneConfig,
+        sip: Ports,
+        media: Ports,
+        seed: [u8; 32],
+    ) -> usize {
+        let sockets = [sip, media].into_iter().flat_map(Ports::into_sockets).collect();
         let rng = rand_core::SeedableRng::from_seed(seed);
         self.actors.push(Actor { phone: Phone::new(config, rng), sockets });
-        Ok(self.actors.len() - 1)
+        self.actors.len() - 1
     }
 
     /// One phone.
@@ -152,46 +147,29 @@ impl Default for Stage {
     }
 }
 
-/// An even UDP port of `ip` with `pairs` free port pairs from there on.
-///
-/// # Errors
-/// When no such run of ports is found.
-pub fn free_ports(ip: std::net::IpAddr, pairs: u16) -> io::Result<u16> {
-    const TRIES_MAX: usize = 100;
-    for _ in 0..TRIES_MAX {
-        let first = UdpSocket::bind((ip, 0))?.local_addr()?.port() & !1;
-        let last = first.checked_add(pairs.saturating_mul(2));
-        let Some(last) = last else { continue };
-        if (first..last).all(|port| UdpSocket::bind((ip, port)).is_ok()) {
-            return Ok(first);
-        }
-    }
-    Err(io::Error::other("no free run of UDP ports"))
-}
-
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, Ipv4Addr};
+    use std::net::Ipv4Addr;
 
     use super::*;
     use crate::phone::{CallState, Ending, Script, Voice};
 
-    const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-
-    fn config(user: &str, relay: SocketAddr) -> PhoneConfig {
-        let port = free_ports(LOOPBACK, 2).expect("free ports");
-        let [media, sip] = [port, port + 2].map(|port| SocketAddr::new(LOOPBACK, port));
-        PhoneConfig::new(user, sip, media, relay)
+    fn ports() -> [Ports; 2] {
+        [1, 2].map(|count| Ports::free(Ipv4Addr::LOCALHOST.into(), count).expect("free ports"))
     }
 
     #[test]
     fn two_phones_talk_over_real_sockets() {
-        let mut callee = config("callee", SocketAddr::new(LOOPBACK, 9));
+        let [sip, media] = ports();
+        let nobody = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
+        let mut callee = PhoneConfig::new("callee", sip.first(), media.first(), nobody);
         callee.answering = Script::new().ring().answer().speak(Voice::Tone { hz: 880 });
-        let caller = config("caller", callee.sip);
         let mut stage = Stage::new();
-        let callee = stage.enter(callee, [1; 32]).expect("free ports");
-        let caller = stage.enter(caller, [2; 32]).expect("free ports");
+        let callee_at = sip.first();
+        let callee = stage.enter(callee, sip, media, [1; 32]);
+        let [sip, media] = ports();
+        let caller = PhoneConfig::new("caller", sip.first(), media.first(), callee_at);
+        let caller = stage.enter(caller, sip, media, [2; 32]);
         let talk = Duration::from_millis(200);
         let script =
             Script::new().once_answered().speak(Voice::Tone { hz: 440 }).after(talk).hang_up();

@@ -2,14 +2,15 @@
 //! network, a tone in each direction, and what can be said about it afterwards.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::interrupt::Interrupt;
 use super::ladder::{Column, Rung};
 use super::leak::{Canary, Hit};
+use super::ports::Ports;
 use super::provision::AGENT;
-use super::stage::{Stage, free_ports};
+use super::stage::Stage;
 use crate::phone::log::{Entry, Kind, Way};
 use crate::phone::speech::{FRAME, tone_share};
 use crate::phone::{CallState, PhoneConfig, Script, Voice};
@@ -45,12 +46,12 @@ pub struct Cast {
 }
 
 /// Where the phones are.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Places {
     /// The insurer's PBX: SIP.
-    pub insurer: SocketAddr,
+    pub insurer: Ports,
     /// The carrier: SIP.
-    pub carrier: SocketAddr,
+    pub carrier: Ports,
     /// The relay's SIP address as the phones reach it.
     pub relay: SocketAddr,
 }
@@ -67,19 +68,20 @@ impl Cast {
     /// # Errors
     /// When no ports are free.
     pub fn enter(places: Places, country: &str, national: &str) -> io::Result<Self> {
-        let media = |ip: IpAddr, calls: usize| {
-            let pairs = u16::try_from(calls).unwrap_or(u16::MAX);
-            Ok::<_, io::Error>(SocketAddr::new(ip, free_ports(ip, pairs)?))
+        let Places { insurer, carrier, relay } = places;
+        let media = |sip: &Ports, calls: usize| {
+            let ports = u16::try_from(calls.saturating_mul(2)).unwrap_or(u16::MAX);
+            Ports::free(sip.first().ip(), ports)
         };
         let mut stage = Stage::new();
-        let insurer_media = media(places.insurer.ip(), AGENT_CALLS_MAX)?;
-        let mut agent = PhoneConfig::new(AGENT, places.insurer, insurer_media, places.relay);
+        let insurer_media = media(&insurer, AGENT_CALLS_MAX)?;
+        let mut agent = PhoneConfig::new(AGENT, insurer.first(), insurer_media.first(), relay);
         agent.calls_max = AGENT_CALLS_MAX;
         agent.answering = Script::new().ring().answer().once_answered();
-        let agent = stage.enter(agent, seed()?)?;
-        let carrier_media = media(places.carrier.ip(), SUBSCRIBER_CALLS_MAX)?;
+        let agent = stage.enter(agent, insurer, insurer_media, seed()?);
+        let carrier_media = media(&carrier, SUBSCRIBER_CALLS_MAX)?;
         let real = format!("+{country}{national}");
-        let mut subscriber = PhoneConfig::new(&real, places.carrier, carrier_media, places.relay);
+        let mut subscriber = PhoneConfig::new(&real, carrier.first(), carrier_media.first(), relay);
         subscriber.calls_max = SUBSCRIBER_CALLS_MAX;
         subscriber.answering = Script::new()
             .ring()
@@ -99,7 +101,7 @@ impl Cast {
         .to_vec();
         subscriber.extra_sdp = format!("i={national}\r\na=cname:{national}\r\n").into();
         subscriber.phrase = Some(format!("{national} says").into());
-        let subscriber = stage.enter(subscriber, seed()?)?;
+        let subscriber = stage.enter(subscriber, carrier, carrier_media, seed()?);
         let (canary, interrupt) = (Canary::new(country, national), Interrupt::default());
         Ok(Self { stage, agent, subscriber, canary, interrupt })
     }
