@@ -12,7 +12,7 @@ use crate::domain::mark::Mark;
 use crate::domain::menu::CallCode;
 use crate::domain::now::Now;
 use crate::domain::number::VirtualNumber;
-use crate::domain::purpose::Stated;
+use crate::domain::purpose::{Announced, Stated};
 use crate::domain::route::{CallerParty, Route};
 use crate::domain::whisper::WhisperResult;
 use crate::policy::gate::Attempt;
@@ -106,7 +106,6 @@ impl Record {
     /// What the caller says it is for.
     pub(super) const fn stated(&mut self, stated: Stated) {
         self.cdr.purpose = Some(stated.purpose);
-        self.cdr.intent = stated.intent;
     }
 
     /// What the caller's trunk says of it beside that.
@@ -133,6 +132,10 @@ impl Record {
         self.cdr.subscriber = Some(route.subscriber);
         self.cdr.virtual_number = Some(route.virtual_number.clone());
         self.cdr.agent = find_agent(route.caller);
+        // What was said first holds, whatever has been dialled since.
+        if let Some(Announced { intent, purpose }) = route.announced {
+            (self.cdr.intent, self.cdr.purpose) = (Some(intent), Some(purpose));
+        }
     }
 
     /// Nobody is reached by the number.

@@ -87,6 +87,15 @@ pub struct Stated {
     pub intent: Option<IntentId>,
 }
 
+/// What an agent's tool has said of an attempt before it came.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Announced {
+    /// The intent that it uses up.
+    pub intent: IntentId,
+    /// What it is for.
+    pub purpose: Purpose,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,7 +12,7 @@ use super::id::{AgentId, BindingId, SubscriberId, TenantId, TrunkId};
 use super::language::Language;
 use super::network::Transport;
 use super::number::{RealNumber, VirtualNumber};
-use super::purpose::{Purpose, Stated};
+use super::purpose::{Announced, Purpose, Stated};
 use super::recording::RecordingKey;
 
 /// What the brain asks when an attempt arrives. It is answered by a [`RouteAnswer`]. `Debug` shows
@@ -102,6 +102,8 @@ pub struct Route {
     pub caps: Vec<Cap>,
     /// With which the call is recorded, if it is to be; absent when there is no key to be had.
     pub recording: Option<Box<RecordingKey>>,
+    /// The intent that the attempt uses up.
+    pub announced: Option<Announced>,
 }
 
 /// How a subscriber is spoken to.

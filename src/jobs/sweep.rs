@@ -81,6 +81,7 @@ pub(super) async fn rest(store: Store, pool: RelayPool, stop: CancellationToken)
         platform.commit().await?;
         store.sweep_once(at).await?;
         store.sweep_nonces(at).await?;
+        store.sweep_intents(at).await?;
         tracing::debug!(cooling = swept.cooling, available = swept.available, "Swept numbers");
         Ok(())
     })

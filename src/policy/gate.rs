@@ -205,6 +205,7 @@ pub(super) mod tests {
             is_blocked: false,
             caps: Vec::new(),
             recording: None,
+            announced: None,
         }
     }
 

@@ -33,8 +33,13 @@ pub trait RouteSource: Send + Sync + 'static {
     /// A route as it is kept in memory: with its numbers sealed.
     type Sealed: Send + Sync + 'static;
 
-    /// Looks a route up.
-    fn find(&self, query: Arc<RouteQuery>) -> impl Future<Output = Lookup<Self::Sealed>> + Send;
+    /// Looks a route up for an attempt.
+    fn find(
+        &self,
+        call: CallId,
+        round: Round,
+        query: Arc<RouteQuery>,
+    ) -> impl Future<Output = Lookup<Self::Sealed>> + Send;
 
     /// Looks the login of a softphone up.
     fn find_login(&self, user: Box<str>) -> impl Future<Output = LoginAnswer> + Send;
@@ -44,6 +49,15 @@ pub trait RouteSource: Send + Sync + 'static {
 
     /// Makes the answer to one attempt: recognises the caller and opens the callee's number.
     fn open(&self, sealed: &Self::Sealed, query: &RouteQuery) -> RouteAnswer;
+}
+
+/// How often an attempt has asked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Round {
+    /// Never before.
+    First,
+    /// Its answer could not be used: what that attempt has used up already is its own.
+    Again,
 }
 
 /// What the store says.
@@ -149,7 +163,7 @@ impl<R: RouteSource> Routes<R> {
         }
         let until = at + self.deadline;
         let query = Arc::new(query);
-        self.look_up(call, Arc::clone(&query), until);
+        self.look_up(call, Round::First, Arc::clone(&query), until);
         self.waiting.insert(call, Waiting { query, until });
         None
     }
@@ -167,7 +181,7 @@ impl<R: RouteSource> Routes<R> {
             if at >= until {
                 return Some((call, RouteAnswer::Failed));
             }
-            self.look_up(call, Arc::clone(&query), until);
+            self.look_up(call, Round::Again, Arc::clone(&query), until);
             self.waiting.insert(call, Waiting { query, until });
             return None;
         }
@@ -244,7 +258,7 @@ impl<R: RouteSource> Routes<R> {
         }
     }
 
-    fn look_up(&self, call: CallId, query: Arc<RouteQuery>, until: Instant) {
+    fn look_up(&self, call: CallId, round: Round, query: Arc<RouteQuery>, until: Instant) {
         // Taken before the question is asked: a change after this line spoils the answer.
         let mark = self.shared.freshness.mark();
         let (source, mailbox) = (Arc::clone(&self.source), Arc::clone(&self.mailbox));
@@ -252,7 +266,8 @@ impl<R: RouteSource> Routes<R> {
         let mut owed = Owed::new(Lookup::Failed, tell);
         self.runtime.spawn(async move {
             let asked_at = now().monotonic;
-            let lookup = tokio::time::timeout_at(until.into(), source.find(query)).await;
+            let lookup =
+                tokio::time::timeout_at(until.into(), source.find(call, round, query)).await;
             metrics::histogram!("maskline_route_lookup_seconds", "source" => "store")
                 .record(now().monotonic.saturating_duration_since(asked_at));
             if let Ok(lookup) = lookup {
@@ -325,7 +340,7 @@ mod tests {
     impl RouteSource for Source {
         type Sealed = u16;
 
-        async fn find(&self, _query: Arc<RouteQuery>) -> Lookup<u16> {
+        async fn find(&self, _call: CallId, _round: Round, _query: Arc<RouteQuery>) -> Lookup<u16> {
             let sealed = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
             if !self.answers {
                 std::future::pending::<()>().await;

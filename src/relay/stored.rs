@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::memory::Known;
 use super::now::now;
 use super::recorder::{RecordFailure, RecordStore};
-use super::routes::{Lookup, RouteSource};
+use super::routes::{Lookup, Round, RouteSource};
 use crate::call::io::LoginAnswer;
 use crate::domain::cdr::Cdr;
-use crate::domain::id::{BindingId, RecordingId};
+use crate::domain::id::{BindingId, CallId, IntentId, RecordingId};
 use crate::domain::menu::{MenuAnswer, MenuQuestion};
 use crate::domain::recording::RecordingKey;
 use crate::domain::route::{RouteAnswer, RouteQuery};
@@ -16,6 +16,7 @@ use crate::domain::whisper::Unwanted;
 use crate::sip::digest::Secret;
 use crate::store::cdr::insert_batch;
 use crate::store::convert::unix_ms;
+use crate::store::intent::IntentAsked;
 use crate::store::route::{self, RouteKey, RouteLookup, RouteRecord};
 use crate::store::unwanted::heed;
 use crate::store::{RelayPool, StoreError};
@@ -33,6 +34,29 @@ impl StoreRoutes {
     /// Where calls are recorded, each route comes with a key for that.
     pub(crate) const fn new(pool: RelayPool, vault: Arc<Vault>, records: bool) -> Self {
         Self { pool, vault, records }
+    }
+
+    /// Uses the intent up that waits for the attempt. True when the route is for this attempt
+    /// alone: where intents wait, the next one asks again.
+    async fn announce(
+        &self,
+        record: &mut RouteRecord,
+        call: CallId,
+        round: Round,
+        named: Option<IntentId>,
+    ) -> Result<bool, StoreError> {
+        let at = now().wall;
+        let waits = match round {
+            Round::First => record.waits_for(at),
+            Round::Again => record.agent(),
+        };
+        let Some(agent) = waits else { return Ok(false) };
+        let (tenant, binding) = (record.tenant(), record.binding());
+        let asked = IntentAsked { tenant, binding, agent, call, named };
+        if let Some(announced) = self.pool.use_intent(at, asked).await? {
+            record.announce(announced);
+        }
+        Ok(true)
     }
 
     /// Without a key the call goes on as one that cannot be recorded.
@@ -53,7 +77,12 @@ impl StoreRoutes {
 impl RouteSource for StoreRoutes {
     type Sealed = Box<RouteRecord>;
 
-    async fn find(&self, query: Arc<RouteQuery>) -> Lookup<Self::Sealed> {
+    async fn find(
+        &self,
+        call: CallId,
+        round: Round,
+        query: Arc<RouteQuery>,
+    ) -> Lookup<Self::Sealed> {
         let key = match &*query {
             RouteQuery::FromInsurer { tenant, dialled, caller, .. } => {
                 RouteKey::FromInsurer { tenant: *tenant, dialled, caller }
@@ -63,8 +92,13 @@ impl RouteSource for StoreRoutes {
             }
         };
         match route::find(&self.pool, &self.vault, key).await {
-            Ok(RouteLookup::Found(record)) => {
-                let is_for_its_caller = record.is_for_its_caller();
+            Ok(RouteLookup::Found(mut record)) => {
+                let named = named_intent(&query);
+                let is_announced = match self.announce(&mut record, call, round, named).await {
+                    Ok(is_announced) => is_announced,
+                    Err(error) => return fail(&error),
+                };
+                let is_for_its_caller = is_announced || record.is_for_its_caller();
                 let (tenant, binding) = (record.tenant(), record.binding());
                 let known = Known { tenant, binding, sealed: record };
                 if is_for_its_caller { Lookup::FoundForCaller(known) } else { Lookup::Found(known) }
@@ -72,11 +106,7 @@ impl RouteSource for StoreRoutes {
             Ok(RouteLookup::Missing { why, tenant }) => {
                 Lookup::Missing(RouteAnswer::Missing { cause: why.cause(), tenant })
             }
-            Err(error) => {
-                metrics::counter!("maskline_route_failures_total").increment(1);
-                tracing::warn!(%error, "A route was not looked up: {error}");
-                Lookup::Failed
-            }
+            Err(error) => fail(&error),
         }
     }
 
@@ -128,6 +158,20 @@ impl RouteSource for StoreRoutes {
             }
         }
     }
+}
+
+/// The intent that an attempt says it is.
+fn named_intent(query: &RouteQuery) -> Option<IntentId> {
+    match query {
+        RouteQuery::FromInsurer { stated, .. } => stated.intent,
+        RouteQuery::FromCarrier { .. } => None,
+    }
+}
+
+fn fail<S>(error: &StoreError) -> Lookup<S> {
+    metrics::counter!("maskline_route_failures_total").increment(1);
+    tracing::warn!(%error, "A route was not looked up: {error}");
+    Lookup::Failed
 }
 
 /// Records of the store.

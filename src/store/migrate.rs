@@ -47,6 +47,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (47, "pairs", include_str!("../../migrations/0047_pairs.sql")),
     (48, "import_job", include_str!("../../migrations/0048_import_job.sql")),
     (55, "request_signatures", include_str!("../../migrations/0055_request_signatures.sql")),
+    (56, "call_intent", include_str!("../../migrations/0056_call_intent.sql")),
     (60, "pool_stock", include_str!("../../migrations/0060_pool_stock.sql")),
 ];
 

@@ -23,6 +23,7 @@ pub mod error;
 pub mod idempotency;
 pub mod import;
 pub mod import_rows;
+pub mod intent;
 pub mod menu;
 pub mod migrate;
 pub mod notice;
@@ -54,7 +55,7 @@ pub use error::StoreError;
 use notice::{EndedBinding, Notices};
 pub use page::{Page, PageRequest};
 
-use crate::domain::id::TenantId;
+use crate::domain::id::{BindingId, TenantId};
 use crate::vault::{SealedTenantKeys, TenantKeys, Vault};
 
 /// The tenant of records that belong to nobody: attempts on numbers that no tenant holds.
@@ -233,6 +234,11 @@ impl TenantTx {
     /// through it end on every node.
     pub fn end_binding(&mut self, ended: EndedBinding) {
         self.inner.notices.end(ended);
+    }
+
+    /// Once this transaction is committed, what is remembered of a binding is stale everywhere.
+    pub fn forget_binding(&mut self, binding: BindingId) {
+        self.inner.notices.change(binding);
     }
 
     /// Makes everything durable, then tells the other nodes if routes changed.

@@ -65,6 +65,11 @@ impl EndedBinding {
     }
 }
 
+/// As [`read_changed`] reads it.
+fn changed_words(binding: BindingId) -> String {
+    format!(" {} {CHANGED}", uuid(binding.as_u128()).simple())
+}
+
 fn read_changed<'a>(mut words: impl Iterator<Item = &'a str>) -> Option<BindingId> {
     let binding = Uuid::try_parse(words.next()?).ok()?;
     (words.next()? == CHANGED).then(|| BindingId::from_u128(binding.as_u128()))
@@ -107,11 +112,12 @@ pub(super) struct Notices {
     node: Node,
     tables: BTreeSet<RouteTable>,
     ended: Vec<EndedBinding>,
+    changed: BTreeSet<BindingId>,
 }
 
 impl Notices {
     pub(super) const fn new(node: Node) -> Self {
-        Self { node, tables: BTreeSet::new(), ended: Vec::new() }
+        Self { node, tables: BTreeSet::new(), ended: Vec::new(), changed: BTreeSet::new() }
     }
 
     pub(super) fn touch(&mut self, table: RouteTable) {
@@ -122,15 +128,21 @@ impl Notices {
         self.ended.push(binding);
     }
 
+    /// What is known of this binding has changed, and of no other.
+    pub(super) fn change(&mut self, binding: BindingId) {
+        self.changed.insert(binding);
+    }
+
     /// Sends all of it with the commit that follows.
     pub(super) async fn send(&self, transaction: &mut PgConnection) -> Result<(), StoreError> {
-        if self.tables.is_empty() && self.ended.is_empty() {
+        if self.tables.is_empty() && self.ended.is_empty() && self.changed.is_empty() {
             return Ok(());
         }
         let mut subjects: Vec<(&str, String)> =
             self.tables.iter().map(|table| (table.label(), String::new())).collect();
         let table = RouteTable::Binding.label();
         subjects.extend(self.ended.iter().map(|ended| (table, format!(" {}", ended.words()))));
+        subjects.extend(self.changed.iter().map(|binding| (table, changed_words(*binding))));
         let (tables, words): (Vec<&str>, Vec<String>) = subjects.into_iter().unzip();
         sqlx::query(
             "select pg_notify($1, told || ' ' || nextval('route_version') || ' ' || $2 || words)

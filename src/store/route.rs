@@ -23,7 +23,7 @@ use crate::domain::language::Language;
 use crate::domain::network::{Transport, TrunkPlace};
 use crate::domain::number::{RealNumber, VirtualNumber};
 use crate::domain::number_state::NumberStateKind;
-use crate::domain::purpose::Purpose;
+use crate::domain::purpose::{Announced, Purpose};
 use crate::domain::recording::RecordingKey;
 use crate::domain::route::{AGENT_MARK, Callee, CallerParty, Hearer, Route, TrunkTarget};
 use crate::vault::{SealedNumber, SealedTenantKeys, Vault, VaultError};
@@ -111,6 +111,9 @@ pub struct RouteRecord {
     do_not_call: Vec<(Purpose, SystemTime)>,
     paused_until: Option<SystemTime>,
     is_blocked: bool,
+    /// An intent of the agent waits until then.
+    intents_until: Option<SystemTime>,
+    announced: Option<Announced>,
 }
 
 /// What differs by who dials.
@@ -139,6 +142,27 @@ impl RouteRecord {
     #[must_use]
     pub const fn binding(&self) -> BindingId {
         self.binding
+    }
+
+    /// The agent for whom intents may wait, unless none does at `now`.
+    #[must_use]
+    pub fn waits_for(&self, now: SystemTime) -> Option<AgentId> {
+        let waits = self.intents_until.is_some_and(|until| now < until);
+        self.agent().filter(|_| waits)
+    }
+
+    /// The agent who calls.
+    #[must_use]
+    pub const fn agent(&self) -> Option<AgentId> {
+        match self.side {
+            SideRecord::Insurer(CallerParty::Agent { id, .. }) => Some(id),
+            SideRecord::Insurer(_) | SideRecord::Carrier { .. } | SideRecord::Pair { .. } => None,
+        }
+    }
+
+    /// It is the route of one attempt, which uses this intent up.
+    pub const fn announce(&mut self, announced: Announced) {
+        self.announced = Some(announced);
     }
 
     /// It leads to whom its caller alone is to reach: nobody else may use it.
@@ -204,6 +228,7 @@ impl RouteRecord {
             is_blocked: self.is_blocked,
             caps: Vec::new(),
             recording: None,
+            announced: self.announced,
         })
     }
 
@@ -384,6 +409,8 @@ fn record(row: RouteRow, side: SideRecord) -> Result<RouteRecord, StoreError> {
         )?,
         paused_until: bound.paused_until.map(from_sql),
         is_blocked: bound.is_blocked.unwrap_or(false),
+        intents_until: bound.intents_until.map(from_sql),
+        announced: None,
         targets: read_targets(
             &row.trunks.unwrap_or_default(),
             &row.targets.unwrap_or_default(),

@@ -273,6 +273,7 @@ impl Store {
             },
             is_blocked: agent
                 .is_some_and(|id| self.facts.blocked.contains(&(id, binding.subscriber.user))),
+            announced: None,
             caps: Vec::new(),
             recording: Some(Box::new(RecordingKey {
                 recording: RecordingId::from_u128(7),

@@ -11,6 +11,7 @@ mod choice;
 mod embedded;
 mod fixture;
 mod imports;
+mod intents;
 mod isolation;
 mod look;
 mod menus;

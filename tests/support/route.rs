@@ -37,6 +37,7 @@ pub(crate) fn route(
         is_blocked: false,
         caps: Vec::new(),
         recording: None,
+        announced: None,
     }
 }
 

@@ -115,6 +115,7 @@ pub(crate) fn route() -> Route {
         is_blocked: false,
         caps: Vec::new(),
         recording: Some(Box::new(recording_key())),
+        announced: None,
     }
 }
 

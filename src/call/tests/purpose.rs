@@ -6,8 +6,8 @@ use crate::call::io::{Input, Peer};
 use crate::call::trunks::{TrunkBook, TrunkTerms};
 use crate::domain::cause::Cause;
 use crate::domain::id::IntentId;
-use crate::domain::purpose::{Purpose, Stated};
-use crate::domain::route::RouteQuery;
+use crate::domain::purpose::{Announced, Purpose, Stated};
+use crate::domain::route::{Route, RouteAnswer, RouteQuery};
 use crate::domain::trust::TrunkIdentity;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -47,12 +47,28 @@ fn what_a_trusted_pbx_says_reaches_the_question_and_the_record_and_never_the_cal
     assert_eq!(stated(&h.asked[0].1), wanted);
     let invite = h.take_one(carrier());
     h.from(carrier(), reply(&invite, "486 Busy Here", "bob", ""));
-    assert_eq!((h.cdr().purpose, h.cdr().intent), (Some(Purpose::Claim), Some(INTENT)));
+    // Only the store knows whether there is such an intent.
+    assert_eq!((h.cdr().purpose, h.cdr().intent), (Some(Purpose::Claim), None));
     for (_, text) in &h.wire {
         let text = text.to_ascii_lowercase();
         assert!(!text.contains("x-maskline-purpose") && !text.contains("x-maskline-intent"));
         assert!(!text.contains("claim") && !text.contains("int_"));
     }
+}
+
+#[test]
+fn what_was_said_before_the_call_holds_whatever_is_dialled_or_in_a_header() {
+    let mut h = with_trusted(pbx());
+    h.store = || {
+        let announced = Some(Announced { intent: INTENT, purpose: Purpose::Marketing });
+        let until = std::time::SystemTime::UNIX_EPOCH + ms(u64::from(u32::MAX) * 1_000);
+        let do_not_call = vec![(Purpose::Marketing, until)];
+        Some(RouteAnswer::Found(Box::new(Route { announced, do_not_call, ..route() })))
+    };
+    dial(&mut h, &format!("{X}*02"), "X-Maskline-Purpose: claim\r\n");
+    assert_eq!(h.lines(carrier()), Vec::<String>::new(), "the gate judges the intent's purpose");
+    assert_eq!((h.cdr().purpose, h.cdr().intent), (Some(Purpose::Marketing), Some(INTENT)));
+    assert_eq!(h.cdr().cause, Cause::DoNotCall);
 }
 
 #[test]

@@ -43,7 +43,11 @@ macro_rules! route_query {
 pub(super) const FROM_INSURER: &str = route_query!(
     "t.desk_user",
     "a.id as agent_id, a.state = 'active' as agent_active, a.employee_id,
-     q.until as paused_until, x.agent_id is not null as is_blocked",
+     q.until as paused_until, x.agent_id is not null as is_blocked,
+     (select i.expires_at from call_intent i
+      where i.tenant_id = b.tenant_id and i.agent_id = a.id and i.binding_id = b.id
+          and i.used_at is null and i.cancelled_at is null
+      order by i.expires_at desc limit 1) as intents_until",
     "left join agent_caller_number c on c.tenant_id = $3 and c.caller = $2
      left join agent a on a.tenant_id = $3 and a.id = coalesce($4::uuid, c.agent_id)
          and a.deleted_at is null
@@ -80,7 +84,8 @@ pub(super) const FROM_INSURER: &str = route_query!(
 pub(super) const FROM_CARRIER: &str = route_query!(
     "t.desk_user",
     "null::uuid as agent_id, null::boolean as agent_active, null::text as employee_id,
-     null::timestamptz as paused_until, null::boolean as is_blocked",
+     null::timestamptz as paused_until, null::boolean as is_blocked,
+     null::timestamptz as intents_until",
     "left join lateral (
          select m.id, m.tenant_id, m.subscriber_id, m.state, m.starts_at, m.expires_at,
                 m.suspend_reason, m.ended_at, m.on_expiry, m.duration_max_s
@@ -100,7 +105,8 @@ pub(super) const FROM_CARRIER: &str = route_query!(
 pub(super) const FROM_ONE_OF_A_PAIR: &str = route_query!(
     "coalesce(c.caller, t.desk_user)",
     "null::uuid as agent_id, null::boolean as agent_active, null::text as employee_id,
-     null::timestamptz as paused_until, null::boolean as is_blocked",
+     null::timestamptz as paused_until, null::boolean as is_blocked,
+     null::timestamptz as intents_until",
     "left join subscriber s on s.tenant_id = v.tenant_id and s.lookup_hash = $2
      left join lateral (
          select m.id, m.tenant_id, m.agent_id, m.state, m.starts_at, m.expires_at,
@@ -168,4 +174,5 @@ pub(super) struct BoundRow {
     pub(super) refused_until: Option<Vec<jiff_sqlx::Timestamp>>,
     pub(super) paused_until: Option<jiff_sqlx::Timestamp>,
     pub(super) is_blocked: Option<bool>,
+    pub(super) intents_until: Option<jiff_sqlx::Timestamp>,
 }
