@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use super::field_error::FieldError;
 use super::request_id::RequestId;
+use crate::domain::cause::Cause;
 
 /// Content type of every error answer.
 pub const PROBLEM_JSON: &str = "application/problem+json";
@@ -136,6 +137,11 @@ problems! {
     TenantSuspended "tenant_suspended" FORBIDDEN false
         "Tenant suspended" "租户已停用"
         "The tenant is suspended and takes no new bindings." "租户已停用，不能新建绑定。";
+    /// A call would be refused; `reasons` says why.
+    PolicyRefused "policy_refused" FORBIDDEN false
+        "The call would be refused" "呼叫将被拒绝"
+        "A call of this agent to this subscriber would be refused now; see reasons."
+        "该坐席现在呼叫该用户将被拒绝，见 reasons。";
     /// No such thing for this caller.
     NotFound "not_found" NOT_FOUND false
         "Not found" "未找到"
@@ -275,26 +281,34 @@ pub struct ApiError {
     code: Code,
     fields: Vec<FieldError>,
     cause: Option<String>,
+    reasons: Vec<Cause>,
 }
 
 impl ApiError {
     /// A problem without a place.
     #[must_use]
     pub const fn new(code: Code) -> Self {
-        Self { code, fields: Vec::new(), cause: None }
+        Self { code, fields: Vec::new(), cause: None, reasons: Vec::new() }
     }
 
     /// A problem at one place of the request.
     #[must_use]
     pub fn at(code: Code, field: FieldError) -> Self {
-        Self { code, fields: vec![field], cause: None }
+        Self { code, fields: vec![field], cause: None, reasons: Vec::new() }
     }
 
     /// [`Code::ValidationFailed`] with everything that was found, at most [`FIELD_ERRORS_MAX`].
     #[must_use]
     pub fn invalid(mut fields: Vec<FieldError>) -> Self {
         fields.truncate(FIELD_ERRORS_MAX);
-        Self { code: Code::ValidationFailed, fields, cause: None }
+        Self { code: Code::ValidationFailed, fields, cause: None, reasons: Vec::new() }
+    }
+
+    /// Why a call would be refused.
+    #[must_use]
+    pub fn with_reasons(mut self, reasons: Vec<Cause>) -> Self {
+        self.reasons = reasons;
+        self
     }
 
     /// What the log should say about it; `cause` must hold no values.
@@ -327,6 +341,7 @@ impl ApiError {
             detail,
             request_id: request_id.to_string(),
             retryable: code.retryable(),
+            reasons: self.reasons.iter().map(|reason| reason.label()).collect(),
             errors: self.fields.iter().map(|field| field.body(language)).collect(),
         }
     }
@@ -377,6 +392,9 @@ pub struct Problem {
     pub request_id: String,
     /// The same request may succeed later.
     pub retryable: bool,
+    /// Why a call would be refused: causes as records of calls have them, the first one first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<&'static str>,
     /// The places of the request that are wrong.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<ProblemField>,

@@ -10,6 +10,7 @@ use utoipa::{PartialSchema, ToSchema};
 use super::roles::OPERATIONS;
 use super::values::text_schema;
 use crate::domain::event::EventKind;
+use crate::domain::purpose::Purpose;
 
 macro_rules! forms {
     ($($(#[$doc:meta])+ $name:ident = $pattern:expr, $text:literal;)+) => {$(
@@ -64,6 +65,22 @@ forms! {
     Username = "^[!#-\\[\\]-~]{1,128}$", "Visible characters but quotes and backslashes.";
     /// A password of an account.
     Password = "^[\\s\\S]{1,128}$", "What the peer has given.";
+}
+
+/// What a call may be said to be for.
+#[derive(Debug)]
+pub(super) struct PurposeWord;
+
+impl PartialSchema for PurposeWord {
+    fn schema() -> RefOr<Schema> {
+        one_of(Purpose::ALL.iter().map(|purpose| purpose.label()))
+    }
+}
+
+impl ToSchema for PurposeWord {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("PurposeWord")
+    }
 }
 
 /// An operation that a key may use.

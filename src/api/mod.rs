@@ -25,6 +25,7 @@ pub mod import_bind;
 mod import_columns;
 pub mod import_file;
 pub mod imports;
+pub mod intents;
 mod key_way;
 pub mod layers;
 mod links;

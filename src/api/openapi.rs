@@ -30,7 +30,8 @@ use super::values::{Time, VirtualNumberField, text_schema};
 use super::webhooks::DeliveryStateWord;
 use super::{
     Api, agents, api_keys, binding_batch, binding_change, bindings, calls, events, imports,
-    live_calls, numbers, pools, recordings, sip_access, subscribers, tenants, trunks, webhooks,
+    intents, live_calls, numbers, pools, recordings, sip_access, subscribers, tenants, trunks,
+    webhooks,
 };
 use crate::domain::event::EventKind;
 use crate::domain::id::{AgentId, BindingId, CallId, ImportId, PoolId, SubscriberId, TenantId};
@@ -115,6 +116,9 @@ pub(super) fn operations() -> (Router<Api>, OpenApi) {
         .routes(routes!(bindings::suspend))
         .routes(routes!(bindings::resume))
         .routes(routes!(bindings::unbind))
+        .routes(routes!(intents::create, intents::list))
+        .routes(routes!(intents::get))
+        .routes(routes!(intents::cancel))
         .routes(routes!(calls::list))
         .routes(routes!(calls::live))
         .routes(routes!(live_calls::stream))

@@ -13,6 +13,7 @@ pub mod doctor;
 pub mod events;
 pub mod health;
 pub mod imports;
+pub mod intents;
 pub mod key;
 pub mod media;
 mod noun;
@@ -79,6 +80,8 @@ enum Command {
     Bindings(bindings::Args),
     /// Files of bindings that are bound in the background.
     Imports(imports::Args),
+    /// What calls are for, said before they are dialled.
+    Intents(intents::Args),
     /// Calls and their records.
     Calls(calls::Args),
     /// What has happened to an insurer's things.
@@ -112,6 +115,7 @@ pub fn run() -> ExitCode {
         Command::Subscribers(args) => subscribers::run(&args),
         Command::Bindings(args) => bindings::run(&args),
         Command::Imports(args) => imports::run(&args),
+        Command::Intents(args) => intents::run(&args),
         Command::Calls(args) => calls::run(&args),
         Command::Events(args) => events::run(&args),
         Command::Webhooks(args) => webhooks::run(&args),

@@ -8,10 +8,15 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::convert::{from_sql, label, to_sql, uuid};
+use super::number::read_digits;
 use super::page::{Page, PageRequest};
+use super::route::{RouteLookup, find_from_insurer};
 use super::{RelayPool, Store, StoreError, TenantTx};
+use crate::domain::cause::Cause;
 use crate::domain::id::{AgentId, BindingId, CallId, IntentId, TenantId};
+use crate::domain::number::VirtualNumber;
 use crate::domain::purpose::{Announced, Purpose};
+use crate::domain::route::{AGENT_MARK, Route};
 
 /// Intents of one agent that wait at one time.
 pub const INTENTS_WAITING_MAX: i64 = 100;
@@ -27,6 +32,7 @@ pub struct IntentRecord {
     pub id: IntentId,
     pub binding: BindingId,
     pub agent: AgentId,
+    pub virtual_number: VirtualNumber,
     pub purpose: Purpose,
     pub case_ref: Option<String>,
     pub created_at: SystemTime,
@@ -101,6 +107,7 @@ struct Row {
     cancelled_at: Option<Timestamp>,
     used_at: Option<Timestamp>,
     call_id: Option<Uuid>,
+    virtual_number: String,
 }
 
 impl Row {
@@ -117,6 +124,7 @@ impl Row {
             id: IntentId::from_u128(self.id.as_u128()),
             binding: BindingId::from_u128(self.binding_id.as_u128()),
             agent: AgentId::from_u128(self.agent_id.as_u128()),
+            virtual_number: read_digits(&self.virtual_number)?,
             purpose: label("call_intent.purpose", &self.purpose, Purpose::find_label)?,
             case_ref: self.case_ref,
             created_at: from_sql(self.created_at),
@@ -151,7 +159,10 @@ impl TenantTx {
                     where tenant_id = $1 and agent_id = $4 and used_at is null
                       and cancelled_at is null and expires_at > $7) < $9
              returning id, binding_id, agent_id, purpose, case_ref, created_at, expires_at,
-                 cancelled_at, used_at, call_id",
+                 cancelled_at, used_at, call_id,
+                 (select b.virtual_number from binding b
+                  where b.tenant_id = call_intent.tenant_id and b.id = binding_id)
+                     as virtual_number",
         )
         .bind(uuid(self.tenant().as_u128()))
         .bind(uuid(new.id.as_u128()))
@@ -168,6 +179,25 @@ impl TenantTx {
         row.map(Row::read).transpose()
     }
 
+    /// The route that a call of this agent to this X would take now, without the trunks of the
+    /// platform; or why there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database or the vault fails.
+    pub async fn find_agent_route(
+        &mut self,
+        dialled: &VirtualNumber,
+        agent: AgentId,
+    ) -> Result<Result<Route, Cause>, StoreError> {
+        let tenant = self.tenant();
+        let caller = format!("{AGENT_MARK}{agent}");
+        let found = find_from_insurer(self.connection(), tenant, dialled, &caller).await?;
+        match found {
+            RouteLookup::Found(record) => Ok(Ok(record.open(&self.vault, None)?)),
+            RouteLookup::Missing { why, .. } => Ok(Err(why.cause())),
+        }
+    }
+
     /// Finds an intent of this tenant.
     ///
     /// # Errors
@@ -175,7 +205,10 @@ impl TenantTx {
     pub async fn find_intent(&mut self, id: IntentId) -> Result<Option<IntentRecord>, StoreError> {
         let row: Option<Row> = sqlx::query_as(
             "select id, binding_id, agent_id, purpose, case_ref, created_at, expires_at,
-                 cancelled_at, used_at, call_id
+                 cancelled_at, used_at, call_id,
+                 (select b.virtual_number from binding b
+                  where b.tenant_id = call_intent.tenant_id and b.id = binding_id)
+                     as virtual_number
              from call_intent where tenant_id = $1 and id = $2",
         )
         .bind(uuid(self.tenant().as_u128()))
@@ -196,7 +229,10 @@ impl TenantTx {
     ) -> Result<Page<IntentRecord>, StoreError> {
         let rows: Vec<Row> = sqlx::query_as(
             "select id, binding_id, agent_id, purpose, case_ref, created_at, expires_at,
-                 cancelled_at, used_at, call_id
+                 cancelled_at, used_at, call_id,
+                 (select b.virtual_number from binding b
+                  where b.tenant_id = call_intent.tenant_id and b.id = binding_id)
+                     as virtual_number
              from call_intent
              where tenant_id = $1 and id < $2 and ($3::uuid is null or binding_id = $3)
                  and ($4::uuid is null or agent_id = $4)

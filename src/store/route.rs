@@ -7,6 +7,7 @@ mod query;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use sqlx::PgExecutor;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -266,23 +267,7 @@ pub async fn find(
 ) -> Result<RouteLookup, StoreError> {
     match key {
         RouteKey::FromInsurer { tenant, dialled, caller } => {
-            let row: Option<RouteRow> = sqlx::query_as(FROM_INSURER)
-                .bind(dialled.as_str())
-                .bind(caller)
-                .bind(uuid(tenant.as_u128()))
-                .bind(proved_agent(caller).map(|agent| uuid(agent.as_u128())))
-                .fetch_optional(&relay.0)
-                .await?;
-            judge(row, Some(tenant), |row| {
-                let caller = match row.agent_id {
-                    Some(id) => CallerParty::Agent {
-                        id: AgentId::from_u128(id.as_u128()),
-                        active: row.agent_active.unwrap_or(false),
-                    },
-                    None => CallerParty::UnknownAgent,
-                };
-                SideRecord::Insurer(caller)
-            })
+            find_from_insurer(&relay.0, tenant, dialled, caller).await
         }
         RouteKey::FromCarrier { dialled, caller } => {
             let row: Option<RouteRow> = sqlx::query_as(FROM_CARRIER)
@@ -297,6 +282,32 @@ pub async fn find(
             })
         }
     }
+}
+
+/// For the relay, or in a transaction of the tenant.
+pub(super) async fn find_from_insurer(
+    executor: impl PgExecutor<'_>,
+    tenant: TenantId,
+    dialled: &VirtualNumber,
+    caller: &str,
+) -> Result<RouteLookup, StoreError> {
+    let row: Option<RouteRow> = sqlx::query_as(FROM_INSURER)
+        .bind(dialled.as_str())
+        .bind(caller)
+        .bind(uuid(tenant.as_u128()))
+        .bind(proved_agent(caller).map(|agent| uuid(agent.as_u128())))
+        .fetch_optional(executor)
+        .await?;
+    judge(row, Some(tenant), |row| {
+        let caller = match row.agent_id {
+            Some(id) => CallerParty::Agent {
+                id: AgentId::from_u128(id.as_u128()),
+                active: row.agent_active.unwrap_or(false),
+            },
+            None => CallerParty::UnknownAgent,
+        };
+        SideRecord::Insurer(caller)
+    })
 }
 
 /// A second query, once it is known by whose keys the caller is found.

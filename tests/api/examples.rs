@@ -41,7 +41,9 @@ fn examples() -> Vec<(String, String, Value)> {
 fn fitting(example: &Value, world: &World, made: &BTreeMap<String, String>) -> Value {
     let mut text = example.to_string();
     let things = [("ten", Some(&world.tenant)), ("trk", made.get("trunks"))];
-    for (prefix, id) in things.into_iter().chain([("pol", made.get("pools"))]) {
+    let more = [("pol", "pools"), ("bnd", "bindings"), ("agt", "agents")];
+    let more = more.map(|(prefix, noun)| (prefix, made.get(noun)));
+    for (prefix, id) in things.into_iter().chain(more) {
         let named = text.find(&format!("{prefix}_")).and_then(|at| text.get(at..at + ID_CHARS));
         if let (Some(named), Some(id)) = (named.map(str::to_owned), id) {
             text = text.replace(&named, id);

@@ -22,6 +22,10 @@ async fn a_foreign_id_answers_exactly_like_an_unknown_one() {
     let import = format!("{}\n", binding(2));
     let kind = [("content-type", "application/x-ndjson")];
     let import = world.admin.raw("POST", "/v1/jobs/imports", import, &kind).await.gave(202).id();
+    let intent = json!({
+        "binding": bound.id(), "agent": agent, "purpose": "claim", "mode": "dial_in", "ttl_s": 60,
+    });
+    let intent = world.admin.post("/v1/call-intents", intent).await.gave(201).id();
     let stranger = world.stranger().await;
 
     let paths = [
@@ -41,6 +45,8 @@ async fn a_foreign_id_answers_exactly_like_an_unknown_one() {
         ("GET", "jobs/imports", import.clone(), ""),
         ("GET", "jobs/imports", import.clone(), "/errors"),
         ("POST", "jobs/imports", import, "/cancel"),
+        ("GET", "call-intents", intent.clone(), ""),
+        ("POST", "call-intents", intent, "/cancel"),
     ];
     for (method, noun, id, action) in paths {
         let body = match (method, action) {
@@ -62,7 +68,7 @@ async fn a_foreign_id_answers_exactly_like_an_unknown_one() {
     });
     let answer = stranger.post("/v1/bindings", foreign).await.refused(422, "validation_failed");
     assert_eq!(answer.place(), ("/subscriber/id", "unknown_reference"));
-    for noun in ["bindings", "agents", "calls", "calls/live"] {
+    for noun in ["bindings", "agents", "calls", "calls/live", "call-intents"] {
         let list = stranger.get(&format!("/v1/{noun}")).await.gave(200);
         assert_eq!(list.body["data"], json!([]), "{noun}");
     }

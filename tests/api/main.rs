@@ -13,6 +13,7 @@ mod contract;
 mod events;
 mod examples;
 mod imports;
+mod intents;
 mod isolation;
 mod live_calls;
 mod nouns;

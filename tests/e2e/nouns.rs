@@ -82,6 +82,16 @@ fn an_insurer_works_by_commands_and_no_real_number_is_an_argument() {
     assert!(run(&["bindings", "suspend", &bound], "").all().contains("suspended"));
     assert!(run(&["bindings", "resume", &bound], "").all().contains("active"));
 
+    let agent = id(&run(&["agents", "create", "employee_id=N-2", "name=N", "-o", "json"], ""));
+    let (named, by) = (format!("binding={bound}"), format!("agent={agent}"));
+    let intent = ["intents", "create", &named, &by, "purpose=claim", "mode=dial_in", "ttl_s:=60"];
+    let intent = id(&run(&[&intent[..], &["-o", "json"]].concat(), ""));
+    let shown = run(&["intents", "get", &intent, "-o", "csv"], "").all();
+    assert!(shown.starts_with("id,virtual_number,state,purpose,"), "{shown}");
+    let list = run(&["intents", "list", "--binding", &bound, "--agent", &agent], "");
+    assert!(list.all().contains(&intent));
+    assert!(run(&["intents", "cancel", &intent], "").all().contains("cancelled"));
+
     let hook = ["webhooks", "create", "url=https://crm.example.com/m", "-o", "json"];
     let hook = run(&hook, "").json();
     assert!(hook["secret"].as_str().is_some_and(|secret| secret.starts_with("whsec_")));
