@@ -39,7 +39,7 @@ const FOLDER: &str = "13800003951";
 const ECHOED: &str = "1380000284";
 
 /// What the planted number is written into. Each answer of the API shows one of them.
-const PLACES: [&str; 15] = [
+const PLACES: [&str; 16] = [
     "tenant set name = 'P'",
     "api_key set name = 'P'",
     "agent set name = 'P'",
@@ -49,6 +49,7 @@ const PLACES: [&str; 15] = [
     "virtual_number set digits = 'P' where digits = '17000000005'",
     "subscriber set version = P",
     "binding set policy_ref = 'P'",
+    "call_intent set case_ref = 'P'",
     "cdr set virtual_number = 'P'",
     "event set data = jsonb_build_object('planted', 'P')",
     "webhook_endpoint set description = 'P'",
@@ -216,11 +217,21 @@ impl Scene {
         self.said.extend(live);
     }
 
+    /// What the next call is for, said before it.
+    fn intent(&mut self, binding: &Value) {
+        let agent = self.service.get("/v1/agents")["data"][0]["id"].clone();
+        let intent = json!({"binding": binding["id"], "agent": agent, "purpose": "claim",
+                            "case_ref": "CLM-1", "mode": "dial_in", "ttl_s": 600});
+        let intent = self.service.administer("/v1/call-intents", &intent);
+        self.says("the intent", intent.to_string());
+    }
+
     /// Calls in both directions and one to nobody's number.
     fn calls(&mut self, cast: &mut Cast, x: &str) {
         let call = cast.talk(x).expect("a call");
         assert_eq!(cast.state(Column::Agent, call), Some(CallState::Over(Ending::HungUp)));
         assert!(cast.heard().both() && cast.heard().was_told(), "{:?}", cast.heard());
+        assert_eq!(self.service.get("/v1/call-intents")["data"][0]["state"], "used");
         let back = cast.call_back(x).expect("a call");
         assert_eq!(cast.state(Column::Subscriber, back), Some(CallState::Over(Ending::HungUp)));
         let refused = cast.call_back("17000000009").expect("an attempt");
@@ -387,6 +398,7 @@ fn the_real_number_is_found_nowhere_but_at_the_carrier() {
     scene.says("the binding", binding.to_string());
     let x = binding["virtual_number"].as_str().expect("a number");
     scene.live_call(x);
+    scene.intent(&binding);
     let mut cast = Cast::enter(places, COUNTRY, NATIONAL).expect("free ports");
     scene.calls(&mut cast, x);
     scene.fetch_recording();

@@ -7,6 +7,7 @@ mod support;
 mod calls;
 mod caps;
 mod families;
+mod intents;
 mod jobs;
 mod live_events;
 mod nodes;
