@@ -25,6 +25,9 @@ create table call_intent (
 create index call_intent_waiting on call_intent (tenant_id, agent_id, binding_id, expires_at)
     where used_at is null and cancelled_at is null;
 create index call_intent_call on call_intent (tenant_id, call_id) where call_id is not null;
+-- Lists, newest first.
+create index call_intent_of_binding on call_intent (tenant_id, binding_id, id);
+create index call_intent_of_agent on call_intent (tenant_id, agent_id, id);
 create index call_intent_expires on call_intent (expires_at);
 alter table call_intent enable row level security;
 alter table call_intent force row level security;

@@ -227,6 +227,7 @@ impl TenantTx {
         filter: IntentFilter,
         page: PageRequest,
     ) -> Result<Page<IntentRecord>, StoreError> {
+        self.plan_for_values().await?;
         let rows: Vec<Row> = sqlx::query_as(
             "select id, binding_id, agent_id, purpose, case_ref, created_at, expires_at,
                  cancelled_at, used_at, call_id,
