@@ -13,6 +13,7 @@ mod demo;
 mod early_media;
 mod encrypted;
 mod examples;
+mod flood;
 mod guide;
 mod http;
 mod imports;
