@@ -389,16 +389,16 @@ impl Scene {
 fn the_real_number_is_found_nowhere_but_at_the_carrier() {
     let mut scene = Scene::new();
     let canary = Canary::new(COUNTRY, NATIONAL);
-    let sides = scene.service.sides;
-    let [insurer, carrier] =
-        [sides.insurer, sides.carrier].map(|at| Ports::at(at, 1).expect("a free port"));
-    let places = Places { insurer, carrier, relay: scene.service.sip };
     let real = format!("+{COUNTRY}{NATIONAL}");
     let binding = scene.service.bind("E-1", &real);
     scene.says("the binding", binding.to_string());
     let x = binding["virtual_number"].as_str().expect("a number");
     scene.live_call(x);
     scene.intent(&binding);
+    let sides = scene.service.sides;
+    let [insurer, carrier] =
+        [sides.insurer, sides.carrier].map(|at| Ports::at(at, 1).expect("a free port"));
+    let places = Places { insurer, carrier, relay: scene.service.sip };
     let mut cast = Cast::enter(places, COUNTRY, NATIONAL).expect("free ports");
     scene.calls(&mut cast, x);
     scene.fetch_recording();
