@@ -3,6 +3,7 @@
 
 mod addresses;
 mod database;
+mod https;
 mod listen;
 mod media;
 mod recording;
@@ -35,6 +36,7 @@ use crate::store::embedded::EmbeddedError;
 use crate::store::{Store, StoreError};
 use crate::telemetry::{self, TelemetryError};
 use crate::vault::{KeyStore, RootKey, RootKeyError, Vault, VaultError};
+use https::Https;
 use signalling::Signalling;
 
 /// What to do about the root key.
@@ -90,6 +92,9 @@ pub enum StartError {
     /// The certificate of SIP over TLS.
     #[error("TLS cannot be served (sip.tls_certificate, sip.tls_key, sip.tls_ca): {0}")]
     Tls(String),
+    /// The certificate of the API.
+    #[error("HTTPS cannot be served (api.tls_certificate, api.tls_key, api.tls_client_ca): {0}")]
+    Https(String),
     /// The folder of sounds.
     #[error(transparent)]
     Sounds(#[from] InvalidSounds),
@@ -148,6 +153,7 @@ pub async fn start(config: Config, root_key: RootKeyFile) -> Result<Running, Sta
     let metrics = telemetry::metrics_page()?;
     // What is easily wrong comes first, before anything has to be undone.
     let keys = open_root_key(&config, root_key)?;
+    let https = Https::open(&config.api).map_err(|error| StartError::Https(error.to_string()))?;
     let admin_listener = listen::bind("admin.listen", config.admin.listen).await?;
     let api_listener = listen::bind("api.listen", config.api.listen).await?;
     let sip = signalling::bind(&config)?;
@@ -189,7 +195,7 @@ pub async fn start(config: Config, root_key: RootKeyFile) -> Result<Running, Sta
         Some(folder) => api_state.with_recordings(folder.clone()),
         None => api_state,
     });
-    tasks.spawn(api_listener.serve(router, stop.clone()));
+    tasks.spawn(api_listener.serve_maybe_tls(https, router, stop.clone()));
     tasks.close();
     let pages = admin_pages(&config, &relay, metrics);
     let watchers = tokio::spawn(admin_listener.serve(pages, stop_admin));

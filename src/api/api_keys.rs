@@ -15,9 +15,10 @@ use super::error::{ApiError, Code, Problem};
 use super::etag::IfMatch;
 use super::extract::{Json, OptionalJson, PathId, Query};
 use super::field_error::Rule;
-use super::forms::{Name, NetworkText, Scope};
+use super::forms::{FingerprintText, Name, NetworkText, Scope};
 use super::idempotency::Completion;
 use super::paging::{Cursor, Limit, ListBody, request};
+use super::peer::{read_fingerprint, write_fingerprint};
 use super::roles::{Role, is_scope};
 use super::secrets::{IssuedKey, KeyUse};
 use super::values::{Checks, Id, Time, problem_at};
@@ -114,6 +115,10 @@ pub struct ApiKeyCreate {
     #[serde(default)]
     #[schema(value_type = Vec<NetworkText>, max_items = 64)]
     source_networks: Vec<String>,
+    /// It works over TLS alone, for the client that has shown the certificate of this SHA-256. That
+    /// must chain to `api.tls_client_ca` of the settings.
+    #[schema(value_type = Option<FingerprintText>)]
+    client_certificate_sha256: Option<String>,
     /// From then on it is refused; never when absent.
     expires_at: Option<Time>,
 }
@@ -139,6 +144,8 @@ pub struct ApiKeyBody {
     hint: String,
     /// Where it may come from; empty: anywhere.
     source_networks: Vec<String>,
+    /// The SHA-256 of the certificate that its client must show, as 64 hexadecimal digits.
+    client_certificate_sha256: Option<String>,
     /// It sees test tenants only.
     test: bool,
     /// When it was made.
@@ -160,6 +167,7 @@ impl From<ApiKey> for ApiKeyBody {
             scopes: key.scopes,
             hint: key.hint,
             source_networks: key.source_networks.iter().map(ToString::to_string).collect(),
+            client_certificate_sha256: key.certificate.as_ref().map(write_fingerprint),
             test: key.is_test,
             created_at: Time(key.created_at),
             expires_at: key.expires_at.map(Time),
@@ -209,6 +217,9 @@ pub async fn create(
     }
     let networks =
         parse_networks(&mut checks, "/source_networks", &body.source_networks, 0, NETWORKS_MAX);
+    let certificate = body.client_certificate_sha256.as_deref().map(read_fingerprint);
+    let is_fingerprint = certificate != Some(None);
+    checks.require(is_fingerprint, "/client_certificate_sha256", Rule::Invalid);
     let is_later = body.expires_at.is_none_or(|at| at.0 > now.wall);
     checks.require(is_later, "/expires_at", Rule::TimeOrder);
     checks.finish()?;
@@ -231,6 +242,7 @@ pub async fn create(
         source_networks: networks,
         expires_at: body.expires_at.map(|at| at.0),
         signing_sealed: seal(&api, body.auth, id, &issued)?,
+        certificate: certificate.flatten(),
     };
     let mut tx = api.store().platform().await?;
     let key = tx.insert_api_key(new, now.wall).await?;

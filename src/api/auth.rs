@@ -1,12 +1,12 @@
 //! Who asks: the key that was sent, or has signed; where it may come from, and whether its role and
 //! scopes permit the operation. This runs before any handler, for every route.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{ConnectInfo, FromRequestParts, MatchedPath, Request, State};
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
@@ -16,6 +16,7 @@ use tracing::warn;
 use super::Api;
 use super::error::{ApiError, Code};
 use super::extract::{is_import, read_body};
+use super::peer::Peer;
 use super::rate::Left;
 use super::roles::{BASE, OPERATIONS, OperationRow, Role, find_operation};
 use super::secrets::{HASH_BYTES, bearer_hash, is_equal};
@@ -217,10 +218,13 @@ async fn authenticate(api: &Api, request: &Parts) -> Result<(ApiKey, Option<Clai
     if key.revoked_at.is_some() || key.expires_at.is_some_and(|at| at <= now) {
         return Err(refuse("key is over"));
     }
-    let peer = request.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
+    let peer = Peer::of(&request.extensions);
     let from_here = |peer: IpAddr| key.source_networks.iter().any(|net| net.contains(peer));
-    if !key.source_networks.is_empty() && !peer.is_some_and(from_here) {
+    if !key.source_networks.is_empty() && !peer.ip.is_some_and(from_here) {
         return Err(refuse("source address"));
+    }
+    if key.certificate.is_some() && key.certificate != peer.certificate {
+        return Err(refuse("client certificate"));
     }
     Ok((key, claim))
 }

@@ -32,6 +32,7 @@ pub async fn issue_platform_key(
         source_networks: Vec::new(),
         expires_at: None,
         signing_sealed: None,
+        certificate: None,
     };
     let mut tx = store.platform().await?;
     tx.insert_api_key(new, now.wall).await?;

@@ -54,6 +54,9 @@ forms! {
     TimeZone = "^[A-Za-z0-9_+/-]{1,64}$", "Of the IANA time zone data base: `Asia/Shanghai`.";
     /// A country's calling code.
     CountryCode = "^[1-9][0-9]{0,2}$", "A calling code without a plus: `86`.";
+    /// The SHA-256 of a certificate, as `openssl x509 -fingerprint -sha256` prints it.
+    FingerprintText = "^[0-9A-Fa-f]{2}(:?[0-9A-Fa-f]{2}){31}$",
+        "64 hexadecimal digits, with or without a colon between two of them.";
     /// An address or a network.
     NetworkText = "^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$", "An IP address, or a network: `192.0.2.0/24`.";
     /// Where calls are sent.

@@ -34,6 +34,7 @@ mod number_format;
 pub mod numbers;
 pub mod openapi;
 pub mod paging;
+pub mod peer;
 pub mod pools;
 pub mod rate;
 pub mod recordings;

@@ -6,10 +6,12 @@ use std::time::Duration;
 use axum::Router;
 use axum::serve::ListenerExt as _;
 use socket2::SockRef;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use super::StartError;
+use super::https::{Https, TlsListener};
+use crate::api::peer::TlsPeer;
 
 /// How long a peer may leave what it was sent unacknowledged, or take nothing of what waits for it
 /// (RFC 5482): after that its connection is reset. A reader of a stream that is gone, or that does
@@ -38,19 +40,39 @@ impl Bound {
         self.serve_patiently(router, stop, STALLED_MAX).await;
     }
 
+    /// The same over TLS where there is something to serve it with.
+    pub(super) async fn serve_maybe_tls(
+        self,
+        https: Option<Https>,
+        router: Router,
+        stop: CancellationToken,
+    ) {
+        let Some(https) = https else { return self.serve(router, stop).await };
+        let Self { key, listener, .. } = self;
+        let listener = TlsListener::new(listener, https, STALLED_MAX);
+        let service = router.into_make_service_with_connect_info::<TlsPeer>();
+        let end = stop.cancelled_owned();
+        if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(end).await {
+            tracing::error!(%error, key, "The listener of {key} ended: {error}");
+        }
+    }
+
     async fn serve_patiently(self, router: Router, stop: CancellationToken, stalled_max: Duration) {
         let Self { key, listener, .. } = self;
-        let listener = listener.tap_io(move |stream| {
-            let set = SockRef::from(&*stream).set_tcp_user_timeout(Some(stalled_max));
-            if let Err(error) = set {
-                tracing::debug!(%error, key, "A connection has no limit for stalling");
-            }
-        });
+        let listener = listener.tap_io(move |stream| limit_stalling(stream, stalled_max));
         let service = router.into_make_service_with_connect_info::<SocketAddr>();
         let end = stop.cancelled_owned();
         if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(end).await {
             tracing::error!(%error, key, "The listener of {key} ended: {error}");
         }
+    }
+}
+
+/// A connection whose peer stalls for longer is reset.
+pub(super) fn limit_stalling(stream: &TcpStream, stalled_max: Duration) {
+    let set = SockRef::from(stream).set_tcp_user_timeout(Some(stalled_max));
+    if let Err(error) = set {
+        tracing::debug!(%error, "A connection has no limit for stalling");
     }
 }
 
@@ -63,7 +85,6 @@ mod tests {
     use axum::routing::get;
     use futures_util::stream::unfold;
     use tokio::io::AsyncWriteExt as _;
-    use tokio::net::TcpStream;
     use tokio::sync::mpsc;
 
     use super::*;

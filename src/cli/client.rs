@@ -2,11 +2,13 @@
 //! words that help.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use reqwest::Method;
+use reqwest::{Certificate, ClientBuilder, Identity, Method};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
+use zeroize::Zeroizing;
 
 /// The longest that one request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -20,7 +22,7 @@ const STREAM_TIME_MAX: Duration = Duration::from_secs(24 * 3_600);
 const PAGES_MAX: usize = 500;
 
 /// Where the control API is and who asks.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub struct Endpoint {
     /// Address of the control API.
     #[arg(long, env = "MASKLINE_URL", default_value = "http://127.0.0.1:8080", global = true)]
@@ -28,6 +30,12 @@ pub struct Endpoint {
     /// API key, `mk_live_…`; better given by the environment than on the command line.
     #[arg(long, env = "MASKLINE_KEY", hide_env_values = true, global = true)]
     pub key: Option<SecretString>,
+    /// PEM of roots that the API's certificate must chain to; those of this system when absent.
+    #[arg(long, env = "MASKLINE_CA", value_name = "FILE", global = true)]
+    pub ca: Option<PathBuf>,
+    /// PEM of the certificate to show to the API, and of its private key.
+    #[arg(long, env = "MASKLINE_CERTIFICATE", value_name = "FILE", global = true)]
+    pub certificate: Option<PathBuf>,
 }
 
 /// A client of the control API.
@@ -46,6 +54,13 @@ pub enum ClientError {
     KeyMalformed,
     /// What was given cannot be the address of the API.
     UrlMalformed,
+    /// A file of certificates cannot be used.
+    Certificates {
+        /// The option that names it.
+        option: &'static str,
+        /// Why not.
+        why: String,
+    },
     /// Nothing answers there.
     Unreachable {
         /// The address that was tried.
@@ -112,6 +127,9 @@ impl fmt::Display for ClientError {
                 "the address of the control API (MASKLINE_URL or --url) is malformed: give one \
                  such as http://127.0.0.1:8080",
             ),
+            Self::Certificates { option, why } => {
+                write!(f, "the file of {option} cannot be used: {why}")
+            }
             Self::Unreachable { url, why } => {
                 write!(f, "nothing answers at {url} ({why}); is `maskline serve` running?")
             }
@@ -138,11 +156,36 @@ impl fmt::Display for Problem {
 
 impl std::error::Error for ClientError {}
 
+/// What the API must show, and what is shown to it.
+fn with_certificates(
+    mut builder: ClientBuilder,
+    endpoint: &Endpoint,
+) -> Result<ClientBuilder, ClientError> {
+    let wrong = |option| move |why: String| ClientError::Certificates { option, why };
+    if let Some(file) = &endpoint.ca {
+        let wrong = wrong("MASKLINE_CA or --ca");
+        let pem = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
+        let roots = Certificate::from_pem_bundle(&pem).unwrap_or_default();
+        if roots.is_empty() {
+            return Err(wrong("it holds no certificate in PEM".to_owned()));
+        }
+        builder = builder.tls_certs_only(roots);
+    }
+    if let Some(file) = &endpoint.certificate {
+        let wrong = wrong("MASKLINE_CERTIFICATE or --certificate");
+        let pem = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
+        let none = |_| wrong("it holds no certificate with its private key in PEM".to_owned());
+        builder = builder.identity(Identity::from_pem(&Zeroizing::new(pem)).map_err(none)?);
+    }
+    Ok(builder)
+}
+
 impl Client {
     /// A client for `endpoint`; no request is made yet.
     ///
     /// # Errors
-    /// [`ClientError`] when no key was given, or the key or the address is malformed.
+    /// [`ClientError`] when no key was given, the key or the address is malformed, or a file of
+    /// certificates cannot be used.
     pub fn new(endpoint: &Endpoint) -> Result<Self, ClientError> {
         let key = endpoint.key.clone().ok_or(ClientError::KeyMissing)?;
         if !is_key(key.expose_secret()) {
@@ -152,7 +195,7 @@ impl Client {
         if !is_base(&base) {
             return Err(ClientError::UrlMalformed);
         }
-        let http = reqwest::Client::builder()
+        let http = with_certificates(reqwest::Client::builder(), endpoint)?
             .timeout(REQUEST_TIMEOUT)
             .read_timeout(SILENCE_MAX)
             .redirect(reqwest::redirect::Policy::none())
@@ -374,12 +417,13 @@ mod tests {
 
     #[test]
     fn no_key_is_said_before_any_request() {
-        let endpoint = Endpoint { url: "http://127.0.0.1:1".to_owned(), key: None };
+        let endpoint = Endpoint { url: "http://127.0.0.1:1".to_owned(), ..Endpoint::default() };
         assert!(matches!(Client::new(&endpoint), Err(ClientError::KeyMissing)));
     }
 
     fn refused(url: &str, key: &str) -> String {
-        let endpoint = Endpoint { url: url.to_owned(), key: Some(key.into()) };
+        let endpoint =
+            Endpoint { url: url.to_owned(), key: Some(key.into()), ..Endpoint::default() };
         Client::new(&endpoint).err().map(|error| error.to_string()).unwrap_or_default()
     }
 

@@ -57,7 +57,10 @@ const fn may_pass(error: &ClientError) -> bool {
         ClientError::Problem(Problem { status, .. }) | ClientError::NotTheApi { status, .. } => {
             *status == 429 || *status >= 500
         }
-        ClientError::KeyMissing | ClientError::KeyMalformed | ClientError::UrlMalformed => false,
+        ClientError::KeyMissing
+        | ClientError::KeyMalformed
+        | ClientError::UrlMalformed
+        | ClientError::Certificates { .. } => false,
     }
 }
 

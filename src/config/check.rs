@@ -110,6 +110,7 @@ fn addresses(config: &Config, found: &mut Found) {
         found.push(("media.ports", "must begin with an even port and end with an odd one".into()));
     }
     listeners(config, found);
+    api(config, found);
     recording(config, found);
     if config.sip.advertise.is_some_and(|address| address.0.ip().is_unspecified()) {
         found.push(("sip.advertise", "must be an address that trunks can reach".to_owned()));
@@ -177,6 +178,20 @@ fn listeners(config: &Config, found: &mut Found) {
     }
     if sip.tls_certificate.is_some() && sip.tls_key.is_none() {
         found.push(("sip.tls_key", "is needed beside tls_certificate".to_owned()));
+    }
+}
+
+fn api(config: &Config, found: &mut Found) {
+    let api = &config.api;
+    let is_tls_meant = api.tls_key.is_some() || api.tls_client_ca.is_some();
+    if is_tls_meant && api.tls_certificate.is_none() {
+        found.push(("api.tls_certificate", "is needed for TLS".to_owned()));
+    }
+    if api.tls_certificate.is_some() && api.tls_key.is_none() {
+        found.push(("api.tls_key", "is needed beside tls_certificate".to_owned()));
+    }
+    if api.tls_client_required && api.tls_client_ca.is_none() {
+        found.push(("api.tls_client_ca", "is needed beside tls_client_required".to_owned()));
     }
 }
 

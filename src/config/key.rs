@@ -65,6 +65,16 @@ pub(super) const KEYS: &[Key] = &[
     key!(keys.root_file, "the root key, made once by `maskline key init`, mode 0400"),
     key!(api.listen, "the control API"),
     key!(
+        api.tls_certificate,
+        "PEM of its certificate and chain, for HTTPS; read again when it changes; empty: HTTP"
+    ),
+    key!(api.tls_key, "PEM of its private key"),
+    key!(
+        api.tls_client_ca,
+        "PEM of roots that certificates of clients must chain to; empty: none is asked for"
+    ),
+    key!(api.tls_client_required, "clients that show no certificate are not served"),
+    key!(
         api.key_rps_max,
         "requests a second of one key, and twice as many at once; each node counts; 0: no limit"
     ),

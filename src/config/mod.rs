@@ -82,6 +82,14 @@ pub struct Keys {
 pub struct Api {
     /// Where HTTP is served.
     pub listen: SocketAddr,
+    /// PEM: our certificate and those between it and its root; HTTPS is served with it.
+    pub tls_certificate: Option<PathBuf>,
+    /// PEM: its private key.
+    pub tls_key: Option<PathBuf>,
+    /// PEM: what certificates of clients must chain to; none is asked for without it.
+    pub tls_client_ca: Option<PathBuf>,
+    /// Clients without a certificate are not served at all.
+    pub tls_client_required: bool,
     /// The requests of one key in a second; 0: no limit.
     pub key_rps_max: usize,
     /// The requests of all keys of one tenant in a second; 0: no limit.
@@ -90,7 +98,15 @@ pub struct Api {
 
 impl Api {
     const fn at(listen: SocketAddr) -> Self {
-        Self { listen, key_rps_max: 500, tenant_rps_max: 2_000 }
+        Self {
+            listen,
+            tls_certificate: None,
+            tls_key: None,
+            tls_client_ca: None,
+            tls_client_required: false,
+            key_rps_max: 500,
+            tenant_rps_max: 2_000,
+        }
     }
 }
 

@@ -82,6 +82,31 @@ pub(crate) fn read_roots(pem: &[u8]) -> Result<RootCertStore, TlsError> {
     if roots.is_empty() { Err(TlsError::Pem) } else { Ok(roots) }
 }
 
+/// Reads a certificate with those between it and its root, and its private key.
+pub(crate) fn read_own(
+    certificate: &Path,
+    key: &Path,
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, TlsError> {
+    let chain = CertificateDer::pem_slice_iter(&read(certificate)?)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| TlsError::Pem)?;
+    let key = zeroize::Zeroizing::new(read(key)?);
+    let key = PrivateKeyDer::from_pem_slice(&key).map_err(|_| TlsError::Pem)?;
+    if chain.is_empty() {
+        return Err(TlsError::Pem);
+    }
+    Ok(CertifiedKey::from_der(chain, key, provider)?)
+}
+
+/// When files were last changed, as far as is known.
+pub(crate) fn changed_at(files: [&Option<PathBuf>; 3]) -> [Option<SystemTime>; 3] {
+    files.map(|path| {
+        let path = path.as_ref()?;
+        std::fs::metadata(path).and_then(|file| file.modified()).ok()
+    })
+}
+
 /// Our certificate as it is now. Connections that are up keep the one they began with.
 #[derive(Debug, Default)]
 struct Own(ArcSwapOption<CertifiedKey>);
@@ -154,15 +179,7 @@ impl Tls {
         self.seen = self.changed_at();
         let own = match (&self.files.certificate, &self.files.key) {
             (Some(certificate), Some(key)) => {
-                let chain = CertificateDer::pem_slice_iter(&read(certificate)?)
-                    .collect::<Result<Vec<_>, _>>()
-                    .map_err(|_| TlsError::Pem)?;
-                let key = zeroize::Zeroizing::new(read(key)?);
-                let key = PrivateKeyDer::from_pem_slice(&key).map_err(|_| TlsError::Pem)?;
-                if chain.is_empty() {
-                    return Err(TlsError::Pem);
-                }
-                Some(Arc::new(CertifiedKey::from_der(chain, key, &self.provider)?))
+                Some(Arc::new(read_own(certificate, key, &self.provider)?))
             }
             (Some(_) | None, _) => None,
         };
@@ -182,11 +199,7 @@ impl Tls {
     }
 
     fn changed_at(&self) -> [Option<SystemTime>; 3] {
-        let changed = |path: &Option<PathBuf>| {
-            let path = path.as_ref()?;
-            std::fs::metadata(path).and_then(|file| file.modified()).ok()
-        };
-        [&self.files.certificate, &self.files.key, &self.files.ca].map(changed)
+        changed_at([&self.files.certificate, &self.files.key, &self.files.ca])
     }
 
     /// Our side of a connection that one of several trunks has opened: which, [`Self::proves`] and
@@ -317,7 +330,8 @@ fn holds_name(certificate: &CertificateDer<'_>, name: &str) -> bool {
     ParsedCertificate::try_from(certificate).is_ok_and(|it| verify_server_name(&it, &name).is_ok())
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+/// Reads a file.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     std::fs::read(path).map_err(|error| TlsError::File { path: path.display().to_string(), error })
 }
 

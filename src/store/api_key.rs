@@ -33,6 +33,8 @@ pub struct ApiKey {
     pub signing_sealed: Option<Vec<u8>>,
     /// Its tenant takes signed requests alone.
     pub requires_signature: bool,
+    /// The SHA-256 of the client's certificate without which it does nothing.
+    pub certificate: Option<[u8; 32]>,
 }
 
 /// A key to be kept.
@@ -51,6 +53,7 @@ pub struct NewApiKey {
     pub expires_at: Option<SystemTime>,
     /// The sealed secret of a key that signs.
     pub signing_sealed: Option<Vec<u8>>,
+    pub certificate: Option<[u8; 32]>,
 }
 
 /// What a key gets instead of the secret it had.
@@ -100,7 +103,8 @@ macro_rules! columns {
               (select g.secret_sealed from api_key_signing g where g.key_id = k.id)
                   as signing_sealed,
               exists (select from tenant_signing t where t.tenant_id = k.tenant_id)
-                  as requires_signature ",
+                  as requires_signature,
+              (select c.sha256 from api_key_certificate c where c.key_id = k.id) as certificate ",
             $after
         )
     };
@@ -122,6 +126,7 @@ struct Row {
     revoked_at: Option<Timestamp>,
     signing_sealed: Option<Vec<u8>>,
     requires_signature: bool,
+    certificate: Option<Vec<u8>>,
 }
 
 impl TryFrom<Row> for ApiKey {
@@ -146,8 +151,13 @@ impl TryFrom<Row> for ApiKey {
             revoked_at: row.revoked_at.map(from_sql),
             signing_sealed: row.signing_sealed,
             requires_signature: row.requires_signature,
+            certificate: row.certificate.as_deref().map(read_certificate).transpose()?,
         })
     }
+}
+
+fn read_certificate(bytes: &[u8]) -> Result<[u8; 32], StoreError> {
+    bytes.try_into().map_err(|_| StoreError::Unreadable { column: "api_key_certificate.sha256" })
 }
 
 impl Store {
@@ -297,6 +307,14 @@ impl PlatformTx {
                 .execute(self.connection())
                 .await?;
             key.signing_sealed = Some(sealed);
+        }
+        if let Some(certificate) = new.certificate {
+            sqlx::query("insert into api_key_certificate (key_id, sha256) values ($1, $2)")
+                .bind(uuid(new.id.as_u128()))
+                .bind(certificate.as_slice())
+                .execute(self.connection())
+                .await?;
+            key.certificate = Some(certificate);
         }
         Ok(key)
     }

@@ -246,7 +246,7 @@ impl Service {
             .block_on(provision::provision(&url, key(), sides))
             .expect("the API makes what is needed");
         until("readiness", || http_get(admin, "/readyz").filter(|(status, _)| *status == 200));
-        let endpoint = Endpoint { url: url.clone(), key: Some(key()) };
+        let endpoint = Endpoint { url: url.clone(), key: Some(key()), ..Endpoint::default() };
         let operator = Client::new(&endpoint).expect("a key is given");
         Self { folder, process, media, api, admin, sip, sip_tls, sides, made, operator, runtime }
     }
@@ -264,7 +264,8 @@ impl Service {
 
     /// Binds a policy as whoever has this key.
     pub(crate) fn bind_with(&self, key: &str, external_id: &str, real_number: &str) -> Value {
-        let endpoint = Endpoint { url: format!("http://{}", self.api), key: Some(key.into()) };
+        let url = format!("http://{}", self.api);
+        let endpoint = Endpoint { url, key: Some(key.into()), ..Endpoint::default() };
         let client = Client::new(&endpoint).expect("a key is given");
         let request = provision::bind(&client, &self.made.pool, external_id, real_number);
         self.runtime.block_on(request).expect("a free number")

@@ -6,7 +6,10 @@ mod support;
 
 mod calls;
 mod caps;
+#[path = "../certificates/mod.rs"]
+mod certificates;
 mod families;
+mod https;
 mod intents;
 mod jobs;
 mod live_events;

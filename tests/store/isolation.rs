@@ -11,16 +11,17 @@ use crate::support;
 
 /// Tables whose rows belong to no tenant, each with the reason.
 const PLATFORM_TABLES: &[&str] = &[
-    "_sqlx_migrations", // the program's roles have no right on it
-    "api_key_signing",  // of keys, before any tenant is known
-    "api_nonce",        // the same
-    "call_code_loss",   // a time, for the relay
-    "pool",             // offered to all tenants
-    "pool_stock",       // of the platform
-    "pool_trunk",       // of the platform
-    "root_key_check",   // the program's roles have no right on it
-    "tenant",           // its own id is the tenant
-    "trunk_access",     // of trunks, which only the platform sees
+    "_sqlx_migrations",    // the program's roles have no right on it
+    "api_key_certificate", // of keys, before any tenant is known
+    "api_key_signing",     // the same
+    "api_nonce",           // the same
+    "call_code_loss",      // a time, for the relay
+    "pool",                // offered to all tenants
+    "pool_stock",          // of the platform
+    "pool_trunk",          // of the platform
+    "root_key_check",      // the program's roles have no right on it
+    "tenant",              // its own id is the tenant
+    "trunk_access",        // of trunks, which only the platform sees
 ];
 
 #[tokio::test]

@@ -50,7 +50,8 @@ pub async fn provision(
     operator_key: SecretString,
     sides: Sides,
 ) -> Result<Provisioned, ClientError> {
-    let client = |key| Client::new(&Endpoint { url: url.to_owned(), key: Some(key) });
+    let client =
+        |key| Client::new(&Endpoint { url: url.to_owned(), key: Some(key), ..Endpoint::default() });
     let operator = client(operator_key)?;
     let tenant = json!({"name": "Example Insurance", "desk_user": DESK});
     let tenant = id(&operator.post("/v1/tenants", &tenant).await?);
