@@ -43,13 +43,23 @@ need_rust() {
 }
 
 # Builds the binary as it is shipped and puts it at target/maskline. The target is named because the names of functions,
-# by which the profile knows them, depend on that. A compiler that knows them by other names goes without the profile.
+# by which the profile knows them, depend on that.
 build_shipped() {
   local host
   host=$(rustc -vV | sed -n 's/^host: //p')
-  RUSTFLAGS="-Cprofile-use=$PWD/pgo/maskline.profdata" \
+  CARGO_ENCODED_RUSTFLAGS="-Cprofile-use=$PWD/pgo/maskline.profdata" \
     cargo build --locked --release --bin maskline --target "$host" --target-dir target
   ln -f "target/$host/release/maskline" target/maskline
+  profile_fits target/maskline ||
+    say "the profile in pgo/ is of another compiler, machine or Cargo.lock: built without it (scripts/profile makes a new one)"
+}
+
+# Whether the functions of a binary have the names by which the profile knows them. They change with the compiler, the
+# machine's kind, the version of maskline and everything in Cargo.lock; what does not fit is left out without a word.
+profile_fits() {
+  local name
+  name=$(grep -aom1 '_ZN8maskline4main17h[0-9a-f]\{16\}E' pgo/maskline.profdata | head -n1)
+  [ -n "$name" ] && grep -aqF "$name" "$1"
 }
 
 # What every build needs: a C compiler for the crypto library.
