@@ -143,6 +143,7 @@ impl Store {
         page: PageRequest,
     ) -> Result<Page<Agent>, StoreError> {
         let mut tx = self.tenant(tenant).await?;
+        tx.plan_for_values().await?;
         let rows: Vec<Row> = sqlx::query_as(
             "select a.*, array(select caller from agent_caller_number c
                  where c.tenant_id = a.tenant_id and c.agent_id = a.id order by caller) as callers

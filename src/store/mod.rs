@@ -225,6 +225,14 @@ impl TenantTx {
         Ok(())
     }
 
+    /// What follows is planned for all tenants again, as at the beginning.
+    pub(in crate::store) async fn plan_for_all(&mut self) -> Result<(), StoreError> {
+        sqlx::query("select set_config('plan_cache_mode', 'force_generic_plan', true)")
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
     /// Cached routes that touch this table are stale once this transaction is committed.
     pub fn touch_routes(&mut self, table: RouteTable) {
         self.inner.notices.touch(table);

@@ -122,6 +122,9 @@ impl TenantTx {
         pool: Uuid,
         count: usize,
     ) -> Result<VecDeque<Taken>, StoreError> {
+        // A limit that is not known counts as a tenth of all that is free: a plan for that reads
+        // the whole table.
+        self.plan_for_values().await?;
         let rows: Vec<(Uuid, String)> = sqlx::query_as(
             "with free as materialized (
                  select v.id, v.released_at from virtual_number v
@@ -147,6 +150,7 @@ impl TenantTx {
         .bind(i64::try_from(count).unwrap_or(i64::MAX))
         .fetch_all(self.connection())
         .await?;
+        self.plan_for_all().await?;
         rows.into_iter().map(Taken::read).collect()
     }
 }
