@@ -143,9 +143,10 @@ impl PoolBody {
 /// How far the numbers of a pool go.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ForecastBody {
-    /// Numbers that were taken, a day on average over the last 28 days, or since the pool was made.
+    /// Numbers that were taken, a day on average over the last 28 days or since the pool is in use.
     taken_per_day: f64,
-    /// Rested numbers that are free again within 7 days.
+    /// Numbers that are free again within 7 days: rested, and where one tenant alone uses the pool,
+    /// a year after that tenant released them.
     returning_7_days: u64,
     /// Within 30 days.
     returning_30_days: u64,
@@ -157,14 +158,14 @@ pub struct ForecastBody {
 }
 
 impl ForecastBody {
-    fn new(free: u64, forecast: &PoolForecast) -> Self {
-        let PoolForecast { pace, counted_at, returning } = forecast;
+    fn new(forecast: &PoolForecast) -> Self {
+        let PoolForecast { pace, counted_at, free, returning } = forecast;
         let within = |days| returning.iter().take(days).sum();
         Self {
             taken_per_day: (pace.per_day() * 100.0).round() / 100.0,
             returning_7_days: within(7),
             returning_30_days: within(30),
-            days_left: pace.days_left(free, returning),
+            days_left: pace.days_left(*free, returning),
             counted_at: Time(*counted_at),
         }
     }
@@ -208,7 +209,7 @@ impl From<PoolCapacity> for CapacityBody {
             retired: counts.retired,
             total: counts.total(),
             low_since: counts.low_since.map(Time),
-            forecast: counts.forecast.map(|it| ForecastBody::new(counts.available, &it)),
+            forecast: counts.forecast.map(|it| ForecastBody::new(&it)),
         }
     }
 }

@@ -71,7 +71,9 @@ impl Pace {
         for day in 0..FORECAST_DAYS {
             supply = supply.saturating_add(returning.get(usize::from(day)).copied().unwrap_or(0));
             let wanted = self.taken.saturating_mul(u64::from(day) + 1);
-            if self.taken > 0 && supply.saturating_mul(days) <= wanted {
+            let is_used_up = self.taken > 0 && supply.saturating_mul(days) <= wanted;
+            // Where nothing is left nothing is taken either: that is no sign of plenty.
+            if is_used_up || supply == 0 {
                 return Some(day);
             }
         }
@@ -110,7 +112,9 @@ mod tests {
         assert_eq!(pace.days_left(10, &[10; 365]), None);
         assert_eq!(pace.days_left(3_650, &[]), Some(364));
         assert_eq!(pace.days_left(3_651, &[]), None);
-        assert_eq!(Pace { taken: 0, days: 28 }.days_left(0, &[]), None);
+        let idle = Pace { taken: 0, days: 28 };
+        assert_eq!((idle.days_left(1, &[]), idle.days_left(0, &[])), (None, Some(0)));
+        assert_eq!(idle.days_left(0, &[0, 1]), Some(0));
         assert_eq!(Pace { taken: u64::MAX, days: 1 }.days_left(u64::MAX, &[1]), Some(0));
     }
 

@@ -12,8 +12,6 @@ use crate::store::{RelayPool, Store, StoreError};
 
 /// How often pools are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
-/// The most pools whose pace is counted after one look: each may take a second.
-const PACES_MAX: usize = 8;
 
 /// Looks until `stop`.
 pub(super) async fn watch(store: Store, relay: RelayPool, stop: CancellationToken) {
@@ -31,13 +29,10 @@ async fn look(store: &Store, relay: &RelayPool) -> Result<(), StoreError> {
     let at = now().wall;
     let seen = store.look_at_pools(at).await?;
     say(&seen);
-    store.tell_of_low_pools(at).await?;
-    for _ in 0..PACES_MAX {
-        if !store.count_pace(relay, at).await? {
-            break;
-        }
-    }
-    Ok(())
+    // One that fails keeps the other from nothing.
+    let told = store.tell_of_low_pools(at).await;
+    store.count_paces(relay, at).await?;
+    told
 }
 
 fn say(seen: &PoolsSeen) {

@@ -13,12 +13,15 @@ use super::outbox::NewEvent;
 use super::{PlatformTx, RelayPool, Store};
 use crate::domain::event::EventKind;
 use crate::domain::id::{PoolId, TenantId};
+use crate::domain::number_state::SAME_TENANT_TIME;
 use crate::domain::stock::{FORECAST_DAYS, PACE_DAYS, Pace, Stock};
 
 /// The most pools that are looked at.
 const POOLS_MAX: i64 = 10_000;
 /// The most tenants that one look tells; the others are told by the next one.
 const TELL_MAX: i64 = 1_000;
+/// The longest that the pace of all pools is counted for.
+const COUNT_TIME_MAX: &str = "60s";
 /// How old a pace may be.
 const PACE_KEEP_TIME: Duration = Duration::from_secs(60 * 60);
 
@@ -40,11 +43,28 @@ pub struct PoolForecast {
     pub pace: Pace,
     /// As of when.
     pub counted_at: SystemTime,
-    /// How many rested numbers are free again on each of the coming days, today first.
+    /// Numbers that can be given now to whoever uses the pool: where that is one tenant, none that
+    /// it has had within a year.
+    pub free: u64,
+    /// How many numbers are free again on each of the coming days, today first.
     pub returning: Vec<u64>,
 }
 
 type StockRow = (Uuid, i64, i64, Option<Timestamp>);
+
+/// Counts of the numbers of a pool. $1: who has released a number since then does not get it again
+/// (`take_free`). The numbers of a pool that one tenant alone uses were its own.
+macro_rules! counts {
+    () => {
+        "count(*) filter (where state = 'available') as free,
+         count(*) filter (where state = 'available'
+             and (released_at is null or released_at <= $1)) as rested,
+         count(*) filter (where state <> 'retired') as usable,
+         coalesce(min(uuid_hash_extended(tenant_id, 0)) filter (where state = 'bound')
+             = max(uuid_hash_extended(tenant_id, 0)) filter (where state = 'bound'), false)
+             as has_one_user "
+    };
+}
 
 impl Store {
     /// Looks how many numbers each pool has left, and writes down which are low and which no more.
@@ -53,15 +73,18 @@ impl Store {
     /// [`StoreError`] when the database refuses or is away.
     pub async fn look_at_pools(&self, now: SystemTime) -> Result<PoolsSeen, StoreError> {
         let mut tx = self.platform().await?;
-        let rows: Vec<StockRow> = sqlx::query_as(
+        let rows: Vec<StockRow> = sqlx::query_as(concat!(
             "select p.id, coalesce(n.free, 0), coalesce(n.usable, 0), s.low_since
              from pool p
              left join pool_stock s on s.pool_id = p.id
-             left join (select pool_id, count(*) filter (where state = 'available') as free,
-                               count(*) filter (where state <> 'retired') as usable
-                        from virtual_number group by pool_id) as n on n.pool_id = p.id
-             order by p.id limit $1",
-        )
+             left join (select c.pool_id, case when c.has_one_user then c.rested else c.free end
+                                   as free, c.usable
+                        from (select pool_id, ",
+            counts!(),
+            "             from virtual_number group by pool_id) as c) as n on n.pool_id = p.id
+             order by p.id limit $2",
+        ))
+        .bind(to_sql(now - SAME_TENANT_TIME)?)
         .bind(POOLS_MAX)
         .fetch_all(tx.connection())
         .await?;
@@ -152,35 +175,45 @@ impl Store {
         tx.commit().await
     }
 
-    /// Counts how fast the numbers of one pool go, where that was not done for an hour. False when
-    /// there is no such pool.
+    /// Counts how fast the numbers of all pools go, unless that was done within the last hour.
+    /// False when it was.
     ///
     /// # Errors
     /// [`StoreError`] when the database refuses or is away.
-    pub async fn count_pace(&self, relay: &RelayPool, now: SystemTime) -> Result<bool, StoreError> {
+    pub async fn count_paces(
+        &self,
+        relay: &RelayPool,
+        now: SystemTime,
+    ) -> Result<bool, StoreError> {
         let mut tx = self.platform().await?;
-        let due: Option<(Uuid, Timestamp)> = sqlx::query_as(
-            "select p.id, p.created_at from pool p left join pool_stock s on s.pool_id = p.id
-             where s.counted_at is null or s.counted_at <= $1
-             order by s.counted_at nulls first, p.id limit 1",
+        let is_due: bool = sqlx::query_scalar(
+            "select exists (select from pool p left join pool_stock s on s.pool_id = p.id
+                            where s.counted_at is null or s.counted_at <= $1)",
         )
         .bind(to_sql(now - PACE_KEEP_TIME)?)
-        .fetch_optional(tx.connection())
+        .fetch_one(tx.connection())
         .await?;
         drop(tx);
-        let Some((pool, created_at)) = due else { return Ok(false) };
-        let age = now.duration_since(from_sql(created_at)).unwrap_or_default();
-        let days = Pace::days(age);
-        let taken = relay.count_taken(pool, now).await?;
+        if !is_due {
+            return Ok(false);
+        }
+        let taken = relay.count_taken(now).await?;
+        let days = |row: &TakenRow| {
+            Pace::days(now.duration_since(from_sql(row.2)).unwrap_or_default()).cast_signed()
+        };
         let mut tx = self.platform().await?;
         sqlx::query(
-            "insert into pool_stock (pool_id, taken, days, counted_at) values ($1, $2, $3, $4)
+            "insert into pool_stock (pool_id, taken, days, counted_at)
+             select p.id, coalesce(t.taken, 0), coalesce(t.days, $4), $5
+             from pool p left join unnest($1::uuid[], $2::bigint[], $3::smallint[])
+                 as t (pool_id, taken, days) on t.pool_id = p.id
              on conflict on constraint pool_stock_pkey do update
              set taken = excluded.taken, days = excluded.days, counted_at = excluded.counted_at",
         )
-        .bind(pool)
-        .bind(taken)
-        .bind(days.cast_signed())
+        .bind(taken.iter().map(|row| row.0).collect::<Vec<_>>())
+        .bind(taken.iter().map(|row| row.1).collect::<Vec<_>>())
+        .bind(taken.iter().map(days).collect::<Vec<_>>())
+        .bind(PACE_DAYS.cast_signed())
         .bind(to_sql(now)?)
         .execute(tx.connection())
         .await?;
@@ -189,21 +222,32 @@ impl Store {
     }
 }
 
+/// A pool, how many of its numbers were taken in the time, and when the first one was that
+/// somebody had in it.
+type TakenRow = (Uuid, i64, Timestamp);
+
 impl RelayPool {
-    /// How many numbers of a pool were taken in the last [`PACE_DAYS`]. A number rests for longer
-    /// than that: where the oldest binding of the time began in it, nobody had it before.
-    async fn count_taken(&self, pool: Uuid, now: SystemTime) -> Result<i64, StoreError> {
+    /// How many numbers of each pool were taken in the last [`PACE_DAYS`]. A number rests for
+    /// longer than that: where the oldest binding of the time began in it, nobody had it before.
+    /// All bindings are read, once for all pools.
+    async fn count_taken(&self, now: SystemTime) -> Result<Vec<TakenRow>, StoreError> {
         let since = now - Duration::from_secs(u64::from(PACE_DAYS) * 24 * 60 * 60);
-        Ok(sqlx::query_scalar(
-            "select count(*) from (
-                 select b.number_id from binding b join virtual_number v on v.id = b.number_id
-                 where v.pool_id = $1 and (b.ended_at is null or b.ended_at >= $2)
-                 group by b.number_id having min(b.created_at) >= $2) as taken",
+        let mut tx = self.0.begin().await?;
+        sqlx::query("select set_config('statement_timeout', $1, true)")
+            .bind(COUNT_TIME_MAX)
+            .execute(&mut *tx)
+            .await?;
+        let rows = sqlx::query_as(
+            "select v.pool_id, count(*) filter (where t.first_at >= $1), min(t.first_at)
+             from (select number_id, min(created_at) as first_at from binding
+                   where ended_at is null or ended_at >= $1 group by number_id) as t
+             join virtual_number v on v.id = t.number_id
+             group by v.pool_id",
         )
-        .bind(pool)
         .bind(to_sql(since)?)
-        .fetch_one(&self.0)
-        .await?)
+        .fetch_all(&mut *tx)
+        .await?;
+        Ok(rows)
     }
 }
 
@@ -243,27 +287,43 @@ impl PlatformTx {
         let low_since = low_since.map(from_sql);
         let Some(counted_at) = counted_at else { return Ok((low_since, None)) };
         let pace = Pace { taken: taken.unsigned_abs(), days: days.unsigned_abs() };
-        let returning = self.count_returning(pool, now).await?;
+        let (free, rested, has_one_user): (i64, i64, bool) = sqlx::query_as(concat!(
+            "select free, rested, has_one_user from (select ",
+            counts!(),
+            " from virtual_number where pool_id = $2) as c",
+        ))
+        .bind(to_sql(now - SAME_TENANT_TIME)?)
+        .bind(uuid(pool.as_u128()))
+        .fetch_one(self.connection())
+        .await?;
+        let free = if has_one_user { rested } else { free }.unsigned_abs();
+        let returning = self.count_returning(pool, has_one_user, now).await?;
         let counted_at = from_sql(counted_at);
-        Ok((low_since, Some(PoolForecast { pace, counted_at, returning })))
+        Ok((low_since, Some(PoolForecast { pace, counted_at, free, returning })))
     }
 
     async fn count_returning(
         &mut self,
         pool: PoolId,
+        has_one_user: bool,
         now: SystemTime,
     ) -> Result<Vec<u64>, StoreError> {
+        // Of what is absent, `greatest` takes no notice.
         let rows: Vec<(i32, i64)> = sqlx::query_as(
-            "select greatest(0, floor(extract(epoch from cooling_until - $2) / 86400))::integer,
-                    count(*)
-             from virtual_number
-             where pool_id = $1 and state in ('draining', 'cooling')
-               and cooling_until < $2 + make_interval(days => $3)
+            "select greatest(0, floor(extract(epoch from back_at - $2) / 86400))::integer, count(*)
+             from (select case when $4 then greatest(cooling_until, released_at + $5)
+                               else cooling_until end as back_at
+                   from virtual_number
+                   where pool_id = $1 and (state in ('draining', 'cooling')
+                       or $4 and state = 'available' and released_at > $2 - $5)) as n
+             where back_at < $2 + make_interval(days => $3)
              group by 1",
         )
         .bind(uuid(pool.as_u128()))
         .bind(to_sql(now)?)
         .bind(i32::from(FORECAST_DAYS))
+        .bind(has_one_user)
+        .bind(SAME_TENANT_TIME)
         .fetch_all(self.connection())
         .await?;
         let by_day: BTreeMap<u16, u64> = rows

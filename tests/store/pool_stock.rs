@@ -67,11 +67,6 @@ async fn each_tenant_that_uses_a_low_pool_is_told_once_for_each_time_that_it_is(
 async fn a_forecast_knows_what_was_taken_lately_and_what_comes_back() {
     let mut world = World::new().await;
     let insurer = world.insurer("A").await;
-    sqlx::query("update pool set created_at = $1 - interval '100 days'")
-        .bind(jiff_sqlx::Timestamp::from(jiff::Timestamp::try_from(noon()).expect("in range")))
-        .execute(&mut world.sql)
-        .await
-        .expect("an old pool");
     world.numbers(10).await;
     let before = world.try_bind(insurer.id, noon() - DAY * 40, wanted("old", 20)).await;
     assert!(matches!(before, BindOutcome::Created(_)), "{before:?}");
@@ -83,17 +78,66 @@ async fn a_forecast_knows_what_was_taken_lately_and_what_comes_back() {
     let (store, relay) = (&world.test.store, &world.test.database.relay);
     let at_first = store.find_pool_capacity(world.pool, noon()).await.expect("counted");
     assert_eq!(at_first.expect("a pool").forecast, None);
-    assert!(store.count_pace(relay, noon()).await.expect("counted"));
-    assert!(
-        !store.count_pace(relay, noon()).await.expect("an answer"),
-        "it is an hour old at most"
-    );
-    assert!(store.count_pace(relay, noon() + DAY).await.expect("counted"));
+    assert!(store.count_paces(relay, noon()).await.expect("counted"));
+    let again = store.count_paces(relay, noon()).await.expect("an answer");
+    assert!(!again, "it is an hour old at most");
+    assert!(store.count_paces(relay, noon() + DAY).await.expect("counted"));
     let capacity = store.find_pool_capacity(world.pool, noon()).await.expect("counted");
     let capacity = capacity.expect("a pool");
     assert_eq!((capacity.available, capacity.bound, capacity.cooling), (5, 4, 1));
     let forecast = capacity.forecast.expect("counted");
     assert_eq!(forecast.pace, Pace { taken: 4, days: 28 });
     let back: Vec<_> = (0..).zip(&forecast.returning).filter(|(_, count)| **count > 0).collect();
-    assert_eq!(back, [(180, &1)]);
+    assert_eq!(back, [], "its only tenant gets it again after a year alone");
+    assert_eq!(forecast.free, 5);
+    let other = world.insurer("B").await;
+    bind(&world, other.id, 5..6).await;
+    let capacity = world.test.store.find_pool_capacity(world.pool, noon()).await.expect("counted");
+    let forecast = capacity.expect("a pool").forecast.expect("counted");
+    let back: Vec<_> = (0..).zip(&forecast.returning).filter(|(_, count)| **count > 0).collect();
+    assert_eq!((forecast.free, back), (4, vec![(180, &1)]));
+}
+
+#[tokio::test]
+async fn the_pace_is_that_of_the_days_in_which_a_pool_is_used() {
+    let mut world = World::new().await;
+    let insurer = world.insurer("A").await;
+    world.numbers(10).await;
+    let (store, relay) = (&world.test.store, &world.test.database.relay);
+    assert!(store.count_paces(relay, noon()).await.expect("counted"));
+    let pace = async |after| {
+        let capacity = store.find_pool_capacity(world.pool, noon() + after).await;
+        let forecast = capacity.expect("counted").expect("a pool").forecast;
+        forecast.map(|forecast| forecast.pace)
+    };
+    assert_eq!(pace(DAY).await, Some(Pace { taken: 0, days: 28 }), "nobody uses it");
+    bind(&world, insurer.id, 0..3).await;
+    assert!(store.count_paces(relay, noon() + DAY * 2).await.expect("counted"));
+    assert_eq!(pace(DAY * 2).await, Some(Pace { taken: 3, days: 2 }), "however old the pool is");
+}
+
+#[tokio::test]
+async fn what_its_only_tenant_may_not_have_yet_is_not_left_of_a_pool() {
+    let mut world = World::new().await;
+    let insurer = world.insurer("A").await;
+    world.numbers(10).await;
+    bind(&world, insurer.id, 0..6).await;
+    for number in 6..10 {
+        let ended = world.bind(&insurer, &format!("ended{number}"), number).await;
+        let mut tx = world.test.store.tenant(insurer.id).await.expect("begun");
+        tx.unbind(noon(), ended.id, CallsUp::End, None).await.expect("unbound");
+        tx.commit().await.expect("committed");
+    }
+    let rested = noon() + DAY * 200;
+    for at in [noon() + DAY, rested] {
+        let mut platform = world.test.store.platform().await.expect("begun");
+        platform.sweep_numbers(at).await.expect("swept");
+        platform.commit().await.expect("committed");
+    }
+    let capacity = world.test.store.find_pool_capacity(world.pool, rested).await.expect("counted");
+    assert_eq!(capacity.expect("a pool").available, 4, "for others");
+    let seen = world.test.store.look_at_pools(rested).await.expect("counted");
+    assert_eq!(seen.newly_low, [(world.pool, Stock { free: 0, usable: 10 })]);
+    let year = world.test.store.look_at_pools(noon() + DAY * 366).await.expect("counted");
+    assert_eq!(year.recovered, [world.pool]);
 }
