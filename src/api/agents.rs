@@ -13,10 +13,11 @@ use super::error::{ApiError, Code, Problem};
 use super::etag::IfMatch;
 use super::extract::{Json, PathId, Query};
 use super::field_error::Rule;
-use super::forms::{CallerNumber, Name, Word};
+use super::forms::{CallerNumber, Name, PurposeWord, Word, purposes};
 use super::paging::{Cursor, Limit, ListBody, request};
 use super::values::{Checks, Id, Time, nullable, refuse_unsupported};
 use crate::domain::id::AgentId;
+use crate::domain::purpose::Purpose;
 use crate::domain::route::CALLER_CHARS_MAX;
 use crate::store::agent::{Agent, AgentChange, NewAgent};
 
@@ -91,6 +92,11 @@ pub struct AgentCreate {
     /// The tenant's own word for a team.
     #[schema(value_type = Option<Word>)]
     group: Option<String>,
+    /// The only purposes that it may call for; all when absent. A call that names no purpose is
+    /// for none of them.
+    #[schema(value_type = Option<std::collections::BTreeSet<PurposeWord>>, min_items = 1,
+        max_items = 11)]
+    allowed_purposes: Option<Vec<String>>,
 }
 
 /// What may change of an agent.
@@ -116,6 +122,11 @@ pub struct AgentPatch {
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<Word>)]
     group: Option<Option<String>>,
+    /// The only purposes that it may call for, instead of those before; null allows all.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<std::collections::BTreeSet<PurposeWord>>, min_items = 1,
+        max_items = 11)]
+    allowed_purposes: Option<Option<Vec<String>>>,
 }
 
 /// An agent.
@@ -138,6 +149,8 @@ pub struct AgentBody {
     state: String,
     /// The tenant's own word for a team.
     group: Option<String>,
+    /// The only purposes that it may call for; null where it may call for all.
+    allowed_purposes: Option<Vec<&'static str>>,
     /// When it was made.
     created_at: Time,
     /// When it was last changed.
@@ -155,6 +168,9 @@ impl From<Agent> for AgentBody {
             filing: agent.filing,
             state: agent.state,
             group: agent.group,
+            allowed_purposes: agent
+                .allowed_purposes
+                .map(|only| only.iter().map(|purpose| purpose.label()).collect()),
             created_at: Time(agent.created_at),
             updated_at: Time(agent.updated_at),
         }
@@ -191,6 +207,7 @@ pub async fn create(
     checks.optional_text("/licence", body.licence.as_deref(), WORD_CHARS_MAX);
     checks.optional_text("/group", body.group.as_deref(), WORD_CHARS_MAX);
     check_callers(&mut checks, &body.caller_numbers);
+    let allowed_purposes = body.allowed_purposes.map(|only| check_purposes(&mut checks, &only));
     checks.finish()?;
     check_filing(body.filing)?;
     let now = api.now();
@@ -202,6 +219,7 @@ pub async fn create(
         caller_numbers: body.caller_numbers,
         filing: body.filing.unwrap_or(FilingWord::Filed).label(),
         group: body.group,
+        allowed_purposes,
     };
     let agent = api.store().insert_agent(actor.tenant, new, now.wall).await?;
     // An attempt of this extension may have been refused, and remembered, before it was known.
@@ -259,6 +277,9 @@ pub async fn patch(
     checks.optional_text("/licence", inner(&body.licence).as_deref(), WORD_CHARS_MAX);
     checks.optional_text("/group", inner(&body.group).as_deref(), WORD_CHARS_MAX);
     check_callers(&mut checks, body.caller_numbers.as_deref().unwrap_or_default());
+    let allowed_purposes = body.allowed_purposes;
+    let allowed_purposes =
+        allowed_purposes.map(|only| only.map(|only| check_purposes(&mut checks, &only)));
     checks.finish()?;
     check_filing(body.filing)?;
     let found = api.store().find_agent(actor.tenant, id).await?;
@@ -270,6 +291,7 @@ pub async fn patch(
         filing: body.filing.map(FilingWord::label),
         state: body.state.map(AgentStateWord::label),
         group: body.group,
+        allowed_purposes,
     };
     let (version, now) = (if_match.version()?, api.now().wall);
     let agent = api.store().update_agent(actor.tenant, id, change, version, now).await?;
@@ -298,6 +320,24 @@ pub async fn delete(
 fn check_filing(filing: Option<FilingWord>) -> Result<(), ApiError> {
     let is_other = matches!(filing, Some(FilingWord::Missing | FilingWord::Expired));
     refuse_unsupported(&[(is_other, "/filing")])
+}
+
+/// Purposes in the order of their codes.
+fn check_purposes(checks: &mut Checks, labels: &[String]) -> Vec<Purpose> {
+    let (pointer, count_max) = ("/allowed_purposes", Purpose::ALL.len());
+    let length = Rule::Length(1, count_max);
+    checks.require((1..=count_max).contains(&labels.len()), pointer, length);
+    let mut only = Vec::with_capacity(count_max);
+    for (index, label) in labels.iter().enumerate().take(count_max) {
+        let pointer = format!("{pointer}/{index}");
+        let purpose = Purpose::ALL.iter().copied().find(|it| it.label() == label);
+        checks.require(purpose.is_some(), &pointer, Rule::NotAllowed(purposes().into()));
+        let is_first = purpose.is_none_or(|purpose| !only.contains(&purpose));
+        checks.require(is_first, &pointer, Rule::Duplicate);
+        only.extend(purpose);
+    }
+    only.sort_unstable();
+    only
 }
 
 /// Extensions as a PBX writes them into the user part of From.

@@ -86,6 +86,11 @@ impl ToSchema for PurposeWord {
     }
 }
 
+/// All purposes that can be named, for whoever has named another.
+pub(super) fn purposes() -> String {
+    Purpose::ALL.iter().map(|purpose| purpose.label()).collect::<Vec<_>>().join(", ")
+}
+
 /// An operation that a key may use.
 #[derive(Debug)]
 pub(super) struct Scope;

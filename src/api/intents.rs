@@ -16,7 +16,7 @@ use super::bindings::NoFields;
 use super::error::{ApiError, Code, Problem};
 use super::extract::{Json, OptionalJson, PathId, Query};
 use super::field_error::Rule;
-use super::forms::{Key, PurposeWord};
+use super::forms::{Key, PurposeWord, purposes};
 use super::paging::{Cursor, Limit, ListBody, request};
 use super::values::{Checks, Id, Time, VirtualNumberField, problem_at};
 use crate::domain::cause::Cause;
@@ -221,10 +221,6 @@ async fn refusals(
         Decision::Allow => Vec::new(),
         Decision::Refuse { reasons, .. } => reasons,
     })
-}
-
-fn purposes() -> String {
-    Purpose::ALL.iter().map(|purpose| purpose.label()).collect::<Vec<_>>().join(", ")
 }
 
 /// Lists intents, newest first. They are kept for 30 days after their time.

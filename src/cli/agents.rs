@@ -12,6 +12,7 @@ const COLUMNS: &[Column] = &[
     ("STATE", "state"),
     ("FILING", "filing"),
     ("GROUP", "group"),
+    ("MAY CALL FOR", "allowed_purposes"),
 ];
 /// Of a login that is shown once.
 pub(super) const LOGIN_COLUMNS: &[Column] =

@@ -92,6 +92,8 @@ pub struct Route {
     pub hearer: Hearer,
     /// The number by which the tenant knows the agent who calls; empty where nobody is known.
     pub agent_number: Box<str>,
+    /// The only purposes that the agent may call for; all where absent.
+    pub allowed_purposes: Option<Box<[Purpose]>>,
     /// What the subscriber does not want to be called for, each until a time.
     pub do_not_call: Vec<(Purpose, SystemTime)>,
     /// The subscriber wants no calls at all before this.

@@ -44,12 +44,13 @@ impl From<Direction> for Attempt {
 /// One rule: the cause for which it refuses, or nothing.
 type Rule = fn(&Route, &Attempt, SystemTime) -> Option<Cause>;
 
-/// In the order in which a caller is told: binding live, tenant, caller, direction, what the
-/// subscriber wants, caps against fraud.
-const RULES: [Rule; 10] = [
+/// In the order in which a caller is told: binding live, tenant, caller and what it may call for,
+/// direction, what the subscriber wants, caps against fraud.
+const RULES: [Rule; 11] = [
     binding_is_live,
     tenant_is_active,
     caller_is_known,
+    purpose_is_the_agents,
     direction_fits,
     calls_are_not_paused,
     caller_is_not_blocked,
@@ -101,6 +102,15 @@ fn caller_is_known(route: &Route, _attempt: &Attempt, _now: SystemTime) -> Optio
         }
         CallerParty::Stranger => Some(Cause::NumberUnknown),
     }
+}
+
+/// The agent may call for this. A call that says nothing of what it is for is for none of the
+/// purposes that an agent is limited to.
+fn purpose_is_the_agents(route: &Route, attempt: &Attempt, _now: SystemTime) -> Option<Cause> {
+    let to_subscriber = attempt.direction == Direction::ToSubscriber;
+    let purpose = &attempt.stated.purpose;
+    let is_refused = route.allowed_purposes.as_ref().is_some_and(|only| !only.contains(purpose));
+    (to_subscriber && is_refused).then_some(Cause::PurposeNotAllowed)
 }
 
 /// An agent may only reach the subscriber, and the subscriber only the desk, each from its own side
@@ -200,6 +210,7 @@ pub(super) mod tests {
             duration_max: None,
             hearer: Hearer::default(),
             agent_number: "4821".into(),
+            allowed_purposes: None,
             do_not_call: Vec::new(),
             paused_until: None,
             is_blocked: false,
@@ -225,6 +236,29 @@ pub(super) mod tests {
     fn an_active_agent_reaches_the_subscriber_of_a_live_binding() {
         let route = route(ACTIVE, agent(true), subscriber());
         assert_eq!(decide(&route, Direction::ToSubscriber, at(1)), Decision::Allow);
+    }
+
+    #[test]
+    fn an_agent_who_is_limited_calls_for_its_purposes_alone_and_names_them() {
+        let mut route = route(ACTIVE, agent(true), subscriber());
+        let causes = |route: &Route, direction, purpose| {
+            let stated = Stated { purpose, intent: None };
+            refusals(decide(route, Attempt { direction, stated }, at(1)))
+        };
+        let to = Direction::ToSubscriber;
+        route.allowed_purposes = Some([Purpose::Claim, Purpose::Survey].into());
+        assert_eq!(causes(&route, to, Purpose::Claim), []);
+        assert_eq!(causes(&route, to, Purpose::Survey), []);
+        assert_eq!(causes(&route, to, Purpose::Marketing), [Cause::PurposeNotAllowed]);
+        assert_eq!(causes(&route, to, Purpose::Unspecified), [Cause::PurposeNotAllowed]);
+        route.do_not_call = vec![(Purpose::Marketing, at(10))];
+        let both = [Cause::PurposeNotAllowed, Cause::DoNotCall];
+        assert_eq!(causes(&route, to, Purpose::Marketing), both);
+        route.allowed_purposes = Some([].into());
+        assert_eq!(causes(&route, to, Purpose::Claim), [Cause::PurposeNotAllowed], "none is none");
+        let (caller, callee) = (CallerParty::Subscriber, Callee::Desk("600".into()));
+        let back = Route { caller, callee, ..route };
+        assert_eq!(causes(&back, Direction::FromSubscriber, Purpose::Unspecified), []);
     }
 
     #[test]

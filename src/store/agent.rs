@@ -6,10 +6,11 @@ use jiff_sqlx::Timestamp;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::convert::{from_sql, to_sql, uuid};
+use super::convert::{from_sql, label, to_sql, uuid};
 use super::page::{Page, PageRequest};
 use super::{RouteTable, Store, StoreError, TenantTx};
 use crate::domain::id::{AgentId, TenantId};
+use crate::domain::purpose::Purpose;
 
 /// An agent.
 #[derive(Clone, Debug)]
@@ -23,6 +24,7 @@ pub struct Agent {
     pub filing: String,
     pub state: String,
     pub group: Option<String>,
+    pub allowed_purposes: Option<Vec<Purpose>>,
     pub version: u64,
     pub created_at: SystemTime,
     pub updated_at: SystemTime,
@@ -39,6 +41,8 @@ pub struct NewAgent {
     pub caller_numbers: Vec<String>,
     pub filing: &'static str,
     pub group: Option<String>,
+    /// All where absent.
+    pub allowed_purposes: Option<Vec<Purpose>>,
 }
 
 /// What changes of an agent; absent fields stay.
@@ -51,6 +55,7 @@ pub struct AgentChange {
     pub filing: Option<&'static str>,
     pub state: Option<&'static str>,
     pub group: Option<Option<String>>,
+    pub allowed_purposes: Option<Option<Vec<Purpose>>>,
 }
 
 #[derive(FromRow)]
@@ -66,23 +71,27 @@ struct Row {
     created_at: Timestamp,
     updated_at: Timestamp,
     callers: Vec<String>,
+    purposes: Option<Vec<String>>,
 }
 
-impl From<Row> for Agent {
-    fn from(row: Row) -> Self {
-        Self {
-            id: AgentId::from_u128(row.id.as_u128()),
-            employee_id: row.employee_id,
-            name: row.name,
-            licence: row.licence,
-            caller_numbers: row.callers,
-            filing: row.filing,
-            state: row.state,
-            group: row.agent_group,
-            version: row.version.unsigned_abs(),
-            created_at: from_sql(row.created_at),
-            updated_at: from_sql(row.updated_at),
-        }
+impl Row {
+    fn read(self) -> Result<Agent, StoreError> {
+        let purpose = |it: &String| label("agent_purpose.purposes", it, Purpose::find_label);
+        let purposes = self.purposes.map(|all| all.iter().map(purpose).collect());
+        Ok(Agent {
+            id: AgentId::from_u128(self.id.as_u128()),
+            employee_id: self.employee_id,
+            name: self.name,
+            licence: self.licence,
+            caller_numbers: self.callers,
+            filing: self.filing,
+            state: self.state,
+            group: self.agent_group,
+            allowed_purposes: purposes.transpose()?,
+            version: self.version.unsigned_abs(),
+            created_at: from_sql(self.created_at),
+            updated_at: from_sql(self.updated_at),
+        })
     }
 }
 
@@ -114,6 +123,9 @@ impl Store {
         .execute(tx.connection())
         .await?;
         tx.write_callers(new.id, &new.caller_numbers).await?;
+        if let Some(purposes) = &new.allowed_purposes {
+            tx.write_purposes(new.id, purposes).await?;
+        }
         let agent = tx.load_agent(new.id).await?;
         tx.touch_routes(RouteTable::Agent);
         tx.commit().await?;
@@ -146,7 +158,9 @@ impl Store {
         tx.plan_for_values().await?;
         let rows: Vec<Row> = sqlx::query_as(
             "select a.*, array(select caller from agent_caller_number c
-                 where c.tenant_id = a.tenant_id and c.agent_id = a.id order by caller) as callers
+                 where c.tenant_id = a.tenant_id and c.agent_id = a.id order by caller) as callers,
+                 (select p.purposes from agent_purpose p
+                  where p.tenant_id = a.tenant_id and p.agent_id = a.id) as purposes
              from agent a
              where tenant_id = $1 and id < $2 and deleted_at is null
                  and ($3::text is null or employee_id = $3)
@@ -158,7 +172,7 @@ impl Store {
         .bind(page.fetch())
         .fetch_all(tx.connection())
         .await?;
-        let agents = rows.into_iter().map(Agent::from).collect();
+        let agents = rows.into_iter().map(Row::read).collect::<Result<Vec<_>, _>>()?;
         Ok(page.page(agents, |agent: &Agent| agent.id.as_u128()))
     }
 
@@ -207,6 +221,12 @@ impl Store {
             tx.delete_callers(id).await?;
             tx.write_callers(id, callers).await?;
         }
+        if let Some(purposes) = &change.allowed_purposes {
+            tx.delete_purposes(id).await?;
+            if let Some(purposes) = purposes {
+                tx.write_purposes(id, purposes).await?;
+            }
+        }
         let agent = tx.load_agent(id).await?;
         tx.touch_routes(RouteTable::Agent);
         tx.commit().await?;
@@ -243,6 +263,7 @@ impl Store {
             return Ok(None);
         }
         tx.delete_callers(id).await?;
+        tx.delete_purposes(id).await?;
         sqlx::query("delete from agent_login where tenant_id = $1 and agent_id = $2")
             .bind(uuid(tenant.as_u128()))
             .bind(uuid(id.as_u128()))
@@ -263,14 +284,16 @@ impl TenantTx {
         let tenant = uuid(self.tenant().as_u128());
         let row: Option<Row> = sqlx::query_as(
             "select a.*, array(select caller from agent_caller_number c
-                 where c.tenant_id = a.tenant_id and c.agent_id = a.id order by caller) as callers
+                 where c.tenant_id = a.tenant_id and c.agent_id = a.id order by caller) as callers,
+                 (select p.purposes from agent_purpose p
+                  where p.tenant_id = a.tenant_id and p.agent_id = a.id) as purposes
              from agent a where tenant_id = $1 and id = $2 and deleted_at is null",
         )
         .bind(tenant)
         .bind(uuid(id.as_u128()))
         .fetch_optional(self.connection())
         .await?;
-        Ok(row.map(Agent::from))
+        row.map(Row::read).transpose()
     }
 
     async fn load_agent(&mut self, id: AgentId) -> Result<Agent, StoreError> {
@@ -294,6 +317,30 @@ impl TenantTx {
     async fn delete_callers(&mut self, id: AgentId) -> Result<(), StoreError> {
         let tenant = uuid(self.tenant().as_u128());
         sqlx::query("delete from agent_caller_number where tenant_id = $1 and agent_id = $2")
+            .bind(tenant)
+            .bind(uuid(id.as_u128()))
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    async fn write_purposes(&mut self, id: AgentId, only: &[Purpose]) -> Result<(), StoreError> {
+        let tenant = uuid(self.tenant().as_u128());
+        let labels: Vec<&str> = only.iter().map(|purpose| purpose.label()).collect();
+        sqlx::query(
+            "insert into agent_purpose (tenant_id, agent_id, purposes) values ($1, $2, $3)",
+        )
+        .bind(tenant)
+        .bind(uuid(id.as_u128()))
+        .bind(labels)
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+
+    async fn delete_purposes(&mut self, id: AgentId) -> Result<(), StoreError> {
+        let tenant = uuid(self.tenant().as_u128());
+        sqlx::query("delete from agent_purpose where tenant_id = $1 and agent_id = $2")
             .bind(tenant)
             .bind(uuid(id.as_u128()))
             .execute(self.connection())

@@ -48,6 +48,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (48, "import_job", include_str!("../../migrations/0048_import_job.sql")),
     (55, "request_signatures", include_str!("../../migrations/0055_request_signatures.sql")),
     (56, "call_intent", include_str!("../../migrations/0056_call_intent.sql")),
+    (59, "agent_purpose", include_str!("../../migrations/0059_agent_purpose.sql")),
     (60, "pool_stock", include_str!("../../migrations/0060_pool_stock.sql")),
     (63, "client_certificates", include_str!("../../migrations/0063_client_certificates.sql")),
 ];

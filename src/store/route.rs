@@ -109,6 +109,7 @@ pub struct RouteRecord {
     targets: Vec<TrunkTarget>,
     hearer: Hearer,
     agent_number: Box<str>,
+    allowed_purposes: Option<Box<[Purpose]>>,
     do_not_call: Vec<(Purpose, SystemTime)>,
     paused_until: Option<SystemTime>,
     is_blocked: bool,
@@ -224,6 +225,7 @@ impl RouteRecord {
             duration_max: self.duration_max,
             hearer: self.hearer,
             agent_number: self.agent_number.clone(),
+            allowed_purposes: self.allowed_purposes.clone(),
             do_not_call: self.do_not_call.clone(),
             paused_until: self.paused_until,
             is_blocked: self.is_blocked,
@@ -414,6 +416,7 @@ fn record(row: RouteRow, side: SideRecord) -> Result<RouteRecord, StoreError> {
             slow: bound.is_senior.unwrap_or(false),
         },
         agent_number: row.employee_id.unwrap_or_default().into(),
+        allowed_purposes: row.allowed_purposes.as_deref().map(read_purposes).transpose()?,
         do_not_call: read_refused(
             &bound.refused.unwrap_or_default(),
             bound.refused_until.unwrap_or_default(),
@@ -428,6 +431,12 @@ fn record(row: RouteRow, side: SideRecord) -> Result<RouteRecord, StoreError> {
             &row.transports.unwrap_or_default(),
         )?,
     })
+}
+
+/// One that is not known stops the lookup: nobody can say whether it allows the call.
+fn read_purposes(labels: &[String]) -> Result<Box<[Purpose]>, StoreError> {
+    let read = |purpose: &String| label("agent_purpose.purposes", purpose, Purpose::find_label);
+    labels.iter().map(read).collect()
 }
 
 fn read_refused(

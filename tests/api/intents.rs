@@ -71,6 +71,19 @@ async fn a_call_that_would_be_refused_is_refused_with_every_reason() {
 }
 
 #[tokio::test]
+async fn an_agent_announces_only_what_it_may_call_for() {
+    let world = World::new().await;
+    let body = wanted(&world, 1).await;
+    let agent = format!("/v1/agents/{}", text(&body, "agent"));
+    world.admin.patch(&agent, json!({"allowed_purposes": ["survey"]})).await.gave(200);
+    let answer = world.admin.post("/v1/call-intents", body.clone()).await;
+    let answer = answer.refused(403, "policy_refused");
+    assert_eq!(answer.body["reasons"], json!(["purpose_not_allowed"]));
+    world.admin.patch(&agent, json!({"allowed_purposes": ["survey", "claim"]})).await.gave(200);
+    world.admin.post("/v1/call-intents", body).await.gave(201);
+}
+
+#[tokio::test]
 async fn what_is_wrong_or_foreign_is_told_by_its_place() {
     let world = World::new().await;
     let body = wanted(&world, 1).await;

@@ -70,6 +70,44 @@ async fn agents_come_change_and_go() {
 }
 
 #[tokio::test]
+async fn an_agent_may_be_limited_to_purposes() {
+    let world = World::new().await;
+    let create = async |employee: &str, only: Value| {
+        let body = json!({"employee_id": employee, "name": "Li", "allowed_purposes": only});
+        world.admin.post("/v1/agents", body).await
+    };
+    let free = create("1", Value::Null).await.gave(201);
+    assert_eq!(free.body["allowed_purposes"], Value::Null);
+    let made = create("2", json!(["survey", "claim"])).await.gave(201);
+    assert_eq!(made.body["allowed_purposes"], json!(["claim", "survey"]));
+    let path = format!("/v1/agents/{}", made.id());
+    let kept = world.admin.patch(&path, json!({"name": "Wu"})).await.gave(200);
+    assert_eq!(kept.body["allowed_purposes"], json!(["claim", "survey"]));
+    let less = world.admin.patch(&path, json!({"allowed_purposes": ["survey"]})).await.gave(200);
+    assert_eq!(less.body["allowed_purposes"], json!(["survey"]));
+    assert_eq!(world.admin.get(&path).await.gave(200).body, less.body);
+    let list = world.admin.get("/v1/agents?employee_id=2").await.gave(200);
+    assert_eq!(list.body["data"], json!([less.body]));
+    for (only, pointer, rule) in [
+        (json!([]), "/allowed_purposes", "length"),
+        (json!("claim"), "/allowed_purposes", "wrong_type"),
+        (json!(["Claim"]), "/allowed_purposes/0", "not_allowed"),
+        (json!(["claim", "unspecified"]), "/allowed_purposes/1", "not_allowed"),
+        (json!(["claim", "claim"]), "/allowed_purposes/1", "duplicate"),
+        (json!(vec!["claim"; 12]), "/allowed_purposes", "length"),
+    ] {
+        let answer = create("3", only.clone()).await.refused(422, "validation_failed");
+        assert_eq!(answer.place(), (pointer, rule));
+        let answer = world.admin.patch(&path, json!({"allowed_purposes": only})).await;
+        assert_eq!(answer.refused(422, "validation_failed").place(), (pointer, rule));
+    }
+    let all = world.admin.patch(&path, json!({"allowed_purposes": null})).await.gave(200);
+    assert_eq!(all.body["allowed_purposes"], Value::Null);
+    world.admin.patch(&path, json!({"allowed_purposes": ["claim"]})).await.gave(200);
+    world.admin.delete(&path).await.gave(204);
+}
+
+#[tokio::test]
 async fn trunks_come_change_and_go() {
     let world = World::new().await;
     let body = json!({

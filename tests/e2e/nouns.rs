@@ -67,6 +67,8 @@ fn an_insurer_works_by_commands_and_no_real_number_is_an_argument() {
     let agent = ["agents", "create", "employee_id=N-1", "name=N", "caller_numbers:=[\"7316\"]"];
     let agent = id(&run(&[&agent[..], &["-o", "json"]].concat(), ""));
     assert!(run(&["agents", "set", &agent, "state=disabled"], "").all().contains("disabled"));
+    let only = ["agents", "set", &agent, "allowed_purposes:=[\"claim\"]", "-o", "csv"];
+    assert!(run(&only, "").all().contains("group,allowed_purposes\n"));
     assert!(run(&["agents", "delete", &agent], "").good);
 
     let typed = run(&["subscribers", "create", &format!("real_number={REAL}")], "");

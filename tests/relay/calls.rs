@@ -149,6 +149,7 @@ async fn lay_out(store: &Store, tenant: TenantId, pbx: &Peer, carrier: &Peer) {
         caller_numbers: vec!["4821".to_owned()],
         filing: "filed",
         group: None,
+        allowed_purposes: None,
     };
     store.insert_agent(tenant, agent, noon()).await.expect("an agent");
     let sides = [(TrunkSide::Insurer { tenant }, pbx), (TrunkSide::Carrier, carrier)];

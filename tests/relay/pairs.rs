@@ -43,6 +43,7 @@ impl Pairs {
                 caller_numbers: vec![format!("482{nth}")],
                 filing: "filed",
                 group: None,
+                allowed_purposes: None,
             };
             store.insert_agent(bench.tenant, agent, noon()).await.expect("an agent");
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use maskline::call::io::{Control, Input};
 use maskline::domain::cause::Cause;
 use maskline::domain::id::BindingId;
+use maskline::domain::purpose::Purpose;
 use maskline::rtp::plane::Report;
 
 use crate::cast::{Place, Who};
@@ -36,6 +37,11 @@ pub(crate) enum Action {
         x: &'static str,
     },
     SuspendTenant(Place),
+    /// From here on this agent may call for one purpose alone.
+    Allow {
+        agent: Who,
+        only: Purpose,
+    },
     /// Ends the latest live call that this person dialled.
     TerminateCallOf(Who),
     Drain,
@@ -91,6 +97,10 @@ impl World {
             Action::Resume { x } => self.resume(x),
             Action::SuspendTenant(tenant) => {
                 self.commit(|facts| _ = facts.suspended_tenants.insert(tenant));
+                self.store.invalidate();
+            }
+            Action::Allow { agent, only } => {
+                self.commit(|facts| _ = facts.allowed.insert(agent.agent(), only));
                 self.store.invalidate();
             }
             Action::TerminateCallOf(who) => {

@@ -25,13 +25,12 @@ pub(crate) fn note(witness: &Witness) {
 }
 
 /// Causes of later issues: of rules and menus that do not exist yet; and our own faults.
-const NOT_YET: [Cause; 10] = [
+const NOT_YET: [Cause; 9] = [
     Cause::QuietHours,
     Cause::FrequencyCap,
     Cause::PlatformBudget,
     Cause::NoConsent,
     Cause::AgentNotFiled,
-    Cause::PurposeNotAllowed,
     Cause::IntentRequired,
     Cause::DirectionNotAllowed,
     Cause::ExtensionWrong,

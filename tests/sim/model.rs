@@ -1,11 +1,12 @@
 //! Who may talk to whom, from bindings and times alone. It knows nothing of SIP, of routes, of the
 //! gate; it is short enough to be believed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use maskline::domain::cause::Cause;
 use maskline::domain::id::AgentId;
+use maskline::domain::purpose::Purpose;
 
 use crate::cast::{Place, Who};
 
@@ -14,6 +15,8 @@ use crate::cast::{Place, Who};
 pub(crate) struct Facts {
     pub(crate) bindings: Vec<Binding>,
     pub(crate) agents: Vec<Who>,
+    /// Agents who may call for one purpose alone.
+    pub(crate) allowed: BTreeMap<AgentId, Purpose>,
     /// The desk of each tenant that has one.
     pub(crate) desks: Vec<Who>,
     pub(crate) suspended_tenants: BTreeSet<Place>,
@@ -66,6 +69,10 @@ impl Facts {
             if !self.agents.contains(&caller) {
                 return Err(Cause::AgentUnknown);
             }
+            // None of them names one.
+            if self.allowed.get(&caller.agent()).is_some_and(|only| *only != Purpose::Unspecified) {
+                return Err(Cause::PurposeNotAllowed);
+            }
             let party = (binding.tenant, binding.subscriber.user);
             if self.paused.contains(&party) {
                 return Err(Cause::Paused);
@@ -82,7 +89,8 @@ impl Facts {
 }
 
 /// The causes that the model decides on; all others are faults, timers or people.
-pub(crate) const POLICY: [Cause; 9] = [
+pub(crate) const POLICY: [Cause; 10] = [
+    Cause::PurposeNotAllowed,
     Cause::Paused,
     Cause::Blocked,
     Cause::DoNotCall,

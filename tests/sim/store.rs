@@ -262,6 +262,9 @@ impl Store {
             duration_max: self.duration_max,
             hearer: Hearer::default(),
             agent_number: "4821".into(),
+            allowed_purposes: agent
+                .and_then(|id| self.facts.allowed.get(&id))
+                .map(|only| Box::from([*only])),
             do_not_call: {
                 let party = (binding.tenant, binding.subscriber.user);
                 let is_unwanted = self.unwanted.contains(&party);

@@ -31,6 +31,7 @@ pub(crate) async fn agent(world: &World, tenant: TenantId, extension: &str) -> A
         caller_numbers: vec![format!("9{extension}"), extension.to_owned()],
         filing: "filed",
         group: None,
+        allowed_purposes: None,
     };
     world.test.store.insert_agent(tenant, new, noon()).await.expect("an agent").id
 }

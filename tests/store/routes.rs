@@ -4,7 +4,9 @@ use maskline::domain::binding::{BindingState, SuspendReason};
 use maskline::domain::cause::Cause;
 use maskline::domain::id::TenantId;
 use maskline::domain::number::VirtualNumber;
+use maskline::domain::purpose::Purpose;
 use maskline::domain::route::{Callee, CallerParty, Route};
+use maskline::store::agent::AgentChange;
 use maskline::store::binding::CallsUp;
 use maskline::store::route::{self, Missing, RouteKey, RouteLookup, RouteRecord};
 use serde_json::Value;
@@ -84,6 +86,32 @@ async fn an_extension_that_is_nobodys_is_an_unknown_agent() {
     let route = record.open(&world.test.vault, None).expect("opened");
     assert_eq!(route.caller, CallerParty::Agent { id: insurer.agent, active: false });
     assert_ne!(other.agent, insurer.agent);
+}
+
+#[tokio::test]
+async fn a_route_says_what_its_agent_may_call_for_until_that_changes() {
+    let (world, insurer, number) = bound().await;
+    let allowed = async || {
+        let record = found(dial(&world, insurer.id, &number, EXTENSION).await);
+        record.open(&world.test.vault, None).expect("opened").allowed_purposes
+    };
+    let change = async |only: Option<&[Purpose]>| {
+        let allowed_purposes = Some(only.map(<[_]>::to_vec));
+        let change = AgentChange { allowed_purposes, ..AgentChange::default() };
+        let store = &world.test.store;
+        let changed = store.update_agent(insurer.id, insurer.agent, change, None, noon()).await;
+        changed.expect("an outcome").expect("it is there")
+    };
+    assert_eq!(allowed().await, None, "all");
+    let two = [Purpose::Claim, Purpose::Survey];
+    assert_eq!(change(Some(&two)).await.allowed_purposes.as_deref(), Some(&two[..]));
+    assert_eq!(allowed().await.as_deref(), Some(&two[..]));
+    change(Some(&two[1..])).await;
+    assert_eq!(allowed().await.as_deref(), Some(&two[1..]));
+    assert_eq!(change(None).await.allowed_purposes, None);
+    assert_eq!(allowed().await, None);
+    let record = found(ring_in(&world, &number).await);
+    assert_eq!(record.open(&world.test.vault, None).expect("opened").allowed_purposes, None);
 }
 
 #[tokio::test]

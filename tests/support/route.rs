@@ -32,6 +32,7 @@ pub(crate) fn route(
         duration_max: None,
         hearer: Hearer::default(),
         agent_number: "4821".into(),
+        allowed_purposes: None,
         do_not_call: Vec::new(),
         paused_until: None,
         is_blocked: false,

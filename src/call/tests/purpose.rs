@@ -72,6 +72,29 @@ fn what_was_said_before_the_call_holds_whatever_is_dialled_or_in_a_header() {
 }
 
 #[test]
+fn an_agent_who_is_limited_has_to_name_one_of_its_purposes() {
+    for (user, status) in [
+        (format!("{X}*02"), None),
+        (format!("{X}*09"), Some("403 INVITE")),
+        (X.to_owned(), Some("403 INVITE")),
+    ] {
+        let mut h = Harness::new();
+        h.store = || {
+            let allowed_purposes = Some([Purpose::Claim].into());
+            Some(RouteAnswer::Found(Box::new(Route { allowed_purposes, ..route() })))
+        };
+        dial(&mut h, &user, "");
+        let Some(status) = status else {
+            assert_eq!(h.lines(carrier()), ["INVITE"]);
+            continue;
+        };
+        assert_eq!(h.lines(carrier()), Vec::<String>::new(), "{user}");
+        assert!(h.lines(pbx()).iter().any(|line| line == status), "{user}");
+        assert_eq!(h.cdr().cause, Cause::PurposeNotAllowed);
+    }
+}
+
+#[test]
 fn a_trunk_that_is_not_trusted_says_nothing_of_purposes() {
     let mut h = Harness::new();
     dial(&mut h, X, &headers_of("claim"));

@@ -47,7 +47,9 @@ pub(super) const FROM_INSURER: &str = route_query!(
      (select i.expires_at from call_intent i
       where i.tenant_id = b.tenant_id and i.agent_id = a.id and i.binding_id = b.id
           and i.used_at is null and i.cancelled_at is null
-      order by i.expires_at desc limit 1) as intents_until",
+      order by i.expires_at desc limit 1) as intents_until,
+     (select l.purposes from agent_purpose l
+      where l.tenant_id = a.tenant_id and l.agent_id = a.id) as allowed_purposes",
     "left join agent_caller_number c on c.tenant_id = $3 and c.caller = $2
      left join agent a on a.tenant_id = $3 and a.id = coalesce($4::uuid, c.agent_id)
          and a.deleted_at is null
@@ -85,7 +87,7 @@ pub(super) const FROM_CARRIER: &str = route_query!(
     "t.desk_user",
     "null::uuid as agent_id, null::boolean as agent_active, null::text as employee_id,
      null::timestamptz as paused_until, null::boolean as is_blocked,
-     null::timestamptz as intents_until",
+     null::timestamptz as intents_until, null::text[] as allowed_purposes",
     "left join lateral (
          select m.id, m.tenant_id, m.subscriber_id, m.state, m.starts_at, m.expires_at,
                 m.suspend_reason, m.ended_at, m.on_expiry, m.duration_max_s
@@ -106,7 +108,7 @@ pub(super) const FROM_ONE_OF_A_PAIR: &str = route_query!(
     "coalesce(c.caller, t.desk_user)",
     "null::uuid as agent_id, null::boolean as agent_active, null::text as employee_id,
      null::timestamptz as paused_until, null::boolean as is_blocked,
-     null::timestamptz as intents_until",
+     null::timestamptz as intents_until, null::text[] as allowed_purposes",
     "left join subscriber s on s.tenant_id = v.tenant_id and s.lookup_hash = $2
      left join lateral (
          select m.id, m.tenant_id, m.agent_id, m.state, m.starts_at, m.expires_at,
@@ -137,6 +139,7 @@ pub(super) struct RouteRow {
     pub(super) agent_id: Option<Uuid>,
     pub(super) agent_active: Option<bool>,
     pub(super) employee_id: Option<String>,
+    pub(super) allowed_purposes: Option<Vec<String>>,
     pub(super) desk_user: Option<String>,
     #[sqlx(flatten)]
     pub(super) holder: HolderRow,

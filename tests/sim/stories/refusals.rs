@@ -2,6 +2,7 @@
 
 use maskline::domain::cause::Cause;
 use maskline::domain::cdr::EndedBy;
+use maskline::domain::purpose::Purpose;
 
 use crate::actions::Action;
 use crate::cast::{ALICE, BOB, DESK, EVE, IVAN, MALLORY, X, X2};
@@ -14,6 +15,7 @@ pub(crate) const STORIES: &[fn()] = &[
     a_stranger_reaches_nobody,
     an_extension_that_is_no_agent_is_refused,
     a_suspended_tenant_is_refused,
+    an_agent_calls_for_its_purposes_alone,
     a_suspended_binding_is_refused_until_it_is_resumed,
     a_binding_ends_with_its_time,
     a_released_number_cools_down,
@@ -68,6 +70,24 @@ fn a_suspended_tenant_is_refused() {
         World::new(seed(24)).bind(ALICE, X, BOB).when(ms(0), Action::SuspendTenant(ALICE.place));
     world.run_until(ms(100));
     refused(&mut world, ALICE, Cause::TenantSuspended, 403);
+}
+
+#[test]
+fn an_agent_calls_for_its_purposes_alone() {
+    let allow = |only| Action::Allow { agent: ALICE, only };
+    let mut world = World::new(seed(30))
+        .bind(ALICE, X, BOB)
+        .when(ms(0), allow(Purpose::Claim))
+        .when(secs(60), allow(Purpose::Unspecified));
+    world.run_until(ms(100));
+    let unnamed = world.phone(ALICE).dial(X).talk();
+    let allowed = world.phone(ALICE).dial(X).at(secs(70)).talk_for(secs(3));
+    world.run_until_idle();
+    assert_eq!(unnamed.status_sent(), Some(403));
+    assert_eq!(unnamed.cause(), Cause::PurposeNotAllowed);
+    assert_eq!(allowed.cause(), Cause::CallerHangup);
+    assert_eq!(world.phone(BOB).heard("INVITE"), 1);
+    world.check_invariants();
 }
 
 #[test]
