@@ -169,7 +169,7 @@ pub async fn start(config: Config, root_key: RootKeyFile) -> Result<Running, Sta
 
     let (tasks, stop, stop_admin) =
         (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
-    jobs::start(&tasks, &stop, &store, &pools.relay, &relay);
+    jobs::start(&tasks, &stop, &store, &pools.relay, &relay, config.bindings.expiry_notice);
     let bound = store.clone();
     jobs::bind_imports(&tasks, &stop, &store, move |tenant, import| {
         let store = bound.clone();

@@ -47,6 +47,12 @@ fn durations(config: &Config, found: &mut Found) {
         ("media.port_quarantine", config.media.port_quarantine, Duration::ZERO, second * 3_600),
         ("media.silence_timeout", config.media.silence_timeout, second, second * 3_600),
         ("whisper.timeout", config.whisper.timeout, second, second * 30),
+        (
+            "bindings.expiry_notice",
+            config.bindings.expiry_notice,
+            Duration::ZERO,
+            second * 7_776_000,
+        ),
         ("menu.timeout", config.menu.timeout, second, second * 30),
     ];
     for (path, value, least, most) in bounds {

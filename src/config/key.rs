@@ -176,6 +176,10 @@ pub(super) const KEYS: &[Key] = &[
         caps.minutes_per_day_max,
         "the same for begun minutes of talk in a day (UTC); a call is cut when they are used up"
     ),
+    key!(
+        bindings.expiry_notice,
+        "binding.expiring comes so long before an end, or a tenth of the term; 0s: never"
+    ),
     key!(recorder.queue_max, "CDRs that may wait for the store; beyond it new calls are refused"),
     key!(recording.folder, "where recordings are kept, encrypted; empty: nothing is recorded"),
     key!(

@@ -39,6 +39,8 @@ pub struct Config {
     pub menu: Menu,
     /// Caps against fraud.
     pub caps: Caps,
+    /// What becomes of bindings by themselves.
+    pub bindings: Bindings,
     /// The writer of CDRs.
     pub recorder: Recorder,
     /// What is kept of calls.
@@ -285,6 +287,19 @@ pub struct Caps {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct PerSubject(pub [Option<u32>; 4]);
 
+/// `[bindings]`
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Bindings {
+    /// How long before its end a tenant hears of a binding; zero for never.
+    pub expiry_notice: Duration,
+}
+
+impl Default for Bindings {
+    fn default() -> Self {
+        Self { expiry_notice: Duration::from_secs(7 * 24 * 3_600) }
+    }
+}
+
 /// `[recorder]`
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Recorder {
@@ -451,6 +466,7 @@ impl Default for Config {
             },
             menu: Menu { enabled: false, timeout: Duration::from_secs(8) },
             caps: Caps::default(),
+            bindings: Bindings::default(),
             recorder: Recorder { queue_max: 10_000 },
             recording: Recording::default(),
             dtmf: Dtmf::default(),

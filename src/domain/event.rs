@@ -32,6 +32,7 @@ macro_rules! event_kinds {
 event_kinds! {
     BindingCreated "binding.created" "A virtual number was bound to a subscriber.";
     BindingExpired "binding.expired" "A binding's time was over.";
+    BindingExpiring "binding.expiring" "A binding ends soon, unless it is renewed.";
     BindingReleased "binding.released" "A binding was ended by a request.";
     BindingResumed "binding.resumed" "A suspended binding connects calls again.";
     BindingSuspended "binding.suspended" "A binding connects no calls until it is resumed.";

@@ -8,6 +8,7 @@ mod sweep;
 pub mod webhooks;
 
 use std::future::Future;
+use std::time::Duration;
 
 use tokio::sync::mpsc::Receiver;
 use tokio_util::sync::CancellationToken;
@@ -19,19 +20,23 @@ use crate::relay::handle::Handle;
 use crate::store::{RelayPool, Store, StoreError};
 pub(crate) use recordings::Shelf;
 
-/// Starts all jobs; they end at `stop`, after what they are doing.
+/// Starts all jobs; they end at `stop`, after what they are doing. Tenants hear of the end of a
+/// binding `expiry_notice` before.
 pub(crate) fn start(
     tasks: &TaskTracker,
     stop: &CancellationToken,
     store: &Store,
     pool: &RelayPool,
     relay: &Handle,
+    expiry_notice: Duration,
 ) {
     tasks.spawn(sequence::run(pool.clone(), stop.clone()));
     let expiry = sweep::expire(store.clone(), pool.clone(), relay.clone(), stop.clone());
     tasks.spawn(expiry);
     let idle = sweep::expire_idle(store.clone(), pool.clone(), relay.clone(), stop.clone());
     tasks.spawn(idle);
+    let soon = sweep::tell_expiring(store.clone(), pool.clone(), expiry_notice, stop.clone());
+    tasks.spawn(soon);
     tasks.spawn(sweep::rest(store.clone(), pool.clone(), stop.clone()));
     tasks.spawn(sweep::partitions(store.clone(), stop.clone()));
     tasks.spawn(pools::watch(store.clone(), pool.clone(), stop.clone()));

@@ -18,6 +18,8 @@ use crate::store::{RelayPool, Store, StoreError};
 const EXPIRY_EVERY: Duration = Duration::from_secs(2);
 /// How often numbers and kept answers are looked at.
 const REST_EVERY: Duration = Duration::from_secs(60);
+/// The most times in a row that tenants are told of bindings that end soon.
+const TELLS_MAX: usize = 100;
 /// How often the partitions of the coming months are looked after.
 const PARTITIONS_EVERY: Duration = Duration::from_secs(6 * 3_600);
 
@@ -54,6 +56,28 @@ pub(super) async fn expire_idle(
     .await;
 }
 
+/// Tells tenants of bindings that end soon; never where `notice` is zero.
+pub(super) async fn tell_expiring(
+    store: Store,
+    pool: RelayPool,
+    notice: Duration,
+    stop: CancellationToken,
+) {
+    if notice.is_zero() {
+        return;
+    }
+    every(REST_EVERY, &stop, "Nobody is told of bindings that end soon", async || {
+        // Those that somebody else holds are seen each time: they wait for the next tick.
+        for _ in 0..TELLS_MAX {
+            if is_last(store.tell_expiring_bindings(&pool, now().wall, notice).await?) {
+                break;
+            }
+        }
+        Ok(())
+    })
+    .await;
+}
+
 fn is_last(count: usize) -> bool {
     usize::try_from(EXPIRE_BINDINGS_MAX).is_ok_and(|max| count < max)
 }
@@ -82,6 +106,7 @@ pub(super) async fn rest(store: Store, pool: RelayPool, stop: CancellationToken)
         store.sweep_once(at).await?;
         store.sweep_nonces(at).await?;
         store.sweep_intents(at).await?;
+        store.sweep_binding_notices(at).await?;
         tracing::debug!(cooling = swept.cooling, available = swept.available, "Swept numbers");
         Ok(())
     })

@@ -7,6 +7,7 @@ mod batch_people;
 mod batch_rows;
 mod create;
 mod expire;
+mod expiring;
 mod idle;
 mod pair;
 mod sweep;

@@ -10,6 +10,7 @@ use maskline::store::binding::{
 };
 use maskline::store::convert::unix_ms;
 use maskline::store::route::{self, RouteKey, RouteLookup};
+use sqlx::Connection as _;
 use uuid::Uuid;
 
 use crate::fixture::{DAY, EXTENSION, Insurer, World, bits, wanted};
@@ -74,6 +75,94 @@ async fn a_renewal_moves_the_end_and_keeps_the_number() {
     let late = change(&world, &insurer, &binding, renewal(noon() + DAY * 99)).await;
     let expired = BindingState::Expired { expired_at: noon() + DAY * 9 };
     assert_eq!(late, BindingOutcome::NotAllowed(expired));
+}
+
+const NOTICE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// How many bindings one node tells of.
+async fn tell(world: &World, at: SystemTime) -> usize {
+    let (store, relay) = (&world.test.store, &world.test.database.relay);
+    store.tell_expiring_bindings(relay, at, NOTICE).await.expect("told")
+}
+
+#[tokio::test]
+async fn the_end_of_a_binding_is_told_once_before_it_comes_and_again_after_a_renewal() {
+    let (mut world, insurer) = world().await;
+    let (end, later) = (noon() + DAY * 365, noon() + DAY * 730);
+    let long = NewBinding { valid_until: Some(end), ..wanted("p", 1) };
+    let binding = bind(&world, &insurer, long).await;
+    world.bind(&insurer, "endless", 2).await;
+    let second = Duration::from_secs(1);
+    assert_eq!(tell(&world, end - NOTICE - second).await, 0, "too early");
+    assert_eq!(tell(&world, end - NOTICE).await, 1);
+    assert_eq!(tell(&world, end - second).await, 0, "told");
+    changed(change(&world, &insurer, &binding, renewal(later)).await);
+    assert_eq!(tell(&world, end).await, 0, "it does not end there any more");
+    changed(change(&world, &insurer, &binding, renewal(end)).await);
+    assert_eq!(tell(&world, end - second).await, 0, "this end was told already");
+    changed(change(&world, &insurer, &binding, renewal(later)).await);
+    assert_eq!(tell(&world, later - NOTICE).await, 1);
+    assert_eq!(tell(&world, later).await, 0, "it is over");
+    let told: Vec<(serde_json::Value,)> =
+        sqlx::query_as("select data from event where type = 'binding.expiring' order by position")
+            .fetch_all(&mut world.sql)
+            .await
+            .expect("the events");
+    let [(first,), (second,)] = &told[..] else { panic!("two: {told:?}") };
+    assert_eq!(first["binding"], binding.id.to_string());
+    assert_eq!((&first["state"], &first["mode"]), (&"active".into(), &"ax".into()));
+    assert_eq!((&first["agent"], &first["external_id"]), (&().into(), &"p".into()));
+    let time = |event: &serde_json::Value| event["valid_until"].as_str().map(str::to_owned);
+    let wanted = |at| jiff::Timestamp::try_from(at).ok().map(|at| at.to_string());
+    assert_eq!((time(first), time(second)), (wanted(end), wanted(later)));
+    let store = &world.test.store;
+    assert_eq!(store.sweep_binding_notices(end - DAY).await.expect("swept"), 0);
+    assert_eq!(store.sweep_binding_notices(end).await.expect("swept"), 1);
+    assert_eq!(store.sweep_binding_notices(later).await.expect("swept"), 1);
+}
+
+#[tokio::test]
+async fn a_short_binding_is_foretold_a_tenth_of_its_term_before_its_end() {
+    let (world, insurer) = world().await;
+    let valid_until = Some(noon() + DAY * 10);
+    bind(&world, &insurer, NewBinding { valid_until, ..wanted("short", 1) }).await;
+    let (valid_from, valid_until) = (Some(noon() + DAY * 5), Some(noon() + DAY * 10));
+    let pending = NewBinding { valid_from, valid_until, ..wanted("later", 2) };
+    bind(&world, &insurer, pending).await;
+    let second = Duration::from_secs(1);
+    assert_eq!(tell(&world, noon() + DAY * 9 - second).await, 0);
+    assert_eq!(tell(&world, noon() + DAY * 9).await, 1);
+    assert_eq!(tell(&world, noon() + DAY * 19 / 2 - second).await, 0);
+    assert_eq!(tell(&world, noon() + DAY * 19 / 2).await, 1);
+}
+
+#[tokio::test]
+async fn two_nodes_that_tell_at_the_same_time_tell_once_and_pass_over_what_is_being_changed() {
+    let (mut world, insurer) = world().await;
+    let end = noon() + DAY * 365;
+    let mut ids = Vec::new();
+    for (name, number) in [("p", 1), ("q", 2), ("r", 3)] {
+        let new = NewBinding { valid_until: Some(end), ..wanted(name, number) };
+        ids.push(bind(&world, &insurer, new).await.id);
+    }
+    let mut other = world.test.superuser().await;
+    let mut holding = other.begin().await.expect("begun");
+    sqlx::query("select from binding where id = $1 for update")
+        .bind(Uuid::from_u128(ids[0].as_u128()))
+        .fetch_all(&mut *holding)
+        .await
+        .expect("held");
+    let at = end - DAY;
+    let nodes = tokio::join!(tell(&world, at), tell(&world, at), tell(&world, at));
+    assert!(nodes.0.max(nodes.1).max(nodes.2) == 3, "{nodes:?}");
+    let expiring = async |world: &mut World| {
+        let told = world.events(insurer.id).await;
+        told.iter().filter(|kind| *kind == "binding.expiring").count()
+    };
+    assert_eq!(expiring(&mut world).await, 2);
+    holding.rollback().await.expect("let go");
+    tell(&world, at).await;
+    assert_eq!(expiring(&mut world).await, 3);
 }
 
 #[tokio::test]

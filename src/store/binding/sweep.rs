@@ -2,7 +2,7 @@
 //! none held up by another that fails.
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
 
@@ -25,18 +25,20 @@ pub(super) struct Swept {
     pub(super) expired: Vec<ExpiredBinding>,
 }
 
-/// Why bindings end without anybody's order.
+/// Why bindings are looked at without anybody's order.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Due {
     /// Their time is over.
     Over,
     /// Nobody uses them.
     Idle,
+    /// They go on, and their time is over within this time.
+    Soon(Duration),
 }
 
 impl Store {
-    /// Ends what is due. After a failure the others' are looked for anew, so that a tenant whose
-    /// bindings fill a whole page holds up no other.
+    /// Ends what is due, or says that it will be. After a failure the others' are looked for anew,
+    /// so that a tenant whose bindings fill a whole page holds up no other.
     ///
     /// # Errors
     /// The first one, when nothing was ended: else the relay must hear of those that were, and the
@@ -62,6 +64,10 @@ impl Store {
                 let ended = match why {
                     Due::Over => self.expire_of(tenant, &bindings, now).await,
                     Due::Idle => self.expire_idle_of(tenant, &bindings, now).await,
+                    Due::Soon(notice) => {
+                        let told = self.tell_expiring_of(tenant, &bindings, now, notice).await;
+                        told.map(|()| Vec::new())
+                    }
                 };
                 match ended {
                     Ok(ended) => swept.expired.extend(ended),
@@ -114,6 +120,7 @@ impl RelayPool {
                 ),
                 now - DRAINING_TIME,
             ),
+            Due::Soon(notice) => return self.find_expiring(now, notice, but).await,
         };
         let due = due.bind(to_sql(at)?).bind(EXPIRE_BINDINGS_MAX).bind(but);
         Ok(due.fetch_all(&self.0).await?)
