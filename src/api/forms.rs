@@ -66,6 +66,8 @@ forms! {
         "`https`, a public host name, port 443 or 8443.";
     /// The name of an account.
     Username = "^[!#-\\[\\]-~]{1,128}$", "Visible characters but quotes and backslashes.";
+    /// What HMAC-SHA-256 gives.
+    HexDigest = "^[0-9a-f]{64}$", "64 hexadecimal digits.";
     /// A password of an account.
     Password = "^[\\s\\S]{1,128}$", "What the peer has given.";
 }

@@ -105,6 +105,7 @@ pub(super) fn operations() -> (Router<Api>, OpenApi) {
         .routes(routes!(subscribers::create))
         .routes(routes!(subscribers::get))
         .routes(routes!(subscribers::replace_number))
+        .routes(routes!(subscribers::number_history))
         .routes(routes!(bindings::create, bindings::list))
         .routes(routes!(binding_batch::batch))
         .routes(routes!(imports::create, imports::list))

@@ -190,6 +190,8 @@ pub const OPERATIONS: &[OperationRow] = &[
     row("subscribers_create", POST,   "/subscribers",             "subscribers:write", b".xx....."),
     row("subscribers_get",    GET,    "/subscribers/{id}",        "subscribers:read",  b".xxx...."),
     row("subscribers_number", PUT,    "/subscribers/{id}/number", "subscribers:write", b".xx....."),
+    row("subscribers_number_history", GET, "/subscribers/{id}/number-history",
+                                                                 "subscribers:read",  b".x.x...."),
     row("bindings_create",    POST,   "/bindings",                "bindings:write",    b".xx....."),
     row("bindings_batch",     POST,   BATCH_PATH,                 "bindings:write",    b".xx....."),
     row("imports_create",     POST,   IMPORTS_PATH,               "bindings:write",    b".xx....."),

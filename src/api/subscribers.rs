@@ -4,19 +4,21 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
 use super::answer::{at, created, tagged};
 use super::auth::TenantActor;
 use super::error::{ApiError, Code, Problem};
 use super::etag::IfMatch;
-use super::extract::{Json, PathId};
+use super::extract::{Json, PathId, Query};
 use super::field_error::Rule;
-use super::forms::TimeZone;
+use super::forms::{HexDigest, TimeZone};
+use super::paging::{Cursor, Limit, ListBody, request};
 use super::tenants::{LanguageWord, check_time_zone};
 use super::values::{Checks, Id, RealNumberField, Time, problem_at};
 use crate::domain::id::SubscriberId;
+use crate::store::number_period::NumberPeriod;
 use crate::store::subscriber::{NewSubscriber, NumberChange, SubscriberOutcome, SubscriberRecord};
 
 /// Roughly how old somebody is.
@@ -185,6 +187,61 @@ pub async fn replace_number(
         NumberChange::RealNumbersRefused => Err(real_numbers_refused("/real_number")),
         NumberChange::NumberVirtual => Err(number_virtual("/real_number")),
     }
+}
+
+/// A time for which a subscriber had one number.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct NumberPeriodBody {
+    /// Since when its virtual numbers led there.
+    since: Time,
+    /// When the number was changed; null of the one that it has now.
+    until: Option<Time>,
+    /// A commitment to the number, 64 hexadecimal digits. Without the platform's keys nothing can
+    /// be learnt of the number by it.
+    #[schema(value_type = HexDigest)]
+    commitment: String,
+}
+
+impl From<NumberPeriod> for NumberPeriodBody {
+    fn from(period: NumberPeriod) -> Self {
+        let digest = period.commitment.as_bytes().iter();
+        Self {
+            since: Time(period.since),
+            until: period.until.map(Time),
+            commitment: digest.map(|byte| format!("{byte:02x}")).collect(),
+        }
+    }
+}
+
+/// Filters of the history.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct PeriodParams {
+    /// Rows of the page, 1 to 200; 50 when absent.
+    #[param(value_type = Option<u16>, minimum = 1, maximum = 200)]
+    limit: Option<Limit>,
+    /// `next_cursor` of the page before.
+    cursor: Option<Cursor>,
+}
+
+/// Shows when the number of a subscriber was changed, newest first, with a commitment to each
+/// number: never a number, and none of its digits.
+#[utoipa::path(get, path = "/subscribers/{id}/number-history",
+    operation_id = "subscribers_number_history", tag = "subscribers",
+    params(("id" = String, Path), PeriodParams),
+    responses((status = 200, body = ListBody<NumberPeriodBody>), (status = "4XX", body = Problem)))]
+pub async fn number_history(
+    State(api): State<Api>,
+    actor: TenantActor,
+    PathId(id): PathId<SubscriberId>,
+    Query(params): Query<PeriodParams>,
+) -> Result<axum::Json<ListBody<NumberPeriodBody>>, ApiError> {
+    let page = request(params.limit, params.cursor);
+    let mut tx = api.store().tenant(actor.tenant).await?;
+    tx.find_subscriber(id).await?.ok_or(ApiError::new(Code::NotFound))?;
+    let periods = tx.list_number_periods(id, page).await?;
+    Ok(ListBody::new(periods, NumberPeriodBody::from))
 }
 
 fn location(id: SubscriberId) -> String {

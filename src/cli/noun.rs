@@ -94,6 +94,17 @@ impl Noun {
         Ok(())
     }
 
+    /// A list that belongs to one of them.
+    pub(super) fn list_part(
+        &self,
+        one: &One,
+        part: &str,
+        columns: &[Column],
+        rows: &Rows,
+    ) -> Outcome {
+        self.list_of(&self.of(one, part), columns, rows.rows)
+    }
+
     pub(super) fn show(&self, one: &One) -> Outcome {
         self.show_of(one, "", self.columns)
     }

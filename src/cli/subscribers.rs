@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use super::noun::{Common, Fields, Noun, One};
+use super::noun::{Common, Fields, Noun, One, Rows};
 use super::output::Column;
 use super::secret::ask;
 use super::{Failure, Outcome};
@@ -15,6 +15,10 @@ const COLUMNS: &[Column] = &[
     ("AGE BAND", "age_band"),
     ("TIME ZONE", "time_zone"),
 ];
+
+/// Of the times for which there was one number.
+const PERIOD_COLUMNS: &[Column] =
+    &[("SINCE", "since"), ("UNTIL", "until"), ("COMMITMENT TO THE NUMBER", "commitment")];
 
 /// Arguments of `maskline subscribers`.
 #[derive(Debug, clap::Args)]
@@ -33,6 +37,13 @@ enum Action {
     Create(Fields),
     /// Give a subscriber another number, read from standard input.
     Number(One),
+    /// Show when the number was changed, newest first, with a commitment to each number.
+    NumberHistory {
+        #[command(flatten)]
+        one: One,
+        #[command(flatten)]
+        rows: Rows,
+    },
 }
 
 /// Runs the command.
@@ -44,6 +55,9 @@ pub fn run(args: &Args) -> Outcome {
     match &args.action {
         Action::Get(one) => subscribers.show(one),
         Action::Create(fields) => subscribers.create_with(fields, real_number()?, COLUMNS),
+        Action::NumberHistory { one, rows } => {
+            subscribers.list_part(one, "/number-history", PERIOD_COLUMNS, rows)
+        }
         Action::Number(one) => subscribers.put(one, "/number", real_number()?, COLUMNS),
     }
 }

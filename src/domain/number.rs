@@ -62,6 +62,8 @@ pub enum Reveal {
     Seal,
     /// To compute its keyed lookup hash.
     LookupHash,
+    /// To compute a keyed commitment to it.
+    Commit,
     /// To dial it on a carrier trunk.
     DialCarrier,
 }

@@ -51,6 +51,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (59, "agent_purpose", include_str!("../../migrations/0059_agent_purpose.sql")),
     (60, "pool_stock", include_str!("../../migrations/0060_pool_stock.sql")),
     (61, "binding_notice", include_str!("../../migrations/0061_binding_notice.sql")),
+    (62, "number_period", include_str!("../../migrations/0062_number_period.sql")),
     (63, "client_certificates", include_str!("../../migrations/0063_client_certificates.sql")),
 ];
 

@@ -28,6 +28,7 @@ pub mod menu;
 pub mod migrate;
 pub mod notice;
 pub mod number;
+pub mod number_period;
 pub mod outbox;
 pub mod page;
 pub mod pool;

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::convert::{from_sql, to_sql, to_stored_precision, unix_ms, uuid};
 use super::error::StoreError;
 use super::number::read_digits;
+use super::number_period::NumberNow;
 use super::page::{Page, PageRequest};
 use super::{RouteTable, TenantFacts, TenantTx};
 use crate::domain::id::SubscriberId;
@@ -87,6 +88,14 @@ struct SubscriberRow {
     version: i64,
     created_at: Timestamp,
     updated_at: Timestamp,
+}
+
+#[derive(sqlx::FromRow)]
+struct LockedRow {
+    version: i64,
+    lookup_hash: Vec<u8>,
+    #[sqlx(flatten)]
+    number: NumberNow,
 }
 
 impl SubscriberRow {
@@ -202,16 +211,8 @@ impl TenantTx {
             return Ok(NumberChange::RealNumbersRefused);
         }
         let tenant = uuid(self.tenant().as_u128());
-        let stored: Option<i64> = sqlx::query_scalar(
-            "select version from subscriber
-             where tenant_id = $1 and id = $2 and erased_at is null for update",
-        )
-        .bind(tenant)
-        .bind(uuid(id.as_u128()))
-        .fetch_optional(self.connection())
-        .await?;
-        let Some(stored) = stored else { return Ok(NumberChange::NotFound) };
-        if version.is_some_and(|version| version != stored.unsigned_abs()) {
+        let Some(stored) = self.lock_number(id).await? else { return Ok(NumberChange::NotFound) };
+        if version.is_some_and(|version| version != stored.version.unsigned_abs()) {
             return Ok(NumberChange::VersionMismatch);
         }
         if self.is_virtual(number).await? {
@@ -231,6 +232,9 @@ impl TenantTx {
         if taken {
             return Ok(NumberChange::NumberTaken);
         }
+        if stored.lookup_hash != hash.as_bytes() {
+            self.begin_number_period(now, &facts, id, stored.number, number).await?;
+        }
         let sealed = facts.keys.seal_number(id, number)?;
         let row: SubscriberRow = sqlx::query_as(
             "update subscriber set number_sealed = $3, key_sealed = $4, lookup_hash = $5,
@@ -249,6 +253,17 @@ impl TenantTx {
         .await?;
         self.touch_routes(RouteTable::Subscriber);
         Ok(NumberChange::Changed(row.read(&facts.keys)?))
+    }
+
+    async fn lock_number(&mut self, id: SubscriberId) -> Result<Option<LockedRow>, StoreError> {
+        Ok(sqlx::query_as(
+            "select version, lookup_hash, number_sealed, key_sealed, updated_at from subscriber
+             where tenant_id = $1 and id = $2 and erased_at is null for update",
+        )
+        .bind(uuid(self.tenant().as_u128()))
+        .bind(uuid(id.as_u128()))
+        .fetch_optional(self.connection())
+        .await?)
     }
 
     /// Whether a number is one of our virtual numbers. A call to it would come back to us, and

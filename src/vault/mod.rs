@@ -23,7 +23,7 @@ pub use envelope::{Cell, Column};
 pub use root_check::{create_root_check, is_root_check_of, is_tenant_of};
 pub use root_key::{RootKey, RootKeyError};
 pub use scram::DatabaseRole;
-pub use tenant::{LookupHash, SealedNumber, SealedTenantKeys, TenantKeys};
+pub use tenant::{LookupHash, NumberCommitment, SealedNumber, SealedTenantKeys, TenantKeys};
 
 use crate::domain::id::{ApiKeyId, TenantId};
 use envelope::SealingKey;

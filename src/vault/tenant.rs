@@ -46,6 +46,28 @@ impl LookupHash {
     }
 }
 
+/// A keyed commitment to the number that a subscriber has from a time on. Whoever has no key learns
+/// nothing by it, not even whether two periods have the same number.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct NumberCommitment([u8; 32]);
+
+impl NumberCommitment {
+    /// As stored.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// Reads it back, as stored.
+    #[must_use]
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+}
+
+/// Of the key of commitments, which is made of the lookup key: no text of this kind is a number.
+const COMMITMENT_KEY: &[u8] = b"maskline.number-commitment.1";
+
 /// One tenant's keys, open.
 pub struct TenantKeys {
     tenant: TenantId,
@@ -162,6 +184,29 @@ impl TenantKeys {
             *to = *from;
         }
         LookupHash(hash)
+    }
+
+    /// Commits to the number that a subscriber has from `since_us` on, in microseconds of Unix
+    /// time: HMAC-SHA-256 over the three and the tenant.
+    #[must_use]
+    pub fn commit_number(
+        &self,
+        subscriber: SubscriberId,
+        since_us: u64,
+        number: &RealNumber,
+    ) -> NumberCommitment {
+        let key = hmac::sign(&self.lookup, COMMITMENT_KEY);
+        let key = hmac::Key::new(hmac::HMAC_SHA256, key.as_ref());
+        let mut context = hmac::Context::with_key(&key);
+        context.update(&self.tenant.as_u128().to_be_bytes());
+        context.update(&subscriber.as_u128().to_be_bytes());
+        context.update(&since_us.to_be_bytes());
+        context.update(number.reveal(Reveal::Commit).as_bytes());
+        let mut commitment = [0; 32];
+        for (to, from) in commitment.iter_mut().zip(context.sign().as_ref()) {
+            *to = *from;
+        }
+        NumberCommitment(commitment)
     }
 
     /// Whether a stored hash is that of the number, compared in constant time.

@@ -22,6 +22,28 @@ fn tenant_keys(vault: &Vault, tenant: TenantId) -> Arc<TenantKeys> {
 }
 
 #[test]
+fn a_commitment_proves_a_number_to_whoever_has_the_key_and_differs_with_all_that_it_is_about() {
+    let vault = vault();
+    let (tenant, subscriber) = (TenantId::from_u128(1), SubscriberId::from_u128(2));
+    let keys = |tenant| {
+        let sealed = vault.create_tenant_keys(tenant).expect("keys");
+        vault.open_tenant(tenant, &sealed).expect("opened")
+    };
+    let (one, other) = (keys(tenant), keys(TenantId::from_u128(4)));
+    let commitment = one.commit_number(subscriber, 7, &number(1));
+    assert_eq!(commitment, one.commit_number(subscriber, 7, &number(1)));
+    for different in [
+        one.commit_number(subscriber, 7, &number(2)),
+        one.commit_number(subscriber, 8, &number(1)),
+        one.commit_number(SubscriberId::from_u128(3), 7, &number(1)),
+        other.commit_number(subscriber, 7, &number(1)),
+    ] {
+        assert_ne!(commitment, different);
+    }
+    assert_ne!(commitment.as_bytes()[..16], *one.lookup_hash(&number(1)).as_bytes());
+}
+
+#[test]
 fn a_number_comes_back_as_it_went_in() {
     let vault = vault();
     let keys = tenant_keys(&vault, TenantId::new(1, 1));

@@ -37,6 +37,7 @@ async fn a_foreign_id_answers_exactly_like_an_unknown_one() {
         ("POST", "bindings", bound.id(), "/unbind"),
         ("GET", "subscribers", subscriber.clone(), ""),
         ("PUT", "subscribers", subscriber.clone(), "/number"),
+        ("GET", "subscribers", subscriber.clone(), "/number-history"),
         ("GET", "agents", agent.clone(), ""),
         ("PATCH", "agents", agent.clone(), ""),
         ("DELETE", "agents", agent, ""),

@@ -326,6 +326,44 @@ async fn a_subscriber_is_shown_masked_and_changes_number() {
 }
 
 #[tokio::test]
+async fn the_history_of_a_number_shows_its_changes_and_no_digit_of_it() {
+    let world = World::new().await;
+    let bound = world.admin.post("/v1/bindings", binding(1)).await.gave(201);
+    let subscriber = bound.body["subscriber_id"].as_str().expect("an identifier");
+    let path = format!("/v1/subscribers/{subscriber}");
+    let history = async |query: &str| {
+        world.admin.get(&format!("{path}/number-history{query}")).await.gave(200).body
+    };
+    let before = history("").await;
+    let first = &before["data"][0];
+    assert_eq!((before["data"].as_array().map(Vec::len), &first["until"]), (Some(1), &Value::Null));
+    let commitment = |period: &Value| period["commitment"].as_str().expect("a text").to_owned();
+    let is_hex = |text: &str| text.bytes().all(|it| it.is_ascii_digit() || it.is_ascii_lowercase());
+    assert!(commitment(first).len() == 64 && is_hex(&commitment(first)));
+    for n in [2, 2, 1] {
+        let number = json!({"real_number": real_number(n)});
+        world.admin.put(&format!("{path}/number"), number).await.gave(200);
+    }
+    let after = history("").await;
+    let [back, second, was] = &after["data"].as_array().expect("a list")[..] else {
+        panic!("two changes, and one that was none: {after:#}")
+    };
+    assert_eq!((commitment(was), &was["since"]), (commitment(first), &first["since"]));
+    assert_eq!((&was["until"], &second["until"]), (&second["since"], &back["since"]));
+    assert_eq!(back["until"], Value::Null);
+    assert_ne!(commitment(second), commitment(was));
+    for digits in [real_number(1), real_number(2), "138".to_owned() + "****"] {
+        assert!(!after.to_string().contains(digits.trim_start_matches('+')));
+    }
+    let page = history("?limit=2").await;
+    assert_eq!((&page["has_more"], &page["data"][1]), (&json!(true), second));
+    let cursor = page["next_cursor"].as_str().expect("a cursor");
+    assert_eq!(history(&format!("?limit=2&cursor={cursor}")).await["data"], json!([was]));
+    let bound = world.admin.get(&format!("/v1/bindings/{}", bound.id())).await.gave(200);
+    assert_eq!(bound.body["masked"], "138****0001", "X stays, and leads there");
+}
+
+#[tokio::test]
 async fn a_binding_lives_its_life() {
     let world = World::new().await;
     let made = world.admin.post("/v1/bindings", binding(1)).await.gave(201);

@@ -77,6 +77,9 @@ fn an_insurer_works_by_commands_and_no_real_number_is_an_argument() {
     let subscriber = id(&run(&["subscribers", "create", "-o", "json"], REAL));
     let moved = run(&["subscribers", "number", &subscriber], "+8613800007317\n");
     assert!(moved.all().contains("138****7317"), "{}", moved.all());
+    let history = run(&["subscribers", "number-history", &subscriber, "-o", "csv"], "").all();
+    assert!(history.starts_with("since,until,commitment\n"), "{history}");
+    assert_eq!(history.lines().count(), 3, "{history}");
 
     let bind = ["bindings", "create", "--external-id", "N-1", "--policy", "P"];
     let bound = run(&[&bind[..], &["--subscriber", &subscriber, "-o", "json"]].concat(), "");
