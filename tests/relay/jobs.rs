@@ -10,12 +10,13 @@ use maskline::recording::{About, Frame, Track, Writer};
 use maskline::rtp::g711::Law;
 use maskline::rtp::plane::Side;
 use maskline::store::PageRequest;
+use maskline::store::binding::{BindingChange, BindingOutcome};
 use maskline::store::webhook::{NewWebhook, WebhookOwner};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use crate::calls::Bench;
-use crate::service::{page, settings, url};
+use crate::service::{page, service, settings, url};
 use crate::support::database;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -32,6 +33,32 @@ async fn a_running_service_gives_events_their_place_in_the_sequence() {
     };
     let placed = tokio::time::timeout(Duration::from_secs(20), placed).await;
     assert_eq!(placed.expect("in time"), ("binding.created".to_owned(), 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_service_tells_of_the_end_of_a_binding_before_it_comes() {
+    let bench = Bench::new().await;
+    let (store, at) = (&bench.running.store, maskline::relay::now::now().wall);
+    let renew_until = Some(at + Duration::from_secs(24 * 60 * 60));
+    let change = BindingChange { renew_until, ..BindingChange::default() };
+    let mut tx = store.tenant(bench.tenant).await.expect("a transaction");
+    let outcome = tx.change_terms(at, bench.binding, change, None).await.expect("an answer");
+    assert!(matches!(outcome, BindingOutcome::Changed(_)), "{outcome:?}");
+    tx.commit().await.expect("committed");
+    // It looks for them when it starts, and then once a minute.
+    let there = service(&url(&bench.test)).await;
+    let told = async {
+        loop {
+            let mut tx = store.tenant(bench.tenant).await.expect("a transaction");
+            let events = tx.list_events(0, &[EventKind::BindingExpiring], 200).await;
+            if let [event] = events.expect("events").as_slice() {
+                return event.data["binding"].clone();
+            }
+        }
+    };
+    let told = tokio::time::timeout(Duration::from_secs(20), told).await.expect("in time");
+    assert_eq!(told, bench.binding.to_string());
+    there.stop(Duration::ZERO, Default::default()).await;
 }
 
 /// Takes one request, answers 204, and gives what came.

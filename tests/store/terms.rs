@@ -166,6 +166,36 @@ async fn two_nodes_that_tell_at_the_same_time_tell_once_and_pass_over_what_is_be
 }
 
 #[tokio::test]
+async fn what_another_node_is_telling_at_this_moment_is_not_told_again() {
+    let (mut world, insurer) = world().await;
+    let end = noon() + DAY * 365;
+    let new = NewBinding { valid_until: Some(end), ..wanted("p", 1) };
+    let binding = bind(&world, &insurer, new).await;
+    let mut other = world.test.superuser().await;
+    // Without its foreign key, whose lock on the binding would be passed over.
+    let lone = "set session_replication_role = 'replica'";
+    sqlx::query(lone).execute(&mut other).await.expect("set");
+    let mut telling = other.begin().await.expect("begun");
+    sqlx::query(
+        "insert into binding_notice (tenant_id, binding_id, expires_at)
+         select tenant_id, id, expires_at from binding where id = $1",
+    )
+    .bind(Uuid::from_u128(binding.id.as_u128()))
+    .execute(&mut *telling)
+    .await
+    .expect("told");
+    let mut watch = world.test.superuser().await;
+    let committed = async {
+        let waits = "select exists (select from pg_stat_activity where wait_event_type = 'Lock'
+                         and datname = current_database())";
+        while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&mut watch).await.expect("locks") {}
+        telling.commit().await.expect("committed");
+    };
+    tokio::join!(tell(&world, end - DAY), committed);
+    assert_eq!(world.events(insurer.id).await, ["binding.created"]);
+}
+
+#[tokio::test]
 async fn a_binding_that_follows_its_policy_ends_where_the_policy_does() {
     let (world, insurer) = world().await;
     let policy =
