@@ -24,6 +24,9 @@ create table call_intent (
 -- With every lookup of a route: whether one waits.
 create index call_intent_waiting on call_intent (tenant_id, agent_id, binding_id, expires_at)
     where used_at is null and cancelled_at is null;
+-- With every new one: how many wait for the agent. Most of those that nobody used are over.
+create index call_intent_waiting_of_agent on call_intent (tenant_id, agent_id, expires_at)
+    where used_at is null and cancelled_at is null;
 create index call_intent_call on call_intent (tenant_id, call_id) where call_id is not null;
 -- Lists, newest first.
 create index call_intent_of_binding on call_intent (tenant_id, binding_id, id);

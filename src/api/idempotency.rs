@@ -25,7 +25,7 @@ use super::extract::{BODY_BYTES_MAX, body_bytes_max, is_import, read_body};
 use super::field_error::{FieldError, Rule};
 use super::layers::{REQUEST_TIME_MAX, RequestContext};
 use crate::store::idempotency::{Begun, Claim, KeptAnswer};
-use crate::store::{PlatformTx, StoreError};
+use crate::store::{PlatformTx, StoreError, TenantTx};
 use crate::vault::Cell;
 
 /// The request header.
@@ -233,21 +233,59 @@ impl Completion {
     /// # Errors
     /// The change is not made when its answer cannot be kept.
     pub async fn commit(self, mut tx: PlatformTx, answer: Response) -> Result<Response, ApiError> {
-        let Some(Claimed(claim)) = self.claim else {
-            tx.commit().await?;
-            return Ok(answer);
+        let answer = match &self.claim {
+            None => answer,
+            Some(Claimed(claim)) => {
+                let (answer, kept) = self.seal(claim, answer).await?;
+                let is_ours = tx.complete_once(claim, &kept, self.api.now().wall).await?;
+                still_ours(is_ours)?;
+                answer
+            }
         };
+        tx.commit().await?;
+        Ok(answer)
+    }
+
+    /// The same of a change that a tenant makes to what is its own.
+    ///
+    /// # Errors
+    /// As [`Self::commit`].
+    pub async fn commit_own(
+        self,
+        mut tx: TenantTx,
+        answer: Response,
+    ) -> Result<Response, ApiError> {
+        let answer = match &self.claim {
+            None => answer,
+            Some(Claimed(claim)) => {
+                let (answer, kept) = self.seal(claim, answer).await?;
+                let is_ours = tx.complete_once(claim, &kept, self.api.now().wall).await?;
+                still_ours(is_ours)?;
+                answer
+            }
+        };
+        tx.commit().await?;
+        Ok(answer)
+    }
+
+    /// The answer as it is given, and as it is kept.
+    async fn seal(
+        &self,
+        claim: &Claim,
+        answer: Response,
+    ) -> Result<(Response, KeptAnswer), ApiError> {
         let (mut parts, body) = answer.into_parts();
         let body = to_bytes(body, ANSWER_BYTES_MAX).await;
         let body = body.map_err(|_| ApiError::new(Code::Internal))?;
-        let kept = seal(&self.api, &claim, &parts, &body)?;
-        if !tx.complete_once(&claim, &kept, self.api.now().wall).await? {
-            return Err(Code::IdempotencyInProgress.into());
-        }
-        tx.commit().await?;
+        let kept = seal(&self.api, claim, &parts, &body)?;
         parts.extensions.insert(Completed);
-        Ok(Response::from_parts(parts, body.into()))
+        Ok((Response::from_parts(parts, body.into()), kept))
     }
+}
+
+/// Somebody else has taken the claim over meanwhile: it does the work.
+fn still_ours(is_ours: bool) -> Result<(), ApiError> {
+    if is_ours { Ok(()) } else { Err(Code::IdempotencyInProgress.into()) }
 }
 
 /// One line for each kept header, in their order, then the body.

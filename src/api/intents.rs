@@ -17,6 +17,7 @@ use super::error::{ApiError, Code, Problem};
 use super::extract::{Json, OptionalJson, PathId, Query};
 use super::field_error::Rule;
 use super::forms::{Key, PurposeWord, purposes};
+use super::idempotency::Completion;
 use super::paging::{Cursor, Limit, ListBody, request};
 use super::values::{Checks, Id, Time, VirtualNumberField, problem_at};
 use crate::domain::cause::Cause;
@@ -167,6 +168,7 @@ pub struct IntentParams {
 pub async fn create(
     State(api): State<Api>,
     actor: TenantActor,
+    completion: Completion,
     Json(body): Json<IntentCreate>,
 ) -> Result<Response, ApiError> {
     let mut checks = Checks::default();
@@ -195,11 +197,13 @@ pub async fn create(
         return Err(ApiError::new(Code::PolicyRefused).with_reasons(reasons));
     }
     let intent = tx.insert_intent(now.wall, new).await?.ok_or(Code::LimitReached)?;
-    tx.commit().await?;
-    api.relay().forget_routes(&binding.virtual_number);
     let location = format!("/v1/call-intents/{}", intent.id);
     let body = axum::Json(IntentBody::new(intent, now.wall));
-    Ok(at(&location, (StatusCode::CREATED, body).into_response()))
+    let answer = at(&location, (StatusCode::CREATED, body).into_response());
+    let answer = completion.commit_own(tx, answer).await;
+    // Whether or not that can be told.
+    api.relay().forget_routes(&binding.virtual_number);
+    answer
 }
 
 /// Why a call for this intent would be refused now: what the gate says of the route that it would

@@ -151,7 +151,7 @@ pub struct ForecastBody {
     /// Within 30 days.
     returning_30_days: u64,
     /// After how many days none is free any more if it goes on like this, 0 for today; null when
-    /// that is more than 365 days away.
+    /// that is more than 365 days away, or pairs share numbers of the pool: they take more of them.
     days_left: Option<u16>,
     /// As of when `taken_per_day` was counted.
     counted_at: Time,
@@ -159,13 +159,13 @@ pub struct ForecastBody {
 
 impl ForecastBody {
     fn new(forecast: &PoolForecast) -> Self {
-        let PoolForecast { pace, counted_at, free, returning } = forecast;
+        let PoolForecast { pace, counted_at, free, has_pairs, returning } = forecast;
         let within = |days| returning.iter().take(days).sum();
         Self {
             taken_per_day: (pace.per_day() * 100.0).round() / 100.0,
             returning_7_days: within(7),
             returning_30_days: within(30),
-            days_left: pace.days_left(*free, returning),
+            days_left: pace.days_left(*free, returning).filter(|_| !has_pairs),
             counted_at: Time(*counted_at),
         }
     }

@@ -302,12 +302,16 @@ fn read_dialled(
     Some((identity.format_in.read_virtual(digits, country).ok()?, purpose))
 }
 
-/// What a trusted PBX says of the attempt. A word that we do not know is none.
+/// What a trusted PBX says of the attempt. A purpose that we do not know is none; what names no
+/// intent names one that never waits, so that no other is used in its place.
 pub(super) fn read_stated(message: &Message) -> Stated {
     let text = |name| std::str::from_utf8(message.header_named(name)?).ok();
     Stated {
         purpose: text(PURPOSE).and_then(Purpose::find_label).unwrap_or_default(),
-        intent: text(INTENT).and_then(|text| IntentId::parse(text).ok()),
+        intent: message
+            .header_named(INTENT)
+            .filter(|value| !value.is_empty())
+            .map(|_| text(INTENT).and_then(|it| IntentId::parse(it).ok()).unwrap_or(NO_INTENT)),
     }
 }
 
@@ -338,6 +342,8 @@ const WORDS_MAX: usize = 16;
 /// Read from trusted trunks, never written.
 const PURPOSE: &str = "X-Maskline-Purpose";
 const INTENT: &str = "X-Maskline-Intent";
+/// No intent has this name.
+const NO_INTENT: IntentId = IntentId::from_u128(0);
 
 /// Who calls: what a trusted trunk asserts, else the user part of From. Nothing of either is ever
 /// passed on.

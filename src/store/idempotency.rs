@@ -222,6 +222,21 @@ impl PlatformTx {
     }
 }
 
+impl TenantTx {
+    /// The same of a request of this tenant.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database is away.
+    pub async fn complete_once(
+        &mut self,
+        claim: &Claim,
+        answer: &KeptAnswer,
+        now: SystemTime,
+    ) -> Result<bool, StoreError> {
+        complete(self.connection(), claim, answer, now).await
+    }
+}
+
 async fn complete(
     connection: &mut PgConnection,
     claim: &Claim,

@@ -46,20 +46,27 @@ pub struct PoolForecast {
     /// Numbers that can be given now to whoever uses the pool: where that is one tenant, none that
     /// it has had within a year.
     pub free: u64,
+    /// Some of its numbers are shared by pairs, and have room for more: nobody knows when none is
+    /// left.
+    pub has_pairs: bool,
     /// How many numbers are free again on each of the coming days, today first.
     pub returning: Vec<u64>,
 }
 
+type CountsRow = (i64, i64, bool, bool);
 type StockRow = (Uuid, i64, i64, Option<Timestamp>);
 
-/// Counts of the numbers of a pool. $1: who has released a number since then does not get it again
+/// Counts of the numbers of a pool, without those that pairs share: they take more of them. $1:
+/// who has released a number since then does not get it again
 /// (`take_free`). The numbers of a pool that one tenant alone uses were its own.
 macro_rules! counts {
     () => {
         "count(*) filter (where state = 'available') as free,
          count(*) filter (where state = 'available'
              and (released_at is null or released_at <= $1)) as rested,
-         count(*) filter (where state <> 'retired') as usable,
+         count(*) filter (where state <> 'retired'
+             and not (state = 'bound' and pairs)) as usable,
+         coalesce(bool_or(pairs) filter (where state = 'bound'), false) as has_pairs,
          coalesce(min(uuid_hash_extended(tenant_id, 0)) filter (where state = 'bound')
              = max(uuid_hash_extended(tenant_id, 0)) filter (where state = 'bound'), false)
              as has_one_user "
@@ -175,8 +182,8 @@ impl Store {
         tx.commit().await
     }
 
-    /// Counts how fast the numbers of all pools go, unless that was done within the last hour.
-    /// False when it was.
+    /// Counts how fast the numbers of all pools go, unless that was done within the last hour, or
+    /// another node is at it. False when it was, or is.
     ///
     /// # Errors
     /// [`StoreError`] when the database refuses or is away.
@@ -197,7 +204,7 @@ impl Store {
         if !is_due {
             return Ok(false);
         }
-        let taken = relay.count_taken(now).await?;
+        let Some(taken) = relay.count_taken(now).await? else { return Ok(false) };
         let days = |row: &TakenRow| {
             Pace::days(now.duration_since(from_sql(row.2)).unwrap_or_default()).cast_signed()
         };
@@ -207,6 +214,7 @@ impl Store {
              select p.id, coalesce(t.taken, 0), coalesce(t.days, $4), $5
              from pool p left join unnest($1::uuid[], $2::bigint[], $3::smallint[])
                  as t (pool_id, taken, days) on t.pool_id = p.id
+             order by p.id
              on conflict on constraint pool_stock_pkey do update
              set taken = excluded.taken, days = excluded.days, counted_at = excluded.counted_at",
         )
@@ -229,14 +237,23 @@ type TakenRow = (Uuid, i64, Timestamp);
 impl RelayPool {
     /// How many numbers of each pool were taken in the last [`PACE_DAYS`]. A number rests for
     /// longer than that: where the oldest binding of the time began in it, nobody had it before.
-    /// All bindings are read, once for all pools.
-    async fn count_taken(&self, now: SystemTime) -> Result<Vec<TakenRow>, StoreError> {
+    /// All bindings are read, once for all pools and by one node at a time: `None` when another
+    /// one does.
+    async fn count_taken(&self, now: SystemTime) -> Result<Option<Vec<TakenRow>>, StoreError> {
         let since = now - Duration::from_secs(u64::from(PACE_DAYS) * 24 * 60 * 60);
         let mut tx = self.0.begin().await?;
         sqlx::query("select set_config('statement_timeout', $1, true)")
             .bind(COUNT_TIME_MAX)
             .execute(&mut *tx)
             .await?;
+        let is_ours: bool = sqlx::query_scalar(
+            "select pg_try_advisory_xact_lock(hashtextextended('the pace of pools', 0))",
+        )
+        .fetch_one(&mut *tx)
+        .await?;
+        if !is_ours {
+            return Ok(None);
+        }
         let rows = sqlx::query_as(
             "select v.pool_id, count(*) filter (where t.first_at >= $1), min(t.first_at)
              from (select number_id, min(created_at) as first_at from binding
@@ -247,7 +264,7 @@ impl RelayPool {
         .bind(to_sql(since)?)
         .fetch_all(&mut *tx)
         .await?;
-        Ok(rows)
+        Ok(Some(rows))
     }
 }
 
@@ -287,8 +304,8 @@ impl PlatformTx {
         let low_since = low_since.map(from_sql);
         let Some(counted_at) = counted_at else { return Ok((low_since, None)) };
         let pace = Pace { taken: taken.unsigned_abs(), days: days.unsigned_abs() };
-        let (free, rested, has_one_user): (i64, i64, bool) = sqlx::query_as(concat!(
-            "select free, rested, has_one_user from (select ",
+        let (free, rested, has_one_user, has_pairs): CountsRow = sqlx::query_as(concat!(
+            "select free, rested, has_one_user, has_pairs from (select ",
             counts!(),
             " from virtual_number where pool_id = $2) as c",
         ))
@@ -299,7 +316,7 @@ impl PlatformTx {
         let free = if has_one_user { rested } else { free }.unsigned_abs();
         let returning = self.count_returning(pool, has_one_user, now).await?;
         let counted_at = from_sql(counted_at);
-        Ok((low_since, Some(PoolForecast { pace, counted_at, free, returning })))
+        Ok((low_since, Some(PoolForecast { pace, counted_at, free, has_pairs, returning })))
     }
 
     async fn count_returning(

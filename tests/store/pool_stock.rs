@@ -141,3 +141,21 @@ async fn what_its_only_tenant_may_not_have_yet_is_not_left_of_a_pool() {
     let year = world.test.store.look_at_pools(noon() + DAY * 366).await.expect("counted");
     assert_eq!(year.recovered, [world.pool]);
 }
+
+#[tokio::test]
+async fn a_pool_whose_numbers_serve_pairs_is_not_low_for_that() {
+    let mut world = World::new().await;
+    let insurer = world.insurer("A").await;
+    world.numbers(5).await;
+    bind(&world, insurer.id, 0..5).await;
+    assert_eq!(look(&world, 1).await.low, 1);
+    sqlx::query("update virtual_number set pairs = true")
+        .execute(&mut world.sql)
+        .await
+        .expect("done");
+    assert_eq!(look(&world, 2).await.recovered, [world.pool], "they take more pairs");
+    let (store, relay) = (&world.test.store, &world.test.database.relay);
+    assert!(store.count_paces(relay, noon()).await.expect("counted"));
+    let capacity = store.find_pool_capacity(world.pool, noon()).await.expect("counted");
+    assert!(capacity.expect("a pool").forecast.expect("counted").has_pairs);
+}

@@ -105,9 +105,19 @@ fn a_trunk_that_is_not_trusted_says_nothing_of_purposes() {
 fn a_word_that_is_no_purpose_counts_as_none() {
     for word in ["", "Claim", "lottery", "claim, marketing", "unspecified", "claim;x"] {
         let mut h = with_trusted(pbx());
-        let extra = format!("X-Maskline-Purpose: {word}\r\nX-Maskline-Intent: int_5; drop\r\n");
+        let extra = format!("X-Maskline-Purpose: {word}\r\nX-Maskline-Intent: \r\n");
         dial(&mut h, X, &extra);
         assert_eq!(stated(&h.asked[0].1), Stated::default(), "{word}");
+    }
+}
+
+#[test]
+fn what_names_no_intent_is_no_wish_for_any_that_waits() {
+    for name in ["int_5; drop", "CASE-7", "INT_00000000000000000000000000000001"] {
+        let mut h = with_trusted(pbx());
+        dial(&mut h, X, &format!("X-Maskline-Intent: {name}\r\n"));
+        let never = Some(IntentId::from_u128(0));
+        assert_eq!(stated(&h.asked[0].1).intent, never, "{name}");
     }
 }
 
