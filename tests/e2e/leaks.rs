@@ -30,6 +30,8 @@ use walk::Walk;
 
 const COUNTRY: &str = "86";
 const NATIONAL: &str = "13800009173";
+/// What the subscriber's number is for a while.
+const OTHER_PHONE: &str = "+8613800006482";
 /// Written behind the back of the API, which would refuse it.
 const PLANTED: &str = "13800002846";
 /// In the name of the folder, so in the settings.
@@ -258,6 +260,24 @@ impl Scene {
         self.says("the link again", ask(self.service.api, &Request::get(path)).bytes());
     }
 
+    /// The subscriber has another phone for a while, of which a commitment to the number stays.
+    fn changes_its_phone(&mut self, binding: &Value, real: &str) {
+        let subscriber = binding["subscriber_id"].as_str().expect("an identifier");
+        let path = format!("/v1/subscribers/{subscriber}/number");
+        let key = self.key(Role::InsurerCrm).to_owned();
+        for number in [OTHER_PHONE, real] {
+            let body = json!({"real_number": number}).to_string();
+            let request =
+                Request { method: "PUT", path: &path, key: Some(&key), headers: "", body: &body };
+            let answer = ask(self.service.api, &request);
+            assert_eq!(answer.status, 200, "{}", answer.head);
+            self.says("another phone", answer.bytes());
+        }
+        let history = self.service.look(&format!("/v1/subscribers/{subscriber}/number-history"));
+        assert_eq!(history["data"].as_array().map(Vec::len), Some(3), "{history}");
+        self.says("the phones", history.to_string());
+    }
+
     /// Requests that are refused, each with the number where a careless client writes it.
     fn careless_requests(&mut self) {
         let real = format!("+{COUNTRY}{NATIONAL}");
@@ -396,6 +416,7 @@ fn the_real_number_is_found_nowhere_but_at_the_carrier() {
     let x = binding["virtual_number"].as_str().expect("a number");
     scene.live_call(x);
     scene.intent(&binding);
+    scene.changes_its_phone(&binding, &real);
     let sides = scene.service.sides;
     let [insurer, carrier] =
         [sides.insurer, sides.carrier].map(|at| Ports::at(at, 1).expect("a free port"));
