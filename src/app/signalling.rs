@@ -29,6 +29,7 @@ use crate::relay::caps::Caps;
 use crate::relay::dns::{NameServers, Names};
 use crate::relay::follow::{TRUNKS_EVERY, follow_changes, keep_trunks};
 use crate::relay::handle::Handle;
+use crate::relay::loopback::Loopback;
 use crate::relay::now::now;
 use crate::relay::sip_udp::SipSocket;
 use crate::relay::start::{Parts, Prepared, Relay, StreamParts};
@@ -175,7 +176,10 @@ impl Signalling {
         let advertise = advertised(config, address);
         let names = Arc::new(Names::new(name_servers()));
         let faults = Arc::new(Mutex::new(TrunkFaults::default()));
-        let (entries, _) = load_trunks(pool, vault, &names, &faults).await?;
+        let loopback = Loopback::bind(address, config.media.bind);
+        let loopback = loopback.map_err(system("the peer of test mode"))?;
+        let own = loopback.entry();
+        let (entries, _) = load_trunks(pool, vault, &names, &faults, &own).await?;
         let table = TrunkTable::new(entries, &TrunkTable::default());
         handle.shared().trunk_states.follow(&table.reach());
         let trunks = Arc::new(ArcSwap::from_pointee(table));
@@ -219,10 +223,11 @@ impl Signalling {
         let keep = keep_trunks(Arc::clone(shared), trunks, move || {
             let pool = pool.clone();
             let (vault, names) = (Arc::clone(&vault), Arc::clone(&names));
-            let faults = Arc::clone(&faults);
-            async move { load_trunks(&pool, &vault, &names, &faults).await }
+            let (faults, own) = (Arc::clone(&faults), own.clone());
+            async move { load_trunks(&pool, &vault, &names, &faults, &own).await }
         });
         relay.adopt(tokio::spawn(keep).abort_handle());
+        relay.adopt(tokio::spawn(loopback.run()).abort_handle());
         let more = served.udp.into_iter().skip(1).collect();
         let (streams, plane) = (served.streams, Arc::new(plane));
         Ok(Self { address, more, streams, relay, plane, recorder })
@@ -313,6 +318,7 @@ async fn load_trunks(
     vault: &Vault,
     names: &Arc<Names<NameServers>>,
     faults: &Mutex<TrunkFaults>,
+    own: &TrunkEntry,
 ) -> Result<(Vec<TrunkEntry>, Duration), StoreError> {
     let access = pool.load_trunk_access(vault).await?;
     let mut access: BTreeMap<_, _> = access.into_iter().map(|it| (it.trunk, it)).collect();
@@ -336,6 +342,7 @@ async fn load_trunks(
     for (entry, targets) in entries.iter_mut().zip(found) {
         entry.listens_at(targets);
     }
+    entries.push(own.clone());
     Ok((entries, names.next_in(TRUNKS_EVERY)))
 }
 

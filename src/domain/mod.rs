@@ -7,6 +7,7 @@ pub mod cdr;
 pub mod event;
 pub mod id;
 pub mod language;
+pub mod magic;
 pub mod mark;
 pub mod menu;
 pub mod network;

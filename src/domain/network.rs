@@ -112,6 +112,13 @@ pub struct Network {
 }
 
 impl Network {
+    /// The network of one address.
+    #[must_use]
+    pub const fn of(address: IpAddr) -> Self {
+        let prefix = if address.is_ipv4() { 32 } else { 128 };
+        Self { address, prefix }
+    }
+
     /// Reads `address` or `address/length`; bits after the network part must be zero.
     ///
     /// # Errors

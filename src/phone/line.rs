@@ -38,6 +38,10 @@ pub struct PhoneConfig {
     pub formats: Box<str>,
     /// Lines at the end of its SDP, with their line ends.
     pub extra_sdp: Box<str>,
+    /// It writes down what it receives and sends.
+    pub keeps_log: bool,
+    /// The most transactions at one time: room for all of them is taken at once.
+    pub transactions_max: usize,
     /// Its own words in the status line of its responses.
     pub phrase: Option<Box<str>>,
 }
@@ -56,6 +60,8 @@ impl PhoneConfig {
             extra_headers: Vec::new(),
             formats: "8 0 101".into(),
             extra_sdp: "".into(),
+            keeps_log: true,
+            transactions_max: TRANSACTIONS_MAX,
             phrase: None,
         }
     }
@@ -77,7 +83,7 @@ pub(super) struct Line {
     pub(super) sent_by: String,
 }
 
-/// Room is taken for all of them at once: a phone has fewer than a relay.
+/// A phone has fewer than a relay.
 const TRANSACTIONS_MAX: usize = 1 << 16;
 
 /// Phones have no shards.
@@ -87,9 +93,9 @@ impl Line {
     pub(super) fn new(config: PhoneConfig, rng: ChaCha20Rng) -> Self {
         Self {
             sent_by: format!("UDP {}", config.sip),
+            transactions: Transactions::with_max(config.transactions_max),
             config,
             rng,
-            transactions: Transactions::with_max(TRANSACTIONS_MAX),
             outputs: VecDeque::new(),
             log: Log::default(),
             scratch: new_buffer(),
@@ -182,11 +188,16 @@ impl Line {
         news
     }
 
+    /// Writes down a datagram.
+    pub(super) fn note(&mut self, at: Now, way: Way, kind: Kind, peer: SocketAddr, bytes: &Bytes) {
+        if self.config.keeps_log {
+            self.log.push(Entry { at, way, kind, peer, bytes: bytes.clone() });
+        }
+    }
+
     /// Sends signalling.
     pub(super) fn send(&mut self, now: Now, to: SocketAddr, bytes: Bytes) {
-        let entry =
-            Entry { at: now, way: Way::Out, kind: Kind::Sip, peer: to, bytes: bytes.clone() };
-        self.log.push(entry);
+        self.note(now, Way::Out, Kind::Sip, to, &bytes);
         self.outputs.push_back(PhoneOutput::Transmit { from: self.config.sip, to, bytes });
     }
 

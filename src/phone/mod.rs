@@ -6,6 +6,7 @@ mod call;
 mod leg;
 mod line;
 pub mod log;
+pub mod magic;
 mod record;
 pub mod script;
 pub mod speech;

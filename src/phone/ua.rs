@@ -10,7 +10,7 @@ use rand_chacha::ChaCha20Rng;
 
 use super::call::{self, Call};
 use super::line::{Line, PhoneConfig};
-use super::log::{Entry, Kind, Log, Way};
+use super::log::{Kind, Log, Way};
 use super::record::CallRecord;
 use super::script::{Script, Step};
 use crate::domain::now::Now;
@@ -212,8 +212,7 @@ impl Phone {
             to if to.port().is_multiple_of(2) => Kind::Rtp,
             _ => Kind::Rtcp,
         };
-        let entry = Entry { at: now, way: Way::In, kind, peer: from, bytes: bytes.clone() };
-        self.line.log.push(entry);
+        self.line.note(now, Way::In, kind, from, &bytes);
         match kind {
             Kind::Sip => {
                 if let Ok(message) = Message::parse(bytes) {

@@ -3,6 +3,7 @@
 
 pub mod handle;
 pub mod now;
+pub mod ports;
 pub mod recorder;
 pub mod routes;
 
@@ -10,6 +11,7 @@ pub(crate) mod backlog;
 pub(crate) mod caps;
 pub(crate) mod dns;
 pub(crate) mod follow;
+pub(crate) mod loopback;
 pub(crate) mod sip_udp;
 pub(crate) mod start;
 pub(crate) mod stored;

@@ -226,7 +226,7 @@ impl Relay {
 }
 
 /// The one source of chance of a brain, seeded by the system.
-fn random_generator() -> io::Result<ChaCha20Rng> {
+pub(super) fn random_generator() -> io::Result<ChaCha20Rng> {
     let mut seed = [0; 32];
     aws_lc_rs::rand::fill(&mut seed).map_err(|_| io::Error::other("no randomness"))?;
     Ok(ChaCha20Rng::from_seed(seed))

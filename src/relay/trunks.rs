@@ -12,6 +12,7 @@ use crate::call::io::{Peer, PeerRole};
 use crate::call::pick::Weighed;
 use crate::call::trunks::{Login, TrunkBook, TrunkTerms};
 use crate::domain::id::TrunkId;
+use crate::domain::magic::LOOPBACK;
 use crate::domain::network::{self, Network, TrunkPlace};
 use crate::domain::route::TrunkTarget;
 use crate::sip::digest::{Account, Algorithm, Secret};
@@ -97,6 +98,17 @@ impl TrunkEntry {
         (self.transport == network::Transport::Tls) == (transport == Transport::Tls)
     }
 
+    /// How closely this source fits, if it does. The peer within this process is at its own port
+    /// only: others on this machine are not it.
+    fn fits(&self, source: SocketAddr) -> Option<(bool, u8)> {
+        let is_target = self.targets.contains(&source);
+        if self.trunk == LOOPBACK && !is_target {
+            return None;
+        }
+        let networks = self.sources.iter().filter(|block| block.contains(source.ip()));
+        networks.map(|block| block.prefix()).max().map(|prefix| (is_target, prefix))
+    }
+
     /// Takes where its places lead. An address outside its networks is somebody else's.
     pub(crate) fn listens_at(&mut self, mut targets: Vec<Weighed<Located>>) {
         let is_name = |it: &TrunkPlace| matches!(it, TrunkPlace::Name { .. });
@@ -167,12 +179,10 @@ impl TrunkTable {
             if !entry.is_heard_over(transport) {
                 continue;
             }
-            let networks = entry.sources.iter().filter(|block| block.contains(source.ip()));
-            let Some(prefix) = networks.map(|block| block.prefix()).max() else { continue };
+            let Some(rank) = entry.fits(source) else { continue };
             if !may_be(&entry.tls) {
                 continue;
             }
-            let rank = (entry.targets.contains(&source), prefix);
             match best {
                 Some((highest, _)) if highest > rank => {}
                 Some((highest, first)) if highest == rank => ambiguous |= first.role != entry.role,
@@ -232,12 +242,17 @@ impl TrunkTable {
             targets: entry.terms.targets.len(),
             wants_registration: entry.terms.registers.is_some(),
         };
-        self.entries.iter().map(|entry| (entry.trunk, reach(entry))).collect()
+        self.real().map(|entry| (entry.trunk, reach(entry))).collect()
     }
 
     /// There is somebody to reach subscribers by.
     pub(crate) fn has_carrier(&self) -> bool {
-        self.entries.iter().any(|entry| entry.role == PeerRole::Carrier)
+        self.real().any(|entry| entry.role == PeerRole::Carrier)
+    }
+
+    /// Those of other machines.
+    fn real(&self) -> impl Iterator<Item = &TrunkEntry> {
+        self.entries.iter().filter(|entry| entry.trunk != LOOPBACK)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -338,6 +353,19 @@ mod tests {
         ]);
         assert_eq!(trunk_of(&table, "192.0.2.77:5060"), None);
         assert_eq!(trunk_of(&table, "192.0.2.2:5060"), Some(TrunkId::new(2, 0)));
+    }
+
+    #[test]
+    fn the_peer_within_this_process_is_at_its_own_port_and_no_carrier() {
+        let mut own = entry(0, PeerRole::Carrier, "127.0.0.1:5080", "127.0.0.1/32");
+        own.trunk = LOOPBACK;
+        let alone = table_of(vec![own.clone()]);
+        assert_eq!(trunk_of(&alone, "127.0.0.1:5080"), Some(LOOPBACK));
+        assert_eq!(trunk_of(&alone, "127.0.0.1:5081"), None, "another program of this machine");
+        assert!(!alone.has_carrier() && alone.reach().is_empty());
+        let pbx = entry(1, insurer(1), "127.0.0.1:5070", "127.0.0.1/32");
+        let both = table_of(vec![own, pbx]);
+        assert_eq!(trunk_of(&both, "127.0.0.1:5099"), Some(TrunkId::new(1, 0)));
     }
 
     #[test]

@@ -16,9 +16,9 @@ use std::time::SystemTime;
 use maskline::api::roles::Role;
 use maskline::cli::demo::ladder::Column;
 use maskline::cli::demo::leak::{Canary, Hit};
-use maskline::cli::demo::ports::Ports;
 use maskline::cli::demo::talk::{Cast, Places};
 use maskline::phone::{CallState, Ending};
+use maskline::relay::ports::Ports;
 use serde_json::{Value, json};
 
 use crate::http::{Request, ask};

@@ -21,4 +21,5 @@ mod registration;
 mod service;
 mod shards;
 mod spoofed;
+mod test_mode;
 mod watch;

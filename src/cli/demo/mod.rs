@@ -3,7 +3,6 @@
 pub mod interrupt;
 pub mod ladder;
 pub mod leak;
-pub mod ports;
 pub mod progress;
 pub mod provision;
 mod report;

@@ -8,10 +8,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::ports::Ports;
 use super::provision::Sides;
 use crate::config::{Advertised, Config, Listeners};
 use crate::domain::network::Transport;
+use crate::relay::ports::Ports;
 
 /// The subscriber's number, made up.
 pub(super) const COUNTRY: &str = "86";

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::ports::Ports;
 use crate::phone::{Phone, PhoneConfig, PhoneInput, PhoneOutput};
 use crate::relay::now::now;
+use crate::relay::ports::Ports;
 
 /// The longest that the stage waits before it looks whether it is done.
 const WAIT_MAX: Duration = Duration::from_millis(100);

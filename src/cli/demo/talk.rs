@@ -8,13 +8,13 @@ use std::time::Duration;
 use super::interrupt::Interrupt;
 use super::ladder::{Column, Rung};
 use super::leak::{Canary, Hit};
-use super::ports::Ports;
 use super::provision::AGENT;
 use super::stage::Stage;
 use crate::phone::log::{Entry, Kind, Way};
 use crate::phone::speech::{FRAME, tone_share};
 use crate::phone::{CallState, PhoneConfig, Script, Voice};
 use crate::relay::now::now;
+use crate::relay::ports::Ports;
 
 /// The agent's tone.
 pub const AGENT_HZ: u16 = 440;

@@ -9,7 +9,7 @@ macro_rules! route_query {
         concat!(
             "select v.digits, v.state as number_state, v.pairs, v.tenant_id,
                     t.state = 'active' as tenant_active, t.wrapping_key_sealed,
-                    t.lookup_key_sealed, ",
+                    t.lookup_key_sealed, coalesce(t.is_test, false) as is_test, ",
             $desk,
             " as desk_user, ",
             $agent_columns,
@@ -141,6 +141,8 @@ pub(super) struct RouteRow {
     pub(super) employee_id: Option<String>,
     pub(super) allowed_purposes: Option<Vec<String>>,
     pub(super) desk_user: Option<String>,
+    /// Its holder is there to try things.
+    pub(super) is_test: bool,
     #[sqlx(flatten)]
     pub(super) holder: HolderRow,
     #[sqlx(flatten)]

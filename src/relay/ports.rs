@@ -1,4 +1,4 @@
-//! UDP ports of the demo's phones. They are held from the moment they are found: between a look and
+//! UDP ports of built-in phones. They are held from the moment they are found: between a look and
 //! a later bind, whatever else runs on the machine could take them.
 
 use std::io;
@@ -53,7 +53,7 @@ impl Ports {
     }
 
     /// The sockets, each with its address.
-    pub(super) fn into_sockets(self) -> Vec<(SocketAddr, UdpSocket)> {
+    pub(crate) fn into_sockets(self) -> Vec<(SocketAddr, UdpSocket)> {
         self.sockets
     }
 }
