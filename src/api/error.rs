@@ -133,6 +133,11 @@ problems! {
     TenantKeyRequired "tenant_key_required" FORBIDDEN false
         "A tenant's key is needed" "需要租户密钥"
         "This operation belongs to a tenant; use one of its keys." "此操作属于租户，请使用该租户的密钥。";
+    /// The operation belongs to test mode.
+    TestKeyRequired "test_key_required" FORBIDDEN false
+        "A test key is needed" "需要测试密钥"
+        "This operation belongs to test mode; use a key of a test tenant."
+        "此操作属于测试模式，请使用测试租户的密钥。";
     /// The tenant is suspended: no new bindings.
     TenantSuspended "tenant_suspended" FORBIDDEN false
         "Tenant suspended" "租户已停用"

@@ -47,6 +47,7 @@ mod srtp_mode;
 mod store_error;
 pub mod subscribers;
 pub mod tenants;
+pub mod test_clock;
 pub mod trunks;
 pub mod turns;
 pub mod values;

@@ -30,8 +30,8 @@ use super::values::{Time, VirtualNumberField, text_schema};
 use super::webhooks::DeliveryStateWord;
 use super::{
     Api, agents, api_keys, binding_batch, binding_change, bindings, calls, events, imports,
-    intents, live_calls, numbers, pools, recordings, sip_access, subscribers, tenants, trunks,
-    webhooks,
+    intents, live_calls, numbers, pools, recordings, sip_access, subscribers, tenants, test_clock,
+    trunks, webhooks,
 };
 use crate::domain::event::EventKind;
 use crate::domain::id::{AgentId, BindingId, CallId, ImportId, PoolId, SubscriberId, TenantId};
@@ -120,6 +120,7 @@ pub(super) fn operations() -> (Router<Api>, OpenApi) {
         .routes(routes!(intents::create, intents::list))
         .routes(routes!(intents::get))
         .routes(routes!(intents::cancel))
+        .routes(routes!(test_clock::advance))
         .routes(routes!(calls::list))
         .routes(routes!(calls::live))
         .routes(routes!(live_calls::stream))

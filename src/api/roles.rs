@@ -210,6 +210,7 @@ pub const OPERATIONS: &[OperationRow] = &[
     row("intents_list",       GET,    "/call-intents",            "calls:read",        b".xxx...."),
     row("intents_get",        GET,    "/call-intents/{id}",       "calls:read",        b".xxx...."),
     row("intents_cancel",     POST,   "/call-intents/{id}/cancel", "calls:write",      b".xx....."),
+    row("test_clock_advance", POST,   "/test-clock/advance",      "bindings:write",    b".xx....."),
     row("calls_list",         GET,    "/calls",                   "calls:read",        b".xxx...."),
     row("calls_live",         GET,    "/calls/live",              "calls:read",        b"xxxx...x"),
     row("calls_events",       GET,    "/calls/events",            "calls:read",        b"xxxx...x"),

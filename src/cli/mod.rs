@@ -25,6 +25,7 @@ mod secret;
 pub mod serve;
 pub mod subscribers;
 pub mod tenants;
+pub mod test_clock;
 pub mod trunks;
 mod watch;
 pub mod webhooks;
@@ -88,6 +89,8 @@ enum Command {
     Events(events::Args),
     /// Where an insurer is told of its events.
     Webhooks(webhooks::Args),
+    /// The clock of a tenant that is there for tests.
+    TestClock(test_clock::Args),
     /// Recordings of calls.
     Recordings(recordings::Args),
     /// What a shell needs to complete all of this.
@@ -119,6 +122,7 @@ pub fn run() -> ExitCode {
         Command::Calls(args) => calls::run(&args),
         Command::Events(args) => events::run(&args),
         Command::Webhooks(args) => webhooks::run(&args),
+        Command::TestClock(args) => test_clock::run(&args),
         Command::Recordings(args) => recordings::run(&args),
         Command::Completion(args) => completion::run(&args),
         Command::Health(args) => health::run(&args),

@@ -53,6 +53,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (61, "binding_notice", include_str!("../../migrations/0061_binding_notice.sql")),
     (62, "number_period", include_str!("../../migrations/0062_number_period.sql")),
     (63, "client_certificates", include_str!("../../migrations/0063_client_certificates.sql")),
+    (65, "test_clock", include_str!("../../migrations/0065_test_clock.sql")),
 ];
 
 /// So many months of records have partitions ahead of time.

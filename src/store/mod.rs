@@ -39,6 +39,7 @@ pub mod route;
 pub mod server;
 pub mod subscriber;
 pub mod tenant;
+pub mod test_clock;
 pub mod trunk;
 pub mod trunk_access;
 mod trunk_row;

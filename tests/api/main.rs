@@ -26,5 +26,6 @@ mod signed;
 mod signer;
 mod sip_access;
 mod terms;
+mod test_mode;
 mod webhooks;
 mod world;
