@@ -151,7 +151,18 @@ fn answer_alone(message: &Message, from: SocketAddr) -> Option<Bytes> {
         Method::Ack => return None,
         Method::Options => 200,
         Method::Invite => 486,
-        _ => 481,
+        Method::Bye
+        | Method::Cancel
+        | Method::Info
+        | Method::Message
+        | Method::Notify
+        | Method::Other
+        | Method::Prack
+        | Method::Publish
+        | Method::Refer
+        | Method::Register
+        | Method::Subscribe
+        | Method::Update => 481,
     };
     Some(ResponseWriter::start(&mut new_buffer(), message, from, status, None).finish())
 }
