@@ -176,8 +176,8 @@ impl Signalling {
         let advertise = advertised(config, address);
         let names = Arc::new(Names::new(name_servers()));
         let faults = Arc::new(Mutex::new(TrunkFaults::default()));
-        let loopback = Loopback::bind(address, config.media.bind);
-        let loopback = loopback.map_err(system("the peer of test mode"))?;
+        let loopback =
+            Loopback::bind(address, config.media.bind).map_err(system("the peer of test mode"))?;
         let own = loopback.entry();
         let (entries, _) = load_trunks(pool, vault, &names, &faults, &own).await?;
         let table = TrunkTable::new(entries, &TrunkTable::default());
@@ -215,12 +215,10 @@ impl Signalling {
             },
         };
         let mut relay = prepared.start(parts).map_err(system("a shard"))?;
-        let shared = handle.shared();
         let follow = follow_changes(pool.clone(), handle.clone());
         relay.adopt(tokio::spawn(follow).abort_handle());
-        let pool = pool.clone();
-        let vault = Arc::clone(vault);
-        let keep = keep_trunks(Arc::clone(shared), trunks, move || {
+        let (pool, vault) = (pool.clone(), Arc::clone(vault));
+        let keep = keep_trunks(Arc::clone(handle.shared()), trunks, move || {
             let pool = pool.clone();
             let (vault, names) = (Arc::clone(&vault), Arc::clone(&names));
             let (faults, own) = (Arc::clone(&faults), own.clone());
