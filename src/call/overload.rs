@@ -10,6 +10,9 @@ use crate::sip::overload::{Control, Seq};
 /// Datagrams may wait longer than wished for so long before attempts are refused: a burst is none.
 /// The longer they wait, the shorter: after a wait of twice what is wished for, half of it.
 const BURST_TIME: Duration = Duration::from_millis(100);
+/// A queue that will be worked off so soon after it was first found too long is what a pause of
+/// ours has left, no overload. Well below T1, after which peers repeat what they sent.
+const WORKED_OFF_WITHIN: Duration = Duration::from_millis(250);
 /// The limit goes when nobody has met it for so long.
 const LIMIT_TIME: Duration = Duration::from_secs(1);
 /// How often the limit is set anew, by how long datagrams have waited meanwhile.
@@ -81,6 +84,8 @@ struct Recent {
 #[derive(Debug)]
 struct Late {
     since: Instant,
+    /// How long they waited then.
+    first: Duration,
     /// What had been let in by then.
     let_in: u64,
 }
@@ -114,11 +119,12 @@ impl Overload {
             return;
         }
         let let_in = self.let_in;
-        let late = self.late.get_or_insert(Late { since: now, let_in });
+        let late = self.late.get_or_insert(Late { since: now, first: delay, let_in });
         // A queue that grows fast is no burst, and whoever is refused in the end has waited in it.
         let share = delay_max.as_secs_f64() / delay.as_secs_f64();
         let lasted = now.saturating_duration_since(late.since);
-        self.refusing |= self.limit.is_some() || lasted >= BURST_TIME.mul_f64(share);
+        let is_long = lasted >= BURST_TIME.mul_f64(share) && !late.is_worked_off(lasted, delay);
+        self.refusing |= self.limit.is_some() || is_long;
         if self.refusing && self.limit.is_none() {
             let taken = let_in.saturating_sub(late.let_in);
             self.limit = Some(Limit::new(now, self.recent.rate(now), taken, lasted));
@@ -170,6 +176,14 @@ impl Overload {
             self.recent.note(now);
         }
         may
+    }
+}
+
+impl Late {
+    /// Whether the queue has become so much shorter that it will soon be empty at this pace.
+    fn is_worked_off(&self, lasted: Duration, delay: Duration) -> bool {
+        let fallen = self.first.saturating_sub(delay).as_secs_f64();
+        lasted.as_secs_f64() * self.first.as_secs_f64() < fallen * WORKED_OFF_WITHIN.as_secs_f64()
     }
 }
 

@@ -313,9 +313,10 @@ fn the_more_comes_the_sooner_it_is_refused_and_a_pause_of_ours_is_no_overload() 
         let waited = first_refusal(load, Duration::ZERO).expect("more comes than is served");
         assert!(waited < 40 * MS, "{load}: {waited:?}");
     }
-    for pause in [10, 40, 70] {
+    for pause in [10, 40, 70, 200, 350] {
         assert_eq!(first_refusal(0.4, pause * MS), None, "{pause}");
     }
+    assert!(first_refusal(0.8, 100 * MS).is_some(), "nobody waits for a queue that stays");
 }
 
 /// What is asked of those who heed, round after round, when so many attempts a second come of each
