@@ -8,7 +8,7 @@ use crate::support::noon;
 use crate::world::{Answer, Client, World, binding, key_of};
 
 /// A test tenant's administrator.
-async fn tester(world: &World) -> (Client, String) {
+pub(crate) async fn tester(world: &World) -> (Client, String) {
     let tenant = json!({"name": "Test Insurance", "test": true});
     let tenant = world.operator.post("/v1/tenants", tenant).await.id();
     (key_of(&world.operator, &tenant, "insurer_admin").await, tenant)
