@@ -6,19 +6,24 @@ use std::time::{Duration, Instant};
 use super::joint_ask::JointAsk;
 use crate::domain::now::Now;
 use crate::sip::overload::{Control, Seq};
+use crate::sip::timers::T1;
 
 /// Datagrams may wait longer than wished for so long before attempts are refused: a burst is none.
 /// The longer they wait, the shorter: after a wait of twice what is wished for, half of it.
 const BURST_TIME: Duration = Duration::from_millis(100);
-/// A queue that will be worked off so soon after it was first found too long is what a pause of
-/// ours has left, no overload. Well below T1, after which peers repeat what they sent.
+/// A queue that falls all the time, and at this pace will be empty so soon after it was first found
+/// too long, is what a pause of ours has left, no overload.
 const WORKED_OFF_WITHIN: Duration = Duration::from_millis(250);
+/// Unless the pause was longer than T1: peers have then repeated what they sent.
+const PAUSE_MAX: Duration = T1;
+/// Pauses are rare: whoever makes the queue jump and fall again and again is refused.
+const PAUSES_EVERY: Duration = Duration::from_secs(1);
 /// The limit goes when nobody has met it for so long.
 const LIMIT_TIME: Duration = Duration::from_secs(1);
 /// How often the limit is set anew, by how long datagrams have waited meanwhile.
 const INTERVAL: Duration = Duration::from_millis(50);
 /// The first limit is what was let in within the second before, or this part of the attempts taken
-/// a second while the queue grew, whichever is more: most of what those cost was still to come.
+/// a second while the queue was long, whichever is more: most of what those cost was still to come.
 const FIRST_PART: f64 = 0.5;
 /// While the queue does not empty, the limit falls by this factor in an interval.
 const DOWN: f64 = 0.9;
@@ -49,6 +54,8 @@ const GROWN_MAX: f64 = 2.0;
 #[derive(Debug, Default)]
 pub(super) struct Overload {
     late: Option<Late>,
+    /// When datagrams last waited too long after a pause.
+    paused_at: Option<Instant>,
     refusing: bool,
     /// Attempts let in so far.
     let_in: u64,
@@ -86,6 +93,10 @@ struct Late {
     since: Instant,
     /// How long they waited then.
     first: Duration,
+    /// How long at the least since.
+    least: Duration,
+    /// Whether it may be a pause's.
+    may_be_pause: bool,
     /// What had been let in by then.
     let_in: u64,
 }
@@ -119,11 +130,18 @@ impl Overload {
             return;
         }
         let let_in = self.let_in;
-        let late = self.late.get_or_insert(Late { since: now, first: delay, let_in });
+        let late = self.late.get_or_insert_with(|| {
+            let had_pause = self.paused_at.is_some_and(|at| now < at + PAUSES_EVERY);
+            Late::new(now, delay, let_in, !had_pause)
+        });
+        late.note(delay, delay_max);
         // A queue that grows fast is no burst, and whoever is refused in the end has waited in it.
         let share = delay_max.as_secs_f64() / delay.as_secs_f64();
         let lasted = now.saturating_duration_since(late.since);
-        let is_long = lasted >= BURST_TIME.mul_f64(share) && !late.is_worked_off(lasted, delay);
+        let mut is_long = lasted >= BURST_TIME.mul_f64(share);
+        if is_long && late.is_worked_off(lasted, delay) {
+            (is_long, self.paused_at) = (false, Some(late.since));
+        }
         self.refusing |= self.limit.is_some() || is_long;
         if self.refusing && self.limit.is_none() {
             let taken = let_in.saturating_sub(late.let_in);
@@ -180,10 +198,22 @@ impl Overload {
 }
 
 impl Late {
+    fn new(since: Instant, delay: Duration, let_in: u64, may_be_pause: bool) -> Self {
+        let may_be_pause = may_be_pause && delay <= PAUSE_MAX;
+        Self { since, first: delay, least: delay, let_in, may_be_pause }
+    }
+
+    /// What a pause has left never grows again, but for what comes in a bunch.
+    fn note(&mut self, delay: Duration, delay_max: Duration) {
+        self.least = self.least.min(delay);
+        self.may_be_pause &= delay <= self.least + delay_max;
+    }
+
     /// Whether the queue has become so much shorter that it will soon be empty at this pace.
     fn is_worked_off(&self, lasted: Duration, delay: Duration) -> bool {
         let fallen = self.first.saturating_sub(delay).as_secs_f64();
-        lasted.as_secs_f64() * self.first.as_secs_f64() < fallen * WORKED_OFF_WITHIN.as_secs_f64()
+        let needs = lasted.as_secs_f64() * self.first.as_secs_f64();
+        self.may_be_pause && needs < fallen * WORKED_OFF_WITHIN.as_secs_f64()
     }
 }
 

@@ -8,22 +8,21 @@ use std::time::{Duration, Instant};
 pub(crate) struct Behind {
     /// How long the last datagram of a round had waited that did not empty the queue.
     delays: Vec<Option<Duration>>,
-    /// Since when there has been work without a rest.
-    awake_since: Instant,
+    /// Until when the shard rested last of its own will.
+    rested_until: Instant,
 }
 
 impl Behind {
     /// So many sockets whose queues are empty.
     pub(crate) fn new(sockets: usize, at: Instant) -> Self {
-        Self { delays: vec![None; sockets], awake_since: at }
+        Self { delays: vec![None; sockets], rested_until: at }
     }
 
-    /// A turn begins. What came before it, while the shard rested of its own will, has not waited
-    /// for want of speed.
-    pub(crate) fn begin(&mut self, at: Instant) {
-        if !self.is_any() {
-            self.awake_since = at;
-        }
+    /// A turn has emptied all queues, and the next one begins no sooner than then. What comes
+    /// before that does not wait for want of speed; what waits longer does, be it that the system
+    /// wakes us late or holds us up where we wait for datagrams.
+    pub(crate) const fn rests_until(&mut self, at: Instant) {
+        self.rested_until = at;
     }
 
     /// Whether datagrams are left in any queue.
@@ -34,7 +33,7 @@ impl Behind {
     /// A round has not emptied a queue. How long the last datagram of the slowest one waited, our
     /// rest before it left out.
     pub(crate) fn fell(&mut self, at: Instant, socket: usize, delay: Duration) -> Duration {
-        let delay = delay.min(at.saturating_duration_since(self.awake_since));
+        let delay = delay.min(at.saturating_duration_since(self.rested_until));
         if let Some(own) = self.delays.get_mut(socket) {
             *own = Some(delay);
         }
@@ -78,12 +77,21 @@ mod tests {
     fn a_datagram_that_came_while_the_shard_rested_has_not_waited_for_it() {
         let start = now().monotonic;
         let mut behind = Behind::new(1, start);
-        behind.begin(start + 10 * MS);
+        behind.rests_until(start + 10 * MS);
         assert_eq!(behind.fell(start + 12 * MS, 0, 9 * MS), 2 * MS);
-        behind.begin(start + 12 * MS);
         assert_eq!(behind.fell(start + 15 * MS, 0, 4 * MS), 4 * MS, "there was no rest before");
         assert_eq!(behind.caught_up(0), Some(Duration::ZERO));
-        behind.begin(start + 20 * MS);
+        behind.rests_until(start + 20 * MS);
         assert_eq!(behind.fell(start + 21 * MS, 0, 9 * MS), MS);
+    }
+
+    #[test]
+    fn whoever_is_held_up_after_its_rest_has_kept_all_waiting() {
+        let start = now().monotonic;
+        let mut behind = Behind::new(1, start);
+        // It meant to rest for 2 ms, and came back after 200.
+        behind.rests_until(start + 2 * MS);
+        assert_eq!(behind.fell(start + 202 * MS, 0, 202 * MS), 200 * MS);
+        assert_eq!(behind.fell(start + 204 * MS, 0, 190 * MS), 190 * MS, "and works it off");
     }
 }

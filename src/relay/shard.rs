@@ -19,7 +19,7 @@ use super::freshness::Subject;
 use super::handle::{MarkGone, Shared};
 use super::mailbox::{Inbox, Mailbox};
 use super::now::now;
-use super::pace::Pace;
+use super::pace::{self, Pace};
 use super::recorder::Recorder;
 use super::refusals::Refusals;
 use super::routes::{Found, RouteSource, Routes};
@@ -152,7 +152,6 @@ impl<R: RouteSource> Running<R> {
             events.clear();
             self.wait(&mut events);
             let begun = now().monotonic;
-            self.behind.begin(begun);
             // An order that was given comes before every datagram that was sent after it.
             if self.shard.mailbox.has_rung() {
                 self.read_mail();
@@ -170,7 +169,10 @@ impl<R: RouteSource> Running<R> {
                 return;
             }
             if !self.behind.is_any() {
-                rest(self.pace.rest(begun, now().monotonic));
+                let at = now().monotonic;
+                let rest = self.pace.rest(begun, at);
+                self.behind.rests_until(at + rest);
+                pace::sleep(rest);
             }
         }
     }
@@ -488,13 +490,5 @@ impl<R: RouteSource> Running<R> {
                 self.held.push_back(command);
             }
         }
-    }
-}
-
-/// Nothing that arrives may end it: that is what it is for.
-#[expect(clippy::disallowed_methods, reason = "datagrams gather for a time, not for an event")]
-fn rest(time: Duration) {
-    if !time.is_zero() {
-        std::thread::sleep(time);
     }
 }

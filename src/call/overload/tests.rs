@@ -290,18 +290,22 @@ fn a_burst_that_is_worked_off_refuses_nobody() {
     }
 }
 
-/// A queue that is served at its capacity while `load` times as much comes, from `waiting` on:
-/// how long the last datagram had waited when attempts were refused, if they were.
-fn first_refusal(load: f64, waiting: Duration) -> Option<Duration> {
+/// A queue that is served at its capacity while `load` times as much comes, from `waiting` on: how
+/// long the last datagram had waited when attempts were refused, and after how long, if they were.
+fn first_refusal(
+    load: impl Fn(u32) -> f64,
+    waiting: Duration,
+    overload: &mut Overload,
+) -> Option<(Duration, u32)> {
     let start = crate::call::tests::harness::epoch().monotonic;
-    let (mut overload, mut delay) = (Overload::default(), waiting.as_secs_f64());
+    let mut delay = waiting.as_secs_f64();
     for at in 1..1_000 {
         // What is at the head of the queue now came when so much less had been served.
-        delay = (delay + (1.0 - 1.0 / load) * MS.as_secs_f64()).max(0.0);
+        delay = (delay + (1.0 - 1.0 / load(at)) * MS.as_secs_f64()).max(0.0);
         let delay = Duration::from_secs_f64(delay);
         overload.note(start + at * MS, delay, LATE);
         if overload.is_refusing() {
-            return Some(delay);
+            return Some((delay, at));
         }
     }
     None
@@ -309,14 +313,40 @@ fn first_refusal(load: f64, waiting: Duration) -> Option<Duration> {
 
 #[test]
 fn the_more_comes_the_sooner_it_is_refused_and_a_pause_of_ours_is_no_overload() {
+    let first_of_all =
+        |load: f64, waiting| first_refusal(|_| load, waiting, &mut Overload::default());
     for load in [1.5, 2.0, 5.0, 10.0] {
-        let waited = first_refusal(load, Duration::ZERO).expect("more comes than is served");
+        let (waited, _) = first_of_all(load, Duration::ZERO).expect("more comes than is served");
         assert!(waited < 40 * MS, "{load}: {waited:?}");
     }
     for pause in [10, 40, 70, 200, 350] {
-        assert_eq!(first_refusal(0.4, pause * MS), None, "{pause}");
+        assert_eq!(first_of_all(0.4, pause * MS), None, "{pause}");
     }
-    assert!(first_refusal(0.8, 100 * MS).is_some(), "nobody waits for a queue that stays");
+    let (waited, after) = first_of_all(0.8, 100 * MS).expect("nobody waits for one that stays");
+    assert!(waited < 100 * MS && after < 20, "{waited:?} {after}");
+    // It would be empty soon, but peers have repeated by then what they sent.
+    assert!(first_of_all(0.1, 600 * MS).is_some_and(|(_, after)| after < 5));
+}
+
+#[test]
+fn a_queue_that_falls_and_grows_again_is_no_pause() {
+    let load = |at| if at < 40 { 0.15 } else { 5.0 };
+    let (waited, after) =
+        first_refusal(load, 300 * MS, &mut Overload::default()).expect("it grows");
+    assert!(waited < 90 * MS && after < 60, "{waited:?} {after}");
+}
+
+#[test]
+fn whoever_makes_the_queue_jump_again_and_again_is_refused() {
+    let mut overload = Overload::default();
+    // It falls within 130 ms each time, and jumps again after a second's half.
+    let waits = |at: u32| 200_u32.saturating_sub(at % 500 * 3 / 2) * MS;
+    let start = crate::call::tests::harness::epoch().monotonic;
+    let refused = (1..2_000).find(|at| {
+        overload.note(start + *at * MS, waits(*at), LATE);
+        overload.is_refusing()
+    });
+    assert!(refused.is_some_and(|at| (500..600).contains(&at)), "{refused:?}");
 }
 
 /// What is asked of those who heed, round after round, when so many attempts a second come of each
