@@ -3,6 +3,7 @@
 
 pub mod handle;
 pub mod now;
+mod outbox;
 pub mod ports;
 pub mod recorder;
 pub mod routes;

@@ -1,6 +1,5 @@
 //! The UDP socket of one shard: never blocks, never fails; what goes wrong is a counter.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
@@ -10,6 +9,7 @@ use bytes::Bytes;
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use super::outbox::Outbox;
 use super::taken::Taken;
 use crate::sip::ids::Branch;
 use crate::sip::steer::branch_in;
@@ -19,10 +19,6 @@ pub(crate) const DATAGRAM_MAX: usize = 65_535;
 /// Room for bursts while the shard is busy; the system may grant less (`maskline doctor` looks).
 pub(crate) const RECEIVE_BUFFER: usize = 4 * 1_024 * 1_024;
 
-/// Datagrams that wait to be sent together. One more sends them: it saves most of the system calls,
-/// and the first of a burst does not wait long for the last.
-const WAITING_MAX: usize = 64;
-
 /// A socket, what was taken from it and not yet looked at, and what waits to be sent.
 #[derive(Debug)]
 pub(crate) struct SipSocket {
@@ -31,9 +27,7 @@ pub(crate) struct SipSocket {
     taken: Taken,
     /// What was taken last was all that waited: when it has been looked at, nothing is left.
     is_drained: bool,
-    waiting: VecDeque<(SockAddr, Bytes)>,
-    /// Datagrams that the system would not take.
-    unsent: u64,
+    outbox: Outbox,
 }
 
 /// What receiving came to.
@@ -91,8 +85,7 @@ impl SipSocket {
             is_ipv4: address.is_ipv4(),
             taken: Taken::new(),
             is_drained: false,
-            waiting: VecDeque::with_capacity(WAITING_MAX),
-            unsent: 0,
+            outbox: Outbox::new(),
         })
     }
 
@@ -184,76 +177,20 @@ impl SipSocket {
 
     /// Lets a datagram wait for [`Self::flush`]: what belongs to one round goes out together.
     pub(crate) fn send(&mut self, to: SocketAddr, bytes: Bytes) {
-        if self.waiting.len() == WAITING_MAX {
-            self.send_waiting();
-        }
-        self.waiting.push_back((to.into(), bytes));
+        self.outbox.push(&self.socket, to, bytes);
     }
 
     /// Ends a round: sends all that waits, and what is to be received is asked for anew.
     pub(crate) fn flush(&mut self) {
         self.is_drained = false;
-        self.send_waiting();
-    }
-
-    /// Sends in order, in one system call where it can. What the system does not take is lost, as
-    /// the network may lose it too.
-    fn send_waiting(&mut self) {
-        let mut attempts = 0;
-        while !self.waiting.is_empty() {
-            match self.send_many() {
-                Ok(sent) => {
-                    self.waiting.drain(..sent.clamp(1, self.waiting.len()));
-                    attempts = 0;
-                }
-                // Interrupted, or the ICMP error of an earlier datagram: the first was not tried.
-                Err(error)
-                    if error.kind() != io::ErrorKind::WouldBlock
-                        && attempts < SEND_ATTEMPTS_MAX =>
-                {
-                    attempts += 1;
-                }
-                Err(_) => {
-                    self.waiting.pop_front();
-                    self.unsent += 1;
-                    attempts = 0;
-                }
-            }
-        }
+        self.outbox.flush(&self.socket);
     }
 
     /// How many datagrams the system would not take so far.
     pub(crate) const fn unsent(&self) -> u64 {
-        self.unsent
-    }
-
-    /// How many of those that wait were sent; an error is about the first of them.
-    #[expect(unsafe_code, reason = "no safe wrapper in our crates sends several datagrams at once")]
-    fn send_many(&mut self) -> io::Result<usize> {
-        let mut parts: OfAll<libc::iovec> = [const { EMPTY_PART }; WAITING_MAX];
-        // SAFETY: the structure is plain numbers and pointers, for which all zeroes are valid.
-        let mut headers: OfAll<libc::mmsghdr> = unsafe { std::mem::zeroed() };
-        let waiting = self.waiting.len().min(WAITING_MAX);
-        for (((to, bytes), part), header) in self.waiting.iter().zip(&mut parts).zip(&mut headers) {
-            part.iov_base = bytes.as_ptr().cast_mut().cast();
-            part.iov_len = bytes.len();
-            header.msg_hdr.msg_name = to.as_ptr().cast_mut().cast();
-            header.msg_hdr.msg_namelen = to.len();
-            header.msg_hdr.msg_iov = part;
-            header.msg_hdr.msg_iovlen = 1;
-        }
-        let count = libc::c_uint::try_from(waiting).unwrap_or_default();
-        // SAFETY: the descriptor is open; the first `count` headers point at addresses, parts and
-        // bytes that outlive the call, and the system only reads what they point at.
-        let sent = unsafe {
-            libc::sendmmsg(self.socket.as_raw_fd(), headers.as_mut_ptr(), count, libc::MSG_DONTWAIT)
-        };
-        usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+        self.outbox.unsent()
     }
 }
-
-type OfAll<T> = [T; WAITING_MAX];
-const EMPTY_PART: libc::iovec = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
 
 impl AsFd for SipSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -340,10 +277,8 @@ unsafe fn errno_in(header: &libc::msghdr) -> Option<Errno> {
     }
 }
 
-/// Each pending ICMP error costs one attempt.
-const SEND_ATTEMPTS_MAX: usize = 3;
-/// The same where datagrams are taken. Errors that come faster than we look end a round; the socket
-/// then wakes us again.
+/// Each pending ICMP error costs one attempt. Errors that come faster than we look end a round; the
+/// socket then wakes us again.
 const TAKE_ATTEMPTS_MAX: usize = 16;
 
 /// One that takes no IPv4 when it is one of IPv6: that has a socket of its own, or none.
@@ -381,6 +316,7 @@ fn report_icmp_errors(socket: &Socket, address: SocketAddr) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::relay::outbox::WAITING_MAX;
 
     fn loopback() -> SocketAddr {
         "127.0.0.1:0".parse().expect("an address")
