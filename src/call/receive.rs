@@ -9,6 +9,7 @@ use super::egress::{self, ACCEPT, ALLOW, ALLOWED_METHODS, BODIES, EXTENSIONS, SD
 use super::errands::Errands;
 use super::io::{NO_TRUNK, Output, Peer, PeerRole, SecurityEvent};
 use super::place::{Part, Place};
+use super::stateless::is_ack_of_stateless;
 use crate::domain::cause::Cause;
 use crate::domain::now::Now;
 use crate::sip::header::HeaderId;
@@ -50,6 +51,10 @@ impl CallCore {
     pub(super) fn on_datagram(&mut self, now: Now, peer: &Peer, bytes: Bytes) {
         if bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n')) {
             self.wires.counters.keepalives += 1;
+            return;
+        }
+        if is_ack_of_stateless(&bytes, |tag| self.wires.places.contains_key(tag)) {
+            self.wires.counters.stray_acks += 1;
             return;
         }
         let message = match Message::parse(bytes) {

@@ -8,9 +8,10 @@ use super::core::CallCore;
 use super::egress::{self, WWW_AUTHENTICATE};
 use super::io::Peer;
 use super::receive::CAPABILITIES;
-use crate::sip::ids::{Shard, Tag};
+use crate::sip::ids::{Shard, Tag, mix};
 use crate::sip::message::Message;
 use crate::sip::method::Method;
+use crate::sip::steer::to_tag_of;
 use crate::sip::transport::Transport;
 use crate::sip::write::ResponseWriter;
 
@@ -112,14 +113,22 @@ fn tag_for(shard: Shard, request: &Message) -> Tag {
         request.cseq_value(),
         request.top_via().branch.unwrap_or_default(),
     ];
-    // FNV-1a, and then the high bits of products, as `steer` does.
-    let bytes = parts.iter().flat_map(|part| part.iter().chain(b"\n"));
-    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    let mut state = hash;
-    Tag::made_of(shard, || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        (state.wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 56) as u8
-    })
+    Tag::sealed(shard, parts.into_iter().fold(0, hash_of))
+}
+
+/// Eight bytes at a time, and the length: a flood costs one of these for each attempt.
+fn hash_of(start: u64, part: &[u8]) -> u64 {
+    let (words, rest) = part.as_chunks();
+    let mut last = [0; 8];
+    last.iter_mut().zip(rest).for_each(|(to, byte)| *to = *byte);
+    let words = words.iter().chain([&last]);
+    let hash = words.fold(start, |hash, word| mix(hash ^ u64::from_le_bytes(*word)));
+    mix(hash ^ part.len() as u64)
+}
+
+/// Whether a message is the ACK to an answer of which nothing was kept, and which needs nothing
+/// more. It is read no further than its To: a flood that is refused brings one for each attempt.
+pub(super) fn is_ack_of_stateless(bytes: &[u8], is_known: impl FnOnce(&Tag) -> bool) -> bool {
+    let tag = || Tag::parse(to_tag_of(bytes)?);
+    bytes.starts_with(b"ACK ") && tag().is_some_and(|tag| tag.is_sealed() && !is_known(&tag))
 }

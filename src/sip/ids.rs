@@ -152,6 +152,50 @@ ids! {
     SipCallId = b"" + 24;
 }
 
+/// How many of the last characters of a [`Tag::sealed`] follow from those before.
+const SEAL: usize = 6;
+
+impl Tag {
+    /// The same for the same `hash`, and [`Self::is_sealed`]: for an answer of which nothing is
+    /// kept, so that what comes of it can be told from all else.
+    #[must_use]
+    pub fn sealed(shard: Shard, mut hash: u64) -> Self {
+        let mut tag = Self::made_of(shard, || {
+            hash = hash.rotate_right(5);
+            hash as u8
+        });
+        let seal = tag.seal();
+        if let Some(last) = tag.0.last_chunk_mut() {
+            *last = seal;
+        }
+        tag
+    }
+
+    /// Whether it is one of [`Self::sealed`], as of the others one in 2^30 is. It proves nothing:
+    /// anybody can make one.
+    #[must_use]
+    pub fn is_sealed(&self) -> bool {
+        self.0.ends_with(&self.seal())
+    }
+
+    fn seal(&self) -> [u8; SEAL] {
+        let free = self.0.get(..Self::LENGTH - SEAL).unwrap_or_default();
+        let value = |letter: &u8| u64::from(VALUES[usize::from(*letter)]);
+        let mut mixed = mix(free.iter().fold(0, |bits, letter| bits << 5 | value(letter)));
+        std::array::from_fn(|_| {
+            mixed = mixed.rotate_right(5);
+            letter(mixed as u8)
+        })
+    }
+}
+
+/// Spreads what differs little far apart: both halves of a long product.
+#[must_use]
+pub(crate) const fn mix(value: u64) -> u64 {
+    let product = (value ^ 0x9e37_79b9_7f4a_7c15) as u128 * 0xbf58_476d_1ce4_e5b9_u128;
+    (product as u64) ^ (product >> 64) as u64
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -184,6 +228,29 @@ mod tests {
         assert_eq!(shard_in(b"0v0000"), Shard::new(31));
         assert_eq!(shard_in(b"10"), Shard::new(32));
         assert_eq!((shard_in(b"0"), shard_in(b"0w"), shard_in(b"00000V")), (None, None, None));
+    }
+
+    #[test]
+    fn a_sealed_tag_is_told_from_all_others() {
+        let mut rng = ChaCha8Rng::seed_from_u64(5);
+        let shard = |number| Shard::new(number).expect("below the maximum");
+        let mut seen = BTreeSet::new();
+        for number in 0..100_000_u64 {
+            let of = shard((number % 7) as u16);
+            let sealed = Tag::sealed(of, mix(number));
+            assert!(sealed.is_sealed() && sealed == Tag::sealed(of, mix(number)));
+            assert_eq!((sealed.shard(), Tag::parse(sealed.as_bytes())), (of, Some(sealed)));
+            assert!(seen.insert(sealed), "it has come before");
+            assert!(!Tag::new(of, &mut rng).is_sealed());
+        }
+        let mut text =
+            *Tag::sealed(shard(1), 1).as_bytes().first_chunk::<18>().expect("18 letters");
+        for at in 0..text.len() {
+            let was = text[at];
+            text[at] = letter(VALUES[usize::from(was)] ^ 1);
+            assert!(Tag::parse(&text).is_none_or(|tag| !tag.is_sealed()), "{at}");
+            text[at] = was;
+        }
     }
 
     #[test]

@@ -34,20 +34,22 @@ pub fn branch_in(beginning: &[u8]) -> Option<Branch> {
 /// cannot be read so far.
 #[must_use]
 pub fn is_in_dialog(request: &[u8]) -> bool {
+    to_tag_of(request).is_some()
+}
+
+/// The tag in To of a request, which is read no further. Absent when it cannot be read so far.
+#[must_use]
+pub fn to_tag_of(request: &[u8]) -> Option<&[u8]> {
     let mut lines = Lines::new(request);
-    if lines.start_line().is_err() {
-        return false;
-    }
+    lines.start_line().ok()?;
     while let Ok(Some(line)) = lines.next_header() {
         match split_header(line) {
-            Ok((HeaderId::To, _, value)) => {
-                return Address::parse(value).is_ok_and(|to| to.tag.is_some());
-            }
+            Ok((HeaderId::To, _, value)) => return Address::parse(value).ok()?.tag,
             Ok(_) => {}
             Err(_) => break,
         }
     }
-    false
+    None
 }
 
 /// What tells the shard of a message.

@@ -2,7 +2,7 @@
 
 #[cfg(test)]
 use super::harness::*;
-use crate::call::io::{Input, Peer};
+use crate::call::io::{Control, Input, Peer};
 use crate::domain::cause::Cause;
 use crate::domain::cdr::{Direction, EndedBy};
 use crate::domain::id::TrunkId;
@@ -88,6 +88,32 @@ fn a_stray_ack_and_stray_responses_meet_silence() {
     let counters = h.core.counters();
     assert_eq!((counters.stray_acks, counters.stray_responses), (1, 4));
     assert_eq!((counters.keepalives, counters.unreadable), (2, 1));
+    h.check_nothing_is_left();
+}
+
+#[test]
+fn the_ack_to_an_answer_of_which_nothing_is_kept_is_read_no_further_than_its_tag() {
+    let mut h = Harness::new();
+    let up = h.bridged();
+    h.control(Control::Drain);
+    let mut caller = Caller::at(pbx(), "8002", "second");
+    let invite = caller.invite().replace("z9hG4bKa1", "z9hG4bKz1");
+    let answers = [&invite, &invite].map(|invite| {
+        h.from(pbx(), invite.clone());
+        h.take_one(pbx())
+    });
+    assert_eq!(answers[0], answers[1], "the same for a repeat, without a memory");
+    caller.to_tag = tag(&header(&answers[0], "To"));
+    let cut = |ack: &str| ack[..ack.find("CSeq").expect("a CSeq")].to_owned();
+    h.from(pbx(), cut(&caller.request("ACK", "z1", 1)));
+    assert_eq!((h.core.counters().stray_acks, h.core.counters().unreadable), (1, 0));
+    // One that is in a call is read as a whole.
+    h.from(pbx(), cut(&up.caller.request("ACK", "z2", 1)));
+    assert_eq!((h.core.counters().stray_acks, h.core.counters().unreadable), (1, 1));
+    assert_eq!(h.lines(pbx()), [""; 0]); assert_eq!(h.lines(carrier()), [""; 0]);
+    h.from(pbx(), up.caller.bye());
+    assert_eq!(h.lines(pbx()), ["200 BYE"]);
+    h.confirm(carrier(), "BYE");
     h.check_nothing_is_left();
 }
 
