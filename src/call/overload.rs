@@ -16,8 +16,6 @@ const BURST_TIME: Duration = Duration::from_millis(100);
 const WORKED_OFF_WITHIN: Duration = Duration::from_millis(250);
 /// Unless the pause was longer than T1: peers have then repeated what they sent.
 const PAUSE_MAX: Duration = T1;
-/// Pauses are rare: whoever makes the queue jump and fall again and again is refused.
-const PAUSES_EVERY: Duration = Duration::from_secs(1);
 /// The limit goes when nobody has met it for so long.
 const LIMIT_TIME: Duration = Duration::from_secs(1);
 /// How often the limit is set anew, by how long datagrams have waited meanwhile.
@@ -54,8 +52,6 @@ const GROWN_MAX: f64 = 2.0;
 #[derive(Debug, Default)]
 pub(super) struct Overload {
     late: Option<Late>,
-    /// When datagrams last waited too long after a pause.
-    paused_at: Option<Instant>,
     refusing: bool,
     /// Attempts let in so far.
     let_in: u64,
@@ -130,18 +126,12 @@ impl Overload {
             return;
         }
         let let_in = self.let_in;
-        let late = self.late.get_or_insert_with(|| {
-            let had_pause = self.paused_at.is_some_and(|at| now < at + PAUSES_EVERY);
-            Late::new(now, delay, let_in, !had_pause)
-        });
+        let late = self.late.get_or_insert_with(|| Late::new(now, delay, let_in));
         late.note(delay, delay_max);
         // A queue that grows fast is no burst, and whoever is refused in the end has waited in it.
         let share = delay_max.as_secs_f64() / delay.as_secs_f64();
         let lasted = now.saturating_duration_since(late.since);
-        let mut is_long = lasted >= BURST_TIME.mul_f64(share);
-        if is_long && late.is_worked_off(lasted, delay) {
-            (is_long, self.paused_at) = (false, Some(late.since));
-        }
+        let is_long = lasted >= BURST_TIME.mul_f64(share) && !late.is_worked_off(lasted, delay);
         self.refusing |= self.limit.is_some() || is_long;
         if self.refusing && self.limit.is_none() {
             let taken = let_in.saturating_sub(late.let_in);
@@ -198,9 +188,8 @@ impl Overload {
 }
 
 impl Late {
-    fn new(since: Instant, delay: Duration, let_in: u64, may_be_pause: bool) -> Self {
-        let may_be_pause = may_be_pause && delay <= PAUSE_MAX;
-        Self { since, first: delay, least: delay, let_in, may_be_pause }
+    fn new(since: Instant, delay: Duration, let_in: u64) -> Self {
+        Self { since, first: delay, least: delay, let_in, may_be_pause: delay <= PAUSE_MAX }
     }
 
     /// What a pause has left never grows again, but for what comes in a bunch.

@@ -110,7 +110,8 @@ fn the_ack_to_an_answer_of_which_nothing_is_kept_is_read_no_further_than_its_tag
     // One that is in a call is read as a whole.
     h.from(pbx(), cut(&up.caller.request("ACK", "z2", 1)));
     assert_eq!((h.core.counters().stray_acks, h.core.counters().unreadable), (1, 1));
-    assert_eq!(h.lines(pbx()), [""; 0]); assert_eq!(h.lines(carrier()), [""; 0]);
+    assert_eq!(h.lines(pbx()), [""; 0]);
+    assert_eq!(h.lines(carrier()), [""; 0]);
     h.from(pbx(), up.caller.bye());
     assert_eq!(h.lines(pbx()), ["200 BYE"]);
     h.confirm(carrier(), "BYE");
