@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::bindings_import;
-use super::client::{Client, ClientError, Endpoint, escape, with_query};
 use super::noun::Change;
 use super::output::{self, Column, Format};
 use super::secret::ask;
 use super::{Outcome, on_runtime};
+use crate::client::{Client, ClientError, Endpoint, escape, with_query};
 
 const COLUMNS: &[Column] = &[
     ("ID", "id"),

@@ -7,8 +7,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::Failure;
-use super::client::Client;
 use super::output::{self, Column, Format};
+use crate::client::Client;
 
 /// The most rows of one request.
 const BATCH_ROWS_MAX: usize = 1_000;

@@ -4,10 +4,10 @@ use std::io;
 
 use serde_json::json;
 
-use super::client::{Client, Endpoint, escape, with_query};
 use super::output::{self, Column, Format};
 use super::watch::watch;
 use super::{Outcome, on_runtime};
+use crate::client::{Client, Endpoint, escape, with_query};
 
 const CDR_COLUMNS: &[Column] = &[
     ("ID", "id"),

@@ -3,9 +3,9 @@
 use std::io::{self, Write as _};
 use std::time::Duration;
 
-use super::client::{Client, Endpoint, escape, with_query};
 use super::output::{self, Column, Format};
 use super::{Failure, Outcome, on_runtime};
+use crate::client::{Client, Endpoint, escape, with_query};
 
 const COLUMNS: &[Column] = &[
     ("SEQUENCE", "sequence"),

@@ -1,7 +1,7 @@
 //! `maskline imports`: files of bindings that the service binds in the background.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read as _, Seek as _, Write};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -13,9 +13,9 @@ use http_body::{Body, Frame};
 use serde_json::Value;
 use tokio_util::io::ReaderStream;
 
-use super::client::{Client, Endpoint, escape};
 use super::output::{self, Column, Format};
 use super::{Failure, Outcome, on_runtime};
+use crate::client::{BodyDigest, BodyHasher, Client, Endpoint, escape};
 
 const PATH: &str = "/v1/jobs/imports";
 const COLUMNS: &[Column] = &[
@@ -126,9 +126,13 @@ async fn create(client: &Client, file: &Path, waits: bool) -> Result<Value, Fail
     let is_csv = file.extension().is_some_and(|kind| kind.eq_ignore_ascii_case("csv"));
     let kind = if is_csv { "text/csv" } else { "application/x-ndjson" };
     let shown = |error| io::Error::other(format!("{}: {error}", file.display()));
-    let opened = fs::File::open(file).map_err(shown)?;
+    let mut opened = fs::File::open(file).map_err(shown)?;
+    let digest = match client.signs() {
+        true => Some(digest_of_file(&mut opened).map_err(shown)?),
+        false => None,
+    };
     let body = FileBody(ReaderStream::new(tokio::fs::File::from_std(opened)));
-    let mut import = client.upload(PATH, kind, reqwest::Body::wrap(body)).await?;
+    let mut import = client.upload(PATH, kind, reqwest::Body::wrap(body), digest).await?;
     let id = import["id"].as_str().unwrap_or_default().to_owned();
     while waits && import["state"] == "running" {
         tokio::time::sleep(LOOK_EVERY).await;
@@ -137,6 +141,20 @@ async fn create(client: &Client, file: &Path, waits: bool) -> Result<Value, Fail
         let _ = writeln!(io::stderr(), "{}", progress(&import));
     }
     Ok(import)
+}
+
+/// The digest of a file, which is at its beginning again afterwards.
+fn digest_of_file(file: &mut fs::File) -> io::Result<BodyDigest> {
+    let mut hashing = BodyHasher::new();
+    let mut piece = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut piece)? {
+            0 => break,
+            length => hashing.update(piece.get(..length).unwrap_or_default()),
+        }
+    }
+    file.rewind()?;
+    Ok(hashing.finish())
 }
 
 /// A file that is read while it is sent.

@@ -1,9 +1,9 @@
 //! `maskline intents`: what an agent's next call is for, said before it is dialled.
 
 use super::Outcome;
-use super::client::with_query;
 use super::noun::{Common, Fields, Noun, One, Rows};
 use super::output::Column;
+use crate::client::with_query;
 
 const COLUMNS: &[Column] = &[
     ("ID", "id"),

@@ -5,7 +5,6 @@ pub mod api_keys;
 pub mod bindings;
 mod bindings_import;
 pub mod calls;
-pub mod client;
 pub mod completion;
 pub mod config_check;
 pub mod demo;

@@ -6,9 +6,9 @@ use std::io::{self, Write as _};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
-use super::client::{Client, Endpoint, escape};
 use super::output::{self, Column, Format};
 use super::{Failure, Outcome, on_runtime};
+use crate::client::{Client, Endpoint, escape};
 
 /// Fields that stand in no process list and in no shell's history: they are read from standard
 /// input.

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::Outcome;
-use super::client::with_query;
 use super::noun::{Change, Common, Noun, One, Rows};
 use super::output::Column;
+use crate::client::with_query;
 use crate::domain::number::VirtualNumber;
 
 /// The most numbers one import takes; larger lists go in several.

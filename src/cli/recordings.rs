@@ -1,9 +1,9 @@
 //! `maskline recordings`: what was recorded, and links that fetch it once.
 
 use super::Outcome;
-use super::client::with_query;
 use super::noun::{Common, Noun, One, Rows};
 use super::output::Column;
+use crate::client::with_query;
 
 const COLUMNS: &[Column] = &[
     ("ID", "id"),

@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::Failure;
-use super::client::{Client, ClientError, Problem};
 use super::output::{self, Column, Format};
+use crate::client::{Client, ClientError, Problem};
 
 /// How long the service may be away before it is asked again; twice as long each time it still is.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -58,6 +58,7 @@ const fn may_pass(error: &ClientError) -> bool {
             *status == 429 || *status >= 500
         }
         ClientError::KeyMissing
+        | ClientError::KeyIdMissing
         | ClientError::KeyMalformed
         | ClientError::UrlMalformed
         | ClientError::Certificates { .. } => false,

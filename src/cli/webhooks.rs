@@ -3,9 +3,9 @@
 use serde_json::Map;
 
 use super::Outcome;
-use super::client::{escape, with_query};
 use super::noun::{Change, Common, Fields, Noun, One, Rows};
 use super::output::Column;
+use crate::client::{escape, with_query};
 
 const COLUMNS: &[Column] = &[
     ("ID", "id"),

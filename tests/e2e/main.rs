@@ -5,6 +5,7 @@ mod broken_fields;
 mod calls;
 #[path = "../certificates/mod.rs"]
 mod certificates;
+mod client;
 mod commands;
 mod contract;
 mod controlled;

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use maskline::cli::client::{Client, Endpoint};
 use maskline::cli::demo::provision::{self, Provisioned, Sides};
+use maskline::client::{Client, Endpoint};
 use rustix::process::Signal;
 use serde_json::Value;
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
-use crate::cli::client::{Client, ClientError, Endpoint};
+use crate::client::{Client, ClientError, Endpoint};
 
 /// The virtual numbers of the demo; all made up.
 pub const NUMBERS: [&str; 5] =

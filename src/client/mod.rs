@@ -1,5 +1,9 @@
-//! The control API as the command line uses it: one request, one answer, and a problem told in
-//! words that help.
+//! A client of the control API: a method for each operation, one request, one answer, and a problem
+//! told in words that help. The command line uses it, and whoever writes a CRM in Rust may.
+
+mod operations;
+pub mod shapes;
+mod sign;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,6 +13,11 @@ use reqwest::{Certificate, ClientBuilder, Identity, Method};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use zeroize::Zeroizing;
+
+use self::sign::Signer;
+pub use self::sign::{BodyDigest, BodyHasher};
+use crate::domain::id::ApiKeyId;
+use crate::relay::now::now;
 
 /// The longest that one request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -27,9 +36,13 @@ pub struct Endpoint {
     /// Address of the control API.
     #[arg(long, env = "MASKLINE_URL", default_value = "http://127.0.0.1:8080", global = true)]
     pub url: String,
-    /// API key, `mk_live_…`; better given by the environment than on the command line.
+    /// API key, `mk_live_…`, or what signs, `ms_live_…`; better given by the environment than on
+    /// the command line.
     #[arg(long, env = "MASKLINE_KEY", hide_env_values = true, global = true)]
     pub key: Option<SecretString>,
+    /// The id of a key that signs, `key_…`; others need none.
+    #[arg(long, env = "MASKLINE_KEY_ID", value_name = "ID", global = true)]
+    pub key_id: Option<String>,
     /// PEM of roots that the API's certificate must chain to; those of this system when absent.
     #[arg(long, env = "MASKLINE_CA", value_name = "FILE", global = true)]
     pub ca: Option<PathBuf>,
@@ -42,7 +55,15 @@ pub struct Endpoint {
 pub struct Client {
     http: reqwest::Client,
     base: String,
-    key: SecretString,
+    proof: Proof,
+}
+
+/// How a request shows whose it is.
+enum Proof {
+    /// It carries the key.
+    Bearer(SecretString),
+    /// It is signed by it.
+    Signature(Signer),
 }
 
 /// Why a request brought nothing.
@@ -50,6 +71,8 @@ pub struct Client {
 pub enum ClientError {
     /// No key was given.
     KeyMissing,
+    /// The secret signs, and nobody has said whose it is.
+    KeyIdMissing,
     /// What was given cannot be a key.
     KeyMalformed,
     /// What was given cannot be the address of the API.
@@ -118,6 +141,10 @@ impl fmt::Display for ClientError {
         match self {
             Self::KeyMissing => f.write_str(
                 "no API key: set MASKLINE_KEY or give --key (`maskline key create` makes one)",
+            ),
+            Self::KeyIdMissing => f.write_str(
+                "this key signs requests: set MASKLINE_KEY_ID or give --key-id, the id that was \
+                 shown with it (key_...)",
             ),
             Self::KeyMalformed => f.write_str(
                 "the API key (MASKLINE_KEY or --key) is malformed: a key has letters, digits, - \
@@ -201,7 +228,42 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|error| ClientError::Unreachable { url: base.clone(), why: why(&error) })?;
-        Ok(Self { http, base, key })
+        let proof = if Signer::is_secret(key.expose_secret()) {
+            let id = endpoint.key_id.as_deref().and_then(|id| ApiKeyId::parse(id).ok());
+            Proof::Signature(Signer::new(id.ok_or(ClientError::KeyIdMissing)?, key))
+        } else {
+            Proof::Bearer(key)
+        };
+        Ok(Self { http, base, proof })
+    }
+
+    /// Its requests are signed: a body that is not in memory needs its digest.
+    #[must_use]
+    pub const fn signs(&self) -> bool {
+        matches!(self.proof, Proof::Signature(_))
+    }
+
+    /// Sends a request in the name of the key.
+    async fn execute(
+        &self,
+        request: reqwest::RequestBuilder,
+        body: Option<BodyDigest>,
+    ) -> Result<reqwest::Response, ClientError> {
+        let request = match &self.proof {
+            Proof::Bearer(key) => request.bearer_auth(key.expose_secret()).build(),
+            Proof::Signature(_) => request.build(),
+        };
+        let mut request = request.map_err(|error| self.lost(&error))?;
+        if let Proof::Signature(signer) = &self.proof {
+            let nonce = uuid::Uuid::now_v7().simple().to_string();
+            let signed = signer.sign(&mut request, body, now().unix_ms() / 1_000, &nonce);
+            signed.map_err(|_| ClientError::KeyMalformed)?;
+        }
+        self.http.execute(request).await.map_err(|error| self.lost(&error))
+    }
+
+    fn not_the_api(&self) -> ClientError {
+        ClientError::NotTheApi { url: self.base.clone(), status: 200 }
     }
 
     /// Reads one resource; `path` starts with `/v1`.
@@ -263,8 +325,7 @@ impl Client {
     pub async fn open(&self, path: &str) -> Result<reqwest::Response, ClientError> {
         let url = format!("{}{path}", self.base);
         let request = self.http.get(&url).timeout(STREAM_TIME_MAX);
-        let request = request.bearer_auth(self.key.expose_secret());
-        let response = request.send().await.map_err(|error| self.lost(&error))?;
+        let response = self.execute(request, None).await?;
         if response.status().is_success() {
             return Ok(response);
         }
@@ -277,7 +338,8 @@ impl Client {
         ClientError::Unreachable { url: self.base.clone(), why: why(error) }
     }
 
-    /// Sends a body of any length, which is read while it goes.
+    /// Sends a body of any length, which is read while it goes; where [`Self::signs`], its digest
+    /// has to be known before.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -286,11 +348,12 @@ impl Client {
         path: &str,
         kind: &str,
         body: reqwest::Body,
+        digest: Option<BodyDigest>,
     ) -> Result<Value, ClientError> {
         let request = self.http.post(format!("{}{path}", self.base)).timeout(UPLOAD_TIME_MAX);
         let request = request.header("Idempotency-Key", uuid::Uuid::now_v7().to_string());
         let request = request.header("Content-Type", kind).body(body);
-        self.answer(path, request.bearer_auth(self.key.expose_secret())).await
+        self.answer(path, request, digest).await
     }
 
     /// Sends one request.
@@ -305,22 +368,23 @@ impl Client {
     ) -> Result<Value, ClientError> {
         let url = format!("{}{path}", self.base);
         let is_post = method == Method::POST;
-        let mut request = self.http.request(method, &url).bearer_auth(self.key.expose_secret());
+        let mut request = self.http.request(method, &url);
         if is_post {
             request = request.header("Idempotency-Key", uuid::Uuid::now_v7().to_string());
         }
         if let Some(body) = body {
             request = request.json(body);
         }
-        self.answer(path, request).await
+        self.answer(path, request, None).await
     }
 
     async fn answer(
         &self,
         path: &str,
         request: reqwest::RequestBuilder,
+        digest: Option<BodyDigest>,
     ) -> Result<Value, ClientError> {
-        let response = request.send().await.map_err(|error| self.lost(&error))?;
+        let response = self.execute(request, digest).await?;
         let status = response.status();
         let bytes = response.bytes().await.map_err(|error| self.lost(&error))?;
         match serde_json::from_slice(&bytes).ok() {
@@ -419,6 +483,17 @@ mod tests {
     fn no_key_is_said_before_any_request() {
         let endpoint = Endpoint { url: "http://127.0.0.1:1".to_owned(), ..Endpoint::default() };
         assert!(matches!(Client::new(&endpoint), Err(ClientError::KeyMissing)));
+    }
+
+    #[test]
+    fn a_key_that_signs_needs_its_id() {
+        let url = "http://127.0.0.1:1".to_owned();
+        let endpoint = Endpoint { url, key: Some("ms_test_k".into()), ..Endpoint::default() };
+        assert!(matches!(Client::new(&endpoint), Err(ClientError::KeyIdMissing)));
+        let id = |text: &str| Endpoint { key_id: Some(text.to_owned()), ..endpoint.clone() };
+        assert!(matches!(Client::new(&id("key_1\"")), Err(ClientError::KeyIdMissing)));
+        let client = Client::new(&id("key_01977420a1b27c3d8e4f5a6b7c8d9e0f"));
+        assert!(client.is_ok_and(|client| client.signs()));
     }
 
     fn refused(url: &str, key: &str) -> String {
