@@ -331,9 +331,10 @@ mod tests {
         if let Some(first) = schema["enum"].as_array().and_then(|all| all.first()) {
             return first.clone();
         }
-        let kind = match &schema["type"] {
-            Value::Array(kinds) => kinds.iter().find(|kind| *kind != "null").cloned(),
-            kind => Some(kind.clone()),
+        let kinds = schema["type"].as_array();
+        let kind = match kinds {
+            Some(kinds) => kinds.iter().find(|kind| *kind != "null").cloned(),
+            None => Some(schema["type"].clone()),
         };
         match kind.as_ref().and_then(Value::as_str) {
             Some("object") => {
