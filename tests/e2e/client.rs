@@ -32,10 +32,8 @@ fn client(service: &Service, id: Option<&str>, key: &str) -> Client {
 }
 
 fn code(error: ClientError) -> String {
-    match error {
-        ClientError::Problem(problem) => problem.code,
-        other => other.to_string(),
-    }
+    let ClientError::Problem(problem) = error else { panic!("no refusal: {error}") };
+    problem.code
 }
 
 fn new_binding(external_id: &str, subscriber: Id<SubscriberId>) -> NewBinding {
